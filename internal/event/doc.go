@@ -4,16 +4,16 @@
 // Reports, mpactl explain and scenario assertions read these records; nothing
 // parses logs.
 //
-//	          Begin(h, "tunnel")                     End(err)
-//	          |                                      |
-//	 Span     o--------------------------------------o
-//	          |            o Point(h, "tunnel", "marker sent")
-//	          v            v                         v
-//	 ring    {begin}      {point}                   {end, duration, outcome, reason}
-//	          |            |                         |
-//	          +------------+-----------+-------------+
-//	                                   v
-//	          slog          Events(h)          Subscribe(since, buffer)
+//	         Begin(h, "tunnel")                     End(err)
+//	         |                                      |
+//	Span     o--------------------------------------o
+//	         |            o Point(h, "tunnel", "marker sent")
+//	         v            v                         v
+//	ring    {begin}      {point}                   {end, duration, outcome, reason}
+//	         |            |                         |
+//	         +------------+-----------+-------------+
+//	                                  v
+//	         slog          Events(h)          Subscribe(since, buffer)
 //
 // A record as JSON:
 //

@@ -1,0 +1,188 @@
+package acd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Conn carries ARP packets of one interface. Each Conn has one reader.
+type Conn interface {
+	// ReadARP returns the next well-formed ARP packet for Ethernet and IPv4. It
+	// returns ctx.Err() soon after ctx ends.
+	ReadARP(ctx context.Context) (Packet, error)
+	// WriteARP sends p in a frame to dst.
+	WriteARP(dst net.HardwareAddr, p Packet) error
+}
+
+// ConflictError says that an address is in use by somebody else.
+type ConflictError struct {
+	Addr netip.Addr
+	By   net.HardwareAddr
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("acd: %v is in use by %v", e.Addr, e.By)
+}
+
+// Probe finds out whether addr is free on conn's link, as RFC 5227 section 2.1.1
+// says: nil when it is, a *ConflictError when somebody has it or probes for it,
+// ctx's error when ctx ends first, or what conn returned. mac is the hardware
+// address of the interface; rnd spreads the probes. It takes t.Longest() at most.
+func Probe(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr, t Timers, rnd io.Reader) error {
+	m, err := New(Config{Addr: addr, MAC: mac, Timers: t, Rand: rnd})
+	if err != nil {
+		return err
+	}
+	if err := m.Start(time.Now()); err != nil {
+		return err
+	}
+	if err := Run(ctx, conn, m, nil); err != nil {
+		var conflict *ConflictError
+		if errors.As(err, &conflict) {
+			return err
+		}
+		return fmt.Errorf("acd: probe %v: %w", addr, err)
+	}
+	return nil
+}
+
+// Run drives a started machine over conn. report, which may be nil, gets every
+// output but Send, on this goroutine. Run returns nil when probing found the
+// address free (then Announce and Run again keep it), a *ConflictError when there
+// is a conflict or the address was given up, ctx's error, or what conn returned.
+// An announcing or bound machine is run until one of the last three.
+func Run(ctx context.Context, conn Conn, m *Machine, report func(Output)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	packets := make(chan Packet)
+	failed := make(chan error, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			p, err := conn.ReadARP(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case packets <- p:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	defer reader.Wait()
+	defer cancel()
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if done, err := flush(conn, m, report); done || err != nil {
+			return err
+		}
+		var expired <-chan time.Time
+		if at, ok := m.Deadline(); ok {
+			timer.Reset(time.Until(at))
+			expired = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("read: %w", err)
+		case p := <-packets:
+			m.HandlePacket(time.Now(), p)
+		case <-expired:
+			m.OnDeadline(time.Now())
+		}
+	}
+}
+
+// flush carries out the machine's outputs; done says that probing has ended well.
+func flush(conn Conn, m *Machine, report func(Output)) (done bool, err error) {
+	for {
+		o, ok := m.Poll()
+		if !ok {
+			return done, nil
+		}
+		if report != nil {
+			if _, isSend := o.(Send); !isSend {
+				report(o)
+			}
+		}
+		switch o := o.(type) {
+		case Send:
+			if err := conn.WriteARP(Broadcast(), o.Packet); err != nil {
+				return false, fmt.Errorf("write: %w", err)
+			}
+		case Usable:
+			done = true
+		case Conflict:
+			return false, &ConflictError{Addr: m.addr, By: o.By.HardwareAddr()}
+		case Ceased:
+			return false, &ConflictError{Addr: m.addr, By: o.By.HardwareAddr()}
+		}
+	}
+}
+
+// Link keeps the rate limit of one interface over all probes on it. It may be
+// used by several goroutines at once.
+type Link struct {
+	timers Timers // fixed after NewLink
+
+	mu      sync.Mutex
+	limiter *Limiter // guarded by mu
+}
+
+// NewLink makes the keeper of one interface. Errors are those of t.Check.
+func NewLink(t Timers) (*Link, error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	return &Link{timers: t, limiter: NewLimiter(t)}, nil
+}
+
+// Probe is like the function Probe, and keeps the interface's rate limit: after
+// MaxConflicts conflicts it waits until its turn comes.
+func (l *Link) Probe(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr, rnd io.Reader) error {
+	l.mu.Lock()
+	wait := l.limiter.Attempt(time.Now())
+	l.mu.Unlock()
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return fmt.Errorf("acd: probe %v: %w while the rate limit after %d conflicts was in force",
+				addr, ctx.Err(), l.timers.MaxConflicts)
+		}
+	}
+	err := Probe(ctx, conn, addr, mac, l.timers, rnd)
+	var conflict *ConflictError
+	switch {
+	case err == nil:
+		l.mu.Lock()
+		l.limiter.Success()
+		l.mu.Unlock()
+	case errors.As(err, &conflict):
+		l.Conflict()
+	}
+	return err
+}
+
+// Conflict counts a conflict seen outside Probe, with an address already in use.
+func (l *Link) Conflict() {
+	l.mu.Lock()
+	l.limiter.Conflict()
+	l.mu.Unlock()
+}
