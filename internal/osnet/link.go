@@ -1,0 +1,163 @@
+package osnet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Link describes an interface at one moment.
+type Link struct {
+	Name    string
+	Index   int
+	MAC     net.HardwareAddr // nil if the link has none (TUN)
+	MTU     int              // octets
+	Up      bool             // administratively up
+	Carrier bool             // up, lower layer up and running: packets can pass
+	Addrs   []netip.Prefix   // IPv4 and IPv6, address with prefix length
+}
+
+const (
+	sizeofIfInfomsg   = 16
+	iflaCarrierChange = 35 // IFLA_CARRIER_CHANGES
+	iflaExtMask       = 29 // IFLA_EXT_MASK
+	extSkipStats      = 8  // RTEXT_FILTER_SKIP_STATS
+)
+
+// linkInfo is what one RTM_NEWLINK says.
+type linkInfo struct {
+	name    string
+	index   int
+	mac     net.HardwareAddr
+	mtu     int
+	flags   uint32
+	changes uint32 // carrier changes since the link was made
+}
+
+func (l linkInfo) carrier() bool {
+	const need = unix.IFF_UP | unix.IFF_LOWER_UP | unix.IFF_RUNNING
+	return l.flags&need == need
+}
+
+func parseLink(b []byte) (linkInfo, bool) {
+	if len(b) < sizeofIfInfomsg {
+		return linkInfo{}, false
+	}
+	l := linkInfo{index: int(int32(u32(b[4:]))), flags: u32(b[8:])}
+	attrs(b[sizeofIfInfomsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.name = unix.ByteSliceToString(v)
+		case unix.IFLA_ADDRESS:
+			l.mac = slices.Clone(v)
+		case unix.IFLA_MTU:
+			l.mtu = int(u32(v))
+		case iflaCarrierChange:
+			l.changes = u32(v)
+		}
+	})
+	return l, true
+}
+
+// linkRequest is the body of RTM_GETLINK by name.
+func linkRequest(name string) message {
+	return make(message, sizeofIfInfomsg).text(unix.IFLA_IFNAME, name).u32(iflaExtMask, extSkipStats)
+}
+
+func checkName(name string) error {
+	if name == "" || len(name) >= unix.IFNAMSIZ {
+		return fmt.Errorf("osnet: interface name %q: expected 1 to %d characters", name, unix.IFNAMSIZ-1)
+	}
+	return nil
+}
+
+func (n *Net) link(name string) (linkInfo, error) {
+	if err := checkName(name); err != nil {
+		return linkInfo{}, err
+	}
+	msgs, err := n.change.exec(unix.RTM_GETLINK, 0, linkRequest(name), unix.RTM_NEWLINK)
+	if err == nil && len(msgs) == 0 {
+		err = unix.ENODEV
+	}
+	if err != nil {
+		if errors.Is(err, unix.ENODEV) {
+			return linkInfo{}, fmt.Errorf("osnet: no interface %q in this network namespace: check the name with ip link: %w", name, err)
+		}
+		return linkInfo{}, fmt.Errorf("osnet: interface %q: %w", name, err)
+	}
+	l, ok := parseLink(msgs[0])
+	if !ok {
+		return linkInfo{}, fmt.Errorf("osnet: interface %q: the kernel's answer is cut short", name)
+	}
+	return l, nil
+}
+
+// LinkByName returns the interface's state and addresses. It dumps addresses: not for the fast path.
+func (n *Net) LinkByName(name string) (Link, error) {
+	l, err := n.link(name)
+	if err != nil {
+		return Link{}, err
+	}
+	addrs, err := n.listAddresses()
+	if err != nil {
+		return Link{}, err
+	}
+	out := Link{Name: l.name, Index: l.index, MAC: l.mac, MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Carrier: l.carrier()}
+	for _, a := range addrs {
+		if a.index == l.index {
+			out.Addrs = append(out.Addrs, a.prefix)
+		}
+	}
+	return out, nil
+}
+
+// Prime resolves interface names ahead of time, so that the first change on each costs one request.
+func (n *Net) Prime(names ...string) error {
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	for _, name := range names {
+		delete(n.index, name)
+		if _, err := n.ifindex(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ifindex returns the remembered index of name, or asks. Caller holds mu.
+func (n *Net) ifindex(name string) (int, error) {
+	if i, ok := n.index[name]; ok {
+		return i, nil
+	}
+	l, err := n.link(name)
+	if err != nil {
+		return 0, err
+	}
+	n.index[name] = l.index
+	return l.index, nil
+}
+
+// withIndex runs fn with the index of name, once more with a fresh one if the kernel does not know it (the interface
+// was made anew). Caller holds mu.
+func (n *Net) withIndex(name string, fn func(index int) error) error {
+	_, cached := n.index[name]
+	index, err := n.ifindex(name)
+	if err != nil {
+		return err
+	}
+	err = fn(index)
+	if cached && (errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)) {
+		delete(n.index, name)
+		if index, err = n.ifindex(name); err != nil {
+			return err
+		}
+		err = fn(index)
+	}
+	return err
+}
