@@ -1,0 +1,277 @@
+package topo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"openmpa/testbed/space"
+)
+
+// A Topology is a plan in the kernel: one namespace for each node.
+type Topology struct {
+	Plan   Plan
+	spaces map[string]*space.Space
+}
+
+// Build makes the plan's namespaces, named prefix + node, and all in them.
+// When it fails, or ctx ends, nothing is left.
+func Build(ctx context.Context, prefix string, plan Plan) (*Topology, error) {
+	t := &Topology{Plan: plan, spaces: make(map[string]*space.Space)}
+	if err := t.build(ctx, prefix); err != nil {
+		return nil, errors.Join(fmt.Errorf("topo: %w", err), t.Close())
+	}
+	return t, nil
+}
+
+func (t *Topology) build(ctx context.Context, prefix string) error {
+	for i, n := range t.Plan.Nodes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := space.Create(prefix + n.Name)
+		if err != nil {
+			return err
+		}
+		t.spaces[n.Name] = s
+		if err := prepare(s, n); err != nil {
+			return err
+		}
+		for j, b := range n.Bridges {
+			if err := addBridge(s, b, mac(0xb0+byte(j), byte(i))); err != nil {
+				return err
+			}
+		}
+	}
+	for i, l := range t.Plan.Links {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := t.addLink(i, l); err != nil {
+			return err
+		}
+	}
+	for _, a := range t.Plan.Addresses {
+		if err := addAddress(t.spaces[a.Node], a.If, a.Addr); err != nil {
+			return err
+		}
+	}
+	for _, r := range t.Plan.Routes {
+		if err := addRoute(t.spaces[r.Node], r); err != nil {
+			return err
+		}
+	}
+	return t.settle(ctx)
+}
+
+// Space is the namespace of a node of the plan.
+func (t *Topology) Space(node string) *space.Space { return t.spaces[node] }
+
+// Spaces are the namespaces by node.
+func (t *Topology) Spaces() map[string]*space.Space { return t.spaces }
+
+// Close removes every namespace, and with it every link and address. The
+// processes in them must have ended before.
+func (t *Topology) Close() error {
+	var errs []error
+	for _, s := range t.spaces {
+		errs = append(errs, s.Close(), space.Remove(s.Name()))
+	}
+	t.spaces = nil
+	return errors.Join(errs...)
+}
+
+// prepare sets what every namespace of the lab has in common, before any
+// link is in it.
+func prepare(s *space.Space, n Node) error {
+	values := map[string]string{
+		"net/ipv6/conf/all/disable_ipv6":     "1",
+		"net/ipv6/conf/default/disable_ipv6": "1",
+		"net/ipv4/conf/all/rp_filter":        "0",
+		"net/ipv4/conf/default/rp_filter":    "0",
+		"net/ipv4/ip_forward":                "0",
+		// A lab bridge is an access point: what crosses it is no business
+		// of a packet filter.
+		"net/bridge/bridge-nf-call-iptables":  "0",
+		"net/bridge/bridge-nf-call-ip6tables": "0",
+		"net/bridge/bridge-nf-call-arptables": "0",
+	}
+	if n.Forward {
+		values["net/ipv4/ip_forward"] = "1"
+		values["net/ipv4/conf/all/send_redirects"] = "0"
+		values["net/ipv4/conf/default/send_redirects"] = "0"
+	}
+	if n.Name == DHCP {
+		// One server on two links: answer for the address of the link only.
+		values["net/ipv4/conf/all/arp_ignore"] = "1"
+		values["net/ipv4/conf/all/arp_announce"] = "2"
+	}
+	err := s.Do(func() error {
+		for path, v := range values {
+			err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(v), 0o644)
+			// The kernel may be without IPv6 or bridge filters.
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("%s: sysctl %s=%s: %w", n.Name, path, v, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return setUp(s, "lo")
+}
+
+func addBridge(s *space.Space, name string, addr net.HardwareAddr) error {
+	no := false
+	la := netlink.NewLinkAttrs()
+	la.Name = name
+	la.HardwareAddr = addr // fixed, or it would change as ports come and go
+	err := s.Netlink().LinkAdd(&netlink.Bridge{LinkAttrs: la, MulticastSnooping: &no})
+	if err != nil {
+		return fmt.Errorf("%s: bridge %s: %w", s.Name(), name, err)
+	}
+	return setUp(s, name)
+}
+
+// addLink makes the veth pair number i of the plan. The indexes of its ends
+// differ: the kernel takes a change of carrier for urgent only on a device
+// whose peer has another index than itself, and otherwise tells of it up to
+// a second later, which would be measured as somebody else's delay.
+func (t *Topology) addLink(i int, l Link) error {
+	a, b := t.spaces[l.A.Node], t.spaces[l.B.Node]
+	if a == nil || b == nil {
+		return fmt.Errorf("link %s-%s: no such node", l.A.Node, l.B.Node)
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name = l.A.If
+	la.Index = 100 + i
+	la.HardwareAddr = mac(0xa0, byte(i))
+	err := a.Netlink().LinkAdd(&netlink.Veth{
+		LinkAttrs: la, PeerName: l.B.If, PeerHardwareAddr: mac(0xa1, byte(i)),
+		PeerNamespace: netlink.NsFd(b.FD()),
+	})
+	if err != nil {
+		return fmt.Errorf("link %s/%s to %s/%s: %w", l.A.Node, l.A.If, l.B.Node, l.B.If, err)
+	}
+	far, err := b.Netlink().LinkByName(l.B.If)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", b.Name(), l.B.If, err)
+	}
+	if far.Attrs().Index == la.Index {
+		return fmt.Errorf("link %s/%s to %s/%s: both ends have index %d", l.A.Node, l.A.If, l.B.Node, l.B.If, la.Index)
+	}
+	for _, e := range []End{l.A, l.B} {
+		s := t.spaces[e.Node]
+		if err := checksumsInSoftware(s, e.If); err != nil {
+			return err
+		}
+		if e.Bridge != "" {
+			if err := join(s, e.If, e.Bridge); err != nil {
+				return err
+			}
+		}
+		if e.Addr.IsValid() {
+			if err := addAddress(s, e.If, e.Addr); err != nil {
+				return err
+			}
+		}
+	}
+	if err := setUp(a, l.A.If); err != nil || l.Down {
+		return err
+	}
+	return setUp(b, l.B.If)
+}
+
+func mac(kind, n byte) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 'm', 'p', 'a', kind, n}
+}
+
+func setUp(s *space.Space, ifname string) error {
+	l, err := s.Netlink().LinkByName(ifname)
+	if err == nil {
+		err = s.Netlink().LinkSetUp(l)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s up: %w", s.Name(), ifname, err)
+	}
+	return nil
+}
+
+func join(s *space.Space, ifname, bridge string) error {
+	l, err := s.Netlink().LinkByName(ifname)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", s.Name(), ifname, err)
+	}
+	b, err := s.Netlink().LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", s.Name(), bridge, err)
+	}
+	if err := s.Netlink().LinkSetMaster(l, b); err != nil {
+		return fmt.Errorf("%s: %s joins %s: %w", s.Name(), ifname, bridge, err)
+	}
+	return nil
+}
+
+func addAddress(s *space.Space, ifname string, addr netip.Prefix) error {
+	l, err := s.Netlink().LinkByName(ifname)
+	if err == nil {
+		err = s.Netlink().AddrAdd(l, &netlink.Addr{IPNet: ipNet(addr)})
+	}
+	if err != nil {
+		return fmt.Errorf("%s: address %v on %s: %w", s.Name(), addr, ifname, err)
+	}
+	return nil
+}
+
+func addRoute(s *space.Space, r Route) error {
+	err := s.Netlink().RouteAdd(&netlink.Route{
+		Dst: ipNet(r.Dst), Gw: r.Via.AsSlice(), Protocol: unix.RTPROT_STATIC,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: route %v via %v: %w", s.Name(), r.Dst, r.Via, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// settle waits until every link that is up at both ends works.
+func (t *Topology) settle(ctx context.Context) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for _, l := range t.Plan.Links {
+		if l.Down {
+			continue
+		}
+		for _, e := range []End{l.A, l.B} {
+			for {
+				link, err := t.spaces[e.Node].Netlink().LinkByName(e.If)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", e.Node, e.If, err)
+				}
+				if link.Attrs().OperState == netlink.OperUp {
+					break
+				}
+				if time.Now().After(deadline) {
+					return fmt.Errorf("%s: %s does not come up", e.Node, e.If)
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(2 * time.Millisecond):
+				}
+			}
+		}
+	}
+	return nil
+}

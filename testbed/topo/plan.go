@@ -1,0 +1,207 @@
+package topo
+
+import "net/netip"
+
+// The nodes of the standard topology.
+const (
+	MN   = "mn"   // mobile node
+	Air  = "air"  // points of attachment
+	RB   = "rb"   // access router of network b
+	RA   = "ra"   // access router of network a
+	DHCP = "dhcp" // DHCP server of both networks
+	Core = "core" // the network between
+	HA   = "ha"   // home agent
+	HL   = "hl"   // a host on the home link
+	CN   = "cn"   // correspondent
+	AAA  = "aaa"  // authentication server
+	Bare = "bare" // host for the bare bridge swap
+)
+
+// Addresses that other packages of the lab need.
+var (
+	HomeAddress   = netip.MustParseAddr("10.9.0.2")
+	HomeAgent     = netip.MustParseAddr("10.0.3.1")
+	HomePrefix    = netip.MustParsePrefix("10.9.0.0/24")
+	Correspondent = netip.MustParseAddr("10.0.4.1")
+	AAAServer     = netip.MustParseAddr("10.0.5.1")
+	BareAddress   = netip.MustParseAddr("10.2.0.250")
+	DNS           = netip.MustParseAddr("10.0.4.53")
+)
+
+// A Network is one visited network.
+type Network struct {
+	Name   string // "a" or "b"
+	Router string // node of the access router
+	Prefix netip.Prefix
+	// Address is the access router's on the access link; PANA and the
+	// tunnel end are there.
+	Address netip.Addr
+	DHCP    netip.Addr // the server's address on the access link
+	DHCPIf  string     // the server's interface
+	PoolLo  netip.Addr
+	PoolHi  netip.Addr
+	Points  []string
+}
+
+// Networks are the two visited networks, b first: the mobile node starts
+// there.
+var Networks = []Network{
+	{
+		Name: "b", Router: RB, Prefix: netip.MustParsePrefix("10.1.0.0/24"),
+		Address: netip.MustParseAddr("10.1.0.1"), DHCP: netip.MustParseAddr("10.1.0.3"), DHCPIf: "lanb",
+		PoolLo: netip.MustParseAddr("10.1.0.100"), PoolHi: netip.MustParseAddr("10.1.0.199"),
+		Points: []string{"poa-b1", "poa-b2"},
+	},
+	{
+		Name: "a", Router: RA, Prefix: netip.MustParsePrefix("10.2.0.0/24"),
+		Address: netip.MustParseAddr("10.2.0.1"), DHCP: netip.MustParseAddr("10.2.0.3"), DHCPIf: "lana",
+		PoolLo: netip.MustParseAddr("10.2.0.100"), PoolHi: netip.MustParseAddr("10.2.0.199"),
+		Points: []string{"poa-a1", "poa-a2"},
+	},
+}
+
+// NetworkByName finds "a" or "b".
+func NetworkByName(name string) (Network, bool) {
+	for _, n := range Networks {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Network{}, false
+}
+
+// Other names the network that is not name.
+func Other(name string) string {
+	if name == "a" {
+		return "b"
+	}
+	return "a"
+}
+
+// A Node is one namespace.
+type Node struct {
+	Name    string
+	Role    string // for the picture
+	Runs    string // the daemon of ours on it, if any
+	Forward bool   // it is a router
+	Bridges []string
+}
+
+// An End is one end of a link.
+type End struct {
+	Node, If string
+	Addr     netip.Prefix // zero: none
+	Bridge   string       // bridge of the node which the end joins
+}
+
+// A Link is a veth pair. Down leaves the far end B down: somebody attaches
+// it later.
+type Link struct {
+	A, B End
+	Down bool
+}
+
+// An Address belongs to an interface that is no end of a link, such as a
+// bridge.
+type Address struct {
+	Node, If string
+	Addr     netip.Prefix
+}
+
+// A Route is a static route.
+type Route struct {
+	Node string
+	Dst  netip.Prefix // zero bits: default
+	Via  netip.Addr
+}
+
+// A Plan is a topology.
+type Plan struct {
+	Nodes     []Node
+	Links     []Link
+	Addresses []Address
+	Routes    []Route
+}
+
+// The interfaces in "air" that package linkctl moves, and the interfaces at
+// the other end.
+const (
+	MNPort   = "to-mn"
+	BarePort = "to-bare"
+	MNIf     = "eth0"
+)
+
+// Standard is the lab's topology.
+func Standard() Plan {
+	p := netip.MustParsePrefix
+	a := netip.MustParseAddr
+	def := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	plan := Plan{
+		Nodes: []Node{
+			{Name: MN, Role: "mobile node", Runs: "mpa-mn"},
+			{Name: Air, Role: "points of attachment"},
+			{Name: RB, Role: "access router b", Runs: "mpa-ar", Forward: true, Bridges: []string{"lan0"}},
+			{Name: RA, Role: "access router a", Runs: "mpa-ar", Forward: true, Bridges: []string{"lan0"}},
+			{Name: DHCP, Role: "DHCP server"},
+			{Name: Core, Role: "core", Forward: true},
+			{Name: HA, Role: "home agent", Runs: "mpa-ha", Forward: true},
+			{Name: HL, Role: "host on the home link"},
+			{Name: CN, Role: "correspondent"},
+			{Name: AAA, Role: "authentication", Runs: "mpa-aaa"},
+			{Name: Bare, Role: "host with a static address"},
+		},
+		Links: []Link{
+			{A: End{Node: MN, If: MNIf}, B: End{Node: Air, If: MNPort}, Down: true},
+			{
+				A: End{Node: Bare, If: "eth0", Addr: netip.PrefixFrom(BareAddress, 24)},
+				B: End{Node: Air, If: BarePort}, Down: true,
+			},
+		},
+	}
+	for i := range plan.Nodes {
+		if plan.Nodes[i].Name == Air {
+			for _, n := range Networks {
+				plan.Nodes[i].Bridges = append(plan.Nodes[i].Bridges, n.Points...)
+			}
+		}
+	}
+	for _, n := range Networks {
+		plan.Addresses = append(plan.Addresses, Address{n.Router, "lan0", netip.PrefixFrom(n.Address, 24)})
+		for _, point := range n.Points {
+			plan.Links = append(plan.Links, Link{
+				A: End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
+				B: End{Node: n.Router, If: point, Bridge: "lan0"},
+			})
+		}
+		plan.Links = append(plan.Links, Link{
+			A: End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
+			B: End{Node: n.Router, If: "dhcp", Bridge: "lan0"},
+		})
+	}
+	for _, c := range []struct{ node, core, near, far string }{
+		{RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
+		{RA, "to-ra", "10.0.2.1/30", "10.0.2.2/30"},
+		{HA, "to-ha", "10.0.3.1/30", "10.0.3.2/30"},
+		{CN, "to-cn", "10.0.4.1/30", "10.0.4.2/30"},
+		{AAA, "to-aaa", "10.0.5.1/30", "10.0.5.2/30"},
+	} {
+		plan.Links = append(plan.Links, Link{
+			A: End{Node: c.node, If: "core", Addr: p(c.near)},
+			B: End{Node: Core, If: c.core, Addr: p(c.far)},
+		})
+		plan.Routes = append(plan.Routes, Route{c.node, def, p(c.far).Addr()})
+	}
+	plan.Links = append(plan.Links, Link{
+		A: End{Node: HA, If: "home0", Addr: p("10.9.0.1/24")},
+		B: End{Node: HL, If: "eth0", Addr: p("10.9.0.9/24")},
+	})
+	plan.Routes = append(plan.Routes,
+		Route{Core, p("10.1.0.0/24"), a("10.0.1.1")},
+		Route{Core, p("10.2.0.0/24"), a("10.0.2.1")},
+		Route{Core, HomePrefix, HomeAgent},
+		Route{HL, def, a("10.9.0.1")},
+		Route{DHCP, def, a("10.1.0.1")},
+		Route{Bare, def, a("10.2.0.1")},
+	)
+	return plan
+}

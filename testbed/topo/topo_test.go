@@ -1,0 +1,162 @@
+package topo
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/testbed/space"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" || os.Getenv("OPENMPA_TEST_ALL") != "" {
+		t.Fatal("network namespaces need root")
+	}
+	t.Skip("network namespaces need root")
+}
+
+func TestDrawShowsEverything(t *testing.T) {
+	p := Standard()
+	for what, text := range map[string]string{"text": Draw(p), "dot": Dot(p)} {
+		for _, n := range p.Nodes {
+			if n.Name != Air && !strings.Contains(text, n.Name) {
+				t.Errorf("%s: node %s is missing", what, n.Name)
+			}
+			for _, b := range n.Bridges {
+				if n.Name == Air && !strings.Contains(text, b) {
+					t.Errorf("%s: bridge %s is missing", what, b)
+				}
+			}
+		}
+	}
+	for _, l := range p.Links {
+		for _, e := range []End{l.A, l.B} {
+			if e.Addr.IsValid() && !strings.Contains(Draw(p), e.Addr.String()) {
+				t.Errorf("address %v is missing", e.Addr)
+			}
+		}
+	}
+}
+
+func TestStandardPlanIsSound(t *testing.T) {
+	p := Standard()
+	nodes := make(map[string]Node)
+	for _, n := range p.Nodes {
+		if _, twice := nodes[n.Name]; twice {
+			t.Errorf("node %s stands there twice", n.Name)
+		}
+		nodes[n.Name] = n
+	}
+	seen := make(map[string]bool)
+	addrs := make(map[netip.Addr]bool)
+	for _, l := range p.Links {
+		for _, e := range []End{l.A, l.B} {
+			n, ok := nodes[e.Node]
+			if !ok {
+				t.Fatalf("link to unknown node %q", e.Node)
+			}
+			key := e.Node + "/" + e.If
+			if seen[key] || len(e.If) > 15 {
+				t.Errorf("interface %s stands there twice or is too long", key)
+			}
+			seen[key] = true
+			if e.Bridge != "" && !strings.Contains(" "+strings.Join(n.Bridges, " ")+" ", " "+e.Bridge+" ") {
+				t.Errorf("%s joins %s, which %s does not have", key, e.Bridge, e.Node)
+			}
+			if e.Addr.IsValid() {
+				if addrs[e.Addr.Addr()] {
+					t.Errorf("address %v stands there twice", e.Addr)
+				}
+				addrs[e.Addr.Addr()] = true
+			}
+		}
+	}
+	for _, r := range p.Routes {
+		if _, ok := nodes[r.Node]; !ok {
+			t.Errorf("route of unknown node %q", r.Node)
+		}
+	}
+}
+
+// TestBuild makes the whole topology and sends a datagram from the
+// correspondent to each router and host across the core.
+func TestBuild(t *testing.T) {
+	needRoot(t)
+	const prefix = "topotest-"
+	top, err := Build(context.Background(), prefix, Standard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []struct{ node, addr string }{
+		{RB, "10.1.0.1"}, {RA, "10.2.0.1"}, {DHCP, "10.1.0.3"}, {DHCP, "10.2.0.3"}, {HA, "10.0.3.1"}, {HL, "10.9.0.9"}, {AAA, "10.0.5.1"},
+	} {
+		var in *net.UDPConn
+		err := top.Space(target.node).Do(func() (err error) {
+			in, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(target.addr)})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = top.Space(CN).Do(func() error {
+			c, err := net.Dial("udp4", in.LocalAddr().String())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte(target.node))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.SetReadDeadline(time.Now().Add(5 * time.Second))
+		buf := make([]byte, 16)
+		n, from, err := in.ReadFromUDPAddrPort(buf)
+		if err != nil || string(buf[:n]) != target.node || from.Addr() != Correspondent {
+			t.Errorf("%s at %s: got %q from %v, %v", target.node, target.addr, buf[:n], from, err)
+		}
+		in.Close()
+	}
+	mn, err := top.Space(MN).Netlink().LinkByName(MNIf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := mn.Attrs(); a.Index == a.ParentIndex {
+		t.Errorf("the mobile node's link and its peer have the same index %d", a.Index)
+	}
+	if err := top.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := space.List(prefix); err != nil || len(names) != 0 {
+		t.Errorf("left behind: %q, %v", names, err)
+	}
+}
+
+func TestBuildCancelledLeavesNothing(t *testing.T) {
+	needRoot(t)
+	const prefix = "topotestc-"
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if top, err := Build(ctx, prefix, Standard()); err == nil {
+		top.Close()
+		t.Fatal("built although it was cancelled")
+	}
+	bad := Standard()
+	bad.Routes = append(bad.Routes, Route{CN, netip.MustParsePrefix("10.77.0.0/16"), netip.MustParseAddr("172.31.255.1")})
+	if top, err := Build(context.Background(), prefix, bad); err == nil {
+		top.Close()
+		t.Fatal("built a route without a way to its next hop")
+	}
+	if names, err := space.List(prefix); err != nil || len(names) != 0 {
+		t.Errorf("left behind: %q, %v", names, err)
+	}
+}
