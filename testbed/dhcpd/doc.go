@@ -1,0 +1,24 @@
+// Package dhcpd is the lab's DHCP server: small, but exact in what the lab
+// relies on.
+//
+// One server serves several links ([Pool]). A request names its link by the
+// relay's address (giaddr), by the client's own address when it renews
+// (ciaddr), or by the interface on which it came, in this order.
+//
+//	DISCOVER ──> free ──> OFFER      offered, for 10 s
+//	REQUEST  ──> offered/bound to this client ──> ACK, bound; else NAK
+//	             (silence when another server is meant)
+//	DECLINE  ──> declined: nobody gets the address until [Table.Reset]
+//	RELEASE  ──> free
+//	INFORM   ──> ACK without an address
+//
+// A client is known by its client identifier (option 61), and by its
+// hardware address when it sends none. The relay agent's option 82 comes
+// back as it was (RFC 3046, section 2.2).
+//
+// Implemented of RFC 2131: sections 3.1 to 3.5, 4.1, 4.3.1 to 4.3.5; of RFC
+// 3046: section 2.2; RFC 6842 (the client identifier is echoed). Not
+// implemented: probing an address before it is offered (section 3.1, step 2;
+// whoever leases probes), persistent leases, BOOTP clients, options other
+// than mask, router, name server and times.
+package dhcpd

@@ -1,0 +1,114 @@
+package dhcpd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+
+	"openmpa/testbed/space"
+)
+
+// A Server is a table behind one socket for each link.
+type Server struct {
+	servers []*server4.Server
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex
+	table *Table // guarded by mu
+	mute  bool   // guarded by mu
+}
+
+// Serve opens the pools' interfaces in the namespace s and answers.
+func Serve(s *space.Space, pools []Pool, lifetime time.Duration) (*Server, error) {
+	table, err := NewTable(pools, lifetime)
+	if err != nil {
+		return nil, err
+	}
+	srv := &Server{table: table}
+	for _, p := range pools {
+		var one *server4.Server
+		err := s.Do(func() (err error) {
+			one, err = server4.NewServer(p.Interface, nil, func(conn net.PacketConn, _ net.Addr, m *dhcpv4.DHCPv4) {
+				srv.handle(conn, p.Interface, m)
+			})
+			return err
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("dhcpd: %s: %w", p.Interface, err), srv.Close())
+		}
+		srv.servers = append(srv.servers, one)
+		srv.wg.Add(1)
+		go func() {
+			defer srv.wg.Done()
+			// It ends with an error when Close closes its socket.
+			_ = one.Serve()
+		}()
+	}
+	return srv, nil
+}
+
+// Close stops answering.
+func (s *Server) Close() error {
+	var errs []error
+	for _, one := range s.servers {
+		if err := one.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	s.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// With runs fn on the table; nothing is answered meanwhile.
+func (s *Server) With(fn func(*Table)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn(s.table)
+}
+
+// Leases are the addresses that are not free now.
+func (s *Server) Leases() (leases []Lease) {
+	s.With(func(t *Table) { leases = t.Leases(time.Now()) })
+	return leases
+}
+
+// Mute has the server silent altogether, or answer again.
+func (s *Server) Mute(mute bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute = mute
+}
+
+func (s *Server) handle(conn net.PacketConn, ifname string, m *dhcpv4.DHCPv4) {
+	s.mu.Lock()
+	if s.mute {
+		s.mu.Unlock()
+		return
+	}
+	r := s.table.Handle(time.Now(), ifname, m)
+	s.mu.Unlock()
+	if r == nil {
+		return
+	}
+	// A reply that cannot be sent is as good as one lost on the way: the
+	// client repeats its request.
+	_, _ = conn.WriteTo(r.ToBytes(), destination(m, r))
+}
+
+// destination is RFC 2131, section 4.1: the relay, the client when it has an
+// address, or everybody. A client without one is not sent to by its hardware
+// address: it gets a broadcast, as the section allows.
+func destination(m, r *dhcpv4.DHCPv4) *net.UDPAddr {
+	if g := addr(m.GatewayIPAddr); g.IsValid() && !g.IsUnspecified() {
+		return &net.UDPAddr{IP: m.GatewayIPAddr, Port: dhcpv4.ServerPort}
+	}
+	if c := addr(m.ClientIPAddr); c.IsValid() && !c.IsUnspecified() && r.MessageType() != dhcpv4.MessageTypeNak {
+		return &net.UDPAddr{IP: m.ClientIPAddr, Port: dhcpv4.ClientPort}
+	}
+	return &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
+}
