@@ -61,7 +61,7 @@ func parseAddress(b []byte) (addressInfo, bool) {
 func (n *Net) listAddresses() ([]addressInfo, error) {
 	msgs, err := n.dump.list(unix.RTM_GETADDR, make(message, sizeofIfAddrmsg), unix.RTM_NEWADDR)
 	if err != nil {
-		return nil, fmt.Errorf("osnet: list addresses: %w", err)
+		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var out []addressInfo
 	for _, m := range msgs {
@@ -123,7 +123,7 @@ func (n *Net) AddAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 		a, found, ferr := n.findAddress(ifname, p)
 		switch {
 		case ferr != nil:
-			return ferr
+			return fmt.Errorf("osnet: %s: %w", what, ferr)
 		case found && a.proto != n.proto:
 			n.log.Debug("address is there already and not ours: kept", "interface", ifname, "address", p.String())
 			return nil
@@ -152,7 +152,7 @@ func (n *Net) DelAddress(ifname string, p netip.Prefix) error {
 	case errors.Is(err, unix.ENODEV):
 		return nil
 	case err != nil:
-		return err
+		return fmt.Errorf("osnet: delete address %s on %s: %w", p, ifname, err)
 	case !found:
 		return nil
 	case a.proto != n.proto:

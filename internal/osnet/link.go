@@ -70,11 +70,12 @@ func linkRequest(name string) message {
 
 func checkName(name string) error {
 	if name == "" || len(name) >= unix.IFNAMSIZ {
-		return fmt.Errorf("osnet: interface name %q: expected 1 to %d characters", name, unix.IFNAMSIZ-1)
+		return fmt.Errorf("interface name %q: expected 1 to %d characters", name, unix.IFNAMSIZ-1)
 	}
 	return nil
 }
 
+// link asks for one interface. Its errors, as those of all unexported methods, have no package prefix.
 func (n *Net) link(name string) (linkInfo, error) {
 	if err := checkName(name); err != nil {
 		return linkInfo{}, err
@@ -85,13 +86,13 @@ func (n *Net) link(name string) (linkInfo, error) {
 	}
 	if err != nil {
 		if errors.Is(err, unix.ENODEV) {
-			return linkInfo{}, fmt.Errorf("osnet: no interface %q in this network namespace: check the name with ip link: %w", name, err)
+			return linkInfo{}, fmt.Errorf("no interface %q in this network namespace: check the name with ip link: %w", name, err)
 		}
-		return linkInfo{}, fmt.Errorf("osnet: interface %q: %w", name, err)
+		return linkInfo{}, fmt.Errorf("interface %q: %w", name, hint(err))
 	}
 	l, ok := parseLink(msgs[0])
 	if !ok {
-		return linkInfo{}, fmt.Errorf("osnet: interface %q: the kernel's answer is cut short", name)
+		return linkInfo{}, fmt.Errorf("interface %q: the kernel's answer is cut short", name)
 	}
 	return l, nil
 }
@@ -100,11 +101,11 @@ func (n *Net) link(name string) (linkInfo, error) {
 func (n *Net) LinkByName(name string) (Link, error) {
 	l, err := n.link(name)
 	if err != nil {
-		return Link{}, err
+		return Link{}, fmt.Errorf("osnet: %w", err)
 	}
 	addrs, err := n.listAddresses()
 	if err != nil {
-		return Link{}, err
+		return Link{}, fmt.Errorf("osnet: %w", err)
 	}
 	out := Link{Name: l.name, Index: l.index, MAC: l.mac, MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Carrier: l.carrier()}
 	for _, a := range addrs {
@@ -124,7 +125,7 @@ func (n *Net) Prime(names ...string) error {
 	for _, name := range names {
 		delete(n.index, name)
 		if _, err := n.ifindex(name); err != nil {
-			return err
+			return fmt.Errorf("osnet: %w", err)
 		}
 	}
 	return nil

@@ -144,7 +144,7 @@ func (n *Net) DelNeighbour(dev string, addr netip.Addr) error {
 		if errors.Is(err, unix.ENODEV) {
 			return nil
 		}
-		return err
+		return fmt.Errorf("osnet: delete neighbour %s on %s: %w", addr, dev, err)
 	}
 	i, found, err := n.neighbour(index, addr)
 	switch {
@@ -172,7 +172,7 @@ func (n *Net) deleteNeighbour(dev string, addr netip.Addr) error {
 func (n *Net) listNeighbours() ([]neighbourInfo, error) {
 	msgs, err := n.dump.list(unix.RTM_GETNEIGH, make(message, sizeofNdMsg), unix.RTM_NEWNEIGH)
 	if err != nil {
-		return nil, fmt.Errorf("osnet: list neighbours: %w", err)
+		return nil, fmt.Errorf("list neighbours: %w", err)
 	}
 	var out []neighbourInfo
 	for _, b := range msgs {

@@ -103,13 +103,13 @@ func Open(log *slog.Logger, owner string) (*Net, error) {
 		return nil, err
 	}
 	if n.lock, err = lockOwner(owner); err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("osnet: %w", err))
 	}
 	if n.change, err = newRequest(); err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("osnet: %w", err))
 	}
 	if n.dump, err = newRequest(); err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("osnet: %w", err))
 	}
 	if !kernelHasAddressProtocol() {
 		log.Warn("this kernel is older than 5.18 and does not record who made an address: addresses will not be removed after a crash")
@@ -121,14 +121,14 @@ func Open(log *slog.Logger, owner string) (*Net, error) {
 func lockOwner(owner string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, fmt.Errorf("osnet: owner socket: %w", err)
+		return -1, fmt.Errorf("owner socket: %w", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@openmpa/osnet/" + owner}); err != nil {
 		unix.Close(fd)
 		if errors.Is(err, unix.EADDRINUSE) {
-			return -1, fmt.Errorf("osnet: owner %q: %w: stop the other daemon of this role, or run this one in a network namespace of its own", owner, ErrOwned)
+			return -1, fmt.Errorf("owner %q: %w: stop the other daemon of this role, or run this one in a network namespace of its own", owner, ErrOwned)
 		}
-		return -1, fmt.Errorf("osnet: owner socket: %w", err)
+		return -1, fmt.Errorf("owner socket: %w", err)
 	}
 	return fd, nil
 }
@@ -208,7 +208,7 @@ func (n *Net) Do(fn func() error) error {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		if err := unix.Setns(int(n.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("osnet: enter network namespace: %w", err)
+			result <- fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
 		result <- fn()
@@ -219,10 +219,10 @@ func (n *Net) Do(fn func() error) error {
 func sameNamespace(ns *os.File) (bool, error) {
 	var ours, current unix.Stat_t
 	if err := unix.Fstat(int(ns.Fd()), &ours); err != nil {
-		return false, fmt.Errorf("osnet: stat network namespace: %w", err)
+		return false, fmt.Errorf("stat network namespace: %w", err)
 	}
 	if err := unix.Stat("/proc/thread-self/ns/net", &current); err != nil {
-		return false, fmt.Errorf("osnet: stat network namespace: %w", err)
+		return false, fmt.Errorf("stat network namespace: %w", err)
 	}
 	return ours.Ino == current.Ino && ours.Dev == current.Dev, nil
 }

@@ -26,12 +26,15 @@ func (n *Net) Reconcile() (removed int, err error) {
 			removed++
 			n.log.Info("removed what an earlier run left", "object", what)
 		case !gone(err): // gone: went together with something removed before it
-			errs = append(errs, fmt.Errorf("osnet: remove leftover %s: %w", what, hint(err)))
+			errs = append(errs, fmt.Errorf("remove leftover %s: %w", what, hint(err)))
 		}
 	}
 	// Rules first, so that no packet looks into a half-empty table; addresses last, they take routes along.
 	errs = append(errs, n.reconcileRules(note), n.reconcileRoutes(note), n.reconcileNeighbours(note), n.reconcileAddresses(note))
-	return removed, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return removed, fmt.Errorf("osnet: reconcile: %w", err)
+	}
+	return removed, nil
 }
 
 func (n *Net) reconcileRules(note func(string, error)) error {
@@ -43,7 +46,7 @@ func (n *Net) reconcileRules(note func(string, error)) error {
 			if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 				continue // no IPv6, or no policy routing
 			}
-			return fmt.Errorf("osnet: list rules: %w", err)
+			return fmt.Errorf("list rules: %w", err)
 		}
 		for _, b := range msgs {
 			if len(b) < sizeofRtMsg {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -22,7 +23,7 @@ const (
 func newRequest() (*request, error) {
 	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("osnet: netlink socket: %w", err)
+		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
 	tv := unix.NsecToTimeval(int64(requestTimeout))
 	_ = s.SetSendTimeout(&tv)    // stores a value, cannot fail
@@ -151,4 +152,9 @@ func nativeU16(v uint16) (byte, byte) {
 	var b [2]byte
 	binary.NativeEndian.PutUint16(b[:], v)
 	return b[0], b[1]
+}
+
+// count returns how many requests have been sent.
+func (r *request) count() uint32 {
+	return atomic.LoadUint32(&r.sockets[unix.NETLINK_ROUTE].Seq)
 }

@@ -44,7 +44,7 @@ func (n *Net) Resolve(ctx context.Context, dev string, addr netip.Addr) (net.Har
 	}
 	c, err := n.subscribe(unix.RTNLGRP_NEIGH)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("osnet: resolve %s on %s: %w", addr, dev, err)
 	}
 	defer c.Close()
 

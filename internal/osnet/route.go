@@ -73,7 +73,7 @@ func (r Route) String() string {
 	return s
 }
 
-// identity is the head of a route request with the attributes that name the route.
+// routeMessage is the body of a route request with the attributes that name the route.
 func (n *Net) routeMessage(r Route, index int) message {
 	m := make(message, sizeofRtMsg, 96)
 	m[0], m[1] = family(r.Dst.Addr()), uint8(r.Dst.Bits())
@@ -155,11 +155,11 @@ func (n *Net) SetRoute(r Route) error {
 func (n *Net) foreignRoute(r Route) (same bool, err error) {
 	index, err := n.ifindex(r.Dev)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("osnet: set route %s: %w", r, err)
 	}
 	list, err := n.listRoutes(family(r.Dst.Addr()))
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("osnet: set route %s: %w", r, err)
 	}
 	for _, f := range list {
 		if f.dst != r.Dst || f.table != r.Table || f.metric != r.Metric || f.proto == n.proto {
@@ -218,7 +218,7 @@ func (n *Net) listRoutes(fam uint8) ([]routeInfo, error) {
 	m[0] = fam
 	msgs, err := n.dump.list(unix.RTM_GETROUTE, m, unix.RTM_NEWROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("osnet: list routes: %w", err)
+		return nil, fmt.Errorf("list routes: %w", err)
 	}
 	var out []routeInfo
 	for _, b := range msgs {

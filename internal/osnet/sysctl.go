@@ -102,7 +102,7 @@ func (n *Net) CheckRouter(lan, tun string) error {
 			continue
 		}
 		if err := checkName(dev); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("osnet: %w", err))
 			continue
 		}
 		filter, err := n.conf(dev, "rp_filter")

@@ -29,11 +29,11 @@ const (
 // interface must exist at the start.
 func (n *Net) WatchLink(ctx context.Context, ifname string) (<-chan LinkState, error) {
 	if _, err := n.link(ifname); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("osnet: watch link: %w", err)
 	}
 	c, err := n.subscribe(unix.RTNLGRP_LINK)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("osnet: watch link %s: %w", ifname, err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -66,7 +66,7 @@ func (n *Net) subscribe(group int) (*socket.Conn, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("osnet: netlink socket: %w", err)
+		return nil, fmt.Errorf("netlink socket: %w", err)
 	}
 	if err := c.SetsockoptInt(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, watchReceive); err != nil {
 		_ = c.SetReadBuffer(watchReceive) // not privileged: what the limit allows; an overflow is noticed
@@ -77,7 +77,7 @@ func (n *Net) subscribe(group int) (*socket.Conn, error) {
 	}
 	if err != nil {
 		c.Close()
-		return nil, fmt.Errorf("osnet: subscribe to netlink group %d: %w", group, err)
+		return nil, fmt.Errorf("subscribe to netlink group %d: %w", group, err)
 	}
 	return c, nil
 }

@@ -1,0 +1,123 @@
+// Package osnettest gives tests network namespaces of their own. It is imported by tests only.
+package osnettest
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// NeedRoot skips the test without root, or fails it where everything must run (CI or OPENMPA_TEST_ALL set).
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" || os.Getenv("OPENMPA_TEST_ALL") != "" {
+		t.Fatal("needs root to make a network namespace: run the tests with sudo")
+	}
+	t.Skip("needs root to make a network namespace: run the tests with sudo")
+}
+
+// Enter puts the test's goroutine, and only it, into a new network namespace with lo up. The goroutine stays on its
+// thread, which ends with the test and takes the namespace along. Goroutines the test starts are elsewhere.
+func Enter(t testing.TB) {
+	t.Helper()
+	NeedRoot(t)
+	runtime.LockOSThread() // never unlocked
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("unshare: %v", err)
+	}
+	IP(t, "link set lo up")
+}
+
+// Other makes a second network namespace and returns a function that runs its argument on a thread inside. The
+// namespace ends with the test.
+func Other(t testing.TB) func(fn func()) {
+	t.Helper()
+	NeedRoot(t)
+	work := make(chan func())
+	ready := make(chan error)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		runtime.LockOSThread() // never unlocked
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		ready <- err
+		if err != nil {
+			return
+		}
+		for fn := range work {
+			fn()
+		}
+	}()
+	if err := <-ready; err != nil {
+		t.Fatalf("unshare: %v", err)
+	}
+	t.Cleanup(func() { close(work); <-gone })
+	do := func(fn func()) {
+		done := make(chan struct{})
+		work <- func() { defer close(done); fn() }
+		<-done
+	}
+	do(func() { IP(t, "link set lo up") })
+	return do
+}
+
+// Path returns a file that names the namespace of the calling thread, for ip link set ... netns.
+func Path(t testing.TB) *os.File {
+	t.Helper()
+	f, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// IP runs ip(8) in the calling thread's namespace and returns its output. cmd is split at spaces.
+func IP(t testing.TB, cmd string) string {
+	t.Helper()
+	out, err := exec.Command("ip", strings.Fields(cmd)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("ip %s: %v\n%s", cmd, err, out)
+	}
+	return string(out)
+}
+
+// Veth makes the pair a, b in the calling thread's namespace, both up.
+func Veth(t testing.TB, a, b string) {
+	t.Helper()
+	IP(t, "link add "+a+" type veth peer name "+b)
+	IP(t, "link set "+a+" up")
+	IP(t, "link set "+b+" up")
+}
+
+// VethTo makes the pair a (here) and b (in the namespace that do runs in), both up.
+func VethTo(t testing.TB, a, b string, do func(func())) {
+	t.Helper()
+	var ns *os.File
+	do(func() { ns = Path(t) })
+	IP(t, "link add "+a+" type veth peer name "+b)
+	cmd := exec.Command("ip", "link", "set", b, "netns", "/proc/self/fd/3")
+	cmd.ExtraFiles = []*os.File{ns}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("ip link set %s netns: %v\n%s", b, err, out)
+	}
+	IP(t, "link set "+a+" up")
+	do(func() { IP(t, "link set "+b+" up") })
+}
+
+// Snapshot lists what package osnet can change, for comparison before and after.
+func Snapshot(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, cmd := range []string{"-o -d address show", "route show table all", "-6 route show table all", "rule show", "-6 rule show", "neigh show nud permanent"} {
+		b.WriteString("# ip " + cmd + "\n" + IP(t, cmd))
+	}
+	return b.String()
+}
