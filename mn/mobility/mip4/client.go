@@ -239,6 +239,9 @@ func (c *Client) identification(now time.Time) (uint64, error) {
 	if c.hasLast && !Newer(id, c.last) {
 		id = c.last + 1
 	}
+	if uint32(id) == uint32(c.last) { //nolint:gosec // the low 32 bits are meant
+		id++ // by these alone replies are told apart
+	}
 	if id == 0 {
 		id = 1 // 0 stands for "no path"
 	}
