@@ -19,9 +19,10 @@ const redacted = "[redacted]"
 // A Secret may be read by several goroutines at once; Clear belongs to its owner,
 // when nobody reads. A nil Secret is empty.
 type Secret struct {
-	// A pointer, so that even a reflective print of a struct that holds a Secret
-	// in an unexported field shows an address.
-	m *material
+	// Behind a function, since fmt follows pointers (with verbs that do not fit)
+	// and does not call methods on unexported fields of other structs: all it can
+	// show of a function is an address. Nil: empty.
+	get func() *material
 }
 
 type material struct {
@@ -47,7 +48,8 @@ func NewSecret(b []byte) *Secret {
 			onFinalClear(unsafe.Slice(p, size))
 		}
 	})
-	return &Secret{m: &material{b: block}}
+	m := &material{b: block}
+	return &Secret{get: func() *material { return m }}
 }
 
 // onFinalClear lets a test see that the collector cleared a block.
@@ -56,10 +58,10 @@ var onFinalClear func(block []byte)
 // Bytes returns the secret itself, not a copy: do not keep, change or print it.
 // It is nil after Clear.
 func (s *Secret) Bytes() []byte {
-	if s == nil || s.m == nil {
+	if s == nil || s.get == nil {
 		return nil
 	}
-	return s.m.b
+	return s.get().b
 }
 
 // Len returns the number of octets, 0 after Clear.
@@ -75,11 +77,12 @@ func (s *Secret) Clone() *Secret {
 
 // Clear overwrites the secret with zeros and empties it. It may be called again.
 func (s *Secret) Clear() {
-	if s == nil || s.m == nil {
+	if s == nil || s.get == nil {
 		return
 	}
-	clear(s.m.b)
-	s.m.b = nil
+	m := s.get()
+	clear(m.b)
+	m.b = nil
 }
 
 // Equal compares in a time that depends on the lengths only.
