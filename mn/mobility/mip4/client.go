@@ -29,6 +29,7 @@ type Client struct {
 	accepted  uint64 // highest identification the home agent accepted
 	hasAccept bool
 
+	markers bool // offered by registrations from now on
 	pending *attempt
 	binding *binding
 	out     []Output
@@ -40,6 +41,7 @@ type Client struct {
 type attempt struct {
 	from, careOf netip.Addr
 	lifetime     uint16
+	markers      bool
 	path         uint64 // 0: to be made from the first identification
 	renewal      bool
 
@@ -77,7 +79,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	return &Client{cfg: cfg}, nil
+	return &Client{cfg: cfg, markers: !cfg.NoPathMarkers}, nil
 }
 
 // Register asks for a binding to careOf, which is also where the requests come from.
@@ -92,6 +94,11 @@ func (c *Client) Register(now time.Time, careOf netip.Addr) {
 func (c *Client) Deregister(now time.Time, from netip.Addr) {
 	c.start(now, &attempt{from: from, careOf: c.cfg.HomeAddress})
 }
+
+// OfferPathMarkers says whether registrations from now on offer path-end markers: on
+// when the old path still works while the binding moves, off when it does not, so that
+// the home agent does not wait for a marker that cannot come.
+func (c *Client) OfferPathMarkers(on bool) { c.markers = on }
 
 // Cancel forgets a registration that is under way. What the home agent makes of the
 // requests sent so far is not known.
@@ -173,6 +180,7 @@ func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
 func (c *Client) start(now time.Time, p *attempt) {
 	p.started = now
+	p.markers = c.markers && p.lifetime != 0
 	p.timeout = c.cfg.Initial
 	if p.giveUp.IsZero() && !p.renewal {
 		p.giveUp = now.Add(c.cfg.GiveUp)
@@ -191,15 +199,16 @@ func (c *Client) send(now time.Time) {
 		return
 	}
 	p.id = id
-	offer := p.lifetime != 0 && !c.cfg.NoPathMarkers
-	if p.path == 0 && offer {
+	if p.path == 0 && p.markers {
 		p.path = id
 	}
 	req := Request{
 		Flags: FlagD | FlagT, Lifetime: p.lifetime,
 		HomeAddress: c.cfg.HomeAddress, HomeAgent: c.cfg.HomeAgent, CareOf: p.careOf, ID: id,
 	}
-	if offer {
+	path := uint64(0)
+	if p.markers {
+		path = p.path
 		req.Extensions = []Extension{PathMarkers{Path: p.path}.Extension()}
 	}
 	data, err := req.AppendSigned(nil, c.cfg.Security())
@@ -212,7 +221,7 @@ func (c *Client) send(now time.Time) {
 	p.deadline = now.Add(p.timeout)
 	c.stats.Requests++
 	c.out = append(c.out, Send{
-		From: p.from, To: netip.AddrPortFrom(c.cfg.HomeAgent, Port), Data: data, Path: p.path, Try: p.tries,
+		From: p.from, To: netip.AddrPortFrom(c.cfg.HomeAgent, Port), Data: data, Path: path, Try: p.tries,
 	})
 }
 

@@ -363,6 +363,12 @@ func TestFirstTimeoutConfigurable(t *testing.T) {
 	if _, ok := q.PathMarkers(); ok {
 		t.Error("markers offered")
 	}
+	b.c.OfferPathMarkers(true)
+	b.c.Register(b.now, careA)
+	q = b.request()
+	if pm, ok := q.PathMarkers(); !ok || pm.Path != q.ID || b.sent[len(b.sent)-1].Path != q.ID {
+		t.Error("markers not offered")
+	}
 }
 
 func TestNoRandomness(t *testing.T) {

@@ -38,7 +38,7 @@ type ClientConfig struct {
 	// GiveUp is how long a registration asked for is tried. Renewals are tried until
 	// the binding has expired.
 	GiveUp time.Duration
-	// NoPathMarkers leaves the offer of path-end markers out.
+	// NoPathMarkers leaves the offer of path-end markers out; see OfferPathMarkers.
 	NoPathMarkers bool
 
 	// Rand supplies the low bits of identifications, which no clock has.
