@@ -1,0 +1,121 @@
+package traffic
+
+import (
+	"sort"
+	"time"
+)
+
+// An Arrival is one datagram as it came in.
+type Arrival struct {
+	Seq  uint64
+	Sent int64 // ns of the wall clock, as the sender wrote it
+	At   int64 // ns of the wall clock, by the kernel when it could
+}
+
+// Stats are the figures of one direction of a flow.
+type Stats struct {
+	Sent       int // numbers used
+	Received   int // different numbers that arrived
+	Lost       int // numbers that did not arrive
+	Duplicated int // arrivals of a number that had arrived before
+	Reordered  int // arrivals after one with a higher number (RFC 4737, section 3.3)
+	// Interval is the median time between arrivals.
+	Interval time.Duration
+	// MaxGap is the longest silence at the receiver, from its first arrival
+	// on; when the last datagrams were lost it lasts until the last one was
+	// sent.
+	MaxGap time.Duration
+	// MaxGapAt is when that silence began; zero without one.
+	MaxGapAt time.Time
+	// Jitter is the largest value that the running estimate of RFC 3550,
+	// section 6.4.1, took.
+	Jitter time.Duration
+	// MaxDelay is the longest time from sending to arrival.
+	MaxDelay time.Duration
+	// SendErrors are those of Lost that the sender's kernel refused.
+	SendErrors int
+	// Losses are the runs of lost numbers, in order.
+	Losses []Run
+}
+
+// A Run is a run of consecutive lost numbers.
+type Run struct {
+	First, Last uint64
+	// At is when the first of them was sent.
+	At time.Time
+}
+
+// Analyze compares what was sent (the time of sending by number, in ns of
+// the wall clock) with what arrived, in the order of arrival.
+func Analyze(sent []int64, arrivals []Arrival) Stats {
+	s := Stats{Sent: len(sent)}
+	seen := make([]bool, len(sent))
+	var (
+		gaps     []int64
+		highest  uint64
+		jitter   float64
+		previous *Arrival
+	)
+	for i := range arrivals {
+		a := &arrivals[i]
+		if a.Seq >= uint64(len(sent)) {
+			continue // not a number of ours: the sender never used it
+		}
+		if seen[a.Seq] {
+			s.Duplicated++
+			continue
+		}
+		seen[a.Seq] = true
+		s.Received++
+		if delay := time.Duration(a.At - a.Sent); delay > s.MaxDelay {
+			s.MaxDelay = delay
+		}
+		if previous != nil {
+			if a.Seq < highest {
+				s.Reordered++
+			}
+			gap := a.At - previous.At
+			gaps = append(gaps, gap)
+			s.gap(previous.At, gap)
+			d := float64((a.At - a.Sent) - (previous.At - previous.Sent))
+			if d < 0 {
+				d = -d
+			}
+			jitter += (d - jitter) / 16
+			s.Jitter = max(s.Jitter, time.Duration(jitter))
+		}
+		highest = max(highest, a.Seq)
+		previous = a
+	}
+	s.Lost = s.Sent - s.Received
+	if previous != nil && highest+1 < uint64(len(sent)) {
+		s.gap(previous.At, sent[len(sent)-1]-previous.At)
+	}
+	if len(gaps) > 0 {
+		sort.Slice(gaps, func(i, j int) bool { return gaps[i] < gaps[j] })
+		s.Interval = time.Duration(gaps[len(gaps)/2])
+	}
+	s.Losses = losses(sent, seen)
+	return s
+}
+
+func (s *Stats) gap(at, gap int64) {
+	if d := time.Duration(gap); d > s.MaxGap {
+		s.MaxGap, s.MaxGapAt = d, time.Unix(0, at)
+	}
+}
+
+func losses(sent []int64, seen []bool) []Run {
+	var runs []Run
+	for i := 0; i < len(sent); i++ {
+		if seen[i] {
+			continue
+		}
+		first := i
+		for i+1 < len(sent) && !seen[i+1] {
+			i++
+		}
+		runs = append(runs, Run{First: uint64(first), Last: uint64(i), At: time.Unix(0, sent[first])})
+	}
+	return runs
+}
