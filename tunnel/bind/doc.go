@@ -1,0 +1,29 @@
+// Package bind opens the sockets that carry the outer packets of tunnels: UDP
+// for ESP in UDP (RFC 3948) and raw protocol 4 for IP in IP (RFC 2003), one per
+// local (care-of) address. The kernel builds the outer header and reassembles.
+//
+//	            Send(to, packet, tos)               ReadBatch
+//	                   |                                ^
+//	+------------------v---------------------+ +--------+--------------------+
+//	| outer IPv4 header: kernel              | | TOS (IP_RECVTOS, for ECN)   |
+//	|   TOS  per packet (cmsg IP_TOS)        | | source address              |
+//	|   DF   clear (IP_PMTUDISC_DONT)        | | receive queue, RecvBuffer   |
+//	+----------------------------------------+ +-----------------------------+
+//	                                             full: counted (SO_MEMINFO)
+//
+// DF is clear unless Options say otherwise: tunnel devices announce an MTU that
+// fits, and where a link on the path is narrower still a fragment arrives late
+// rather than never. Send buffers are large, too: packets that wait for an
+// unresolved neighbour are charged to the socket, and one dead peer must not stop the
+// others (the kernel holds about 200 KiB for a neighbour).
+//
+// Sending and receiving do not allocate. Every packet that a socket of this
+// package was given is in one of the counters of its Stats, those the kernel
+// dropped for want of room included.
+//
+// Covered: RFC 3948 section 2 (the UDP checksum is sent as zero); RFC 2003
+// section 3 with the outer header of the kernel; RFC 6040 on receipt of IP in IP.
+//
+// Not covered: copying DF outwards per packet (RFC 2003 section 3.1), which a
+// kernel-built header does not allow; UDP segmentation offload; IPv6.
+package bind

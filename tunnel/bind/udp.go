@@ -1,0 +1,89 @@
+package bind
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// UDP is a socket for ESP in UDP. Its methods may be called concurrently, each
+// Batch by one reader.
+type UDP struct {
+	socket
+	local netip.AddrPort // fixed after OpenUDP
+	conn  *net.UDPConn   // fixed after OpenUDP
+}
+
+// OpenUDP opens a UDP socket on an IPv4 address and port (port 0: one the
+// kernel picks), in the network namespace of the calling thread. Errors match
+// unix.EADDRINUSE, unix.EADDRNOTAVAIL and unix.EPERM where the kernel said so.
+func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
+	if !local.Addr().Is4() {
+		return nil, fmt.Errorf("bind: local address %v, expected IPv4", local)
+	}
+	u := new(UDP)
+	err := u.open("udp4", local.String(), o, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVTOS, 1); err != nil {
+			return fmt.Errorf("set IP_RECVTOS: %w", err)
+		}
+		// RFC 3948 section 2.1: the checksum should be zero; ESP has its own.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+			return fmt.Errorf("set SO_NO_CHECK: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	u.conn = u.pc.(*net.UDPConn)
+	u.local = u.conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	u.name = "udp4 " + u.local.String()
+	return u, nil
+}
+
+// LocalAddr is the address and port the socket is bound to.
+func (u *UDP) LocalAddr() netip.AddrPort { return u.local }
+
+// Send sends one datagram with the given TOS in the outer header. It waits
+// while the send buffer is full. Errors match net.ErrClosed or the kernel's.
+func (u *UDP) Send(to netip.AddrPort, pkt []byte, tos uint8) error {
+	if !to.Addr().Is4() || to.Port() == 0 {
+		u.sendErrors.Add(1)
+		return fmt.Errorf("bind: %s: destination %v, expected an IPv4 address and a port", u.name, to)
+	}
+	if errno, err := u.tx.send(u.raw, to, pkt, tos); err != nil || errno != 0 {
+		u.sendErrors.Add(1)
+		return u.failed("sendmsg", err, errno)
+	}
+	u.sent.Add(1)
+	return nil
+}
+
+// ReadBatch waits for datagrams and reads as many as are there and fit the
+// batch. It may return without packets and without an error, when all were too
+// long. After Close the error matches net.ErrClosed.
+func (u *UDP) ReadBatch(b *Batch) ([]Packet, error) {
+	truncated, errno, err := b.read(u.raw)
+	if err != nil || errno != 0 {
+		return nil, u.failed("recvmmsg", err, errno)
+	}
+	u.truncated.Add(uint64(truncated))
+	u.received.Add(uint64(len(b.packets)))
+	return b.packets, nil
+}
+
+// Read waits for one datagram. What does not fit into buf is cut off. After
+// Close the error matches net.ErrClosed.
+func (u *UDP) Read(buf []byte) (int, netip.AddrPort, error) {
+	n, from, err := u.conn.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		return 0, netip.AddrPort{}, fmt.Errorf("bind: %s: %w", u.name, err)
+	}
+	u.received.Add(1)
+	return n, from, nil
+}
+
+// Stats returns the counters.
+func (u *UDP) Stats() Stats { return u.stats() }
