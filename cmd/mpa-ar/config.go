@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/config"
+	"openmpa/paa/pana"
+)
+
+// configuration is the file's form; example is a complete one.
+type configuration struct {
+	Node    string      `yaml:"node"`
+	Control config.Path `yaml:"control"`
+	Access  struct {
+		Interface string `yaml:"interface"`
+	} `yaml:"access"`
+	Address  config.Addr `yaml:"address"`
+	Identity struct {
+		CA string `yaml:"ca"`
+		AR string `yaml:"ar"`
+	} `yaml:"identity"`
+	PANA struct {
+		Lifetime config.Duration `yaml:"lifetime"`
+		Auth     config.Duration `yaml:"auth"`
+		Sessions int             `yaml:"sessions"`
+		Allow    []config.Prefix `yaml:"allow"`
+	} `yaml:"pana"`
+	RADIUS struct {
+		NASIdentifier string          `yaml:"nas-identifier"`
+		Timeout       config.Duration `yaml:"timeout"`
+		Servers       []radiusServer  `yaml:"servers"`
+	} `yaml:"radius"`
+	DHCP struct {
+		Server  config.Addr     `yaml:"server"`
+		Timeout config.Duration `yaml:"timeout"`
+	} `yaml:"dhcp"`
+	DAD    config.DAD `yaml:"dad"`
+	Tunnel struct {
+		Device     string          `yaml:"device"`
+		Address    config.Prefix   `yaml:"address"`
+		Port       uint16          `yaml:"port"`
+		MTU        int             `yaml:"mtu"`
+		Encryption string          `yaml:"encryption"`
+		Unused     config.Duration `yaml:"unused"`
+	} `yaml:"tunnel"`
+	Buffer struct {
+		Packets int             `yaml:"packets"`
+		Bytes   config.Bytes    `yaml:"bytes"`
+		Age     config.Duration `yaml:"age"`
+	} `yaml:"buffer"`
+}
+
+type radiusServer struct {
+	Address    config.AddrPort   `yaml:"address"`
+	SecretFile config.SecretFile `yaml:"secret-file"`
+}
+
+const example = `node: a                              # name in events and reports
+control: /run/openmpa/a.sock
+access: {interface: lan0}            # towards the points of attachment
+address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay
+identity: {ca: ca.a.example, ar: ar.a.example}
+pana: {lifetime: 1h, allow: [10.1.0.0/24]}   # allow: from where nodes may pre-authenticate; none: everywhere
+radius:
+  nas-identifier: ar-a
+  servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
+dhcp: {server: 10.2.0.3}
+dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
+tunnel: {device: mpa0, address: 169.254.62.52/31, port: 4500, encryption: aes-128-gcm, unused: 60s}
+buffer: {packets: 4096, bytes: 8MiB, age: 10s}
+`
+
+// withDefaults fills in what the file leaves out.
+func (c configuration) withDefaults() configuration {
+	config.Default(&c.PANA.Lifetime, config.Duration(time.Hour))
+	config.Default(&c.PANA.Auth, config.Duration(20*time.Second))
+	config.Default(&c.PANA.Sessions, 1000)
+	config.Default(&c.RADIUS.Timeout, config.Duration(8*time.Second))
+	config.Default(&c.DHCP.Timeout, config.Duration(8*time.Second))
+	config.Default(&c.RADIUS.NASIdentifier, c.Node)
+	config.Default(&c.Tunnel.Device, "mpa0")
+	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
+	config.Default(&c.Tunnel.Port, 4500)
+	config.Default(&c.Tunnel.MTU, 1436)
+	config.Default(&c.Tunnel.Encryption, "aes-128-gcm")
+	config.Default(&c.Tunnel.Unused, config.Duration(time.Minute))
+	config.Default(&c.Buffer.Packets, 4096)
+	config.Default(&c.Buffer.Bytes, 8<<20)
+	config.Default(&c.Buffer.Age, config.Duration(10*time.Second))
+	return c
+}
+
+// Check implements the hook of config.Load.
+func (c configuration) Check() error {
+	switch {
+	case c.Node == "":
+		return config.Errorf("node", "missing: a name for this router")
+	case c.Control == "":
+		return config.Errorf("control", "missing: where to make the control socket")
+	case c.Access.Interface == "":
+		return config.Errorf("access.interface", "missing: the interface of the access link")
+	case !c.Address.Is4():
+		return config.Errorf("address", "expected the router's IPv4 address on the access link")
+	case c.Identity.CA == "" || c.Identity.AR == "":
+		return config.Errorf("identity", "expected names for ca and ar; keys are bound to them")
+	case len(c.RADIUS.Servers) == 0:
+		return config.Errorf("radius.servers", "missing: at least one RADIUS server")
+	case !c.DHCP.Server.Is4():
+		return config.Errorf("dhcp.server", "expected the IPv4 address of the DHCP server")
+	case c.bits() == 0:
+		return config.Errorf("tunnel.encryption", "%q: expected aes-128-gcm or aes-256-gcm", c.Tunnel.Encryption)
+	}
+	for i, s := range c.RADIUS.Servers {
+		if !s.Address.IsValid() || s.SecretFile == "" {
+			return config.Errorf(fmt.Sprintf("radius.servers[%d]", i), "expected address and secret-file")
+		}
+	}
+	_, err := acd.NewLink(c.DAD.Timers())
+	return config.At("dad", err)
+}
+
+func (c configuration) bits() int {
+	switch c.withDefaults().Tunnel.Encryption {
+	case "aes-128-gcm":
+		return 128
+	case "aes-256-gcm":
+		return 256
+	}
+	return 0
+}
+
+func (c configuration) listen() netip.AddrPort { return netip.AddrPortFrom(c.Address, pana.Port) }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"openmpa/internal/config"
+)
+
+func TestExample(t *testing.T) {
+	c, err := config.Parse[configuration]("ar.yaml", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = c.withDefaults()
+	if c.bits() != 128 || c.listen().String() != "10.2.0.1:716" || c.RADIUS.Timeout == 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for name, edit := range map[string][2]string{
+		"node":               {"node: a ", "node: '' "},
+		"address":            {"address: 10.2.0.1 ", "address: fe80::1 "},
+		"unknown":            {"dhcp:", "colour: blue\ndhcp:"},
+		"tunnel.encryption":  {"aes-128-gcm", "rot13"},
+		"radius.servers[0]":  {"{address: \"10.0.5.1:1812\", secret-file: radius.secret}", "{address: \"10.0.5.1:1812\"}"},
+		"dad":                {"probe-min: 1s", "probe-min: 3s"},
+		"identity":           {"ca: ca.a.example, ", ""},
+		"access.interface":   {"{interface: lan0}", "{}"},
+		"dhcp.server":        {"{server: 10.2.0.3}", "{}"},
+		"allow: expected":    {"10.1.0.0/24", "10.1.0.0"},
+		"lifetime: expected": {"lifetime: 1h", "lifetime: long"},
+		"bytes: expected":    {"8MiB", "8 elephants"},
+		"missing: at least":  {"servers: [{address: \"10.0.5.1:1812\", secret-file: radius.secret}]", "servers: []"},
+		"control socket":     {"control: /run/openmpa/a.sock", "control: ''"},
+	} {
+		text := strings.Replace(example, edit[0], edit[1], 1)
+		if text == example {
+			t.Fatalf("%s: the example does not contain %q", name, edit[0])
+		}
+		_, err := config.Parse[configuration]("ar.yaml", []byte(text))
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		} else if !strings.Contains(err.Error(), "ar.yaml:") {
+			t.Errorf("%s: no place in %q", name, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+// Command mpa-ar is the access-router service of Media-independent
+// Pre-Authentication (RFC 6252): PANA authentication agent, configuration agent
+// and end of the proactive handover tunnel.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"openmpa/aaa"
+	"openmpa/aaa/radius"
+	"openmpa/internal/config"
+	"openmpa/internal/control"
+	"openmpa/internal/daemon"
+	"openmpa/internal/event"
+	"openmpa/paa"
+	"openmpa/paa/notify"
+	"openmpa/par"
+	"openmpa/tunnel/flow"
+)
+
+func main() {
+	daemon.Main(daemon.Spec{
+		Name:    "mpa-ar",
+		Summary: "access router of Media-independent Pre-Authentication (RFC 6252)",
+		Doc: `Lets mobile nodes that are still at another network authenticate (PANA, EAP over
+RADIUS), get an address (DHCP, duplicate address detection) and a tunnel, holds
+their packets while they move and delivers them when they have arrived.
+
+It runs on the router of an access network, needs CAP_NET_ADMIN, CAP_NET_RAW and
+/dev/net/tun, IPv4 forwarding, and no strict reverse path filter. It removes from
+the kernel what it put there when it ends, and after a crash when it starts again.`,
+		Example: example,
+		Check:   config.CheckFiles[configuration],
+		Run:     run,
+	})
+}
+
+func run(ctx context.Context, env daemon.Env) error {
+	c, err := config.Load[configuration](env.ConfigPath)
+	if err != nil {
+		return err
+	}
+	c = c.withDefaults()
+	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	client, err := radiusClient(c)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	router, err := par.Open(par.Config{
+		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
+		MTU: c.Tunnel.MTU, Cipher: c.bits(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
+		Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes), MaxAge: c.Buffer.Age.D()},
+		Unused: c.Tunnel.Unused.D(), Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer router.Close()
+	agent, err := paa.Open(paa.Config{
+		Listen: c.listen(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
+		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, Allow: c.PANA.Allow,
+		Backend: aaa.NewRADIUS(client), Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+	}, router)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	router.Bind(agent)
+	server := control.NewServer(control.Config{
+		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return router.Status() },
+	})
+	env.Ready()
+	return server.Run(ctx)
+}
+
+func radiusClient(c configuration) (*radius.Client, error) {
+	cfg := radius.Config{NASIdentifier: c.RADIUS.NASIdentifier, Timeout: c.RADIUS.Timeout.D()}
+	for i, s := range c.RADIUS.Servers {
+		secret, err := s.SecretFile.Load()
+		if err != nil {
+			return nil, config.At(fmt.Sprintf("radius.servers[%d].secret-file", i), err)
+		}
+		cfg.Servers = append(cfg.Servers, radius.Server{Addr: s.Address, Secret: secret})
+	}
+	return radius.NewClient(cfg)
+}

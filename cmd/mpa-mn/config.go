@@ -1,0 +1,210 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/config"
+	"openmpa/mn"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/paa/pana"
+)
+
+// configuration is the file's form; example is a complete one.
+type configuration struct {
+	Node      string      `yaml:"node"`
+	Control   config.Path `yaml:"control"`
+	Interface string      `yaml:"interface"`
+	Link      struct {
+		Type   string      `yaml:"type"`
+		Socket config.Path `yaml:"socket"`
+	} `yaml:"link"`
+	Tunnel struct {
+		Device string `yaml:"device"`
+		MTU    int    `yaml:"mtu"`
+	} `yaml:"tunnel"`
+	EAP struct {
+		Identity    string      `yaml:"identity"`
+		CA          config.File `yaml:"ca"`
+		Certificate config.File `yaml:"certificate"`
+		Key         config.File `yaml:"key"`
+		ServerName  string      `yaml:"server-name"`
+		MinVersion  string      `yaml:"min-version"`
+		MaxVersion  string      `yaml:"max-version"`
+	} `yaml:"eap"`
+	ClientID config.HexBytes `yaml:"client-id"`
+	Networks []network       `yaml:"networks"`
+	Mobility struct {
+		MIP4 struct {
+			HomeAddress config.Addr       `yaml:"home-address"`
+			HomeAgent   config.Addr       `yaml:"home-agent"`
+			SPI         uint32            `yaml:"spi"`
+			KeyFile     config.SecretFile `yaml:"key-file"`
+			Algorithm   string            `yaml:"algorithm"`
+			Lifetime    config.Duration   `yaml:"lifetime"`
+		} `yaml:"mip4"`
+	} `yaml:"mobility"`
+	DAD    config.DAD `yaml:"dad"`
+	Timers struct {
+		Auth      config.Duration `yaml:"auth"`
+		Configure config.Duration `yaml:"configure"`
+		Tunnel    config.Duration `yaml:"tunnel"`
+		Bind      config.Duration `yaml:"bind"`
+		Depart    config.Duration `yaml:"depart"`
+		LinkUp    config.Duration `yaml:"link-up"`
+		Arrive    config.Duration `yaml:"arrive"`
+		Settle    config.Duration `yaml:"settle"`
+		PathEnd   config.Duration `yaml:"path-end"`
+	} `yaml:"timers"`
+	Buffer struct {
+		Packets int          `yaml:"packets"`
+		Bytes   config.Bytes `yaml:"bytes"`
+	} `yaml:"buffer"`
+	Prepare *bool `yaml:"prepare"`
+}
+
+type network struct {
+	Name   string      `yaml:"name"`
+	PAA    config.Addr `yaml:"paa"`
+	Port   uint16      `yaml:"port"`
+	Points []string    `yaml:"points"`
+}
+
+const example = `node: mn                              # name in events
+control: /run/openmpa/mn.sock
+interface: eth0                       # towards the points of attachment
+link: {type: external, socket: /run/openmpa/link.sock}   # who moves the link
+tunnel: {device: mpa0, mtu: 1400}
+eap:                                  # EAP-TLS
+  identity: mn@home.example
+  ca: ca.pem                          # who signs the server's certificate
+  certificate: mn.pem
+  key: mn.key
+  server-name: aaa.home.example       # that the certificate must have
+networks:                             # points: of attachment, the preferred one first
+  - {name: b, paa: 10.1.0.1, points: [poa-b1, poa-b2]}
+  - {name: a, paa: 10.2.0.1, points: [poa-a1, poa-a2]}
+mobility:                             # Mobile IPv4; key-file: hex:..., base64:... or plain
+  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
+dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
+prepare: true                         # false: break before make
+`
+
+// withDefaults fills in what the file leaves out.
+func (c configuration) withDefaults() configuration {
+	config.Default(&c.Tunnel.Device, "mpa0")
+	config.Default(&c.Tunnel.MTU, 1400)
+	config.Default(&c.EAP.MinVersion, "1.2")
+	config.Default(&c.EAP.MaxVersion, "1.3")
+	config.Default(&c.Mobility.MIP4.Algorithm, "hmac-md5")
+	config.Default(&c.Mobility.MIP4.Lifetime, config.Duration(10*time.Minute))
+	config.Default(&c.Buffer.Packets, 4096)
+	config.Default(&c.Buffer.Bytes, 8<<20)
+	for i := range c.Networks {
+		config.Default(&c.Networks[i].Port, pana.Port)
+	}
+	return c
+}
+
+// Check implements the hook of config.Load.
+func (c configuration) Check() error {
+	d := c.withDefaults()
+	switch {
+	case c.Node == "":
+		return config.Errorf("node", "missing: a name for this node")
+	case c.Control == "":
+		return config.Errorf("control", "missing: where to make the control socket")
+	case c.Interface == "":
+		return config.Errorf("interface", "missing: the interface towards the points of attachment")
+	case c.Link.Type != "external":
+		return config.Errorf("link.type", "%q: expected external", c.Link.Type)
+	case c.Link.Socket == "":
+		return config.Errorf("link.socket", "missing: the socket of the link controller")
+	case d.Tunnel.MTU < 576 || d.Tunnel.MTU > 1400:
+		return config.Errorf("tunnel.mtu", "%d: expected 576 to 1400, so that IP-in-IP in ESP fits 1500", d.Tunnel.MTU)
+	case c.EAP.Identity == "":
+		return config.Errorf("eap.identity", "missing: user@realm")
+	case c.EAP.CA == "" || c.EAP.Certificate == "" || c.EAP.Key == "":
+		return config.Errorf("eap", "expected files for ca, certificate and key")
+	case c.EAP.ServerName == "":
+		return config.Errorf("eap.server-name", "missing: the name in the server's certificate; without it any server of that CA would do")
+	case len(c.Networks) == 0:
+		return config.Errorf("networks", "missing: at least the one to attach to first")
+	case !c.Mobility.MIP4.HomeAddress.Is4() || !c.Mobility.MIP4.HomeAgent.Is4():
+		return config.Errorf("mobility.mip4", "expected the IPv4 addresses home-address and home-agent")
+	case c.Mobility.MIP4.SPI <= mip4.SPIReserved:
+		return config.Errorf("mobility.mip4.spi", "%d: 0 to %d are reserved (RFC 5944 §3.5)", c.Mobility.MIP4.SPI, mip4.SPIReserved)
+	}
+	names, points := map[string]bool{}, map[string]bool{}
+	for i, n := range c.Networks {
+		key := fmt.Sprintf("networks[%d]", i)
+		switch {
+		case n.Name == "" || names[n.Name]:
+			return config.Errorf(key+".name", "%q: expected a name that no other network has", n.Name)
+		case !n.PAA.Is4():
+			return config.Errorf(key+".paa", "expected the IPv4 address of the network's access router")
+		case len(n.Points) == 0:
+			return config.Errorf(key+".points", "missing: at least one point of attachment")
+		}
+		names[n.Name] = true
+		for _, p := range n.Points {
+			if points[p] {
+				return config.Errorf(key+".points", "%q stands in two places", p)
+			}
+			points[p] = true
+		}
+	}
+	if _, err := mip4.ParseAlgorithm(d.Mobility.MIP4.Algorithm); err != nil {
+		return config.At("mobility.mip4.algorithm", err)
+	}
+	for key, v := range map[string]string{"min-version": d.EAP.MinVersion, "max-version": d.EAP.MaxVersion} {
+		if tlsVersion(v) == 0 {
+			return config.Errorf("eap."+key, "%q: expected \"1.2\" or \"1.3\"", v)
+		}
+	}
+	_, err := acd.NewLink(c.DAD.Timers())
+	return config.At("dad", err)
+}
+
+func tlsVersion(s string) uint16 {
+	switch s {
+	case "1.2":
+		return tls.VersionTLS12
+	case "1.3":
+		return tls.VersionTLS13
+	}
+	return 0
+}
+
+func (c configuration) timers() mn.Timers {
+	t := mn.DefaultTimers()
+	for _, f := range []struct {
+		to   *time.Duration
+		from config.Duration
+	}{
+		{&t.Auth, c.Timers.Auth},
+		{&t.Configure, c.Timers.Configure},
+		{&t.Tunnel, c.Timers.Tunnel},
+		{&t.Bind, c.Timers.Bind},
+		{&t.Depart, c.Timers.Depart},
+		{&t.LinkUp, c.Timers.LinkUp},
+		{&t.Arrive, c.Timers.Arrive},
+		{&t.Settle, c.Timers.Settle},
+		{&t.PathEnd, c.Timers.PathEnd},
+	} {
+		if f.from != 0 {
+			*f.to = f.from.D()
+		}
+	}
+	return t
+}
+
+func (c configuration) networks() (out []mn.Network) {
+	for _, n := range c.Networks {
+		out = append(out, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.PAA, n.Port), Points: n.Points})
+	}
+	return out
+}

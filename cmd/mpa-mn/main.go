@@ -1,0 +1,150 @@
+// Command mpa-mn is the mobile-node daemon of Media-independent
+// Pre-Authentication (RFC 6252).
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	"openmpa/aaa/eap"
+	"openmpa/internal/config"
+	"openmpa/internal/control"
+	"openmpa/internal/daemon"
+	"openmpa/internal/event"
+	"openmpa/mn"
+	"openmpa/mn/link"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/paa/pana"
+	"openmpa/tunnel/flow"
+)
+
+func main() {
+	daemon.Main(daemon.Spec{
+		Name:    "mpa-mn",
+		Summary: "mobile node of Media-independent Pre-Authentication (RFC 6252)",
+		Doc: `Keeps the node's connections while it moves between networks: before a move it
+authenticates at the next access router, gets an address there and a tunnel, and
+moves its binding at the home agent; then it changes the link, and goes on.
+
+It needs CAP_NET_ADMIN, CAP_NET_RAW and /dev/net/tun. A move is asked for with
+"mpactl handover NETWORK". It removes from the kernel what it put there when it
+ends, and after a crash when it starts again.`,
+		Example: example,
+		Check: func(path string) error {
+			c, err := load(path)
+			if err == nil {
+				_, err = credentials(c)
+			}
+			return err
+		},
+		Run: run,
+	})
+}
+
+func load(path string) (configuration, error) {
+	if err := config.CheckFiles[configuration](path); err != nil {
+		return configuration{}, err
+	}
+	c, err := config.Load[configuration](path)
+	return c.withDefaults(), err
+}
+
+// credentials reads what EAP needs; keys go no further than crypto/tls.
+func credentials(c configuration) (eap.TLSConfig, error) {
+	pem, err := os.ReadFile(c.EAP.CA.String())
+	if err != nil {
+		return eap.TLSConfig{}, config.At("eap.ca", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return eap.TLSConfig{}, config.Errorf("eap.ca", "%s has no certificate in PEM form", c.EAP.CA)
+	}
+	cert, err := tls.LoadX509KeyPair(c.EAP.Certificate.String(), c.EAP.Key.String())
+	if err != nil {
+		return eap.TLSConfig{}, config.At("eap.certificate", err)
+	}
+	return eap.TLSConfig{
+		Roots: roots, ServerName: c.EAP.ServerName, Certificate: cert,
+		MinVersion: tlsVersion(c.EAP.MinVersion), MaxVersion: tlsVersion(c.EAP.MaxVersion),
+	}, nil
+}
+
+func run(ctx context.Context, env daemon.Env) error {
+	c, err := load(env.ConfigPath)
+	if err != nil {
+		return err
+	}
+	tlsConfig, err := credentials(c)
+	if err != nil {
+		return err
+	}
+	key, err := c.Mobility.MIP4.KeyFile.Load()
+	if err != nil {
+		return config.At("mobility.mip4.key-file", err)
+	}
+	algorithm, err := mip4.ParseAlgorithm(c.Mobility.MIP4.Algorithm)
+	if err != nil {
+		return err
+	}
+	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	m := c.Mobility.MIP4
+	node, err := mn.Open(mn.Config{
+		Interface: c.Interface, Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Networks: c.networks(), ClientID: c.ClientID,
+		NewEAP: func() (pana.EAPPeer, error) {
+			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
+		},
+		Home: mip4.ClientConfig{
+			HomeAddress: m.HomeAddress, HomeAgent: m.HomeAgent, SPI: m.SPI, Key: key, Algorithm: algorithm,
+			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
+		},
+		DAD: c.DAD.Timers(), Timers: c.timers(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
+		Prepare: c.Prepare == nil || *c.Prepare, Link: link.NewExternal(c.Interface, c.Link.Socket.String(), env.Log),
+		Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	server, err := control.NewServer(control.Config{
+		Path: c.Control.String(), Recorder: recorder, Log: env.Log,
+		Status:   func() any { return node.Status() },
+		Commands: map[string]control.Command{control.CommandHandover: handover(node)},
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(ctx) })
+	g.Go(func() error { return node.Run(ctx, env.Ready) })
+	return g.Wait()
+}
+
+// handover is the command of the control socket.
+func handover(node *mn.Node) control.Command {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var args control.HandoverArgs
+		if err := json.Unmarshal(raw, &args); err != nil || args.Network == "" {
+			return nil, errors.Join(errors.New(`expected {"network": NAME}`), err)
+		}
+		h, err := node.Handover(args.Network)
+		if err != nil {
+			return nil, err
+		}
+		if !args.Wait {
+			return control.HandoverResult{ID: h.ID}, nil
+		}
+		outcome, err := h.Wait(ctx)
+		r := control.HandoverResult{ID: h.ID, Outcome: outcome}
+		if err != nil {
+			r.Reason = fmt.Sprint(err)
+		}
+		return r, nil
+	}
+}

@@ -1,0 +1,201 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+)
+
+// Routing tables and rules of the node. Each candidate has a slot, so that the
+// old and the new stand beside one another:
+//
+//	priority 7100  from CoA lookup 7100+slot   default dev TUN        until departure
+//	priority 7101  from CoA lookup 7110+slot   the link, its router
+const (
+	priorityVirtual  = 7100
+	priorityPhysical = 7101
+	tableVirtual     = 7100
+	tablePhysical    = 7110
+	slots            = 8
+)
+
+// address is a care-of address and the lease behind it.
+type address struct {
+	lease     dhcp4.Lease
+	routerMAC net.HardwareAddr // when prepared; nil: the kernel resolves it
+	byRouter  bool             // the router leased it, and releases it with the session
+}
+
+func (a *address) addr() netip.Addr { return a.lease.Addr.Addr() }
+
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func (c *candidate) virtualRule() osnet.Rule {
+	return osnet.Rule{Priority: priorityVirtual, From: host(c.address.addr()), Table: tableVirtual + c.slot}
+}
+
+func (c *candidate) physicalRule() osnet.Rule {
+	return osnet.Rule{Priority: priorityPhysical, From: host(c.address.addr()), Table: tablePhysical + c.slot}
+}
+
+func (c *candidate) virtualRoute() osnet.Route {
+	return osnet.Route{Dst: anywhere, Dev: c.n.dev.Name(), Table: tableVirtual + c.slot}
+}
+
+var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// virtual puts the care-of address on the TUN: whatever speaks from it goes
+// through the tunnel (RFC 6252 §7.3.3).
+func (c *candidate) virtual() error {
+	n := c.n.net
+	return firstError(
+		func() error {
+			return n.AddAddress(c.n.dev.Name(), host(c.address.addr()), osnet.AddrOptions{NoPrefixRoute: true})
+		},
+		func() error { return n.SetRoute(c.virtualRoute()) },
+		func() error { return n.AddRule(c.virtualRule()) },
+	)
+}
+
+// physical puts the care-of address on the interface, with its link and router.
+// While the rule of virtual stands it changes nothing yet.
+func (c *candidate) physical() error {
+	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
+	return firstError(
+		func() error { return n.AddAddress(dev, a.lease.Addr, osnet.AddrOptions{NoPrefixRoute: true}) },
+		func() error {
+			return n.SetRoute(osnet.Route{Dst: a.lease.Addr.Masked(), Dev: dev, Src: a.addr(), Table: table})
+		},
+		func() error {
+			return n.SetRoute(osnet.Route{Dst: anywhere, Via: a.lease.Router, Dev: dev, Src: a.addr(), Table: table})
+		},
+		func() error { return n.AddRule(c.physicalRule()) },
+		func() error {
+			if a.routerMAC == nil {
+				return nil
+			}
+			return n.SetNeighbour(dev, a.lease.Router, a.routerMAC, true)
+		},
+	)
+}
+
+// leaveVirtual takes the address off the TUN.
+func (c *candidate) leaveVirtual() error {
+	n := c.n.net
+	return errors.Join(
+		n.DelRule(c.virtualRule()),
+		n.DelRoute(c.virtualRoute()),
+		n.DelAddress(c.n.dev.Name(), host(c.address.addr())),
+	)
+}
+
+// leavePhysical takes the address off the interface.
+func (c *candidate) leavePhysical() error {
+	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
+	err := errors.Join(
+		n.DelRule(c.physicalRule()),
+		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.lease.Router, Dev: dev, Table: table}),
+		n.DelRoute(osnet.Route{Dst: a.lease.Addr.Masked(), Dev: dev, Table: table}),
+		n.DelAddress(dev, a.lease.Addr),
+	)
+	if a.routerMAC != nil {
+		err = errors.Join(err, n.DelNeighbour(dev, a.lease.Router))
+	}
+	return err
+}
+
+func firstError(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acquire leases an address on the link the node is on and makes sure that it
+// is nobody else's: what every node does without preparation.
+func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error) {
+	n := c.n
+	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", "the node")
+	defer func() { span.End(err) }()
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
+	defer cancel()
+	client := n.dhcp()
+	for try := 1; ; try++ {
+		step := n.cfg.Recorder.Begin(id, event.PhaseDHCP)
+		lease, err := client.Acquire(ctx)
+		step.End(err)
+		if err != nil {
+			return err
+		}
+		step = n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", lease.Addr.Addr().String())
+		err = acd.Probe(ctx, n.arp, lease.Addr.Addr(), n.mac, n.cfg.DAD, n.cfg.Rand)
+		step.End(err)
+		var conflict *acd.ConflictError
+		if err == nil {
+			c.address = &address{lease: lease}
+			return c.physical()
+		}
+		if !errors.As(err, &conflict) || try == n.cfg.DAD.MaxConflicts {
+			return fmt.Errorf("duplicate address detection: %w", err)
+		}
+		if err := client.Decline(ctx, lease); err != nil {
+			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
+		}
+	}
+}
+
+func (n *Node) dhcp() *dhcp4.Client {
+	return &dhcp4.Client{Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Log: n.cfg.Log}
+}
+
+// release gives a lease back, from wherever the node is.
+func (c *candidate) release(from netip.Addr) {
+	if c.address == nil || c.address.byRouter {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := c.n.dhcp().Release(ctx, c.address.lease, from); err != nil {
+		c.n.cfg.Log.Warn("lease not released", "addr", c.address.addr(), "err", err)
+	}
+}
+
+// keepLease renews the serving candidate's lease in time, until ctx ends.
+func (c *candidate) keepLease(ctx context.Context) {
+	for {
+		l := c.address.lease
+		wait := time.Until(l.Start.Add(l.T1))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(wait, 10*time.Second)):
+		}
+		_ = c.renew(ctx, event.HandoverID{})
+	}
+}
+
+// renew extends the lease from the address itself (RFC 2131 §4.4.5), which
+// disturbs nothing: a failure leaves the lease as it is.
+func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
+	span := c.n.cfg.Recorder.Begin(id, event.PhaseRenew, "addr", c.address.addr().String())
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	lease, err := c.n.dhcp().Renew(ctx, c.address.lease)
+	span.End(err)
+	if err != nil {
+		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", c.address.lease.Start.Add(c.address.lease.Lifetime), "err", err)
+		return err
+	}
+	c.address.lease = lease
+	return nil
+}

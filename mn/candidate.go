@@ -1,0 +1,230 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel"
+)
+
+// candidate is one access router the node deals with, whether it serves or
+// will: the PANA session with it, the address there and the path through it.
+type candidate struct {
+	n    *Node
+	net  Network
+	slot int // of routing tables
+
+	client *pana.Client
+	sid    uint32
+	keys   *keys.SessionKeys
+
+	// owner goroutine of client
+	channel *notify.Channel
+	acks    map[uint64]chan error
+
+	opened   chan pana.Opened
+	messages chan notify.Message
+	closed   chan struct{} // closed with reason set
+	reason   error
+
+	address *address // the care-of address and how it was obtained
+	path    *path
+	markers chan tunnel.Marker
+}
+
+var errClosedSession = errors.New("the session has ended")
+
+// authenticate makes the session with c's router, from the address from.
+func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from netip.Addr, preauth bool) (err error) {
+	span := c.n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", c.net.PAA.String(), "preauth", preauth)
+	defer func() { span.End(err) }()
+	conn, err := c.n.udp(from)
+	if err != nil {
+		return err
+	}
+	c.acks = map[uint64]chan error{}
+	c.opened, c.messages, c.closed = make(chan pana.Opened, 1), make(chan notify.Message, 16), make(chan struct{})
+	c.client, err = pana.Dial(c.n.ctx, conn, c.net.PAA, pana.PaCConfig{
+		Preauth: preauth, NewEAP: c.n.cfg.NewEAP, Rand: c.n.cfg.Rand, AuthTimeout: c.n.cfg.Timers.Auth,
+	}, c.output)
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.n.cfg.Timers.Auth+time.Second)
+	defer cancel()
+	select {
+	case o := <-c.opened:
+		return c.derive(o)
+	case <-c.closed:
+		return c.reason
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// derive makes the session's keys; the router's names came under AUTH.
+func (c *candidate) derive(o pana.Opened) error {
+	defer o.MSK.Clear()
+	for _, a := range o.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPIdentities {
+			continue
+		}
+		names, err := notify.ParseIdentities(a.Data)
+		if err != nil {
+			return err
+		}
+		k := keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
+		channel, err := notify.NewChannel(o.SID, k, keys.ToRouter)
+		if err != nil {
+			k.Clear()
+			return err
+		}
+		c.keys.Clear()
+		c.sid, c.keys = o.SID, k
+		return c.client.Do(func(time.Time, *pana.PaC) { c.channel = channel })
+	}
+	return fmt.Errorf("%s did not name its configuration agent and access router: it is a PAA, but not one for RFC 6252", c.net.PAA)
+}
+
+// output takes what the PaC machine says, on its goroutine.
+func (c *candidate) output(o pana.Output) {
+	switch o := o.(type) {
+	case pana.Opened:
+		select {
+		case c.opened <- o:
+		default:
+			o.MSK.Clear()
+		}
+	case pana.Notified:
+		c.notified(o)
+	case pana.NotifyDone:
+		if ch := c.acks[o.Token]; ch != nil {
+			delete(c.acks, o.Token)
+			ch <- o.Err
+		}
+	case pana.Closed:
+		c.reason = o.Reason
+		for _, ch := range c.acks {
+			ch <- errClosedSession
+		}
+		c.acks = map[uint64]chan error{}
+		close(c.closed)
+	}
+}
+
+func (c *candidate) notified(o pana.Notified) {
+	for _, a := range o.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPForCA && a.Code != notify.AVPForAR || c.channel == nil {
+			continue
+		}
+		m, err := c.channel.Open(a.Code, a.Data)
+		if err != nil {
+			c.n.cfg.Log.Warn("message dropped", "from", c.net.PAA, "err", err)
+			continue
+		}
+		if r, ok := m.(*notify.Report); ok {
+			c.n.report(c.net.Name, r)
+			continue
+		}
+		select {
+		case c.messages <- m:
+		default:
+			c.n.cfg.Log.Warn("message dropped: too many wait", "from", c.net.PAA, "message", m.Kind())
+		}
+	}
+}
+
+// send seals m and sends it; the channel says when the router has it.
+func (c *candidate) send(m notify.Message, opt pana.NotifyOptions) (<-chan error, error) {
+	ack := make(chan error, 1)
+	err := c.client.Do(func(now time.Time, p *pana.PaC) {
+		if c.channel == nil {
+			ack <- errClosedSession
+			return
+		}
+		code, value, err := c.channel.Seal(m)
+		if err != nil {
+			ack <- err
+			return
+		}
+		token, err := p.Notify(now, []pana.AVP{{Code: code, Vendor: pana.VendorID, Data: value}}, opt)
+		if err != nil {
+			ack <- err
+			return
+		}
+		c.acks[token] = ack
+	})
+	return ack, err
+}
+
+// ask sends m and waits for the answer of kind want.
+func (c *candidate) ask(ctx context.Context, m notify.Message, want notify.Kind, within time.Duration) (notify.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	ack, err := c.send(m, pana.NotifyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	acked := false
+	for {
+		select {
+		case err := <-ack:
+			if err != nil {
+				return nil, err
+			}
+			acked, ack = true, nil
+		case got := <-c.messages:
+			if got.Kind() == want && got.ID() == m.ID() {
+				return got, nil
+			}
+		case <-c.closed:
+			return nil, c.reason
+		case <-ctx.Done():
+			if parent := context.Cause(ctx); !errors.Is(parent, context.DeadlineExceeded) {
+				return nil, parent
+			}
+			if acked {
+				return nil, fmt.Errorf("%s took the %s and gave no answer in %s", c.net.PAA, m.Kind(), within)
+			}
+			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", c.net.PAA, m.Kind(), within)
+		}
+	}
+}
+
+// leave ends the session, from wherever the node now is, and waits a little for
+// the router to say that it knows.
+func (c *candidate) leave(from *net.UDPConn) {
+	if c.client == nil {
+		return
+	}
+	if from != nil {
+		c.client.Rebind(from)
+	}
+	if err := c.client.Do(func(now time.Time, p *pana.PaC) { p.Terminate(now) }); err == nil {
+		select {
+		case <-c.closed:
+		case <-time.After(2 * time.Second):
+			c.n.cfg.Log.Warn("the router did not confirm the end of the session", "paa", c.net.PAA)
+		}
+	}
+	c.client.Close()
+	c.client = nil
+	c.keys.Clear()
+}
+
+// udp opens a socket at a care-of address for PANA.
+func (n *Node) udp(from netip.Addr) (*net.UDPConn, error) {
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+	if err != nil {
+		return nil, fmt.Errorf("socket at %s: %w", from, err)
+	}
+	return conn, nil
+}

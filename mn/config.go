@@ -1,0 +1,64 @@
+package mn
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/event"
+	"openmpa/mn/link"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/paa/pana"
+	"openmpa/tunnel/flow"
+)
+
+// Network is one that the node may attach to.
+type Network struct {
+	Name   string
+	PAA    netip.AddrPort // of its access router
+	Points []string       // of attachment, in order of preference
+}
+
+// Timers bound the steps of a handover.
+type Timers struct {
+	Auth      time.Duration // from the first PANA message to the end of EAP
+	Configure time.Duration // address acquisition and duplicate detection by the router
+	Tunnel    time.Duration
+	Bind      time.Duration
+	Depart    time.Duration // wait for the router's marker; then the node leaves without it
+	LinkUp    time.Duration // from leaving one point to the link at the next
+	Arrive    time.Duration // from link up to the router's acknowledgement
+	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one
+	PathEnd   time.Duration // wait for the marker that ends the old path, from the first packet on the new one
+}
+
+// DefaultTimers are generous for a path around the world, except those that
+// run while nothing is delivered.
+func DefaultTimers() Timers {
+	return Timers{
+		Auth: 10 * time.Second, Configure: 60 * time.Second, Tunnel: 5 * time.Second, Bind: 8 * time.Second,
+		Depart: 300 * time.Millisecond, LinkUp: 2 * time.Second, Arrive: 3 * time.Second, Settle: 8 * time.Second,
+		PathEnd: 500 * time.Millisecond,
+	}
+}
+
+// Config of a Node.
+type Config struct {
+	Interface string // towards the points of attachment
+	Device    string // name of the TUN
+	MTU       int    // of the TUN
+	Networks  []Network
+	ClientID  []byte // DHCP client identifier; nil: hardware type and address
+	NewEAP    func() (pana.EAPPeer, error)
+	Home      mip4.ClientConfig
+	DAD       acd.Timers
+	Timers    Timers
+	Buffer    flow.Limits // uplink while between two links, and what waits for a path's end
+	Prepare   bool        // false: break before make
+	Link      link.Adapter
+	Rand      io.Reader
+	Recorder  *event.Recorder
+	Log       *slog.Logger
+}

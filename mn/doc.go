@@ -1,0 +1,29 @@
+// Package mn orchestrates a mobile node: it keeps one candidate per access
+// router it deals with, of which exactly one serves, and carries out handovers
+// (RFC 6252 §6.3).
+//
+//	             authenticate          configure           tunnel            bind
+//	known router -----------> session -----------> address -----> reachable -----> bound
+//	                                                                                 |
+//	   serving <---- arrival, PANA ping without E bit <---- link moves <---- depart -+
+//	                                                            |
+//	              back at the old point of attachment <---------+ the link does not come up
+//
+// The application's packets have the home address and go through the node's TUN;
+// package mn puts them into IP-in-IP towards the home agent (reverse tunnelling)
+// on the path that is bound. A path belongs to one care-of address and is either
+// native or inside the proactive handover tunnel; the same delivery modes as at
+// the router (package tunnel/flow) say which:
+//
+//	TUN --> home.up --> path: tunnel  IP-in-IP in ESP to the next router
+//	                          hold    queue, from departure until the link is up
+//	                          direct  IP-in-IP on the link
+//
+// A change of binding and a departure are ordered by markers in line with the
+// data, both ways, so that no packet overtakes another.
+//
+// The new care-of address stands on the TUN while the node is elsewhere, and is
+// put on the interface before it leaves the TUN (§7.3.3). Everything the kernel
+// needs at the new link stands before the node leaves the old one; what is left
+// after link up is to send: the arrival, a gratuitous ARP, the queue.
+package mn

@@ -1,0 +1,435 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel"
+	"openmpa/tunnel/esp"
+)
+
+// Handover is one move under way.
+type Handover struct {
+	ID      event.HandoverID
+	done    chan struct{}
+	cancel  context.CancelFunc
+	outcome event.Outcome
+	err     error
+}
+
+// Wait returns the outcome. An error means that the handover failed or switched
+// back; the connection then is what it was before. When ctx ends first, the
+// handover is cancelled, as far as it still can be.
+func (h *Handover) Wait(ctx context.Context) (event.Outcome, error) {
+	select {
+	case <-ctx.Done():
+		h.cancel()
+		<-h.done
+	case <-h.done:
+	}
+	return h.outcome, h.err
+}
+
+// Handover begins to move the node to the network of that name.
+func (n *Node) Handover(name string) (*Handover, error) {
+	if !n.busy.CompareAndSwap(false, true) {
+		return nil, ErrBusy
+	}
+	h := &Handover{done: make(chan struct{})}
+	n.mu.Lock()
+	old := n.serving
+	n.mu.Unlock()
+	var err error
+	if h.ID, err = event.NewHandoverID(n.cfg.Rand); err == nil && old == nil {
+		err = errors.New("attached nowhere: nothing to hand over from")
+	}
+	if err != nil {
+		n.busy.Store(false)
+		return nil, fmt.Errorf("mn: %w", err)
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	h.cancel = cancel
+	n.wg.Go(func() {
+		defer close(h.done)
+		defer cancel()
+		span := n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare)
+		n.setState("handover to " + name)
+		h.outcome, h.err = n.handover(ctx, h.ID, old, name)
+		n.setState("attached")
+		reason := ""
+		if h.err != nil {
+			reason = h.err.Error()
+		}
+		n.busy.Store(false) // before the record: who reads it may ask for the next
+		span.EndOutcome(h.outcome, reason)
+	})
+	return h, nil
+}
+
+func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate, name string) (event.Outcome, error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseDiscovery, "by", "configuration")
+	network, err := n.network(name)
+	if err == nil && name == old.net.Name {
+		err = fmt.Errorf("already at %s", name)
+	}
+	span.End(err)
+	if err != nil {
+		return event.Failed, fmt.Errorf("discovery: %w", err)
+	}
+	point, err := n.cfg.Link.Current(ctx)
+	if err != nil {
+		return event.Failed, fmt.Errorf("discovery: %w", err)
+	}
+	if !n.cfg.Prepare {
+		return n.breakBeforeMake(ctx, id, old, network)
+	}
+	c, err := n.prepare(ctx, id, old, network)
+	if err != nil {
+		return event.Failed, err
+	}
+	return n.move(ctx, id, old, c, point)
+}
+
+// prepare makes a candidate complete: session, address, tunnel, binding (RFC
+// 6252 §6.3 steps 1 to 3). On an error nothing of it is left.
+func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
+	if c, err = n.newCandidate(network); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.abandon(ctx, id, old, c)
+		}
+	}()
+	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
+		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
+	}
+	if err = c.configure(ctx, id); err != nil {
+		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
+	}
+	if err = c.openTunnel(ctx, id, old.address.addr()); err != nil {
+		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
+	}
+	if err = n.bind(ctx, id, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// configure has the router lease an address (§7.3.1) and puts it on the TUN.
+func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err error) {
+	n := c.n
+	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
+	defer func() { span.End(err) }()
+	h := notify.Header{Handover: id}
+	m, err := c.ask(ctx, &notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply, n.cfg.Timers.Configure)
+	if err != nil {
+		return err
+	}
+	r := m.(*notify.ConfigReply)
+	if r.Reason != "" {
+		return errors.New(r.Reason)
+	}
+	if r.Addr.Addr() == n.home.address || n.guests.Load() != nil && (*n.guests.Load())[r.Addr.Addr()] != nil {
+		return fmt.Errorf("the router gave %s, which the node has already", r.Addr.Addr())
+	}
+	c.address = &address{byRouter: true, routerMAC: r.RouterMAC, lease: dhcp4.Lease{
+		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
+		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
+	}}
+	return c.virtual()
+}
+
+// openTunnel makes the node's end of the proactive handover tunnel (§7.4).
+func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from netip.Addr) (err error) {
+	n := c.n
+	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
+	defer func() { span.End(err) }()
+	spi, err := n.endpoint.NewSPI()
+	if err != nil {
+		return err
+	}
+	nonce := make([]byte, 32)
+	if _, err := io.ReadFull(n.cfg.Rand, nonce); err != nil {
+		return err
+	}
+	h := notify.Header{Handover: id}
+	m, err := c.ask(ctx, &notify.TunnelRequest{Header: h, Inner: c.address.addr(), SPI: spi, Nonce: nonce}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
+	if err != nil {
+		return err
+	}
+	r := m.(*notify.TunnelReply)
+	if r.Reason != "" {
+		return errors.New(r.Reason)
+	}
+	k := keys.DeriveESP(c.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+	defer k.Clear()
+	in, err := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
+	if err != nil {
+		return err
+	}
+	out, err := esp.NewOutbound(r.SPI, k.ToRouter)
+	if err != nil {
+		return err
+	}
+	socket, err := n.endpoint.Listen(netip.AddrPortFrom(from, 0), "")
+	if err != nil {
+		return err
+	}
+	if c.path, err = n.home.newPath(c.address.addr()); err != nil {
+		return err
+	}
+	c.markers = make(chan tunnel.Marker, 4)
+	t, err := n.endpoint.Add(tunnel.TunnelConfig{
+		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
+		Receive: c.path.fromTunnel, Marker: c.marker, Keepalive: 20 * time.Second,
+	})
+	if err != nil {
+		return err
+	}
+	n.guest(c.path.coa, c.path)
+	return c.path.inTunnel(t)
+}
+
+func (c *candidate) marker(m tunnel.Marker) {
+	select {
+	case c.markers <- m:
+	default: // a repeated one that nobody waits for
+	}
+}
+
+// abandon takes back a preparation that did not come to its end, or was not
+// used: the binding, if it has moved, then the tunnel, address and session.
+func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	n.home.mu.Lock()
+	bound := c.path != nil && n.home.bound == c.path
+	n.home.mu.Unlock()
+	if bound {
+		if err := n.bind(context.WithoutCancel(ctx), id, old); err != nil {
+			n.cfg.Log.Error("the binding could not be moved back", "err", err)
+		}
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", c.net.Name)
+	c.leave(nil) // the router deletes the tunnel and releases the lease with the session
+	n.drop(c)
+	span.End(nil)
+}
+
+// move leaves the old link for the new one (§6.3 steps 4 and 5). Between link
+// up and the first packet nothing is done but sending.
+func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
+	target := c.net.Points[0]
+	conn, err := n.udp(c.address.addr())
+	if err == nil {
+		err = c.physical()
+	}
+	if err != nil {
+		n.abandon(ctx, id, old, c)
+		return event.Failed, fmt.Errorf("the new link could not be prepared: %w", err)
+	}
+	n.depart(ctx, id, c)
+	up, err := n.switchLink(ctx, id, target)
+	if err == nil {
+		c.client.Rebind(conn)
+		if err = n.arrive(ctx, id, c, up); err == nil {
+			n.settleIn(ctx, id, old, c)
+			return event.Completed, nil
+		}
+	} else {
+		_ = conn.Close()
+	}
+	return n.switchBack(ctx, id, old, c, point, fmt.Errorf("link at %s: %w", target, err))
+}
+
+// depart holds the uplink and has the router hold the downlink, each behind a
+// marker in line with the data; then no packet is in the tunnel. It ends at the
+// router's marker or at the deadline.
+func (n *Node) depart(ctx context.Context, id event.HandoverID, c *candidate) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
+	deadline := time.NewTimer(n.cfg.Timers.Depart)
+	defer deadline.Stop()
+	again := max(20*time.Millisecond, 3*c.client.RTT())
+	for seq := uint32(1); ; seq++ {
+		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: seq}); err != nil {
+			n.cfg.Log.Warn("departure not announced", "err", err)
+		}
+		retry := time.NewTimer(again)
+	wait:
+		for {
+			select {
+			case m := <-c.markers:
+				if m.Kind != tunnel.Departed || m.Handover != id {
+					continue
+				}
+				retry.Stop()
+				span.End(nil, "markers", seq)
+				n.leaveTunnelRule(c)
+				return
+			case <-retry.C:
+				break wait
+			case <-deadline.C:
+				span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", seq)
+				n.leaveTunnelRule(c)
+				return
+			}
+		}
+	}
+}
+
+// leaveTunnelRule lets the care-of address speak on the interface.
+func (n *Node) leaveTunnelRule(c *candidate) {
+	if err := n.net.DelRule(c.virtualRule()); err != nil {
+		n.cfg.Log.Error("rule of the tunnel", "err", err)
+	}
+}
+
+// switchLink leaves for a point of attachment and returns when the link came up there.
+func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point)
+	defer func() { span.End(err) }()
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.LinkUp)
+	defer cancel()
+	for len(n.links) > 0 { // what happened before the move
+		<-n.links
+	}
+	attached := make(chan error, 1)
+	go func() { attached <- n.cfg.Link.Attach(ctx, point) }()
+	down, done := false, false
+	for {
+		select {
+		case s := <-n.links:
+			if s.Up && (down || done || s.Missed) {
+				return s.At, nil
+			}
+			down = down || !s.Up
+		case err := <-attached:
+			if err != nil {
+				return time.Time{}, err
+			}
+			if done = true; down {
+				continue
+			}
+			// The link may not have gone down at all.
+			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
+				return time.Now(), nil
+			}
+		case <-ctx.Done():
+			return time.Time{}, fmt.Errorf("no link in %s", n.cfg.Timers.LinkUp)
+		}
+	}
+}
+
+// arrive is what happens between link up and the first packet delivered.
+func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
+	ack, err := c.send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
+	if e := n.arp.SendGratuitous(c.address.addr()); e != nil {
+		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
+	}
+	if e := c.path.arrive(); e != nil {
+		n.cfg.Log.Error("uplink", "err", e)
+	}
+	ready := time.Since(up)
+	if err == nil {
+		select {
+		case err = <-ack:
+		case <-time.After(n.cfg.Timers.Arrive):
+			err = fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
+		}
+	}
+	span.End(err, "uplink_ready_ms", float64(ready)/1e6)
+	return err
+}
+
+// settleIn makes the new candidate the serving one and takes leave of the old.
+func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	if err := c.leaveVirtual(); err != nil {
+		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
+	}
+	n.guest(c.path.coa, nil)
+	n.serve(c)
+	reported := n.awaitReport(id)
+	_ = c.renew(ctx, id)
+	n.takeLeave(id, old, c.address.addr())
+	select {
+	case <-reported:
+	case <-time.After(n.cfg.Timers.Settle):
+		n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
+	}
+	c.path.leaveTunnel()
+}
+
+// awaitReport returns a channel that is closed when the router has reported the
+// end of the handover.
+func (n *Node) awaitReport(id event.HandoverID) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ch := make(chan struct{})
+	for _, e := range n.cfg.Recorder.Events(id) {
+		if e.Phase == event.PhaseFlip && e.Kind == event.KindEnd {
+			close(ch)
+			return ch
+		}
+	}
+	n.reports[id] = ch
+	return ch
+}
+
+// switchBack returns to the old point of attachment, where everything still
+// stands: the tunnel delivers again, then the binding moves back.
+func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *candidate, point string, why error) (event.Outcome, error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
+	n.cfg.Log.Warn("switching back", "point", point, "why", why)
+	var err error
+	for range 3 {
+		if _, err = n.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		span.End(err)
+		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
+	}
+	if e := n.arp.SendGratuitous(old.address.addr()); e != nil {
+		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
+	}
+	conn, err := n.udp(old.address.addr())
+	if err == nil {
+		c.client.Rebind(conn)
+		err = n.net.AddRule(c.virtualRule())
+	}
+	if err == nil {
+		if _, e := c.send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); e != nil {
+			err = e
+		}
+	}
+	if e := c.path.resume(); e != nil {
+		err = errors.Join(err, e)
+	}
+	n.abandon(ctx, id, old, c)
+	span.End(err)
+	return event.SwitchedBack, why
+}
+
+// breakBeforeMake moves with nothing prepared: the same steps, after the link.
+func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network) (event.Outcome, error) {
+	if _, err := n.switchLink(ctx, id, network.Points[0]); err != nil {
+		return event.Failed, fmt.Errorf("link at %s: %w", network.Points[0], err)
+	}
+	c, err := n.attach(ctx, id, network)
+	if err != nil {
+		return event.Failed, fmt.Errorf("attach to %s: %w", network.Name, err)
+	}
+	n.serve(c)
+	n.takeLeave(id, old, c.address.addr())
+	return event.Completed, nil
+}

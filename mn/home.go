@@ -1,0 +1,283 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/flow"
+)
+
+// home is the node's end of Mobile IPv4: the binding at the home agent, and the
+// packets of the home address on the path that is bound.
+type home struct {
+	n        *Node
+	ctx      context.Context
+	wg       sync.WaitGroup
+	address  netip.Addr
+	agent    netip.Addr
+	security mip4.Security
+	replies  chan []byte
+	requests chan bindRequest
+
+	errors  atomic.Uint64 // packets a socket refused
+	unbound atomic.Uint64 // packets of the home address without a binding
+	forged  atomic.Uint64 // path-end markers that were not signed
+	foreign atomic.Uint64 // IP-in-IP from others than the home agent
+
+	mu    sync.Mutex // the uplink
+	bound *path
+
+	gateMu sync.Mutex // the downlink
+	gate   *flow.Gate
+	timer  *time.Timer
+	newest *path  // the path whose packets wait while the gate is armed
+	armed  uint64 // token of its newest arming
+}
+
+type bindRequest struct {
+	path *path // nil: deregister
+	from *path
+	done chan error
+}
+
+// openHome starts the binding client.
+func (n *Node) openHome(ctx context.Context) (*home, error) {
+	c := n.cfg.Home
+	client, err := mip4.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	h := &home{
+		n: n, ctx: ctx, address: c.HomeAddress, agent: c.HomeAgent,
+		security: mip4.Security{SPI: c.SPI, Key: c.Key, Algorithm: c.Algorithm},
+		replies:  make(chan []byte, 16), requests: make(chan bindRequest), gate: flow.NewGate(n.cfg.Buffer),
+	}
+	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
+	h.timer.Stop()
+	h.wg.Go(func() { h.run(client) })
+	return h, nil
+}
+
+// bind registers p's care-of address and makes p the path of the uplink.
+func (h *home) bind(ctx context.Context, p *path) error {
+	return h.request(ctx, bindRequest{path: p, from: p})
+}
+
+// unbind deregisters, from the path p.
+func (h *home) unbind(ctx context.Context, p *path) error {
+	return h.request(ctx, bindRequest{from: p})
+}
+
+func (h *home) request(ctx context.Context, r bindRequest) error {
+	r.done = make(chan error, 1)
+	select {
+	case h.requests <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.ctx.Done():
+		return h.ctx.Err()
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("home agent %s: no registration: %w", h.agent, context.Cause(ctx))
+	case <-h.ctx.Done():
+		return h.ctx.Err()
+	}
+}
+
+// run owns the registration client.
+func (h *home) run(client *mip4.Client) {
+	var pending bindRequest
+	answer := func(err error) {
+		if pending.done != nil {
+			pending.done <- err
+		}
+		pending = bindRequest{}
+	}
+	current := func() *path { // where registrations go from
+		if pending.from != nil {
+			return pending.from
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.bound
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		for o, ok := client.Poll(); ok; o, ok = client.Poll() {
+			switch o := o.(type) {
+			case mip4.Send:
+				p := current()
+				if p == nil || p.coa != o.From {
+					continue
+				}
+				if pending.path != nil && o.Path != 0 {
+					h.expect(pending.path, o.Path)
+				}
+				if _, err := p.udp.WriteToUDPAddrPort(o.Data, o.To); err != nil {
+					h.n.cfg.Log.Warn("registration not sent", "from", o.From, "err", err)
+				}
+			case mip4.Registered:
+				if pending.path != nil && pending.path.coa == o.CareOf {
+					h.move(pending.path, o)
+					answer(nil)
+				}
+			case mip4.Deregistered:
+				answer(nil)
+			case mip4.Failed:
+				if o.Renewal {
+					h.n.cfg.Log.Warn("binding not renewed", "err", o.Err)
+				} else {
+					h.settle()
+					answer(o.Err)
+				}
+			}
+		}
+		if d, ok := client.Deadline(); ok {
+			timer.Reset(time.Until(d))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case r := <-h.requests:
+			answer(errors.New("another binding was asked for"))
+			pending = r
+			if r.path != nil {
+				client.Register(time.Now(), r.path.coa)
+			} else {
+				client.Deregister(time.Now(), r.from.coa)
+			}
+		case b := <-h.replies:
+			if err := client.HandleReply(time.Now(), b); err != nil {
+				h.n.cfg.Log.Warn("registration reply dropped", "err", err)
+			}
+		case <-timer.C:
+			client.OnDeadline(time.Now())
+		case <-h.ctx.Done():
+			answer(h.ctx.Err())
+			return
+		}
+	}
+}
+
+// expect arms the gate: from the request on, the home agent may deliver by the
+// new path while packets of the old one are under way.
+func (h *home) expect(p *path, id uint64) {
+	h.mu.Lock()
+	had := h.bound != nil && h.bound != p
+	h.mu.Unlock()
+	if !had {
+		return
+	}
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	if h.newest == p && h.armed == id {
+		return // the same request again
+	}
+	h.newest, h.armed = p, id
+	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
+}
+
+// move makes p the path of the uplink, and ends the old one with a marker
+// behind its last packet.
+func (h *home) move(p *path, r mip4.Registered) {
+	h.mu.Lock()
+	old := h.bound
+	if old != nil && old != p && r.PathMarkers {
+		old.endMarker(r.ID)
+	}
+	h.bound = p
+	h.mu.Unlock()
+	if !r.PathMarkers {
+		h.settle() // the home agent ends no path with a marker: nothing to wait for
+	}
+}
+
+// settle lets everything through that waited for the old path's end.
+func (h *home) settle() {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.Marker(time.Now(), h.armed)
+	h.pass()
+}
+
+// up takes a packet of the home address from the TUN.
+func (h *home) up(pkt []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.bound
+	if p == nil {
+		h.unbound.Add(1)
+		return
+	}
+	p.send(pkt, p.delivery.Packet(time.Now(), pkt))
+}
+
+// down takes a packet for the home address that came by p.
+func (h *home) down(p *path, inner []byte, src netip.Addr) {
+	if src != h.agent {
+		h.foreign.Add(1)
+		return
+	}
+	if mip4.IsMarkerPacket(inner) {
+		m, ok := mip4.ParseMarkerPacket(inner, h.security)
+		if !ok || !m.Down {
+			h.forged.Add(1)
+			return
+		}
+		h.gateMu.Lock()
+		defer h.gateMu.Unlock()
+		h.gate.Marker(time.Now(), m.ID)
+		h.pass()
+		return
+	}
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	take := h.gate.Old
+	if p == h.newest {
+		take = h.gate.New
+	}
+	if take(time.Now(), inner) {
+		h.write(inner)
+		return
+	}
+	h.pass() // a full gate opens
+	if d, ok := h.gate.Deadline(); ok {
+		h.timer.Reset(time.Until(d))
+	}
+}
+
+// pass writes what the gate has let go. The caller holds gateMu.
+func (h *home) pass() {
+	for pkt, ok := h.gate.Next(); ok; pkt, ok = h.gate.Next() {
+		h.write(pkt)
+		h.gate.Recycle(pkt)
+	}
+}
+
+func (h *home) gateDeadline() {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.OnDeadline(time.Now())
+	h.pass()
+	if d, ok := h.gate.Deadline(); ok {
+		h.timer.Reset(time.Until(d))
+	}
+}
+
+// write hands a packet to the kernel, as if it had come off a link.
+func (h *home) write(pkt []byte) {
+	if _, err := h.n.dev.Write(pkt); err != nil {
+		h.errors.Add(1)
+		h.n.cfg.Log.Debug("TUN write", "err", err)
+	}
+}

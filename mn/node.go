@@ -1,0 +1,323 @@
+package mn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+	"openmpa/tunnel/ipip"
+	"openmpa/tunnel/tun"
+)
+
+// tunQueue is how many packets wait in front of the node's TUN at most.
+const tunQueue = 8192
+
+// ErrBusy answers a handover asked for during another one.
+var ErrBusy = errors.New("mn: a handover is under way")
+
+// Node is a running mobile node.
+type Node struct {
+	cfg      Config
+	net      *osnet.Net
+	arp      *osnet.ARPConn
+	dev      *tun.Device
+	endpoint *tunnel.Endpoint
+	home     *home
+	mac      net.HardwareAddr
+	links    <-chan osnet.LinkState
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
+	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
+
+	busy atomic.Bool
+
+	mu       sync.Mutex
+	state    string
+	serving  *candidate
+	stopKeep context.CancelFunc
+	used     [slots]bool
+	reports  map[event.HandoverID]chan struct{} // closed when the router's last record came
+}
+
+// Open sets the kernel up; Run then attaches the node, and Close undoes all.
+func Open(cfg Config) (n *Node, err error) {
+	n = &Node{cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}}
+	n.guests.Store(&map[netip.Addr]*path{})
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			n.undo()
+			err = fmt.Errorf("mn: %w", err)
+		}
+	}()
+	if n.net, err = osnet.Open(cfg.Log, osnet.OwnerMobileNode); err != nil {
+		return n, err
+	}
+	if removed, err := n.net.Reconcile(); err != nil {
+		return n, err
+	} else if removed > 0 {
+		cfg.Log.Info("removed what an earlier run left in the kernel", "objects", removed)
+	}
+	lnk, err := n.net.LinkByName(cfg.Interface)
+	if err != nil {
+		return n, err
+	}
+	if n.mac = lnk.MAC; len(n.mac) != 6 {
+		return n, fmt.Errorf("%s has no Ethernet address", cfg.Interface)
+	}
+	if n.cfg.ClientID == nil {
+		n.cfg.ClientID = append([]byte{1}, n.mac...) // RFC 2132 §9.14
+	}
+	if n.links, err = cfg.Link.Watch(n.ctx); err != nil {
+		return n, err
+	}
+	if n.arp, err = n.net.OpenARP(cfg.Interface); err != nil {
+		return n, err
+	}
+	if n.dev, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+		return n, err
+	}
+	if err = n.net.Prime(cfg.Interface, n.dev.Name()); err != nil {
+		return n, err
+	}
+	if err = n.net.AddAddress(n.dev.Name(), host(cfg.Home.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+		return n, err
+	}
+	if err = n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: n.dev.Name(), Src: cfg.Home.HomeAddress}); err != nil {
+		return n, err
+	}
+	n.endpoint = tunnel.NewEndpoint(cfg.Log)
+	if n.home, err = n.openHome(n.ctx); err != nil {
+		return n, err
+	}
+	n.wg.Go(n.readTUN)
+	return n, nil
+}
+
+// Run attaches the node to the network it finds itself at and keeps it until
+// ctx ends; ready is called when the node is attached.
+func (n *Node) Run(ctx context.Context, ready func()) error {
+	point, err := n.cfg.Link.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("mn: %w", err)
+	}
+	network, err := n.networkOf(point)
+	if err != nil {
+		return fmt.Errorf("mn: %w", err)
+	}
+	n.setState("attaching")
+	c, err := n.attach(ctx, event.HandoverID{}, network)
+	if err != nil {
+		return fmt.Errorf("mn: attach to %s: %w", network.Name, err)
+	}
+	n.serve(c)
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+// Close deregisters, ends sessions, gives addresses back and undoes everything
+// in the kernel.
+func (n *Node) Close() {
+	n.mu.Lock()
+	c := n.serving
+	n.mu.Unlock()
+	if c != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		if err := n.home.unbind(ctx, c.path); err != nil {
+			n.cfg.Log.Warn("not deregistered", "err", err)
+		}
+		cancel()
+		c.release(c.address.addr())
+		c.leave(nil)
+		n.drop(c)
+	}
+	n.undo()
+}
+
+func (n *Node) undo() {
+	n.mu.Lock()
+	if n.stopKeep != nil {
+		n.stopKeep()
+	}
+	n.mu.Unlock()
+	n.cancel()
+	if n.endpoint != nil {
+		n.endpoint.Close()
+	}
+	if n.home != nil {
+		n.home.wg.Wait()
+	}
+	if n.dev != nil {
+		_ = n.dev.Close()
+	}
+	n.wg.Wait()
+	if n.arp != nil {
+		_ = n.arp.Close()
+	}
+	if n.net != nil {
+		if err := n.net.Close(); err != nil {
+			n.cfg.Log.Error("left in the kernel", "err", err)
+		}
+	}
+}
+
+// readTUN takes what applications send, and what speaks from a care-of address
+// that is on the TUN.
+func (n *Node) readTUN() {
+	buf := make([]byte, 65536)
+	for {
+		k, err := n.dev.Read(buf)
+		if err != nil {
+			if n.ctx.Err() == nil {
+				n.cfg.Log.Error("TUN gone", "err", err)
+			}
+			return
+		}
+		src, _, _, _, _, err := ipip.ParseIPv4(buf[:k])
+		if err != nil {
+			n.stray.Add(1)
+			continue
+		}
+		if src == n.home.address {
+			n.home.up(buf[:k])
+		} else if p := (*n.guests.Load())[src]; p != nil {
+			p.sendAsIs(buf[:k])
+		} else {
+			n.stray.Add(1)
+		}
+	}
+}
+
+// sendAsIs sends a packet of the care-of address itself through the tunnel.
+func (p *path) sendAsIs(pkt []byte) {
+	p.home.mu.Lock()
+	defer p.home.mu.Unlock()
+	if p.tunnel == nil {
+		p.home.n.stray.Add(1)
+		return
+	}
+	if err := p.tunnel.Send(pkt); err != nil {
+		p.home.errors.Add(1)
+	}
+}
+
+// guest makes packets from a's care-of address in the TUN go by p, or no longer.
+func (n *Node) guest(a netip.Addr, p *path) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m := map[netip.Addr]*path{}
+	for k, v := range *n.guests.Load() {
+		m[k] = v
+	}
+	if p != nil {
+		m[a] = p
+	} else {
+		delete(m, a)
+	}
+	n.guests.Store(&m)
+}
+
+func (n *Node) networkOf(point string) (Network, error) {
+	for _, net := range n.cfg.Networks {
+		if slices.Contains(net.Points, point) {
+			return net, nil
+		}
+	}
+	return Network{}, fmt.Errorf("attached to %q, which is a point of attachment of no network in the configuration", point)
+}
+
+func (n *Node) network(name string) (Network, error) {
+	var names []string
+	for _, net := range n.cfg.Networks {
+		if net.Name == name {
+			return net, nil
+		}
+		names = append(names, net.Name)
+	}
+	return Network{}, fmt.Errorf("no network %q in the configuration; there are %q", name, names)
+}
+
+// newCandidate takes a slot of routing tables.
+func (n *Node) newCandidate(net Network) (*candidate, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	slot := slices.Index(n.used[:], false)
+	if slot < 0 {
+		return nil, fmt.Errorf("%d networks are prepared already", slots)
+	}
+	n.used[slot] = true
+	return &candidate{n: n, net: net, slot: slot}, nil
+}
+
+// drop takes everything of c out of the node.
+func (n *Node) drop(c *candidate) {
+	if c.path != nil {
+		n.guest(c.path.coa, nil)
+		c.path.close()
+	}
+	if c.address != nil {
+		if err := errors.Join(c.leaveVirtual(), c.leavePhysical()); err != nil {
+			n.cfg.Log.Error("left in the kernel", "addr", c.address.addr(), "err", err)
+		}
+	}
+	if c.client != nil {
+		c.client.Close()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.used[c.slot] = false
+}
+
+// serve makes c the serving candidate and keeps its lease.
+func (n *Node) serve(c *candidate) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	n.mu.Lock()
+	if n.stopKeep != nil {
+		n.stopKeep()
+	}
+	n.serving, n.stopKeep, n.state = c, cancel, "attached"
+	n.mu.Unlock()
+	n.wg.Go(func() { c.keepLease(ctx) })
+}
+
+func (n *Node) setState(s string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state = s
+}
+
+// report takes the router's record of a handover into our own.
+func (n *Node) report(network string, r *notify.Report) {
+	var events []event.Event
+	if err := json.Unmarshal(r.Events, &events); err != nil {
+		n.cfg.Log.Warn("router's report not understood", "network", network, "err", err)
+		return
+	}
+	for _, e := range events {
+		e.Handover = r.Handover // it may speak of this one only
+		n.cfg.Recorder.Import(e)
+		if e.Phase == event.PhaseFlip {
+			n.mu.Lock()
+			if ch := n.reports[r.Handover]; ch != nil {
+				close(ch)
+				delete(n.reports, r.Handover)
+			}
+			n.mu.Unlock()
+		}
+	}
+}

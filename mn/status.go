@@ -1,0 +1,50 @@
+package mn
+
+import (
+	"openmpa/tunnel/flow"
+)
+
+// Status of a node, as the control socket gives it.
+type Status struct {
+	State      string            `json:"state"`
+	Network    string            `json:"network,omitempty"` // serving
+	Address    string            `json:"address,omitempty"` // care-of
+	Router     string            `json:"router,omitempty"`
+	Home       string            `json:"home_address"`
+	HomeAgent  string            `json:"home_agent"`
+	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
+	LeaseUntil string            `json:"lease_until,omitempty"`
+	Uplink     *flow.Stats       `json:"uplink,omitempty"`
+	Downlink   flow.GateStats    `json:"downlink"`
+	Dropped    map[string]uint64 `json:"dropped"` // by reason, besides those of uplink and downlink
+}
+
+// Status returns what the node is doing at the moment.
+func (n *Node) Status() Status {
+	h := n.home
+	s := Status{
+		Home: h.address.String(), HomeAgent: h.agent.String(),
+		Dropped: map[string]uint64{
+			"not bound": h.unbound.Load(), "socket": h.errors.Load(), "forged marker": h.forged.Load(),
+			"not from the home agent": h.foreign.Load(), "stray": n.stray.Load(),
+		},
+	}
+	n.mu.Lock()
+	s.State = n.state
+	if c := n.serving; c != nil {
+		s.Network, s.Address, s.Router = c.net.Name, c.address.lease.Addr.String(), c.address.lease.Router.String()
+		s.LeaseUntil = c.address.lease.Start.Add(c.address.lease.Lifetime).UTC().Format("2006-01-02T15:04:05Z")
+	}
+	n.mu.Unlock()
+	h.mu.Lock()
+	if h.bound != nil {
+		s.Bound = h.bound.coa.String()
+		d := h.bound.delivery.Stats()
+		s.Uplink = &d
+	}
+	h.mu.Unlock()
+	h.gateMu.Lock()
+	s.Downlink = h.gate.Stats()
+	h.gateMu.Unlock()
+	return s
+}

@@ -1,0 +1,33 @@
+// Package notify is the codec of the configuration and tunnel management
+// messages that a mobile node and an access router exchange inside PANA
+// notifications (RFC 5191 §4.3: PNR and PNA with the P bit), and their sealing.
+//
+// RFC 6252 §6.3 asks for them and leaves their form open. They ride in vendor
+// AVPs; PANA's AUTH protects the datagram hop, the seal binds the content to the
+// configuration agent (MN-CA key) or to the access router (MN-AR key), which
+// need not be the PAA:
+//
+//	vendor AVP 1  Identities   PAR[C] only, in clear under AUTH: CA and AR names
+//	vendor AVP 2  for the CA   AEAD(MN-CA, message), aad = session id | AVP code
+//	vendor AVP 3  for the AR   AEAD(MN-AR, message), aad = session id | AVP code
+//
+// A message before sealing, network order:
+//
+//	0        1                  17
+//	+--------+------------------+----------------------------------+
+//	| kind   | handover id (16) | fields: type(1) length(2) value  |
+//	+--------+------------------+----------------------------------+
+//
+//	kind  name          key    direction  means
+//	 1    ConfigRequest MN-CA  MN to CA   lease an address for me (RFC 6252 §7.3.1)
+//	 2    ConfigReply   MN-CA  CA to MN   the lease, or why there is none
+//	 3    TunnelRequest MN-AR  MN to AR   make a tunnel (§7.4)
+//	 4    TunnelReply   MN-AR  AR to MN   its SPI and nonce, or why not
+//	 5    TunnelDelete  MN-AR  MN to AR   delete it, I do not come
+//	 6    SwitchBack    MN-AR  MN to AR   I am back where I was: deliver through the tunnel again
+//	 7    Arrival       MN-AR  MN to AR   I am on your link (rides in the activating ping, RFC 5873)
+//	 8    Report        MN-AR  AR to MN   the router's record of this handover
+//
+// Unknown fields are skipped, a field that is missing or of the wrong size makes
+// the message invalid, a field given twice too.
+package notify

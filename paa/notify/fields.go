@@ -1,0 +1,321 @@
+package notify
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Types of the fields.
+const (
+	fReason    = 1
+	fClientID  = 2
+	fMAC       = 3
+	fAddr      = 4 // address, then prefix length
+	fRouter    = 5
+	fRouterMAC = 6
+	fDNS       = 7
+	fServerID  = 8
+	fLease     = 9  // age ms, lifetime s, T1 s, T2 s
+	fTook      = 10 // DHCP ms, DAD ms
+	fInner     = 11
+	fSPI       = 12
+	fNonce     = 13
+	fOuter     = 14 // address, then port
+	fCipher    = 15 // key bits, MTU
+	fEvents    = 16
+)
+
+// fields maps the type of a field to its value.
+type fields map[uint8][]byte
+
+func parseFields(b []byte) (fields, error) {
+	f := fields{}
+	for len(b) > 0 {
+		if len(b) < 3 {
+			return nil, fmt.Errorf("field header of %d octets, expected 3", len(b))
+		}
+		t, n := b[0], int(binary.BigEndian.Uint16(b[1:]))
+		if len(b) < 3+n {
+			return nil, fmt.Errorf("field %d of %d octets, only %d left", t, n, len(b)-3)
+		}
+		if _, twice := f[t]; twice {
+			return nil, fmt.Errorf("field %d given twice", t)
+		}
+		f[t], b = b[3:3+n], b[3+n:]
+	}
+	return f, nil
+}
+
+func put(b []byte, t uint8, v ...[]byte) []byte {
+	value := slices.Concat(v...)
+	b = append(b, t)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(value)))
+	return append(b, value...)
+}
+
+// sized returns field t, which must have from lo to hi octets, as a copy.
+func (f fields) sized(t uint8, lo, hi int) ([]byte, error) {
+	v, ok := f[t]
+	if !ok {
+		return nil, fmt.Errorf("field %d missing", t)
+	}
+	if len(v) < lo || len(v) > hi {
+		return nil, fmt.Errorf("field %d of %d octets, expected %d to %d", t, len(v), lo, hi)
+	}
+	return slices.Clone(v), nil
+}
+
+func (f fields) addr(t uint8) (netip.Addr, error) {
+	v, ok := f[t]
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("field %d missing", t)
+	}
+	a, ok := netip.AddrFromSlice(v)
+	if !ok || a.Is4In6() || !usable(a) {
+		return netip.Addr{}, fmt.Errorf("field %d: %x is not a unicast address", t, v)
+	}
+	return a, nil
+}
+
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+func (f fields) u32s(t uint8, n int) ([]uint32, error) {
+	v, err := f.sized(t, 4*n, 4*n)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]uint32, n)
+	for i := range out {
+		out[i] = binary.BigEndian.Uint32(v[4*i:])
+	}
+	return out, nil
+}
+
+func (f fields) mac(t uint8) (net.HardwareAddr, error) {
+	v, err := f.sized(t, 6, 6)
+	if err != nil {
+		return nil, err
+	}
+	if v[0]&1 != 0 || slices.Equal(v, make([]byte, 6)) {
+		return nil, fmt.Errorf("field %d: %s is not a unicast link-layer address", t, net.HardwareAddr(v))
+	}
+	return v, nil
+}
+
+// reason reports whether the message is a refusal, and its text made printable.
+func (f fields) reason() (string, bool, error) {
+	if _, refused := f[fReason]; !refused {
+		return "", false, nil
+	}
+	v, err := f.sized(fReason, 1, MaxReason)
+	if err != nil {
+		return "", false, err
+	}
+	for i, c := range v {
+		if c < 0x20 || c > 0x7e {
+			v[i] = '?'
+		}
+	}
+	return string(v), true, nil
+}
+
+func putReason(b []byte, s string) []byte {
+	return put(b, fReason, []byte(s[:min(len(s), MaxReason)]))
+}
+
+func (m ConfigRequest) appendFields(b []byte) ([]byte, error) {
+	if n := len(m.ClientID); n == 0 || n > maxClientID {
+		return nil, fmt.Errorf("client identifier of %d octets, expected 1 to %d", n, maxClientID)
+	}
+	if len(m.MAC) != 6 {
+		return nil, fmt.Errorf("link-layer address of %d octets, expected 6", len(m.MAC))
+	}
+	return put(put(b, fClientID, m.ClientID), fMAC, m.MAC), nil
+}
+
+func (m *ConfigRequest) parseFields(f fields) (err error) {
+	if m.ClientID, err = f.sized(fClientID, 1, maxClientID); err != nil {
+		return err
+	}
+	m.MAC, err = f.mac(fMAC)
+	return err
+}
+
+func (m ConfigReply) appendFields(b []byte) ([]byte, error) {
+	if m.Reason != "" {
+		return putReason(b, m.Reason), nil
+	}
+	if len(m.RouterMAC) != 6 || len(m.DNS) > maxDNS || !m.Addr.IsValid() || !m.Router.IsValid() || !m.ServerID.IsValid() {
+		return nil, fmt.Errorf("incomplete: address %s, router %s at %s, server %s, %d DNS servers", m.Addr, m.Router, m.RouterMAC, m.ServerID, len(m.DNS))
+	}
+	b = put(b, fAddr, m.Addr.Addr().AsSlice(), []byte{byte(m.Addr.Bits())})
+	b = put(b, fRouter, m.Router.AsSlice())
+	b = put(b, fRouterMAC, m.RouterMAC)
+	var dns []byte
+	for _, a := range m.DNS {
+		if !a.Is4() {
+			return nil, fmt.Errorf("DNS server %s is not IPv4", a)
+		}
+		dns = append(dns, a.AsSlice()...)
+	}
+	if len(dns) > 0 {
+		b = put(b, fDNS, dns)
+	}
+	b = put(b, fServerID, m.ServerID.AsSlice())
+	b = put(b, fLease, u32(millis(m.Age)), u32(seconds(m.Lifetime)), u32(seconds(m.T1)), u32(seconds(m.T2)))
+	return put(b, fTook, u32(millis(m.DHCP)), u32(millis(m.DAD))), nil
+}
+
+func (m *ConfigReply) parseFields(f fields) (err error) {
+	var refused bool
+	if m.Reason, refused, err = f.reason(); refused || err != nil {
+		return err
+	}
+	v, err := f.sized(fAddr, 5, 17)
+	if err != nil {
+		return err
+	}
+	a, ok := netip.AddrFromSlice(v[:len(v)-1])
+	if !ok || !usable(a) {
+		return fmt.Errorf("field %d: %x is not a unicast address", fAddr, v)
+	}
+	if m.Addr = netip.PrefixFrom(a, int(v[len(v)-1])); !m.Addr.IsValid() || m.Addr.Bits() == 0 {
+		return fmt.Errorf("field %d: prefix length %d of %s", fAddr, v[len(v)-1], a)
+	}
+	if m.Router, err = f.addr(fRouter); err != nil {
+		return err
+	}
+	if !m.Addr.Contains(m.Router) || m.Router == a {
+		return fmt.Errorf("router %s is not another address of %s", m.Router, m.Addr.Masked())
+	}
+	if m.RouterMAC, err = f.mac(fRouterMAC); err != nil {
+		return err
+	}
+	if m.ServerID, err = f.addr(fServerID); err != nil {
+		return err
+	}
+	if dns, given := f[fDNS]; given {
+		if len(dns) == 0 || len(dns)%4 != 0 || len(dns) > 4*maxDNS {
+			return fmt.Errorf("field %d of %d octets, expected 4 to %d in fours", fDNS, len(dns), 4*maxDNS)
+		}
+		for ; len(dns) > 0; dns = dns[4:] {
+			m.DNS = append(m.DNS, netip.AddrFrom4([4]byte(dns)))
+		}
+	}
+	l, err := f.u32s(fLease, 4)
+	if err != nil {
+		return err
+	}
+	m.Age = time.Duration(l[0]) * time.Millisecond
+	m.Lifetime, m.T1, m.T2 = time.Duration(l[1])*time.Second, time.Duration(l[2])*time.Second, time.Duration(l[3])*time.Second
+	if m.Lifetime <= m.Age || m.T1 > m.T2 || m.T2 > m.Lifetime {
+		return fmt.Errorf("lease of %s is %s old, T1 %s, T2 %s", m.Lifetime, m.Age, m.T1, m.T2)
+	}
+	t, err := f.u32s(fTook, 2)
+	if err != nil {
+		return err
+	}
+	m.DHCP, m.DAD = time.Duration(t[0])*time.Millisecond, time.Duration(t[1])*time.Millisecond
+	return nil
+}
+
+func (m TunnelRequest) appendFields(b []byte) ([]byte, error) {
+	if len(m.Nonce) != nonceLen || !m.Inner.IsValid() {
+		return nil, fmt.Errorf("nonce of %d octets, expected %d; inner address %s", len(m.Nonce), nonceLen, m.Inner)
+	}
+	return put(put(put(b, fInner, m.Inner.AsSlice()), fSPI, u32(m.SPI)), fNonce, m.Nonce), nil
+}
+
+func (m *TunnelRequest) parseFields(f fields) (err error) {
+	if m.Inner, err = f.addr(fInner); err != nil {
+		return err
+	}
+	if m.SPI, err = f.spi(); err != nil {
+		return err
+	}
+	m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen)
+	return err
+}
+
+// spi reads an SPI; 0 to 255 are reserved (RFC 4303 §2.1).
+func (f fields) spi() (uint32, error) {
+	v, err := f.u32s(fSPI, 1)
+	if err != nil {
+		return 0, err
+	}
+	if v[0] < 256 {
+		return 0, fmt.Errorf("SPI %d is reserved", v[0])
+	}
+	return v[0], nil
+}
+
+func (m TunnelReply) appendFields(b []byte) ([]byte, error) {
+	if m.Reason != "" {
+		return putReason(b, m.Reason), nil
+	}
+	if len(m.Nonce) != nonceLen || !m.Outer.IsValid() {
+		return nil, fmt.Errorf("nonce of %d octets, expected %d; outer address %s", len(m.Nonce), nonceLen, m.Outer)
+	}
+	b = put(b, fOuter, m.Outer.AsSlice(), u16(m.Port))
+	b = put(put(b, fSPI, u32(m.SPI)), fNonce, m.Nonce)
+	return put(b, fCipher, u16(m.Cipher), u16(m.MTU)), nil
+}
+
+func (m *TunnelReply) parseFields(f fields) (err error) {
+	var refused bool
+	if m.Reason, refused, err = f.reason(); refused || err != nil {
+		return err
+	}
+	v, err := f.sized(fOuter, 6, 18)
+	if err != nil {
+		return err
+	}
+	a, ok := netip.AddrFromSlice(v[:len(v)-2])
+	if m.Outer, m.Port = a, binary.BigEndian.Uint16(v[len(v)-2:]); !ok || !usable(a) || m.Port == 0 {
+		return fmt.Errorf("field %d: %x is not an address and port", fOuter, v)
+	}
+	if m.SPI, err = f.spi(); err != nil {
+		return err
+	}
+	if m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen); err != nil {
+		return err
+	}
+	if v, err = f.sized(fCipher, 4, 4); err != nil {
+		return err
+	}
+	m.Cipher, m.MTU = binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v[2:])
+	if m.Cipher != 128 && m.Cipher != 256 {
+		return fmt.Errorf("AES-GCM with %d bits, expected 128 or 256", m.Cipher)
+	}
+	if m.MTU < 576 {
+		return fmt.Errorf("MTU %d, expected at least 576", m.MTU)
+	}
+	return nil
+}
+
+func (TunnelDelete) appendFields(b []byte) ([]byte, error) { return b, nil }
+func (*TunnelDelete) parseFields(fields) error             { return nil }
+
+func (SwitchBack) appendFields(b []byte) ([]byte, error) { return b, nil }
+func (*SwitchBack) parseFields(fields) error             { return nil }
+
+func (Arrival) appendFields(b []byte) ([]byte, error) { return b, nil }
+func (*Arrival) parseFields(fields) error             { return nil }
+
+func (m Report) appendFields(b []byte) ([]byte, error) {
+	if len(m.Events) > MaxReport {
+		return nil, fmt.Errorf("%d octets of events, at most %d fit", len(m.Events), MaxReport)
+	}
+	return put(b, fEvents, m.Events), nil
+}
+
+func (m *Report) parseFields(f fields) (err error) {
+	m.Events, err = f.sized(fEvents, 2, MaxReport)
+	return err
+}

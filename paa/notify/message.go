@@ -1,0 +1,257 @@
+package notify
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/event"
+)
+
+// Kind says what a message is.
+type Kind uint8
+
+// The kinds of message; the table is in the package comment.
+const (
+	KindConfigRequest Kind = iota + 1
+	KindConfigReply
+	KindTunnelRequest
+	KindTunnelReply
+	KindTunnelDelete
+	KindSwitchBack
+	KindArrival
+	KindReport
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindConfigRequest:
+		return "config request"
+	case KindConfigReply:
+		return "config reply"
+	case KindTunnelRequest:
+		return "tunnel request"
+	case KindTunnelReply:
+		return "tunnel reply"
+	case KindTunnelDelete:
+		return "tunnel delete"
+	case KindSwitchBack:
+		return "switch back"
+	case KindArrival:
+		return "arrival"
+	case KindReport:
+		return "report"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Message is one of the eight messages of this package.
+type Message interface {
+	Kind() Kind
+	// ID is the handover the message belongs to.
+	ID() event.HandoverID
+
+	appendFields(b []byte) ([]byte, error)
+	parseFields(f fields) error
+}
+
+// Header is what every message begins with.
+type Header struct {
+	Handover event.HandoverID
+}
+
+// ID implements Message.
+func (h Header) ID() event.HandoverID { return h.Handover }
+
+// MaxReason bounds the text of a refusal, in octets.
+const MaxReason = 200
+
+// MaxReport bounds the JSON of a Report, in octets, so that one stays inside
+// one datagram (RFC 5191 §6.1: PANA does not fragment).
+const MaxReport = 1100
+
+const (
+	maxClientID = 255
+	maxDNS      = 4
+	nonceLen    = 32
+)
+
+// ErrMalformed is wrapped by every error of Parse.
+var ErrMalformed = errors.New("malformed message")
+
+type (
+	// ConfigRequest asks the configuration agent for an address.
+	ConfigRequest struct {
+		Header
+		ClientID []byte           // DHCP client identifier of the MN, 1 to 255 octets (RFC 2132 §9.14)
+		MAC      net.HardwareAddr // link-layer address of the MN, 6 octets
+	}
+	// ConfigReply answers a ConfigRequest.
+	ConfigReply struct {
+		Header
+		Reason    string           // why there is no address; empty on success
+		Addr      netip.Prefix     // nCoA and its mask
+		Router    netip.Addr       // default router
+		RouterMAC net.HardwareAddr // its link-layer address
+		DNS       []netip.Addr     // at most 4
+		ServerID  netip.Addr       // the DHCP server that granted the lease
+		Age       time.Duration    // how long ago the lease began, ms resolution
+		Lifetime  time.Duration    // of the lease from its beginning, seconds
+		T1, T2    time.Duration    // renewal and rebinding, seconds
+		DHCP, DAD time.Duration    // what acquisition and duplicate detection took, ms resolution
+	}
+	// TunnelRequest asks the access router for a tunnel.
+	TunnelRequest struct {
+		Header
+		Inner netip.Addr // nCoA
+		SPI   uint32     // of the direction to the node
+		Nonce []byte     // 32 octets
+	}
+	// TunnelReply answers a TunnelRequest.
+	TunnelReply struct {
+		Header
+		Reason string     // why there is no tunnel; empty on success
+		Outer  netip.Addr // where the router's end is
+		Port   uint16     // UDP port of the router's end
+		SPI    uint32     // of the direction to the router
+		Nonce  []byte     // 32 octets
+		Cipher uint16     // key length of AES-GCM in bits: 128 or 256
+		MTU    uint16     // largest inner packet
+	}
+	// TunnelDelete ends a tunnel that will not be used.
+	TunnelDelete struct{ Header }
+	// SwitchBack turns delivery through the tunnel on again.
+	SwitchBack struct{ Header }
+	// Arrival says that the MN is on the router's own link.
+	Arrival struct{ Header }
+	// Report carries the router's events of one handover.
+	Report struct {
+		Header
+		Events []byte // JSON array of event.Event, at most MaxReport octets
+	}
+)
+
+// Kind implements Message.
+func (ConfigRequest) Kind() Kind { return KindConfigRequest }
+
+// Kind implements Message.
+func (ConfigReply) Kind() Kind { return KindConfigReply }
+
+// Kind implements Message.
+func (TunnelRequest) Kind() Kind { return KindTunnelRequest }
+
+// Kind implements Message.
+func (TunnelReply) Kind() Kind { return KindTunnelReply }
+
+// Kind implements Message.
+func (TunnelDelete) Kind() Kind { return KindTunnelDelete }
+
+// Kind implements Message.
+func (SwitchBack) Kind() Kind { return KindSwitchBack }
+
+// Kind implements Message.
+func (Arrival) Kind() Kind { return KindArrival }
+
+// Kind implements Message.
+func (Report) Kind() Kind { return KindReport }
+
+// Append appends m in the form of the package comment, unsealed.
+func Append(b []byte, m Message) ([]byte, error) {
+	id := m.ID()
+	b = append(b, byte(m.Kind()))
+	b = append(b, id[:]...)
+	b, err := m.appendFields(b)
+	if err != nil {
+		return nil, fmt.Errorf("notify: %s: %w", m.Kind(), err)
+	}
+	return b, nil
+}
+
+// Parse reads one unsealed message. The result shares no memory with b.
+func Parse(b []byte) (Message, error) {
+	if len(b) < 17 {
+		return nil, fmt.Errorf("notify: %w: %d octets, expected at least 17", ErrMalformed, len(b))
+	}
+	h := Header{Handover: event.HandoverID(b[1:17])}
+	var m Message
+	switch Kind(b[0]) {
+	case KindConfigRequest:
+		m = &ConfigRequest{Header: h}
+	case KindConfigReply:
+		m = &ConfigReply{Header: h}
+	case KindTunnelRequest:
+		m = &TunnelRequest{Header: h}
+	case KindTunnelReply:
+		m = &TunnelReply{Header: h}
+	case KindTunnelDelete:
+		m = &TunnelDelete{Header: h}
+	case KindSwitchBack:
+		m = &SwitchBack{Header: h}
+	case KindArrival:
+		m = &Arrival{Header: h}
+	case KindReport:
+		m = &Report{Header: h}
+	default:
+		return nil, fmt.Errorf("notify: %w: unknown kind %d", ErrMalformed, b[0])
+	}
+	f, err := parseFields(b[17:])
+	if err == nil {
+		err = m.parseFields(f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("notify: %s: %w: %w", Kind(b[0]), ErrMalformed, err)
+	}
+	return m, nil
+}
+
+// Identities are the names of the configuration agent and the access router
+// behind one PAA; the keys MN-CA and MN-AR are bound to them.
+type Identities struct {
+	CA, AR string // 1 to 255 octets each
+}
+
+// AppendBinary appends the value of the Identities AVP: each name behind its length.
+func (i Identities) AppendBinary(b []byte) ([]byte, error) {
+	for _, s := range []string{i.CA, i.AR} {
+		if len(s) == 0 || len(s) > 255 {
+			return nil, fmt.Errorf("notify: identity of %d octets, expected 1 to 255", len(s))
+		}
+		b = append(b, byte(len(s)))
+		b = append(b, s...)
+	}
+	return b, nil
+}
+
+// ParseIdentities reads the value of the Identities AVP.
+func ParseIdentities(b []byte) (Identities, error) {
+	var s [2]string
+	for n := range s {
+		if len(b) < 2 || b[0] == 0 || len(b) < 1+int(b[0]) {
+			return Identities{}, fmt.Errorf("notify: identities: %w: name %d cut short", ErrMalformed, n+1)
+		}
+		s[n], b = string(b[1:1+b[0]]), b[1+int(b[0]):]
+	}
+	if len(b) != 0 {
+		return Identities{}, fmt.Errorf("notify: identities: %w: %d octets too many", ErrMalformed, len(b))
+	}
+	return Identities{CA: s[0], AR: s[1]}, nil
+}
+
+func millis(d time.Duration) uint32  { return clamp32(d.Milliseconds()) }
+func seconds(d time.Duration) uint32 { return clamp32(int64(d / time.Second)) }
+
+func clamp32(v int64) uint32 {
+	switch {
+	case v < 0:
+		return 0
+	case v > 1<<32-1:
+		return 1<<32 - 1
+	}
+	return uint32(v)
+}
+
+func u32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+func u16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }

@@ -1,0 +1,221 @@
+package notify
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+)
+
+var (
+	testID    = event.HandoverID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	testMAC   = net.HardwareAddr{2, 0, 0, 0, 0, 7}
+	testNonce = bytes.Repeat([]byte{0xa5}, nonceLen)
+)
+
+func messages() []Message {
+	h := Header{Handover: testID}
+	return []Message{
+		&ConfigRequest{Header: h, ClientID: []byte{1, 2, 0, 0, 0, 0, 7}, MAC: testMAC},
+		&ConfigReply{Header: h, Reason: "no address left"},
+		&ConfigReply{
+			Header: h, Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: netip.MustParseAddr("10.2.0.1"), RouterMAC: testMAC,
+			DNS: []netip.Addr{netip.MustParseAddr("10.0.4.53")}, ServerID: netip.MustParseAddr("10.2.0.3"), Age: 1500 * time.Millisecond,
+			Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute, DHCP: 12 * time.Millisecond, DAD: 400 * time.Millisecond,
+		},
+		&TunnelRequest{Header: h, Inner: netip.MustParseAddr("10.2.0.100"), SPI: 0x1234, Nonce: testNonce},
+		&TunnelReply{Header: h, Outer: netip.MustParseAddr("10.2.0.1"), Port: 4500, SPI: 0x5678, Nonce: testNonce, Cipher: 128, MTU: 1438},
+		&TunnelReply{Header: h, Reason: "no lease"},
+		&TunnelDelete{Header: h},
+		&SwitchBack{Header: h},
+		&Arrival{Header: h},
+		&Report{Header: h, Events: []byte(`[{"node":"a"}]`)},
+	}
+}
+
+func TestAppendParse(t *testing.T) {
+	for _, m := range messages() {
+		b, err := Append(nil, m)
+		if err != nil {
+			t.Fatalf("%s: %v", m.Kind(), err)
+		}
+		got, err := Parse(b)
+		if err != nil {
+			t.Fatalf("%s: %v", m.Kind(), err)
+		}
+		if d := cmp.Diff(m, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+			t.Errorf("%s: %s", m.Kind(), d)
+		}
+		// A message cut anywhere is refused, unless what is left is whole fields of
+		// which none is missing: only trailing optional ones could be, and there are none.
+		for n := range b {
+			if _, err := Parse(b[:n]); err == nil {
+				t.Errorf("%s: cut to %d of %d octets was accepted", m.Kind(), n, len(b))
+			} else if !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s: cut to %d: %v is not ErrMalformed", m.Kind(), n, err)
+			}
+		}
+	}
+}
+
+func TestGolden(t *testing.T) {
+	const want = "03" + "0102030405060708090a0b0c0d0e0f10" + "0b00040a020064" + "0c000400001234" + "0d0020" +
+		"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"
+	b, err := Append(nil, messages()[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hex.EncodeToString(b); got != want {
+		t.Errorf("tunnel request\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	head := append([]byte{byte(KindTunnelRequest)}, testID[:]...)
+	good, _ := Append(nil, messages()[3])
+	reply, _ := Append(nil, messages()[2])
+	for name, b := range map[string][]byte{
+		"unknown kind":      append([]byte{99}, testID[:]...),
+		"field twice":       append(bytes.Clone(good), put(nil, fSPI, u32(300))...),
+		"missing fields":    head,
+		"reserved SPI":      put(put(put(bytes.Clone(head), fInner, []byte{10, 0, 0, 1}), fSPI, u32(255)), fNonce, testNonce),
+		"multicast address": put(put(put(bytes.Clone(head), fInner, []byte{224, 0, 0, 1}), fSPI, u32(256)), fNonce, testNonce),
+		"broadcast MAC": put(put(append([]byte{byte(KindConfigRequest)}, testID[:]...), fClientID, []byte{1}),
+			fMAC, bytes.Repeat([]byte{255}, 6)),
+		"router elsewhere": bytes.Replace(reply, put(nil, fRouter, []byte{10, 2, 0, 1}), put(nil, fRouter, []byte{10, 3, 0, 1}), 1),
+		"empty reason":     put(append([]byte{byte(KindTunnelReply)}, testID[:]...), fReason),
+	} {
+		if m, err := Parse(b); err == nil {
+			t.Errorf("%s: accepted as %+v", name, m)
+		}
+	}
+}
+
+func TestReasonIsPrintable(t *testing.T) {
+	b := put(append([]byte{byte(KindTunnelReply)}, testID[:]...), fReason, []byte("no\x1b[2Jway\n"))
+	m, err := Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.(*TunnelReply).Reason; got != "no?[2Jway?" {
+		t.Errorf("reason %q", got)
+	}
+}
+
+func channels(t *testing.T, sidNode, sidRouter uint32) (node, router *Channel) {
+	t.Helper()
+	k := keys.DeriveSession(bytes.Repeat([]byte{1}, 64), 7, 9, "ca", "ar")
+	node, err := NewChannel(sidNode, k, keys.ToRouter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	router, err = NewChannel(sidRouter, k, keys.ToNode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node, router
+}
+
+func TestSealOpen(t *testing.T) {
+	node, router := channels(t, 7, 7)
+	for _, m := range messages() {
+		code, v, err := node.Seal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(v, testID[:]) {
+			t.Errorf("%s: the handover id is readable", m.Kind())
+		}
+		got, err := router.Open(code, v)
+		if err != nil || got.Kind() != m.Kind() || got.ID() != testID {
+			t.Errorf("%s: got %v, %v", m.Kind(), got, err)
+		}
+		if _, err := router.Open(code, v); err == nil {
+			t.Errorf("%s: replay accepted", m.Kind())
+		}
+		if _, err := node.Open(code, v); err == nil {
+			t.Errorf("%s: reflection accepted", m.Kind())
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	node, router := channels(t, 7, 8)
+	code, v, _ := node.Seal(&Arrival{})
+	if _, err := router.Open(code, v); err == nil {
+		t.Error("a message of another session was accepted")
+	}
+	node, router = channels(t, 7, 7)
+	code, v, _ = node.Seal(&Arrival{})
+	if _, err := router.Open(AVPForCA, v); err == nil {
+		t.Error("a message for the AR was accepted under the CA's key")
+	}
+	for i := range v {
+		bad := bytes.Clone(v)
+		bad[i] ^= 1
+		if _, err := router.Open(code, bad); err == nil {
+			t.Errorf("octet %d changed and accepted", i)
+		}
+	}
+	if _, err := router.Open(code, v); err != nil {
+		t.Errorf("refused after forgeries: %v", err)
+	}
+	// The right seal around a message that belongs under the other key.
+	plain, _ := Append(nil, messages()[0])
+	sealed, err := node.ar.Seal(plain, node.aad(AVPForAR))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := router.Open(AVPForAR, sealed); err == nil {
+		t.Error("a config request under MN-AR was accepted")
+	}
+}
+
+func TestIdentities(t *testing.T) {
+	want := Identities{CA: "ca.a.example", AR: "ar.a.example"}
+	b, err := want.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseIdentities(b); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for n := range b {
+		if _, err := ParseIdentities(b[:n]); err == nil {
+			t.Errorf("cut to %d accepted", n)
+		}
+	}
+	if _, err := ParseIdentities(append(b, 0)); err == nil {
+		t.Error("a trailing octet was accepted")
+	}
+	if _, err := (Identities{CA: "x"}).AppendBinary(nil); err == nil {
+		t.Error("an empty name was appended")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, m := range messages() {
+		b, _ := Append(nil, m)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Parse(b)
+		if err != nil {
+			return
+		}
+		again, err := Append(nil, m)
+		if err != nil {
+			t.Fatalf("parsed %+v but could not append: %v", m, err)
+		}
+		if _, err := Parse(again); err != nil {
+			t.Fatalf("appended %x but could not parse: %v", again, err)
+		}
+	})
+}

@@ -1,0 +1,280 @@
+package paa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"openmpa/aaa"
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+)
+
+// Handler is told what becomes of sessions. The service calls it from one
+// goroutine, in order; it must not block.
+type Handler interface {
+	// SessionOpened: the peer at from is authenticated. It comes again, with new
+	// keys, after each re-authentication. The keys belong to the handler, which
+	// clears them. took is the time from the first EAP packet.
+	SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration)
+	// SessionActivated: the peer has arrived on the link, and the candidate PAA
+	// is the serving one (RFC 5873 §3).
+	SessionActivated(sid uint32, from netip.AddrPort)
+	// SessionMessage: m was sealed under this session's keys.
+	SessionMessage(sid uint32, m notify.Message)
+	// SessionClosed: the session is gone, by whomever.
+	SessionClosed(sid uint32, reason error)
+}
+
+// Config of a Service.
+type Config struct {
+	Listen      netip.AddrPort    // UDP; RFC 5191 assigns port 716
+	Identities  notify.Identities // told to the PaC under AUTH
+	Lifetime    time.Duration     // of a session
+	AuthTimeout time.Duration     // from the first message to the end of EAP
+	MaxSessions int
+	Allow       []netip.Prefix // who may pre-authenticate (RFC 5873 §6); none: everybody
+	Backend     aaa.Backend
+	Rand        io.Reader
+	Recorder    *event.Recorder
+	Log         *slog.Logger
+}
+
+// Service is a running PAA.
+type Service struct {
+	cfg     Config
+	handler Handler
+	server  *pana.Server
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // exchanges with the AAA backend
+
+	// owner goroutine of server
+	sessions map[uint32]*session
+}
+
+// session is what the service knows of one PANA session.
+type session struct {
+	eap     aaa.Session
+	cancel  context.CancelFunc
+	span    *event.Span
+	began   time.Time
+	channel *notify.Channel
+}
+
+// Open listens and serves until Close. The handler is called from then on.
+func Open(cfg Config, h Handler) (*Service, error) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(cfg.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("paa: listen on %s: %w; is the address on this machine and the port free?", cfg.Listen, err)
+	}
+	s := &Service{cfg: cfg, handler: h, sessions: map[uint32]*session{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	identities, err := cfg.Identities.AppendBinary(nil)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
+	}
+	s.server, err = pana.Serve(s.ctx, conn, pana.PAAConfig{
+		Rand: cfg.Rand, Lifetime: cfg.Lifetime, AuthTimeout: cfg.AuthTimeout, MaxSessions: cfg.MaxSessions,
+		ParCAVPs: func(uint32) []pana.AVP {
+			return []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: identities}}
+		},
+		AllowPreauth: s.allowed,
+	}, s.output)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
+	}
+	return s, nil
+}
+
+func (s *Service) allowed(a netip.Addr) bool {
+	return len(s.cfg.Allow) == 0 || slices.ContainsFunc(s.cfg.Allow, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Close ends every session without a word to the peers and waits for what is
+// under way.
+func (s *Service) Close() {
+	s.cancel()
+	s.server.Close()
+	s.wg.Wait()
+	for sid := range s.sessions {
+		s.drop(sid, context.Canceled)
+	}
+}
+
+// Send seals m and sends it to the peer of session sid, reliably (RFC 5191
+// §5.2). It may be called from anywhere; an error means that it was not sent.
+func (s *Service) Send(sid uint32, m notify.Message) error {
+	return s.server.Do(func(now time.Time, p *pana.PAA) {
+		c := s.sessions[sid]
+		if c == nil || c.channel == nil {
+			s.cfg.Log.Warn("message for a session that is gone", "sid", sid, "message", m.Kind())
+			return
+		}
+		code, value, err := c.channel.Seal(m)
+		if err == nil {
+			_, err = p.Notify(now, sid, []pana.AVP{{Code: code, Vendor: pana.VendorID, Data: value}}, pana.NotifyOptions{})
+		}
+		if err != nil {
+			s.cfg.Log.Warn("message not sent", "sid", sid, "message", m.Kind(), "err", err)
+		}
+	})
+}
+
+// Terminate ends session sid (RFC 5191 §4.5).
+func (s *Service) Terminate(sid uint32) error {
+	return s.server.Do(func(now time.Time, p *pana.PAA) { p.Terminate(now, sid) })
+}
+
+// output takes what the PAA machine says, on its goroutine.
+func (s *Service) output(o pana.Output) {
+	switch o := o.(type) {
+	case pana.EAPStart:
+		s.start(o)
+	case pana.EAPResponse:
+		if c := s.sessions[o.SID]; c != nil && c.eap != nil {
+			s.exchange(o.SID, c, o.Packet)
+		}
+	case pana.Opened:
+		s.opened(o)
+	case pana.Activated:
+		s.handler.SessionActivated(o.SID, o.From)
+	case pana.Notified:
+		s.notified(o)
+	case pana.NotifyDone:
+		if o.Err != nil {
+			s.cfg.Log.Warn("message not acknowledged", "sid", o.SID, "err", o.Err)
+		}
+	case pana.AddressChanged:
+		s.cfg.Log.Debug("peer has a new address", "sid", o.SID, "from", o.From)
+	case pana.Closed:
+		s.drop(o.SID, o.Reason)
+	}
+}
+
+func (s *Service) start(o pana.EAPStart) {
+	c := s.sessions[o.SID]
+	if c == nil {
+		c = &session{}
+		s.sessions[o.SID] = c
+	}
+	c.stop()
+	c.began = time.Now()
+	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth)
+	ctx, cancel := context.WithCancel(s.ctx)
+	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR})
+	if err != nil {
+		cancel()
+		s.reply(o.SID, pana.EAPReply{Err: err})
+		return
+	}
+	c.eap, c.cancel = eap, cancel
+	s.reply(o.SID, pana.EAPReply{Packet: eap.Identity()})
+}
+
+// stop abandons an authentication under way.
+func (c *session) stop() {
+	if c.eap != nil {
+		c.cancel()
+		c.eap.Close()
+		c.eap = nil
+	}
+}
+
+// exchange carries one EAP response to the AAA backend. PANA has one request
+// outstanding, so a session never has two exchanges.
+func (s *Service) exchange(sid uint32, c *session, packet []byte) {
+	eap := c.eap
+	packet = slices.Clone(packet)
+	s.wg.Go(func() {
+		r, err := eap.Exchange(s.ctx, packet)
+		switch {
+		case errors.Is(err, context.Canceled):
+		case err != nil:
+			s.cfg.Log.Warn("authentication failed", "sid", sid, "err", err)
+			s.reply(sid, pana.EAPReply{Packet: r.EAP, Done: true, Err: err})
+		default:
+			s.reply(sid, pana.EAPReply{
+				Packet: r.EAP, Done: r.Decision != aaa.Continue, Success: r.Decision == aaa.Accept,
+				MSK: r.MSK, Lifetime: r.SessionTimeout,
+			})
+		}
+	})
+}
+
+func (s *Service) reply(sid uint32, r pana.EAPReply) {
+	go func() { // the owner goroutine itself may be the caller
+		_ = s.server.Do(func(now time.Time, p *pana.PAA) {
+			if c := s.sessions[sid]; c != nil && r.Done {
+				err := r.Err
+				if err == nil && !r.Success {
+					err = errors.New("rejected by the AAA server")
+				}
+				c.span.End(err)
+				c.stop()
+			}
+			p.EAPReply(now, sid, r)
+		})
+	}()
+}
+
+func (s *Service) opened(o pana.Opened) {
+	defer o.MSK.Clear()
+	c := s.sessions[o.SID]
+	if c == nil {
+		return
+	}
+	k := keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, s.cfg.Identities.CA, s.cfg.Identities.AR)
+	channel, err := notify.NewChannel(o.SID, k, keys.ToNode)
+	if err != nil {
+		k.Clear()
+		s.cfg.Log.Error("no keys for a session", "sid", o.SID, "err", err)
+		return
+	}
+	c.channel = channel
+	s.cfg.Log.Info("authenticated", "sid", o.SID, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
+	s.handler.SessionOpened(o.SID, o.From, o.Preauth, k, time.Since(c.began))
+}
+
+func (s *Service) notified(o pana.Notified) {
+	c := s.sessions[o.SID]
+	if c == nil || c.channel == nil {
+		return
+	}
+	for _, a := range o.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPForCA && a.Code != notify.AVPForAR {
+			continue
+		}
+		m, err := c.channel.Open(a.Code, a.Data)
+		if err != nil {
+			s.cfg.Log.Warn("message dropped", "sid", o.SID, "err", err)
+			continue
+		}
+		if m.Kind() == notify.KindArrival && !o.Activate {
+			s.cfg.Log.Warn("arrival outside the activating ping dropped", "sid", o.SID)
+			continue
+		}
+		s.handler.SessionMessage(o.SID, m)
+	}
+}
+
+func (s *Service) drop(sid uint32, reason error) {
+	c := s.sessions[sid]
+	if c == nil {
+		return
+	}
+	delete(s.sessions, sid)
+	c.span.End(reason)
+	c.stop()
+	s.cfg.Log.Info("session ended", "sid", sid, "reason", reason)
+	s.handler.SessionClosed(sid, reason)
+}

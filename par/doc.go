@@ -1,0 +1,25 @@
+// Package par orchestrates an access router: it leases addresses for mobile
+// nodes that are still elsewhere, ends their proactive handover tunnels, holds
+// and drains their packets, and hands them to the kernel once they have arrived.
+// Every router is the previous AR of one move and the next AR of another; this
+// package is both.
+//
+// What happens to a packet for the care-of address of one visitor is decided by
+// the delivery mode (package tunnel/flow):
+//
+//	core --> host route nCoA/32 --> TUN --> visitor: tunnel  ESP to where the node is
+//	                                                 hold    queue
+//	                                                 drain   TUN, rule "iif TUN" --> access link
+//	core --> connected route -----------------------> access link      (direct: not seen here)
+//
+// The host route, the neighbour entry and the rule stand before the node leaves
+// its old network; what is left at arrival is to write the queue to the TUN. The
+// flip to direct deletes the host route in a moment in which nothing is on its
+// way through the TUN: a packet of the router's own goes through it as a fence,
+// and when no packet of the visitor came between its sending and its return, the
+// path is empty (reordering at this point is the only one the design allows, and
+// only when no such moment is found in five seconds).
+//
+// Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at
+// the nAR), Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
+package par

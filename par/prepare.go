@@ -1,0 +1,211 @@
+package par
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/par/neigh"
+	"openmpa/tunnel"
+	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
+)
+
+// configure answers a ConfigRequest when DHCP and duplicate address detection
+// have said what they have to say (RFC 6252 §7.3.1, Appendix A).
+func (v *visitor) configure(m *notify.ConfigRequest) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.configure1 || v.closed {
+		return
+	}
+	v.configure1, v.handover, v.mac = true, m.Handover, m.MAC
+	v.r.wg.Go(func() {
+		reply := v.r.acquire(v.ctx, v, m)
+		v.mu.Lock()
+		v.configure1 = false
+		v.mu.Unlock()
+		v.r.send(v.sid, reply)
+	})
+}
+
+// acquire leases addresses until one is free, and gives up after cfg.Conflicts.
+func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigRequest) *notify.ConfigReply {
+	reply := &notify.ConfigReply{Header: m.Header}
+	client := r.client(m.MAC, m.ClientID)
+	for try := 1; ; try++ {
+		span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDHCP, "server", r.cfg.DHCPServer.String())
+		began := time.Now()
+		lease, err := client.Acquire(ctx)
+		span.End(err)
+		reply.DHCP += time.Since(began)
+		if err != nil {
+			reply.Reason = "no address: " + err.Error()
+			return reply
+		}
+		r.supersede(v, lease.Addr.Addr())
+		span = r.cfg.Recorder.Begin(m.Handover, event.PhaseDAD, "addr", lease.Addr.Addr().String())
+		began = time.Now()
+		err = r.probe(ctx, lease.Addr.Addr(), m.MAC)
+		span.End(err)
+		reply.DAD += time.Since(began)
+		var conflict *acd.ConflictError
+		switch {
+		case errors.As(err, &conflict):
+			if err := client.Decline(ctx, lease); err != nil {
+				r.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
+			}
+			if try == r.cfg.Conflicts {
+				reply.Reason = fmt.Sprintf("no address: each of %d leased was in use by another host, the last one: %v", try, conflict)
+				return reply
+			}
+			continue
+		case err != nil:
+			r.release(lease, m.MAC)
+			reply.Reason = "no address: duplicate address detection: " + err.Error()
+			return reply
+		}
+		if !v.keep(lease) {
+			r.release(lease, m.MAC)
+			reply.Reason = "the session ended"
+			return reply
+		}
+		reply.Addr, reply.Router, reply.RouterMAC = lease.Addr, r.cfg.Address, r.mac
+		reply.DNS, reply.ServerID, reply.Age = lease.DNS[:min(len(lease.DNS), 4)], lease.ServerID, time.Since(lease.Start)
+		reply.Lifetime, reply.T1, reply.T2 = lease.Lifetime, lease.T1, lease.T2
+		return reply
+	}
+}
+
+func (r *Router) client(mac net.HardwareAddr, id []byte) *dhcp4.Client {
+	return &dhcp4.Client{Iface: r.cfg.Access, MAC: mac, ClientID: id, Relay: r.relay, Log: r.cfg.Log}
+}
+
+func (r *Router) probe(ctx context.Context, a netip.Addr, visitor net.HardwareAddr) error {
+	return neigh.Probe(ctx, r.cfg.Access, a, visitor, r.cfg.DAD, r.cfg.Rand)
+}
+
+// keep stores the lease, unless the visitor went away meanwhile.
+func (v *visitor) keep(l dhcp4.Lease) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return false
+	}
+	v.lease = &l
+	return true
+}
+
+// supersede ends an older session of the same node: DHCP gives an address to
+// one client only, so whoever held it before was this node under a session it
+// has forgotten.
+func (r *Router) supersede(v *visitor, a netip.Addr) {
+	r.mu.Lock()
+	var old *visitor
+	for _, o := range r.bySID {
+		if o != v && o.address() == a {
+			old = o
+		}
+	}
+	r.mu.Unlock()
+	if old == nil {
+		return
+	}
+	old.mu.Lock()
+	old.dropTunnel("the node began again")
+	old.lease = nil // it lives on under the new session
+	old.mu.Unlock()
+	if err := r.sessions.Terminate(old.sid); err != nil {
+		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
+	}
+}
+
+func (r *Router) release(l dhcp4.Lease, mac net.HardwareAddr) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := r.client(mac, l.ClientID).Release(ctx, l, r.cfg.Address); err != nil {
+		r.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
+	}
+}
+
+// createTunnel makes the router's end of the tunnel and everything that stands
+// in the kernel until the node has arrived.
+func (v *visitor) createTunnel(m *notify.TunnelRequest) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return
+	}
+	v.spans.tunnel = v.r.cfg.Recorder.Begin(m.Handover, event.PhaseTunnel, "inner", m.Inner.String())
+	reply, err := v.openTunnel(m)
+	v.spans.tunnel.End(err)
+	if err != nil {
+		v.r.cfg.Log.Warn("no tunnel", "sid", v.sid, "err", err)
+		v.dropTunnel(err.Error())
+		reply = &notify.TunnelReply{Header: m.Header, Reason: err.Error()}
+	}
+	v.r.send(v.sid, reply)
+}
+
+func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, error) {
+	r := v.r
+	switch {
+	case v.lease == nil:
+		return nil, errors.New("no address was configured in this session")
+	case v.lease.Addr.Addr() != m.Inner:
+		return nil, fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
+	case v.tunnel != nil:
+		return nil, errors.New("there is a tunnel already")
+	}
+	nonce := make([]byte, 32)
+	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
+		return nil, err
+	}
+	spi, err := r.endpoint.NewSPI()
+	if err != nil {
+		return nil, err
+	}
+	k := keys.DeriveESP(v.keys.MNAR.Bytes(), m.Nonce, nonce, spi, m.SPI, r.cfg.Cipher/8+esp.SaltLen)
+	defer k.Clear()
+	in, err := esp.NewInbound(spi, k.ToRouter, esp.DefaultWindow)
+	if err != nil {
+		return nil, err
+	}
+	out, err := esp.NewOutbound(m.SPI, k.ToNode)
+	if err != nil {
+		return nil, err
+	}
+	v.handover = m.Handover
+	if v.tunnel, err = r.endpoint.Add(tunnel.TunnelConfig{
+		Socket: r.socket, FollowPeer: true, In: in, Out: out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
+	}); err != nil {
+		return nil, err
+	}
+	v.delivery = flow.NewDelivery(r.cfg.Buffer)
+	if !v.apply(flow.Create) {
+		return nil, errors.New("delivery mode")
+	}
+	r.capture(m.Inner, v)
+	r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true})
+	if err := r.net.SetNeighbour(r.cfg.Access, m.Inner, v.mac, true); err != nil {
+		return nil, err
+	}
+	if err := r.net.SetRoute(v.hostRoute()); err != nil {
+		return nil, err
+	}
+	v.unused = time.AfterFunc(r.cfg.Unused, func() { v.deleteTunnel("nobody arrived through it in " + r.cfg.Unused.String()) })
+	return &notify.TunnelReply{
+		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: spi, Nonce: nonce,
+		Cipher: uint16(r.cfg.Cipher), MTU: uint16(r.cfg.MTU),
+	}, nil
+}

@@ -1,0 +1,319 @@
+package par
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/par/neigh"
+	"openmpa/tunnel"
+	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
+	"openmpa/tunnel/tun"
+)
+
+// Sessions is what the router needs of its PAA.
+type Sessions interface {
+	// Send delivers m to the peer of a session, sealed and reliably.
+	Send(sid uint32, m notify.Message) error
+	// Terminate ends a session.
+	Terminate(sid uint32) error
+}
+
+// Config of a Router.
+type Config struct {
+	Access     string       // interface of the access link
+	Address    netip.Addr   // of the router there: PANA, ESP and the DHCP relay speak from it
+	Port       uint16       // UDP port of ESP (RFC 3948: 4500)
+	Device     string       // name of the TUN
+	Fence      netip.Prefix // /31 of the TUN: its own address and the fence's
+	MTU        int          // of the TUN: the largest packet that fits a tunnel
+	Cipher     int          // AES-GCM key length, 128 or 256 bits
+	DHCPServer netip.Addr
+	DAD        acd.Timers
+	Conflicts  int           // addresses tried before giving up (RFC 5227 §2.1.1: MAX_CONFLICTS)
+	Buffer     flow.Limits   // per visitor
+	Unused     time.Duration // a tunnel nobody arrives through is deleted after this
+	FlipWithin time.Duration // then the flip is forced
+	Rand       io.Reader
+	Recorder   *event.Recorder
+	Log        *slog.Logger
+}
+
+// Router is a running access router without its PAA.
+type Router struct {
+	cfg      Config
+	sessions Sessions
+	net      *osnet.Net
+	dev      *tun.Device
+	endpoint *tunnel.Endpoint
+	socket   *tunnel.Socket
+	proxy    *neigh.Proxy
+	relay    *dhcp4.Relay
+	fence    *fence
+	prefix   netip.Prefix // of the access link
+	mac      net.HardwareAddr
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	stray atomic.Uint64 // packets in the TUN for no visitor
+
+	byAddr atomic.Pointer[map[netip.Addr]*visitor] // read by the data path
+
+	mu    sync.Mutex
+	bySID map[uint32]*visitor
+}
+
+const (
+	table        = 7160 // of our packets that come out of the TUN
+	rulePriority = 7160
+	tunQueue     = 8192 // packets
+)
+
+// Open sets the kernel up. Bind then gives it its PAA, and Close undoes all.
+func Open(cfg Config) (r *Router, err error) {
+	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}}
+	r.byAddr.Store(&map[netip.Addr]*visitor{})
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			r.Close()
+			err = fmt.Errorf("par: %w", err)
+		}
+	}()
+	if r.net, err = osnet.Open(cfg.Log); err != nil {
+		return r, err
+	}
+	if err = r.net.Reconcile(); err != nil {
+		return r, err
+	}
+	if err = r.access(); err != nil {
+		return r, err
+	}
+	if r.dev, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+		return r, err
+	}
+	if err = r.net.CheckRouter(cfg.Access, r.dev.Name()); err != nil {
+		return r, err
+	}
+	for _, step := range []func() error{
+		func() error { return r.net.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
+		func() error {
+			return r.net.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
+		},
+		func() error {
+			return r.net.AddRule(osnet.Rule{Priority: rulePriority, IIF: r.dev.Name(), Table: table})
+		},
+	} {
+		if err = step(); err != nil {
+			return r, err
+		}
+	}
+	if r.fence, err = newFence(cfg.Fence); err != nil {
+		return r, err
+	}
+	r.endpoint = tunnel.NewEndpoint(cfg.Log)
+	if r.socket, err = r.endpoint.Listen(netip.AddrPortFrom(cfg.Address, cfg.Port), ""); err != nil {
+		return r, err
+	}
+	if r.proxy, err = neigh.NewProxy(cfg.Access, cfg.Log); err != nil {
+		return r, err
+	}
+	if r.relay, err = dhcp4.NewRelay(cfg.Address, cfg.DHCPServer, cfg.Log); err != nil {
+		return r, err
+	}
+	r.wg.Go(r.readTUN)
+	return r, nil
+}
+
+// access finds the prefix and link-layer address of the access link.
+func (r *Router) access() error {
+	link, err := r.net.Link(r.cfg.Access)
+	if err != nil {
+		return err
+	}
+	r.mac = link.MAC
+	for _, p := range link.Addrs {
+		if p.Addr() == r.cfg.Address {
+			r.prefix = p.Masked()
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has no address %s; it has %v: set address to one of them", r.cfg.Access, r.cfg.Address, link.Addrs)
+}
+
+// Bind gives the router the PAA it sends through; it must come before the first session.
+func (r *Router) Bind(s Sessions) { r.sessions = s }
+
+// Close releases leases and removes everything from the kernel. The PAA must be
+// closed before.
+func (r *Router) Close() {
+	r.mu.Lock()
+	visitors := maps.Clone(r.bySID)
+	r.mu.Unlock()
+	for sid := range visitors {
+		r.SessionClosed(sid, context.Canceled)
+	}
+	r.cancel()
+	if r.dev != nil {
+		r.dev.Close()
+	}
+	r.wg.Wait()
+	for _, c := range []interface{ Close() error }{} {
+		_ = c.Close()
+	}
+	if r.relay != nil {
+		r.relay.Close()
+	}
+	if r.proxy != nil {
+		r.proxy.Close()
+	}
+	if r.endpoint != nil {
+		r.endpoint.Close()
+	}
+	if r.fence != nil {
+		r.fence.close()
+	}
+	if r.net != nil {
+		if err := r.net.Close(); err != nil {
+			r.cfg.Log.Error("left in the kernel", "err", err)
+		}
+	}
+}
+
+// readTUN takes what the host routes brought.
+func (r *Router) readTUN() {
+	buf := make([]byte, 65536)
+	for {
+		n, err := r.dev.Read(buf)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) && r.ctx.Err() == nil {
+				r.cfg.Log.Error("TUN gone", "err", err)
+			}
+			return
+		}
+		now := time.Now()
+		_, dst, _, _, _, err := ipip.ParseIPv4(buf[:n])
+		switch {
+		case err != nil:
+			r.stray.Add(1) // IPv6 of the kernel's own, mostly
+		case dst == r.fence.far:
+			r.fence.came(buf[:n])
+		default:
+			if v := (*r.byAddr.Load())[dst]; v != nil {
+				v.down(now, buf[:n])
+			} else {
+				r.stray.Add(1)
+			}
+		}
+	}
+}
+
+// up takes a packet out of a visitor's tunnel.
+func (r *Router) up(inner []byte) {
+	_, dst, _, _, _, err := ipip.ParseIPv4(inner)
+	if err != nil {
+		r.stray.Add(1)
+		return
+	}
+	if v := (*r.byAddr.Load())[dst]; v != nil {
+		v.down(time.Now(), inner) // from visitor to visitor: the access link knows neither
+		return
+	}
+	if _, err := r.dev.Write(inner); err != nil {
+		r.cfg.Log.Debug("TUN write", "err", err)
+	}
+}
+
+func (r *Router) visitor(sid uint32) *visitor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bySID[sid]
+}
+
+// capture makes the data path see the packets for addr, or no longer.
+func (r *Router) capture(addr netip.Addr, v *visitor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := maps.Clone(*r.byAddr.Load())
+	if v != nil {
+		m[addr] = v
+	} else {
+		delete(m, addr)
+	}
+	r.byAddr.Store(&m)
+}
+
+// SessionOpened implements paa.Handler.
+func (r *Router) SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration) {
+	r.mu.Lock()
+	v := r.bySID[sid]
+	if v == nil {
+		v = newVisitor(r, sid)
+		r.bySID[sid] = v
+	}
+	r.mu.Unlock()
+	v.opened(k, took)
+}
+
+// SessionActivated implements paa.Handler; the arrival message says the rest.
+func (r *Router) SessionActivated(sid uint32, from netip.AddrPort) {
+	r.cfg.Log.Debug("serving", "sid", sid, "peer", from)
+}
+
+// SessionMessage implements paa.Handler.
+func (r *Router) SessionMessage(sid uint32, m notify.Message) {
+	v := r.visitor(sid)
+	if v == nil {
+		return
+	}
+	switch m := m.(type) {
+	case *notify.ConfigRequest:
+		v.configure(m)
+	case *notify.TunnelRequest:
+		v.createTunnel(m)
+	case *notify.TunnelDelete:
+		v.deleteTunnel("the node asked")
+	case *notify.SwitchBack:
+		v.switchBack()
+	case *notify.Arrival:
+		v.arrive()
+	default:
+		r.cfg.Log.Warn("message dropped: not one for a router", "sid", sid, "message", m.Kind())
+	}
+}
+
+// SessionClosed implements paa.Handler.
+func (r *Router) SessionClosed(sid uint32, reason error) {
+	r.mu.Lock()
+	v := r.bySID[sid]
+	delete(r.bySID, sid)
+	r.mu.Unlock()
+	if v != nil {
+		v.close(reason)
+	}
+}
+
+func (r *Router) send(sid uint32, m notify.Message) {
+	// The PAA's own goroutine may be the caller, which must not wait for itself.
+	r.wg.Go(func() {
+		if err := r.sessions.Send(sid, m); err != nil && r.ctx.Err() == nil {
+			r.cfg.Log.Warn("not sent", "sid", sid, "message", m.Kind(), "err", err)
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package par
+
+import (
+	"openmpa/internal/event"
+	"openmpa/tunnel/flow"
+)
+
+// Status of a router, as the control socket gives it.
+type Status struct {
+	Access   string          `json:"access"`
+	Address  string          `json:"address"`
+	Device   string          `json:"device"`
+	Visitors []VisitorStatus `json:"visitors"`
+	Stray    uint64          `json:"stray_packets"` // came through the TUN for nobody
+}
+
+// VisitorStatus is one mobile node in a Status.
+type VisitorStatus struct {
+	SID      uint32                 `json:"sid"`
+	Address  string                 `json:"address,omitempty"`
+	MAC      string                 `json:"mac,omitempty"`
+	Mode     string                 `json:"mode"`
+	Outer    string                 `json:"outer,omitempty"` // where the tunnel leads
+	Handover *event.HandoverID      `json:"handover,omitempty"`
+	Packets  uint64                 `json:"packets"`
+	Tunneled uint64                 `json:"tunneled"`
+	Linked   uint64                 `json:"linked"`
+	Queued   uint64                 `json:"queued"`
+	Dropped  map[flow.Reason]uint64 `json:"dropped,omitempty"`
+	Forced   uint64                 `json:"forced_flips"`
+}
+
+// Status returns what the router holds at the moment.
+func (r *Router) Status() Status {
+	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Visitors: []VisitorStatus{}}
+	r.mu.Lock()
+	var all []*visitor
+	for _, v := range r.bySID {
+		all = append(all, v)
+	}
+	r.mu.Unlock()
+	for _, v := range all {
+		s.Visitors = append(s.Visitors, v.status())
+	}
+	return s
+}
+
+func (v *visitor) status() VisitorStatus {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	d := v.delivery.Stats()
+	s := VisitorStatus{
+		SID: v.sid, Mode: v.delivery.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
+		Dropped: d.Dropped, Forced: d.ForcedFlips,
+	}
+	if v.lease != nil {
+		s.Address, s.MAC = v.lease.Addr.String(), v.mac.String()
+	}
+	if v.tunnel != nil {
+		s.Outer = v.tunnel.Peer().String()
+	}
+	if !v.handover.IsZero() {
+		id := v.handover
+		s.Handover = &id
+	}
+	return s
+}

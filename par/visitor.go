@@ -1,0 +1,331 @@
+package par
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/par/neigh"
+	"openmpa/tunnel"
+	"openmpa/tunnel/flow"
+)
+
+// visitor is one mobile node at this router, wherever it is at the moment.
+type visitor struct {
+	r   *Router
+	sid uint32
+	ctx context.Context // ends with the visitor
+	end context.CancelFunc
+
+	mu         sync.Mutex
+	keys       *keys.SessionKeys
+	authTook   time.Duration
+	mac        net.HardwareAddr
+	lease      *dhcp4.Lease
+	configure1 bool // a configuration is under way
+	handover   event.HandoverID
+	delivery   *flow.Delivery
+	tunnel     *tunnel.Tunnel
+	unused     *time.Timer
+	spans      struct{ tunnel, hold, drain, flip *event.Span }
+	closed     bool
+}
+
+func newVisitor(r *Router, sid uint32) *visitor {
+	v := &visitor{r: r, sid: sid, delivery: flow.NewDelivery(r.cfg.Buffer)}
+	v.ctx, v.end = context.WithCancel(r.ctx)
+	return v
+}
+
+func (v *visitor) opened(k *keys.SessionKeys, took time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.keys != nil {
+		v.keys.Clear()
+	}
+	v.keys, v.authTook = k, took
+}
+
+// address returns the visitor's care-of address, the zero Addr before there is one.
+func (v *visitor) address() netip.Addr {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.lease == nil {
+		return netip.Addr{}
+	}
+	return v.lease.Addr.Addr()
+}
+
+// down delivers one packet for the care-of address. The caller keeps pkt.
+func (v *visitor) down(now time.Time, pkt []byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch v.delivery.Packet(now, pkt) {
+	case flow.ToTunnel:
+		v.sendTunnel(pkt)
+	case flow.ToLink:
+		v.sendLink(pkt)
+	}
+}
+
+func (v *visitor) sendTunnel(pkt []byte) {
+	if err := v.tunnel.Send(pkt); err != nil {
+		v.r.cfg.Log.Debug("tunnel send", "sid", v.sid, "err", err)
+	}
+}
+
+func (v *visitor) sendLink(pkt []byte) {
+	if _, err := v.r.dev.Write(pkt); err != nil {
+		v.r.cfg.Log.Debug("TUN write", "sid", v.sid, "err", err)
+	}
+}
+
+// flush sends what is queued and may go, packet by packet, so that what comes
+// meanwhile queues behind it.
+func (v *visitor) flush() {
+	for {
+		v.mu.Lock()
+		pkt, to, ok := v.delivery.Next(time.Now())
+		if !ok {
+			v.mu.Unlock()
+			return
+		}
+		if to == flow.ToTunnel {
+			v.sendTunnel(pkt)
+		} else {
+			v.sendLink(pkt)
+		}
+		v.delivery.Recycle(pkt)
+		v.mu.Unlock()
+	}
+}
+
+// apply moves the delivery mode; the caller holds mu.
+func (v *visitor) apply(e flow.Event) bool {
+	if err := v.delivery.Apply(time.Now(), e); err != nil {
+		v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
+		return false
+	}
+	return true
+}
+
+// marker takes a signal out of the tunnel, in line with the data.
+func (v *visitor) marker(m tunnel.Marker) {
+	if m.Kind != tunnel.Depart {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || v.tunnel == nil || m.Handover != v.handover {
+		return
+	}
+	switch v.delivery.Mode() {
+	case flow.Tunnel:
+		if !v.apply(flow.Disable) {
+			return
+		}
+		v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
+		v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac})
+	case flow.Hold: // our answer was lost
+	default:
+		return
+	}
+	if err := v.tunnel.SendMarker(tunnel.Marker{Kind: tunnel.Departed, Handover: m.Handover, Seq: m.Seq}); err != nil {
+		v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
+	}
+}
+
+// switchBack turns the tunnel on again: the node is back at its old network.
+func (v *visitor) switchBack() {
+	v.mu.Lock()
+	if v.tunnel == nil || v.delivery.Mode() != flow.Hold {
+		v.mu.Unlock()
+		return
+	}
+	v.apply(flow.SwitchBack)
+	v.spans.hold.EndOutcome(event.SwitchedBack, "the node is back at its old network", "packets", v.delivery.Len())
+	v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true})
+	v.mu.Unlock()
+	v.r.wg.Go(v.flush)
+}
+
+// arrive drains the queue to the access link and then leaves the visitor to the kernel.
+func (v *visitor) arrive() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || v.lease == nil || v.tunnel == nil {
+		return
+	}
+	if m := v.delivery.Mode(); m != flow.Tunnel && m != flow.Hold {
+		return // a second arrival
+	}
+	stats := v.delivery.Stats()
+	v.apply(flow.Arrival)
+	v.spans.hold.End(nil, "packets", v.delivery.Len(), "high_water", stats.HighWater)
+	v.spans.drain = v.r.cfg.Recorder.Begin(v.handover, event.PhaseDrain)
+	v.unused.Stop()
+	v.r.proxy.Remove(v.lease.Addr.Addr())
+	v.r.wg.Go(v.drain)
+}
+
+func (v *visitor) drain() {
+	v.flush()
+	v.mu.Lock()
+	s := v.delivery.Stats()
+	v.spans.drain.End(nil, "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", total(s.Dropped), "reasons", s.Dropped)
+	v.spans.flip = v.r.cfg.Recorder.Begin(v.handover, event.PhaseFlip)
+	v.mu.Unlock()
+	forced, ok := v.flip()
+	if !ok {
+		return
+	}
+	v.mu.Lock()
+	v.tunnel.Close()
+	v.tunnel = nil
+	// From here on the entry ages like any other.
+	err := v.r.net.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
+	v.spans.flip.End(err, "forced", forced)
+	id := v.handover
+	v.mu.Unlock()
+	v.report(id)
+}
+
+// flip deletes the host route in a moment in which nothing of the visitor's is
+// on its way through the TUN. It reports whether it had to be forced, and false
+// if the visitor went away before.
+func (v *visitor) flip() (forced, ok bool) {
+	deadline := time.Now().Add(v.r.cfg.FlipWithin)
+	for v.ctx.Err() == nil {
+		sent, err := v.r.fence.pass(v.ctx)
+		if err != nil {
+			v.r.cfg.Log.Warn("fence", "err", err)
+		}
+		now := time.Now()
+		v.mu.Lock()
+		silent := err == nil && v.delivery.SilentFor(now) > now.Sub(sent) && v.delivery.Len() == 0
+		late := now.After(deadline)
+		if silent || late {
+			if err := v.r.net.DelRoute(v.hostRoute()); err != nil {
+				v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+			}
+			if silent {
+				v.apply(flow.Flip)
+			} else if err := v.delivery.ForcedFlip(now); err != nil {
+				v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
+			}
+			v.mu.Unlock()
+			return !silent, true
+		}
+		v.mu.Unlock()
+	}
+	return false, false
+}
+
+// report sends the node the router's record of the handover, so that it can
+// explain both ends.
+func (v *visitor) report(id event.HandoverID) {
+	var batch []json.RawMessage
+	size := 2
+	send := func() {
+		if len(batch) == 0 {
+			return
+		}
+		b, err := json.Marshal(batch)
+		if err == nil {
+			v.r.send(v.sid, &notify.Report{Header: notify.Header{Handover: id}, Events: b})
+		}
+		batch, size = nil, 2
+	}
+	for _, e := range v.r.cfg.Recorder.Events(id) {
+		if e.Kind != event.KindEnd {
+			continue
+		}
+		b, err := json.Marshal(e)
+		if err != nil || len(b)+2 > notify.MaxReport {
+			continue
+		}
+		if size+len(b)+1 > notify.MaxReport {
+			send()
+		}
+		batch, size = append(batch, b), size+len(b)+1
+	}
+	send()
+}
+
+// close gives back all the router holds for the visitor.
+func (v *visitor) close(reason error) {
+	v.end()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.closed = true
+	v.dropTunnel(reason.Error())
+	if v.keys != nil {
+		v.keys.Clear()
+	}
+	if v.lease == nil {
+		return
+	}
+	_ = v.r.net.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
+	lease := *v.lease
+	v.lease = nil
+	v.r.wg.Go(func() { v.r.release(lease, v.mac) })
+}
+
+// deleteTunnel ends a tunnel that was not used.
+func (v *visitor) deleteTunnel(why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.dropTunnel(why)
+}
+
+func (v *visitor) dropTunnel(why string) {
+	if v.lease == nil {
+		return
+	}
+	addr := v.lease.Addr.Addr()
+	if v.unused != nil {
+		v.unused.Stop()
+	}
+	if v.delivery.Mode() != flow.Released {
+		v.apply(flow.Release)
+	}
+	for _, s := range []*event.Span{v.spans.tunnel, v.spans.hold, v.spans.drain, v.spans.flip} {
+		s.EndOutcome(event.Cancelled, why)
+	}
+	if v.tunnel != nil {
+		v.tunnel.Close()
+		v.tunnel = nil
+	}
+	if (*v.r.byAddr.Load())[addr] != v {
+		return
+	}
+	v.r.proxy.Remove(addr)
+	v.r.capture(addr, nil)
+	err := errors.Join(v.r.net.DelRoute(v.hostRoute()), v.r.net.DelNeighbour(v.r.cfg.Access, addr))
+	if err != nil {
+		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
+	}
+	v.r.cfg.Log.Info("tunnel deleted", "sid", v.sid, "addr", addr, "why", why)
+}
+
+// hostRoute brings the packets for the care-of address into the TUN.
+func (v *visitor) hostRoute() osnet.Route {
+	a := v.lease.Addr.Addr()
+	return osnet.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: v.r.dev.Name()}
+}
+
+func total(m map[flow.Reason]uint64) (n uint64) {
+	for _, c := range m {
+		n += c
+	}
+	return n
+}
