@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
+	"time"
 )
 
 // badKey is the key of a value that has none, as in slog.
@@ -38,16 +40,21 @@ func collect(args []any) map[string]any {
 }
 
 // plain reduces a value to strings, numbers, booleans, lists and maps. Durations
-// become milliseconds, octets hexadecimal digits, errors their text.
+// become milliseconds, times RFC 3339 text, octets hexadecimal digits, errors their text.
 func plain(v slog.Value) any {
 	v = v.Resolve()
 	switch v.Kind() {
-	case slog.KindBool, slog.KindInt64, slog.KindUint64, slog.KindFloat64, slog.KindString:
+	case slog.KindBool, slog.KindInt64, slog.KindUint64, slog.KindString:
+		return v.Any()
+	case slog.KindFloat64:
+		if f := v.Float64(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Sprint(f) // JSON has no such numbers
+		}
 		return v.Any()
 	case slog.KindDuration:
 		return milliseconds(v.Duration())
 	case slog.KindTime:
-		return v.Time()
+		return v.Time().Format(time.RFC3339Nano)
 	case slog.KindGroup:
 		m := make(map[string]any)
 		for _, a := range v.Group() {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -44,8 +45,8 @@ func NewSecret(b []byte) *Secret {
 	size := cap(block)
 	runtime.SetFinalizer(unsafe.SliceData(block), func(p *byte) {
 		clear(unsafe.Slice(p, size))
-		if onFinalClear != nil {
-			onFinalClear(unsafe.Slice(p, size))
+		if f := onFinalClear.Load(); f != nil {
+			(*f)(unsafe.Slice(p, size))
 		}
 	})
 	m := &material{b: block}
@@ -53,7 +54,7 @@ func NewSecret(b []byte) *Secret {
 }
 
 // onFinalClear lets a test see that the collector cleared a block.
-var onFinalClear func(block []byte)
+var onFinalClear atomic.Pointer[func(block []byte)]
 
 // Bytes returns the secret itself, not a copy: do not keep, change or print it.
 // It is nil after Clear.

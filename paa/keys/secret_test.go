@@ -171,7 +171,7 @@ func TestCollectorClears(t *testing.T) {
 	done := make(chan []byte, 1)
 	marker := []byte("collect me, I am a secret key")
 	size := max(len(marker), minBlock)
-	onFinalClear = func(block []byte) {
+	hook := func(block []byte) {
 		if len(block) == size {
 			select {
 			case done <- bytes.Clone(block):
@@ -179,7 +179,8 @@ func TestCollectorClears(t *testing.T) {
 			}
 		}
 	}
-	t.Cleanup(func() { onFinalClear = nil })
+	onFinalClear.Store(&hook)
+	t.Cleanup(func() { onFinalClear.Store(nil) })
 	func() {
 		s := NewSecret(bytes.Clone(marker))
 		if s.Len() != len(marker) {
