@@ -2,16 +2,13 @@ package osnet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -37,13 +34,9 @@ var arpFilter = []bpf.Instruction{
 // ARPConn reads and writes ARP packets of one Ethernet interface. It implements acd.Conn. It sees what others send,
 // broadcast or to us; never its own packets nor the kernel's. Reading is for one goroutine, writing for any number.
 type ARPConn struct {
-	dev string
-	mac acd.MAC
-	c   *packet.Conn
-
-	read    sync.Mutex // one reader
+	packetConn
+	mac     acd.MAC
 	dropped atomic.Uint64
-	closed  atomic.Bool
 }
 
 var _ acd.Conn = (*ARPConn)(nil)
@@ -59,20 +52,8 @@ func (n *Net) OpenARP(ifname string) (*ARPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("osnet: ARP on %s: not an Ethernet interface: %w", ifname, err)
 	}
-	filter, err := bpf.Assemble(arpFilter)
-	if err != nil {
-		return nil, fmt.Errorf("osnet: ARP filter: %w", err)
-	}
-	a := &ARPConn{dev: ifname, mac: mac}
-	err = n.Do(func() (err error) {
-		a.c, err = packet.Listen(&net.Interface{Index: l.index, Name: ifname, HardwareAddr: l.mac}, packet.Datagram,
-			unix.ETH_P_ARP, &packet.Config{Filter: filter})
-		return err
-	})
-	if err != nil {
-		if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("%w: run as root or with CAP_NET_RAW", err)
-		}
+	a := &ARPConn{mac: mac}
+	if err := a.listen(n, l, unix.ETH_P_ARP, arpFilter); err != nil {
 		return nil, fmt.Errorf("osnet: ARP on %s: %w", ifname, err)
 	}
 	return a, nil
@@ -81,44 +62,17 @@ func (n *Net) OpenARP(ifname string) (*ARPConn, error) {
 // MAC returns the interface's hardware address, a copy.
 func (a *ARPConn) MAC() net.HardwareAddr { return slices.Clone(a.mac.HardwareAddr()) }
 
-// Device returns the interface's name.
-func (a *ARPConn) Device() string { return a.dev }
-
 // Dropped counts packets that came through the filter and could not be parsed.
 func (a *ARPConn) Dropped() uint64 { return a.dropped.Load() }
 
 // ReadARP returns the next ARP packet. It waits on while the interface is down. After Close it returns an error that
 // is net.ErrClosed, after ctx's end ctx's error.
 func (a *ARPConn) ReadARP(ctx context.Context) (acd.Packet, error) {
-	a.read.Lock()
-	defer a.read.Unlock()
-	if err := ctx.Err(); err != nil {
-		return acd.Packet{}, err
-	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = a.c.SetReadDeadline(time.Unix(1, 0)) // fails only when closed, and then the read ends by itself
-	})
-	defer func() {
-		if !stop() {
-			<-woken
-			_ = a.c.SetReadDeadline(time.Time{}) // likewise
-		}
-	}()
 	var buf [128]byte
 	for {
-		k, _, err := a.c.ReadFrom(buf[:])
-		switch {
-		case err == nil:
-		case errors.Is(err, unix.ENETDOWN):
-			continue // reported once; packets come again when the interface is up
-		case a.closed.Load():
-			return acd.Packet{}, fmt.Errorf("osnet: read ARP on %s: %w", a.dev, net.ErrClosed)
-		case ctx.Err() != nil:
-			return acd.Packet{}, ctx.Err()
-		default:
-			return acd.Packet{}, fmt.Errorf("osnet: read ARP on %s: %w", a.dev, err)
+		k, err := a.readPacket(ctx, buf[:])
+		if err != nil {
+			return acd.Packet{}, err
 		}
 		p, err := acd.ParseARP(buf[:k])
 		if err != nil {
@@ -135,10 +89,7 @@ func (a *ARPConn) WriteARP(dst net.HardwareAddr, p acd.Packet) error {
 	if err != nil {
 		return fmt.Errorf("osnet: write ARP on %s: %w", a.dev, err)
 	}
-	if _, err := a.c.WriteTo(b, &packet.Addr{HardwareAddr: dst}); err != nil {
-		return fmt.Errorf("osnet: write ARP on %s: %w", a.dev, err)
-	}
-	return nil
+	return a.writePacket(dst, b)
 }
 
 // SendGratuitous broadcasts one ARP announcement of addr at this interface (RFC 5227 section 2.3: a request with sender and
@@ -163,17 +114,6 @@ func (a *ARPConn) Announce(ctx context.Context, addr netip.Addr, count int, inte
 		if err := a.SendGratuitous(addr); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// Close closes the socket and ends a waiting ReadARP. A second Close does nothing.
-func (a *ARPConn) Close() error {
-	if a.closed.Swap(true) {
-		return nil
-	}
-	if err := a.c.Close(); err != nil {
-		return fmt.Errorf("osnet: close ARP on %s: %w", a.dev, err)
 	}
 	return nil
 }
