@@ -1,0 +1,156 @@
+package proc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"openmpa/internal/control"
+	"openmpa/testbed/rundir"
+	"openmpa/testbed/space"
+)
+
+// A Spec says what to run.
+type Spec struct {
+	Name    string // unique in the lab
+	Space   *space.Space
+	Command []string
+	Dir     string // working directory
+	Log     string // file for standard output and error
+	// Control is the path of the control socket, by which the child is
+	// known to be ready.
+	Control string
+}
+
+// A Child is a running daemon.
+type Child struct {
+	spec   Spec
+	run    *rundir.Dir
+	cmd    *exec.Cmd
+	done   chan struct{} // closed when it has ended
+	waited error         // of Wait; read after done
+}
+
+// Start starts the child; it is not ready then.
+func Start(run *rundir.Dir, spec Spec) (*Child, error) {
+	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("proc: %s: %w", spec.Name, err)
+	}
+	defer log.Close()
+	cmd := exec.Command(spec.Command[0], spec.Command[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := spec.Space.Do(cmd.Start); err != nil {
+		return nil, fmt.Errorf("proc: start %s: %w", spec.Name, err)
+	}
+	c := &Child{spec: spec, run: run, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		c.waited = cmd.Wait()
+		close(c.done)
+	}()
+	if err := run.Record(spec.Name, cmd.Process.Pid, strings.Join(spec.Command, " ")); err != nil {
+		select {
+		case <-c.done: // gone at once: its log says more than the missing record
+			return nil, c.ended()
+		default:
+		}
+		return nil, errors.Join(err, c.Kill())
+	}
+	return c, nil
+}
+
+// Name is the child's name.
+func (c *Child) Name() string { return c.spec.Name }
+
+// PID is the child's process id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Done is closed when the child has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Client talks to the child's control socket.
+func (c *Child) Client() *control.Client { return control.NewClient(c.spec.Control) }
+
+// Ready waits until the child's control socket answers, at most for limit.
+func (c *Child) Ready(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	client := c.Client()
+	for {
+		var status any
+		err := client.Status(ctx, &status)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-c.done:
+			return c.ended()
+		case <-ctx.Done():
+			return fmt.Errorf("proc: %s is not ready after %v: %w%s", c.spec.Name, limit, err, c.Tail(12))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Stop ends the child in an orderly way: SIGTERM, then at most limit to
+// clean up. One that has to be killed, or ends with an error, is a failure.
+func (c *Child) Stop(limit time.Duration) error {
+	select {
+	case <-c.done:
+		return errors.Join(c.ended(), c.run.Forget(c.spec.Name))
+	default:
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("proc: stop %s: %w", c.spec.Name, err)
+	}
+	select {
+	case <-c.done:
+	case <-time.After(limit):
+		err := fmt.Errorf("proc: %s does not end within %v of SIGTERM and was killed%s", c.spec.Name, limit, c.Tail(12))
+		return errors.Join(err, c.Kill())
+	}
+	var err error
+	if c.waited != nil {
+		err = fmt.Errorf("proc: %s ends with an error: %w%s", c.spec.Name, c.waited, c.Tail(12))
+	}
+	return errors.Join(err, c.run.Forget(c.spec.Name))
+}
+
+// Kill ends the child at once, as a crash would.
+func (c *Child) Kill() error {
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("proc: kill %s: %w", c.spec.Name, err)
+	}
+	<-c.done
+	return c.run.Forget(c.spec.Name)
+}
+
+// ended tells of a child that ended although nobody asked it to.
+func (c *Child) ended() error {
+	how := "without an error"
+	if c.waited != nil {
+		how = c.waited.Error()
+	}
+	return fmt.Errorf("proc: %s ended by itself (%s)%s", c.spec.Name, how, c.Tail(12))
+}
+
+// Tail is the end of the child's log, indented, for an error message; empty
+// when there is none.
+func (c *Child) Tail(lines int) string {
+	b, err := os.ReadFile(c.spec.Log)
+	if err != nil || len(bytes.TrimSpace(b)) == 0 {
+		return ""
+	}
+	all := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if len(all) > lines {
+		all = all[len(all)-lines:]
+	}
+	return "\n    its log ends with\n    | " + strings.Join(all, "\n    | ")
+}

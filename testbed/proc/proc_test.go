@@ -1,0 +1,102 @@
+package proc
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"openmpa/internal/control"
+	"openmpa/testbed/rundir"
+	"openmpa/testbed/space"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("PROC_TEST_SOCKET"); path != "" {
+		s, err := control.NewServer(control.Config{Path: path})
+		if err != nil {
+			os.Exit(1)
+		}
+		// It serves until the test kills it.
+		_ = s.Run(context.Background())
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func start(t *testing.T, command ...string) *Child {
+	t.Helper()
+	s, err := space.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	dir := t.TempDir()
+	c, err := Start(&rundir.Dir{Path: dir}, Spec{
+		Name: "child", Space: s, Command: command, Dir: dir,
+		Log: filepath.Join(dir, "log"), Control: filepath.Join(dir, "c.sock"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Kill() })
+	return c
+}
+
+// waitLog waits until the child has written a word to its log.
+func waitLog(t *testing.T, c *Child, word string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(c.Tail(100), word); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%q is not in the log", word)
+		}
+	}
+}
+
+func TestStopInOrder(t *testing.T) {
+	c := start(t, "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done")
+	waitLog(t, c, "up")
+	if _, err := os.Stat(c.run.File("pids", "child")); err != nil {
+		t.Errorf("the child is not recorded: %v", err)
+	}
+	if err := c.Stop(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(c.run.File("pids", "child")); !os.IsNotExist(err) {
+		t.Errorf("the record is still there: %v", err)
+	}
+}
+
+func TestStopTellsWhatWentWrong(t *testing.T) {
+	c := start(t, "sh", "-c", "trap 'echo last words; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+	waitLog(t, c, "up")
+	if err := c.Stop(10 * time.Second); err == nil || !strings.Contains(err.Error(), "last words") || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("got %v", err)
+	}
+	c = start(t, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
+	waitLog(t, c, "up")
+	if err := c.Stop(100 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReady(t *testing.T) {
+	c := start(t, "sh", "-c", "echo it cannot work; exit 1")
+	if err := c.Ready(context.Background(), 10*time.Second); err == nil || !strings.Contains(err.Error(), "it cannot work") {
+		t.Errorf("got %v", err)
+	}
+	c = start(t, "sleep", "60")
+	if err := c.Ready(context.Background(), 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "not ready") {
+		t.Errorf("got %v", err)
+	}
+	sock := filepath.Join(t.TempDir(), "s")
+	c = start(t, "env", "PROC_TEST_SOCKET="+sock, os.Args[0])
+	c.spec.Control = sock
+	if err := c.Ready(context.Background(), 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
