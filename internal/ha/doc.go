@@ -1,0 +1,55 @@
+// Package ha is a Mobile IPv4 home agent (RFC 5944) with reverse tunnelling (RFC 3024)
+// and path-end markers. Data passes user space, because not every kernel has IP in IP:
+//
+//	correspondent        home agent                                        mobile node
+//	   |        kernel: /32 route of each        core: binding of the
+//	   |        bound home address               home address
+//	   |------> core0 / home0 -----> TUN ------> encapsulate --- IP in IP --> care-of address
+//	   |                                                         (raw socket, outer header by the kernel)
+//	   |<------ kernel forwards <--- TUN <--- gate <-- check <-- IP in IP ---
+//
+// core.go, register.go and forward.go are the home agent without sockets: they act on
+// the [World] and are told of requests and packets. run.go, kernel.go and home.go are
+// the World of a Linux host.
+//
+// # A binding
+//
+//	        request accepted                 request from another care-of address
+//	none ----------------------> bound ------------------------------------------+
+//	  ^   route, proxy ARP,       | ^                                             |
+//	  |   gratuitous ARP          | |   marker on the old path (down),            |
+//	  |                           | |   then the new one; gate armed (up)         |
+//	  +---------------------------+ +---------------------------------------------+
+//	      lifetime over, or deregistered: all of it undone
+//
+// # Order when a binding changes
+//
+// Down: one lock per binding covers sending a packet and changing where to. The change
+// sends the marker to the old care-of address, then sets the new one: nothing can follow
+// the marker on the old path, and nothing on the new path precedes the marker.
+//
+// Up: packets from the just-previous care-of address are taken for OldPath. When the mobile
+// node offered markers, packets from the new one wait in a [flow.Gate] until the marker came
+// by the old path, or for MarkerWait from the first that waits.
+//
+// # Covered
+//
+// RFC 5944: 3.8 (home agent considerations; codes 128, 129, 131, 133, 134, 136 and, of
+// RFC 3024, 139), 4.2.3 (tunnelling, loops), 4.6 (proxy and gratuitous ARP), 5.7.1 (time stamps).
+// RFC 2003: section 3 (TOS copied, loops refused). RFC 3024 section 4.3.2: reverse-tunnelled packets are
+// checked against the binding.
+//
+// # Deviations
+//
+// Reverse-tunnelled packets are also taken from the just-previous care-of address, for a
+// few seconds. An exact duplicate of the current registration is answered again as 3.8.2.2
+// describes, with what is left of its lifetime, although 5.7.1 alone would deny it with code 133.
+// The bits r and x of a request must be zero (3.8.2.3).
+//
+// # Not covered
+//
+// Simultaneous bindings (code 1 says so), broadcast and multicast to the mobile node,
+// dynamic home agent and home address assignment, foreign agents that share a security association with
+// us, minimal and GRE encapsulation, tunnel soft state (RFC 2003 section 5). What was accepted last is not
+// kept over a restart: within the clock window an old request could be replayed then.
+package ha

@@ -1,0 +1,233 @@
+package ha
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"openmpa/mn/mobility/mip4"
+)
+
+// deniedEvery limits answers to requests that are not authenticated, each node.
+const deniedEvery = time.Second
+
+// Answer is what to do after a request.
+type Answer struct {
+	To   netip.AddrPort
+	Data []byte // nil: do not reply
+	// OnHomeLink says that the reply must go out on the home link whatever the
+	// bindings say: the request came from the home address (RFC 5944 section 3.8.3.1).
+	OnHomeLink bool
+	Notice     Notice
+}
+
+// HandleRequest takes a UDP payload that came from from. False: it was dropped in
+// silence (and counted); err says why.
+func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answer, error) {
+	c.counters.add(ctrRequests)
+	req, err := mip4.ParseRequest(b)
+	if err != nil {
+		c.counters.add(ctrDropMalformed)
+		return Answer{}, err
+	}
+	n := c.nodes[req.HomeAddress]
+	if n == nil {
+		c.counters.add(ctrDropUnknownNode)
+		return Answer{}, errUnknownNode
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+
+	a := Answer{
+		To:         netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
+		OnHomeLink: from.Addr().Unmap() == n.home,
+		Notice:     Notice{Home: n.home, CareOf: req.CareOf},
+	}
+	if err := req.Verify(n.sa); err != nil {
+		if !errors.Is(err, mip4.ErrAuthenticator) || now.Sub(n.denied) < deniedEvery {
+			c.counters.add(ctrDropSecurity)
+			return Answer{}, err
+		}
+		n.denied = now
+		return c.deny(n, a, &req, mip4.CodeMNAuthentication, req.ID, err.Error())
+	}
+	if req.Has(mip4.ExtForeignHome) { // section 3.8.2.1 d
+		c.counters.add(ctrDropForeignAgent)
+		return Answer{}, errForeignAgent
+	}
+	if bnd := n.binding; bnd != nil && bnd.careOf == req.CareOf && bnd.id == req.ID && req.Lifetime != 0 {
+		c.counters.add(ctrAnsweredAgain)
+		a.Notice.What = NoticeRenewed
+		return c.reply(n, a, &req, mip4.CodeAcceptedOneBinding, remaining(bnd, now), req.ID, bnd)
+	}
+	if skew := mip4.Skew(req.ID, mip4.NTP(now)); skew > c.cfg.ClockWindow || skew < -c.cfg.ClockWindow {
+		return c.denyIdentification(now, n, a, &req, "the clocks are "+skew.Round(time.Millisecond).String()+" apart")
+	}
+	if n.hasID && !mip4.Newer(req.ID, n.lastID) {
+		return c.denyIdentification(now, n, a, &req, "not newer than the one before: a replay, or a request overtaken by another")
+	}
+	n.lastID, n.hasID = req.ID, true
+
+	if code, reason := c.valid(&req); !code.Accepted() {
+		return c.deny(n, a, &req, code, req.ID, reason)
+	}
+	if req.Lifetime == 0 {
+		return c.deregister(n, a, &req)
+	}
+	return c.register(now, n, a, &req)
+}
+
+var (
+	errUnknownNode  = errors.New("ha: request of a mobile node that is not configured")
+	errForeignAgent = errors.New("ha: request with a Foreign-Home Authentication Extension: no security association with a foreign agent is configured")
+)
+
+// valid makes the checks that lead to a denial (sections 3.8.2.1 to 3.8.3.2, RFC 3024
+// section 4.3.1).
+func (c *Core) valid(req *mip4.Request) (mip4.Code, string) {
+	switch {
+	case req.HomeAgent != c.cfg.Address:
+		return mip4.CodeUnknownHomeAgent, "the home agent here is " + c.cfg.Address.String() + ", not " + req.HomeAgent.String()
+	case req.Flags&(mip4.FlagR|mip4.FlagX) != 0:
+		return mip4.CodePoorlyFormed, "reserved bits are set"
+	case req.Flags&(mip4.FlagM|mip4.FlagG) != 0:
+		return mip4.CodeNoSuchEncapsulation, "only IP in IP is spoken here"
+	case req.Lifetime == 0 && req.CareOf == req.HomeAddress:
+		return mip4.CodeAccepted, ""
+	case !ordinary(req.CareOf) || req.CareOf == c.cfg.Address || c.nodes[req.CareOf] != nil:
+		return mip4.CodePoorlyFormed, req.CareOf.String() + " cannot be a care-of address"
+	}
+	return mip4.CodeAccepted, ""
+}
+
+// register makes, moves or renews a binding (section 3.8.2.2). n.mu is held.
+func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (Answer, error) {
+	granted := min(req.Lifetime, mip4.LifetimeField(c.cfg.Lifetime))
+	was := n.binding
+	next := &binding{careOf: req.CareOf, id: req.ID, granted: granted, since: now, reverse: req.Flags&mip4.FlagT != 0}
+	if d := mip4.LifetimeOf(granted); d != mip4.Infinite {
+		next.expires = now.Add(d)
+	}
+	pm, offered := req.PathMarkers()
+	next.offered = offered && req.Flags&mip4.FlagD != 0 && next.reverse
+	if next.offered {
+		next.markers.Path = pm.Path
+	}
+	switch {
+	case was == nil:
+		if err := c.world.Bound(n.home); err != nil {
+			return c.deny(n, a, req, mip4.CodeReason, req.ID, err.Error())
+		}
+		a.Notice.What = NoticeBound
+		n.binding = next
+		c.setPath(now, n, netip.Addr{})
+	case was.careOf == next.careOf:
+		a.Notice.What = NoticeRenewed
+		next.since = was.since
+		if next.offered {
+			next.markers = was.markers // the path is the old one's
+		}
+		n.binding = next
+		n.up.Lock()
+		n.reverse = next.reverse
+		n.up.Unlock()
+	default:
+		a.Notice.What, a.Notice.Previous = NoticeMoved, was.careOf
+		if next.offered && was.reverse {
+			next.markers.OldPath = true
+		}
+		c.move(now, n, was, next)
+	}
+	n.registrations++
+	a.Notice.Path, a.Notice.Lifetime = next.markers.Path, mip4.LifetimeOf(granted)
+	c.world.Wake()
+	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, granted, req.ID, next)
+}
+
+// move changes the path: marker, then the new care-of address, both under n.mu, which
+// is held; and the uplink's side of it.
+func (c *Core) move(now time.Time, n *node, was, next *binding) {
+	if next.markers.OldPath {
+		m := mip4.Marker{HomeAddress: n.home, HomeAgent: c.cfg.Address, ID: next.markers.Path, Down: true}
+		pkt, err := mip4.AppendMarkerPacket(nil, m, n.sa)
+		if err == nil {
+			err = c.world.To(was.careOf, pkt)
+		}
+		if err == nil {
+			c.counters.add(ctrDownMarkers)
+		} else {
+			c.counters.add(ctrDownDropError) // the mobile node's own deadline covers it
+		}
+	}
+	n.binding = next
+	c.setPath(now, n, was.careOf)
+}
+
+// setPath makes the uplink follow n.binding; old is the care-of address before, if there
+// was one. n.mu is held.
+func (c *Core) setPath(now time.Time, n *node, old netip.Addr) {
+	n.up.Lock()
+	defer n.up.Unlock()
+	b := n.binding
+	n.current, n.reverse = b.careOf, b.reverse
+	n.old, n.path = old, 0
+	if !old.IsValid() {
+		return
+	}
+	n.oldEnd = now.Add(c.cfg.OldPath)
+	if b.markers.OldPath {
+		n.path = b.markers.Path
+		n.gate.Arm(now, n.path, c.cfg.MarkerWait)
+	} else {
+		c.flush(n) // of a change before this one
+	}
+}
+
+// deregister handles a request with lifetime zero (section 3.8.2.2). n.mu is held.
+func (c *Core) deregister(n *node, a Answer, req *mip4.Request) (Answer, error) {
+	a.Notice.What = NoticeUnbound
+	if b := n.binding; b != nil && (req.CareOf == n.home || req.CareOf == b.careOf) {
+		a.Notice.Previous = b.careOf
+		c.unbind(n)
+	}
+	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, 0, req.ID, nil)
+}
+
+func remaining(b *binding, now time.Time) uint16 {
+	if b.expires.IsZero() {
+		return b.granted
+	}
+	return mip4.LifetimeField(b.expires.Sub(now))
+}
+
+// denyIdentification denies with code 133: the low half of the identification comes
+// back, the high half is our clock (section 5.7.1).
+func (c *Core) denyIdentification(now time.Time, n *node, a Answer, req *mip4.Request, reason string) (Answer, error) {
+	id := mip4.NTP(now)>>32<<32 | req.ID&0xffffffff
+	return c.deny(n, a, req, mip4.CodeIdentification, id, reason)
+}
+
+func (c *Core) deny(n *node, a Answer, req *mip4.Request, code mip4.Code, id uint64, reason string) (Answer, error) {
+	a.Notice.What, a.Notice.Reason = NoticeDenied, reason
+	return c.reply(n, a, req, code, 0, id, nil)
+}
+
+// reply builds the answer; b is the binding it speaks of, or nil.
+func (c *Core) reply(n *node, a Answer, req *mip4.Request, code mip4.Code, lifetime uint16, id uint64, b *binding) (Answer, error) {
+	a.Notice.Code = code
+	if code.Accepted() {
+		c.counters.add(ctrAccepted)
+	} else {
+		c.counters.add(ctrDenied)
+	}
+	r := mip4.Reply{Code: code, Lifetime: lifetime, HomeAddress: req.HomeAddress, HomeAgent: c.cfg.Address, ID: id}
+	if b != nil && b.offered {
+		r.Extensions = []mip4.Extension{b.markers.Extension()}
+	}
+	data, err := r.AppendSigned(nil, n.sa)
+	if err != nil {
+		return Answer{}, err // cannot be: the addresses are those of a parsed request, the key was checked
+	}
+	a.Data = data
+	return a, nil
+}
