@@ -105,9 +105,10 @@ func NewPeer(cfg PeerConfig) (*Peer, error) {
 
 // Handle takes one packet from the authenticator and returns the response to send,
 // nil when there is none. What is malformed or does not fit the state is discarded
-// and counted (RFC 3748 section 4.2, RFC 4137 section 4). The error is the reason
-// of failure of this conversation, typed; it comes with the packet that ends it.
-// A response that carries a TLS alert comes without error, EAP-Failure follows it.
+// and counted (RFC 3748 section 4.2, RFC 4137 section 4). An error is the reason of
+// failure of this conversation, typed: it comes with the packet that brought it
+// about. A response beside it, such as a TLS alert, is still to be sent, and
+// EAP-Failure follows; Result is done when that, or AltReject, has come.
 func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 	pkt, perr := Parse(packet)
 	if perr != nil || p.state >= peerSuccess {
@@ -116,7 +117,12 @@ func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 	}
 	switch pkt.Code {
 	case CodeRequest:
-		return p.request(pkt), nil
+		known := p.err
+		response = p.request(pkt)
+		if known == nil {
+			err = p.err
+		}
+		return response, err
 	case CodeSuccess:
 		if p.last == nil || pkt.ID != p.lastID || p.state != peerComplete || p.m.tx.pending() {
 			p.discarded++

@@ -179,16 +179,16 @@ func TestPeerAlternateIndications(t *testing.T) {
 // fails with a ProtocolError, and EAP-Failure ends it.
 func TestPeerProtocolErrors(t *testing.T) {
 	for name, data := range map[string][]byte{
-		"no flags":                 {},
-		"start again":              {0x20},
-		"empty":                    {0},
-		"short length":             {0x80, 0, 0},
-		"more without length":      {0x40, 1, 2, 3},
-		"announced too much":       {0xc0, 0xff, 0xff, 0xff, 0xff, 1},
-		"more than announced":      {0x80, 0, 0, 0, 1, 1, 2},
-		"less than announced":      {0x80, 0, 0, 0, 3, 1, 2},
-		"fragment without data":    {0xc0, 0, 0, 0, 3},
-		"TLS record of no type":    {0, 99, 3, 3, 0, 1, 1},
+		"no flags":              {},
+		"start again":           {0x20},
+		"empty":                 {0},
+		"short length":          {0x80, 0, 0},
+		"more without length":   {0x40, 1, 2, 3},
+		"announced too much":    {0xc0, 0xff, 0xff, 0xff, 0xff, 1},
+		"more than announced":   {0x80, 0, 0, 0, 1, 1, 2},
+		"less than announced":   {0x80, 0, 0, 0, 3, 1, 2},
+		"fragment without data": {0xc0, 0, 0, 0, 3},
+		"TLS record of no type": {0, 99, 3, 3, 0, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _ := newTestPeer(t, 0)
@@ -196,11 +196,11 @@ func TestPeerProtocolErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, err := p.Handle(Packet{Code: CodeRequest, ID: 9, Type: TypeTLS, Data: data}.bytes())
-			if err != nil || out == nil {
+			if err == nil || out == nil || err != p.Err() {
 				t.Fatalf("% x, %v", out, err)
 			}
-			if p.Err() == nil {
-				t.Fatal("no reason")
+			if done, _, _ := p.Result(); done {
+				t.Error("done before the server could hear of it")
 			}
 			var protocol *ProtocolError
 			if name[:3] != "TLS" && !errors.As(p.Err(), &protocol) {

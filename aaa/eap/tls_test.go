@@ -166,47 +166,45 @@ func TestRefusals(t *testing.T) {
 		line   string // part of the refusing side's line
 	}
 	cases := []struct {
-		name       string
-		change     func(t *testing.T, b *bench)
-		atPeer     bool // the peer refuses the server
-		want       want
-		alert12    uint8 // when different in TLS 1.2
-		otherAlert bool
+		name   string
+		change func(t *testing.T, b *bench)
+		atPeer bool // the peer refuses the server
+		want   want
 	}{
 		{"server of unknown CA", func(t *testing.T, b *bench) {
 			b.server.Certificate = newCA(t, "rogue CA").leaf(t, testServer, "", nil)
-		}, true, want{ErrUnknownCA, 42, `issued by "CN=rogue CA"`}, 0, false},
+		}, true, want{ErrUnknownCA, 42, `issued by "CN=rogue CA"`}},
 		{"server expired", func(t *testing.T, b *bench) {
 			b.server.Certificate = b.ca.leaf(t, testServer, "", func(c *x509.Certificate) {
 				c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
 			})
-		}, true, want{ErrExpired, 42, "valid until"}, 0, false},
+		}, true, want{ErrExpired, 42, "valid until"}},
 		{"server not yet valid", func(t *testing.T, b *bench) {
 			b.server.Certificate = b.ca.leaf(t, testServer, "", func(c *x509.Certificate) {
 				c.NotBefore = time.Now().Add(30 * time.Minute)
 			})
-		}, true, want{ErrNotYetValid, 42, "is the clock right?"}, 0, false},
+		}, true, want{ErrNotYetValid, 42, "is the clock right?"}},
 		{"server of another name", func(t *testing.T, b *bench) {
 			b.server.Certificate = b.ca.leaf(t, "evil.home.example", "", nil)
-		}, true, want{ErrWrongName, 42, `expected "aaa.home.example", it names "evil.home.example"`}, 0, false},
+		}, true, want{ErrWrongName, 42, `expected "aaa.home.example", it names "evil.home.example"`}},
 		{"client certificate as server", func(t *testing.T, b *bench) {
 			b.server.Certificate = b.ca.leaf(t, testServer, "", func(c *x509.Certificate) {
 				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 			})
-		}, true, want{ErrWrongUsage, 42, "server authentication"}, 0, false},
+		}, true, want{ErrWrongUsage, 42, "server authentication"}},
 		{"client of unknown CA", func(t *testing.T, b *bench) {
 			b.peer.TLS.Certificate = newCA(t, "rogue CA").leaf(t, "", testClient, nil)
-		}, false, want{ErrUnknownCA, 48, `issued by "CN=rogue CA"`}, 0, false},
+		}, false, want{ErrUnknownCA, 48, `issued by "CN=rogue CA"`}},
 		{"client expired", func(t *testing.T, b *bench) {
 			b.peer.TLS.Certificate = b.ca.leaf(t, "", testClient, func(c *x509.Certificate) {
 				c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
 			})
-		}, false, want{ErrExpired, 45, "valid until"}, 0, false},
+		}, false, want{ErrExpired, 45, "valid until"}},
 		{"server certificate as client", func(t *testing.T, b *bench) {
 			b.peer.TLS.Certificate = b.ca.leaf(t, "", testClient, func(c *x509.Certificate) {
 				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 			})
-		}, false, want{ErrWrongUsage, 42, "client authentication"}, 0, false},
+		}, false, want{ErrWrongUsage, 42, "client authentication"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
