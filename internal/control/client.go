@@ -53,14 +53,16 @@ func (c *Client) Status(ctx context.Context, into any) error {
 // Handovers lists the handovers the daemon has records of, the newest last.
 func (c *Client) Handovers(ctx context.Context) ([]Handover, error) {
 	var out []Handover
-	return out, c.call(ctx, http.MethodGet, "/handovers", nil, &out)
+	err := c.call(ctx, http.MethodGet, "/handovers", nil, &out)
+	return out, err
 }
 
 // Handover returns one handover with its records. An [*Error] of status 404 says
 // that the daemon has none.
 func (c *Client) Handover(ctx context.Context, id event.HandoverID) (HandoverDetail, error) {
 	var out HandoverDetail
-	return out, c.call(ctx, http.MethodGet, "/handovers/"+id.String(), nil, &out)
+	err := c.call(ctx, http.MethodGet, "/handovers/"+id.String(), nil, &out)
+	return out, err
 }
 
 // Command runs a daemon's command. args may be nil, and into too when the result

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -117,4 +118,17 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			conn.Close() // refused, not queued: an operator sees at once
 		}
 	}
+}
+
+// limitedConn gives its place back when it closes.
+type limitedConn struct {
+	net.Conn
+	once   sync.Once
+	places chan struct{}
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	c.once.Do(func() { <-c.places })
+	return c.Conn.Close()
 }

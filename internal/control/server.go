@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"openmpa/internal/event"
@@ -249,17 +248,4 @@ func parseQuery(r *http.Request) (q query, err error) {
 		return query{}, fmt.Errorf("follow=%q: expected 0 or 1", s)
 	}
 	return q, nil
-}
-
-// limitedConn gives its place back when it closes.
-type limitedConn struct {
-	net.Conn
-	once   sync.Once
-	places chan struct{}
-}
-
-// Close implements net.Conn.
-func (c *limitedConn) Close() error {
-	c.once.Do(func() { <-c.places })
-	return c.Conn.Close()
 }

@@ -30,16 +30,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	last := q.since
-	for {
-		done := s.follow(r.Context(), &out, &last)
-		if done {
-			return
-		}
+	for !s.follow(r.Context(), &out, &last) {
 	}
 }
 
 // follow serves one subscription from record last+1 on. It returns false when
-// records were missed: the next subscription takes them from the ring.
+// records may have been missed: the next subscription takes them from the ring.
 func (s *Server) follow(ctx context.Context, out *lineWriter, last *uint64) (done bool) {
 	past, ch, cancel := s.cfg.Recorder.Subscribe(*last, followBuffer)
 	defer cancel()
@@ -53,7 +49,8 @@ func (s *Server) follow(ctx context.Context, out *lineWriter, last *uint64) (don
 	if out.flush() != nil {
 		return true
 	}
-	first := len(past) == 0
+	full := false           // the channel was: records may have been missed after its last one
+	first := len(past) == 0 // nothing to compare with: since may be of the daemon's last life
 	for {
 		select {
 		case <-ctx.Done():
@@ -66,11 +63,18 @@ func (s *Server) follow(ctx context.Context, out *lineWriter, last *uint64) (don
 				return false
 			}
 			first = false
+			full = full || len(ch) >= cap(ch)-1
 			if out.write(e) != nil {
 				return true
 			}
 			*last = e.Seq
-			if len(ch) == 0 && out.flush() != nil {
+			if len(ch) > 0 {
+				continue
+			}
+			if full {
+				return false
+			}
+			if out.flush() != nil {
 				return true
 			}
 		}
