@@ -1,0 +1,118 @@
+// Package pana is the Protocol for Carrying Authentication for Network Access
+// (RFC 5191) with pre-authentication (RFC 5873): the codec, the machines of the
+// PaC and of the PAA (RFC 5609) without I/O, and Client and Server, which run
+// them over UDP.
+//
+// # On the wire
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|           Reserved            |  Message Length, with header  |
+//	|R S C A P I E                  |         Message Type          |
+//	|                      Session Identifier                       |
+//	|                        Sequence Number                        |
+//	+- - - - - - - - - - - - - - AVP  - - - - - - - - - - - - - - - +
+//	|           AVP Code            |V            AVP Flags         |
+//	|  AVP Length, Value only       |           Reserved            |
+//	|                    Vendor-Id, when V is set                   |
+//	|  Value, padded with zeros to a multiple of 4 ...
+//
+//	PCI 1: PaC asks for a PAR[S]       PTR, PTA 3: termination
+//	PAR, PAN 2: authentication         PNR, PNA 4: A re-authentication, P ping
+//
+// # A pre-authentication and the arrival
+//
+//	PaC                                                     candidate PAA
+//	 | PCI[E] sid=0 seq=0 -------------------------------------> | keeps nothing
+//	 | <-------------- PAR[SE] sid,seq=hash {algorithms offered} |
+//	 | PAN[SE] {one PRF, one integrity} -----------------------> | session begins: EAPStart
+//	 | <--------------------------------- PAR[E] {Nonce, EAP}    |
+//	 | PAN[E] {Nonce, EAP} ------------------------------------> | EAPResponse
+//	 |   ...                                                     |
+//	 | <-- PAR[CE] {Result, EAP, Lifetime, Key-Id, ours}, AUTH   |
+//	 | PAN[CE] {Key-Id}, AUTH ---------------------------------> | Opened, both sides
+//	 | <-> PNR[PE] {vendor AVPs}, AUTH / PNA[PE], AUTH           | Notified, NotifyDone
+//	 |   (moves)                                                 |
+//	 | PNR[P] {vendor AVPs}, AUTH, from the new address -------> | AddressChanged, Activated, Notified
+//	 | <------------------------------------------- PNA[P], AUTH | serving from now on
+//
+// # States of the PaC
+//
+//	initial --Start--> wait-paa --PAR with Nonce--> auth --PAR[C] success--> open
+//	                    | PAR[S] -> PAN[S],                                  |  ^
+//	                    | any number of times                    PAR, Nonce  |  | PAR[C] success
+//	 any but open: FAILED_SESS_TIMEOUT,                                      v  |
+//	 PAR[C] failure, EAP error -> closed       open --> wait-reauth ------> reauth
+//	 open: lifetime, PTR -> closed                PNR[A]        PNA[A]
+//	 open, reauth --Terminate--> terminating --PTA--> closed
+//
+// # States of a session of the PAA
+//
+//	(nothing) --PAN[S]--> wait-eap --EAPReply, PAR--> wait-pan --PAN or PAR with EAP--> wait-eap
+//	 wait-eap --success, PAR[C]--> wait-succ-pan --PAN[C]--> open
+//	 wait-eap --failure, PAR[C]--> wait-fail-pan --PAN[C]--> closed
+//	 open --PNR[A], Reauthenticate--> wait-eap ...         (re-authentication)
+//	 open --Terminate, PTR--> terminating --PTA--> closed
+//	 any: FAILED_SESS_TIMEOUT or lifetime, no answer to a request -> closed
+//
+// A closed session answers exact duplicates of the last request for a while (a
+// lost PTA), and does nothing else.
+//
+// # Decisions
+//
+// Where the RFCs contradict one another, or leave something open:
+//
+//   - MRC counts transmissions (RFC 5191 section 9), not retransmissions (RFC
+//     5609): ten in all by default. An urgent start below IRT gets as many more as
+//     it has doublings before IRT, so it does not give up earlier.
+//   - A PAR in state open begins a re-authentication (RFC 5609), although RFC 5191
+//     section 5.5 lists PAR as unexpected in the access phase.
+//   - A new MSK always makes a new key and a new Key-Id (RFC 5191 section 5.3),
+//     although new_key_available() of RFC 5609 says no once there is one.
+//   - PNR[P] is refused in the first authentication (RFC 5191), and answered in
+//     re-authentication (RFC 5609; not among the unexpected ones of RFC 5191).
+//     None is sent in re-authentication (RFC 5191 section 4.2), with one exception:
+//     the activation, because section 5.6 wants a message from the new address
+//     and the PaC has no other. An outstanding one pauses and is sent again under
+//     the new key afterwards, with the same number.
+//   - A request of the PaC under the new key answers the PAR[C] as the PAN[C]
+//     would, which it proves to have been sent. A PAR[C] to an address that the PaC
+//     has left could never be answered otherwise.
+//   - Expected numbers advance after AUTH was verified. The PAA learns the PaC's
+//     first number from its first request, and again from the first one under AUTH.
+//   - A duplicate is answered to where it came from and moves no session; a new
+//     message under AUTH moves it (section 5.6), and what is outstanding is sent
+//     there at once. Before there is an SA the address is fixed.
+//   - After a change of key the cached answer and the outstanding request get a new
+//     AUTH; otherwise duplicates are answered octet for octet.
+//   - E differing from the session's is discarded, but for the activating PNR[P].
+//     While that is on its way the PaC takes either, and answers in kind. The PAA
+//     clears E in what it has outstanding, and takes an answer to either form.
+//     Activation is one-way and idempotent, and never happens without AUTH.
+//   - PCI with E clear or set needs PAR[S] in kind; no fallback to a normal session
+//     (RFC 5873 section 3), the timeout says why.
+//   - An EAP packet that the EAP peer ignores is discarded with its message, where
+//     RFC 5609 ends the session: one forged packet must not. When the EAP peer
+//     fails, its last response still goes out, and the session closes with the PAR[C]
+//     or after two seconds.
+//   - The lifetime does not end a re-authentication that has begun;
+//     FAILED_SESS_TIMEOUT does (RFC 5609).
+//   - Sessions end at the end of their lifetime without PTR (RFC 5609).
+//   - PTR in a re-authentication is accepted, as RFC 5191 section 5.5 has it.
+//   - A Vendor-Id 0 under the V bit is malformed: it would disguise an IETF AVP.
+//   - Notifications keep their order. An urgent one takes those before it along.
+//
+// # Covered
+//
+// RFC 5191 sections 4.1 to 4.4, 5.2 to 5.7, 6 to 9, 11.2 (stateless start); RFC
+// 5609 sections 6 to 8; RFC 5873 sections 3 to 6. Algorithms: PRF 2, 5, 6, 7 and
+// integrity 7, 12, 13, 14.
+//
+// # Not covered
+//
+// Sessions that the PAA starts by an unsolicited PAR[S] (RFC 5191 section 4.1; the
+// PaC would answer one after Start), and so EAP in our own PAR[S]; EAP peers that
+// need time, for which the PaC would send PARs (the PAA accepts such PaCs); the
+// relay (RFC 6345); encryption of AVPs (RFC 6786); discovery by DHCP (RFC 5192).
+package pana

@@ -1,0 +1,345 @@
+package pana
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/paa/keys"
+)
+
+// errSuperseded closes a session whose PaC has answered another PAR[S].
+var errSuperseded = errors.New("pana: the PaC has begun another session instead")
+
+// paaState is a state of a session of the PAA; doc.go draws them.
+type paaState uint8
+
+const (
+	paaWaitEAP     paaState = iota // WAIT_EAP_MSG: the owner's EAP is at work
+	paaWaitPAN                     // WAIT_PAN_OR_PAR
+	paaWaitSucc                    // WAIT_SUCC_PAN
+	paaWaitFail                    // WAIT_FAIL_PAN
+	paaOpen                        // OPEN, WAIT_PNA_PING
+	paaTerminating                 // SESS_TERM
+	paaClosed                      // CLOSED; answers duplicates for a while
+)
+
+var paaStateNames = [...]string{"wait-eap", "wait-pan", "wait-succ-pan", "wait-fail-pan", "open", "terminating", "closed"}
+
+func (s paaState) String() string {
+	if int(s) < len(paaStateNames) {
+		return paaStateNames[s]
+	}
+	return fmt.Sprintf("state-%d", uint8(s))
+}
+
+// session is the PAA's side of one session.
+type session struct {
+	endpoint
+	p     *PAA
+	index int       // in the timer heap, -1: not there
+	at    time.Time // key in the timer heap
+
+	state    paaState
+	opened   bool // it has been open: from then on states before open are re-authentication
+	hs       handshake
+	sentPAR  bool      // the PAR with our nonce is out
+	sawNonce bool      // the nonce pair of this authentication is complete
+	held     *EAPReply // waits until nothing is outstanding
+	termDue  bool
+	keyIDs   uint32
+	lastRaw  []byte
+
+	// Between PAR[C] and PAN[C].
+	newSA    *association
+	newMSK   *keys.Secret
+	newLife  time.Duration
+	failure  error
+	lifetime time.Duration
+
+	authFrom, authAt, lifeAt, pingAt, goneAt time.Time
+}
+
+// deadline is the earliest timer of the session.
+func (s *session) deadline() time.Time {
+	var d deadline
+	if s.state != paaClosed {
+		s.next(&d)
+	}
+	for _, t := range []time.Time{s.authAt, s.lifeAt, s.pingAt, s.goneAt} {
+		d.add(t)
+	}
+	return d.t
+}
+
+// tick does what is due.
+func (s *session) tick(now time.Time) {
+	switch {
+	case s.state == paaClosed:
+		if due(now, s.goneAt) {
+			s.goneAt = time.Time{}
+			delete(s.p.sessions, s.sid)
+		}
+		return
+	case due(now, s.authAt):
+		e := &ErrAuthTimeout{Peer: s.to, After: now.Sub(s.authFrom).Round(time.Millisecond), State: "the PaC did not answer any more"}
+		if s.state == paaWaitEAP {
+			e.State = "EAP gave no answer"
+		}
+		s.close(now, e)
+		return
+	case due(now, s.lifeAt):
+		s.close(now, &ErrLifetime{Lifetime: s.lifetime})
+		return
+	case !s.retransmit(now):
+		s.close(now, s.exhausted(now))
+		return
+	}
+	if due(now, s.pingAt) {
+		s.pingAt = now.Add(s.p.cfg.PingInterval)
+		if s.state == paaOpen && s.out == nil && len(s.queue) == 0 {
+			s.ask(now, TypeNtfy, FlagP, nil, s.sa, 0, &notification{})
+		}
+	}
+	s.proceed(now)
+}
+
+// proceed sends what has been waiting until nothing was outstanding.
+func (s *session) proceed(now time.Time) {
+	if s.out == nil && s.termDue && s.opened && s.state != paaTerminating && s.state != paaClosed {
+		s.termDue = false
+		s.abandon()
+		s.state = paaTerminating
+		s.authAt, s.lifeAt, s.pingAt = time.Time{}, time.Time{}, time.Time{}
+		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseAdministrative))}, s.sa, 0, nil)
+	}
+	if s.out == nil && s.held != nil && s.state == paaWaitEAP {
+		r := s.held
+		s.held = nil
+		s.useEAP(now, r)
+	}
+	if s.state == paaOpen {
+		s.pump(now, false)
+	}
+}
+
+// abandon forgets an authentication under way.
+func (s *session) abandon() {
+	if s.held != nil {
+		s.held.MSK.Clear()
+		s.held = nil
+	}
+	s.newMSK.Clear()
+	s.newMSK = nil
+	if s.newSA != nil {
+		s.newSA.clear()
+		s.newSA = nil
+	}
+}
+
+// close ends the session. What is kept answers duplicates of the last request.
+func (s *session) close(now time.Time, reason error) {
+	if s.state == paaClosed {
+		return
+	}
+	s.state = paaClosed
+	s.failNotifications(reason, true)
+	s.abandon()
+	s.sa.clear()
+	s.sa = nil
+	s.authAt, s.lifeAt, s.pingAt = time.Time{}, time.Time{}, time.Time{}
+	s.goneAt = now.Add(closedLinger)
+	if s.p.byAddr[s.to] == s {
+		delete(s.p.byAddr, s.to)
+	}
+	s.p.live--
+	if len(s.p.sessions) > 2*s.p.cfg.MaxSessions { // a flood of short sessions
+		s.goneAt = time.Time{}
+		delete(s.p.sessions, s.sid)
+	}
+	s.q.emit(Closed{SID: s.sid, Reason: reason})
+}
+
+// enterReauth begins EAP anew in an open session. A notification that is
+// outstanding goes on; the first PAR waits for it.
+func (s *session) enterReauth(now time.Time) {
+	s.state = paaWaitEAP
+	s.sentPAR, s.sawNonce = false, false
+	s.authFrom = now
+	s.authAt = now.Add(s.p.cfg.AuthTimeout)
+	s.lifeAt = time.Time{} // FAILED_SESS_TIMEOUT takes its place (RFC 5609)
+	s.q.emit(EAPStart{SID: s.sid, From: s.to, Preauth: s.preauth, Reauth: true})
+}
+
+// par sends a PAR; the first of an authentication carries our nonce.
+func (s *session) par(now time.Time, flags Flags, avps []AVP, sa *association) bool {
+	if !s.sentPAR {
+		nonce, err := s.rnd.bytes(nonceLen(s.hs.prf))
+		if err != nil {
+			s.close(now, err)
+			return false
+		}
+		s.hs.paa = nonce
+		s.sentPAR = true
+		avps = append([]AVP{{Code: CodeNonce, Data: nonce}}, avps...)
+	}
+	if s.p.cfg.Reconfigure && !s.opened {
+		flags |= FlagI
+	}
+	s.ask(now, TypeAuth, flags, avps, sa, 0, nil)
+	return true
+}
+
+// useEAP acts on what the owner's EAP said; nothing is outstanding.
+func (s *session) useEAP(now time.Time, r *EAPReply) {
+	switch {
+	case !r.Done && r.Err != nil:
+		s.close(now, &ErrEAP{Err: r.Err})
+	case !r.Done:
+		if s.par(now, 0, []AVP{{Code: CodeEAP, Data: r.Packet}}, s.sa) {
+			s.state = paaWaitPAN
+		}
+	case r.Success && !r.Unauthorized:
+		s.succeed(now, r)
+	default:
+		s.reject(now, r)
+	}
+}
+
+// succeed sends PAR[C] with PANA_SUCCESS. Without an MSK where one is needed
+// it is a rejection: RFC 5609 Authorize() says FALSE.
+func (s *session) succeed(now time.Time, r *EAPReply) {
+	if r.MSK.Len() == 0 && (!s.p.cfg.AllowKeyless || s.preauth || s.sa != nil) {
+		r.Unauthorized = true
+		r.Err = errors.New("the EAP method exported no keys, and a session without PANA SA is not allowed")
+		s.reject(now, r)
+		return
+	}
+	if r.Packet == nil || !s.sawNonce {
+		r.MSK.Clear()
+		s.close(now, &ErrEAP{Err: errors.New("success reported without an EAP-Success, or before the PaC said anything")})
+		return
+	}
+	if r.MSK.Len() > 0 {
+		s.keyIDs++
+		sa, err := s.hs.derive(r.MSK, s.keyIDs)
+		if err != nil {
+			r.MSK.Clear()
+			s.close(now, err)
+			return
+		}
+		s.newSA, s.newMSK = sa, r.MSK
+	}
+	life := s.p.cfg.Lifetime
+	if s.preauth && s.p.cfg.PreauthLifetime < life {
+		life = s.p.cfg.PreauthLifetime
+	}
+	if r.Lifetime > 0 {
+		life = min(life, r.Lifetime)
+	}
+	life = min(max(life.Truncate(time.Second), time.Second), (1<<32-1)*time.Second)
+	s.newLife = life
+	avps := []AVP{
+		avp32(CodeResult, uint32(ResultSuccess)), {Code: CodeEAP, Data: r.Packet},
+		avp32(CodeLifetime, uint32(life/time.Second)),
+	}
+	if s.newSA != nil {
+		avps = append(avps, avp32(CodeKeyID, s.newSA.keyID))
+	}
+	if s.p.cfg.ParCAVPs != nil {
+		extra := s.p.cfg.ParCAVPs(s.sid)
+		if err := checkCarried(extra); err != nil {
+			s.close(now, fmt.Errorf("pana: AVPs for PAR[C]: %w", err))
+			return
+		}
+		avps = append(avps, cloneAVPs(extra)...)
+	}
+	if s.par(now, FlagC, avps, s.newSA) {
+		s.state = paaWaitSucc
+	}
+}
+
+// reject sends PAR[C] with a failure.
+func (s *session) reject(now time.Time, r *EAPReply) {
+	code, sa := ResultAuthenticationRejected, s.sa
+	if r.Success {
+		code = ResultAuthorizationRejected
+	}
+	avps := []AVP{avp32(CodeResult, uint32(code))}
+	if r.Packet != nil {
+		avps = append(avps, AVP{Code: CodeEAP, Data: r.Packet})
+	}
+	if r.Success && r.MSK.Len() > 0 && s.sawNonce { // section 4.1: protected all the same
+		s.keyIDs++
+		fresh, err := s.hs.derive(r.MSK, s.keyIDs)
+		if err != nil {
+			r.MSK.Clear()
+			s.close(now, err)
+			return
+		}
+		s.newSA, sa = fresh, fresh
+		avps = append(avps, avp32(CodeKeyID, fresh.keyID))
+	}
+	r.MSK.Clear()
+	s.failure = &ErrAuthRejected{Code: code, Err: r.Err}
+	if s.par(now, FlagC, avps, sa) {
+		s.state = paaWaitFail
+	}
+}
+
+// confirmed: the PaC has the new key. It opens the session, or opens it again.
+func (s *session) confirmed(now time.Time) {
+	o := Opened{
+		SID: s.sid, Preauth: s.preauth, Rekeyed: s.opened, Lifetime: s.newLife, MSK: s.newMSK, From: s.to,
+		Reconfigure: s.p.cfg.Reconfigure && !s.opened,
+	}
+	if s.newSA != nil {
+		s.sa.clear()
+		s.sa, s.newSA = s.newSA, nil
+		o.KeyID = s.sa.keyID
+		s.resignAnswer()
+	}
+	if !s.opened { // the PaC's numbers count from its first authenticated request
+		s.rxKnown = false
+		s.last = answer{}
+	}
+	if s.p.byAddr[s.to] == s {
+		delete(s.p.byAddr, s.to)
+	}
+	s.newMSK = nil
+	s.opened = true
+	s.state = paaOpen
+	s.lifetime = s.newLife
+	s.lifeAt = now.Add(s.newLife)
+	s.authAt = time.Time{}
+	if s.p.cfg.PingInterval > 0 {
+		s.pingAt = now.Add(s.p.cfg.PingInterval)
+	}
+	s.q.emit(o)
+}
+
+// moved takes over a new address from a message that was authenticated and
+// new (RFC 5191 section 5.6). The outstanding request follows it at once.
+func (s *session) moved(now time.Time, from netip.AddrPort) {
+	if s.sa == nil || from == s.to {
+		return
+	}
+	s.to = from
+	s.q.emit(AddressChanged{SID: s.sid, From: from})
+	s.kick(now)
+}
+
+// heard restarts the liveness test.
+func (s *session) heard(now time.Time) {
+	if !s.pingAt.IsZero() {
+		s.pingAt = now.Add(s.p.cfg.PingInterval)
+	}
+}
+
+// answer replies and remembers the request for the time after closing.
+func (s *session) answer(m *Message, raw []byte, avps []AVP) {
+	s.reply(m, s.to, avps, s.sa)
+	s.lastRaw = bytes.Clone(raw)
+}

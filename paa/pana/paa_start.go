@@ -1,0 +1,154 @@
+package pana
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The PAA keeps no state for a PCI (RFC 5191 section 4.1; RFC 5873 section 6
+// wants that for pre-authentication). Session identifier and sequence number of
+// the PAR[S] are a keyed hash over the PaC's address and port, the E bit and a
+// coarse time. The PAN[S] repeats both, so it proves that the PaC receives at
+// its address, and the PAR[S], which is input to the keys, is rebuilt from it
+// octet for octet.
+
+const (
+	cookieSlot = 16 * time.Second // coarse time; a PAR[S] is good for one to two of them
+	cookieTry  = 4                // session identifiers to choose from, should one be taken
+	pciHosts   = 1024             // buckets, shared by the source addresses that fall into one
+	// closedLinger is how long a closed session answers duplicates of its last
+	// request and keeps its identifier: longer than its PAR[S] is good for.
+	closedLinger = 2 * cookieSlot
+)
+
+type cookies struct{ secret []byte }
+
+// make computes what a PAR[S] to from carries.
+func (c *cookies) make(from netip.AddrPort, e bool, slot int64, try byte) (sid, seq uint32) {
+	h := hmac.New(sha256.New, c.secret)
+	a := from.Addr().As16()
+	h.Write(a[:])
+	var b [12]byte
+	binary.BigEndian.PutUint16(b[:], from.Port())
+	b[2], b[3] = byte(index(e)), try
+	binary.BigEndian.PutUint64(b[4:], uint64(slot))
+	h.Write(b[:])
+	h.Write([]byte(from.Addr().Zone()))
+	sum := h.Sum(nil)
+	return binary.BigEndian.Uint32(sum), binary.BigEndian.Uint32(sum[4:])
+}
+
+func slotOf(now time.Time) int64 { return now.Unix() / int64(cookieSlot/time.Second) }
+
+// start is the PAR[S] with these numbers.
+func (p *PAA) start(sid, seq uint32, e bool) []byte {
+	m := Message{Type: TypeAuth, Flags: FlagR | FlagS | eBit(e), SID: sid, Seq: seq, AVPs: p.offer}
+	if p.cfg.Reconfigure {
+		m.Flags |= FlagI
+	}
+	return encode(&m, nil)
+}
+
+func (p *PAA) allowed(from netip.AddrPort, e bool) bool {
+	return !e || p.cfg.AllowPreauth == nil || p.cfg.AllowPreauth(from.Addr())
+}
+
+// rxPCI answers a PCI with a PAR[S] and forgets both.
+func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
+	host := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts]
+	switch {
+	case !p.allowed(from, m.e()):
+		p.counts.add(DiscardPreauthRefused)
+		return
+	case p.byAddr[from] != nil: // sections 4.1 and 5.5: it already runs
+		p.counts.add(DiscardUnexpected)
+		return
+	case !host.take(now) || !p.pciAll.take(now):
+		p.counts.add(DiscardRate)
+		return
+	case p.full():
+		p.counts.add(DiscardLimit)
+		return
+	}
+	for try := range byte(cookieTry) {
+		if sid, seq := p.cookies.make(from, m.e(), slotOf(now), try); sid != 0 && p.sessions[sid] == nil {
+			p.outs.emit(Send{To: from, Data: p.start(sid, seq, m.e())})
+			return
+		}
+	}
+	p.counts.add(DiscardLimit)
+}
+
+func (p *PAA) full() bool {
+	return p.live >= p.cfg.MaxSessions || len(p.byAddr) >= p.cfg.MaxPending
+}
+
+// rxStart: PAN[S] without a session. If it answers a PAR[S] of ours the
+// session begins here.
+func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields, raw []byte) {
+	if !p.ours(now, from, m) {
+		p.counts.add(DiscardCookie)
+		return
+	}
+	h := handshake{iPAR: p.start(m.SID, m.Seq, m.e()), iPAN: bytes.Clone(raw)}
+	switch {
+	case len(f.prfs) == 1 && len(f.integs) == 1:
+		h.prf, h.integ = f.prfs[0], f.integs[0]
+		if !slices.Contains(p.cfg.PRFs, h.prf) || !slices.Contains(p.cfg.Integrities, h.integ) {
+			p.counts.add(DiscardAlgorithms)
+			return
+		}
+	case len(f.prfs)+len(f.integs) == 0 && p.cfg.AllowKeyless && !m.e():
+	default:
+		p.counts.add(DiscardAlgorithms)
+		return
+	}
+	old := p.byAddr[from]
+	switch {
+	case f.eap != nil || f.auth != nil || f.nonce != nil || f.hasKeyID:
+		p.counts.add(DiscardInvalid) // nothing that a PAR[S] without EAP asks for
+		return
+	case !p.allowed(from, m.e()):
+		p.counts.add(DiscardPreauthRefused)
+		return
+	case old != nil && old.sawNonce:
+		p.counts.add(DiscardUnexpected)
+		return
+	case old == nil && p.full():
+		p.counts.add(DiscardLimit)
+		return
+	}
+	if old != nil { // the PaC has answered a newer PAR[S]; it knows this one only
+		old.close(now, errSuperseded)
+		p.schedule(old)
+	}
+	s := &session{p: p, index: -1, state: paaWaitEAP, hs: h, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
+	s.endpoint = endpoint{
+		q: &p.outs, counts: &p.counts, rnd: &p.random, params: p.cfg.Request,
+		to: from, sid: m.SID, preauth: m.e(), txSeq: m.Seq + 1,
+		limit: bucket{rate: notifyRate, burst: notifyBurst},
+	}
+	p.sessions[s.sid] = s
+	p.byAddr[from] = s
+	p.live++
+	p.outs.emit(EAPStart{SID: s.sid, From: from, Preauth: s.preauth})
+	p.schedule(s)
+}
+
+// ours reports whether a PAN[S] answers a recent PAR[S].
+func (p *PAA) ours(now time.Time, from netip.AddrPort, m *Message) bool {
+	for _, slot := range []int64{slotOf(now), slotOf(now) - 1} {
+		for try := range byte(cookieTry) {
+			if sid, seq := p.cookies.make(from, m.e(), slot, try); sid == m.SID && seq == m.Seq && sid != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,467 @@
+package pana
+
+import (
+	"bytes"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// HandlePacket takes a datagram from the PAA. Whatever is wrong with it is
+// counted and has no other effect (RFC 5191 section 5.5).
+func (c *PaC) HandlePacket(now time.Time, b []byte) {
+	m, raw, err := parse(b)
+	if err != nil {
+		c.drop(DiscardMalformed)
+		return
+	}
+	f, err := m.fields()
+	if err != nil {
+		c.drop(DiscardInvalid)
+		return
+	}
+	switch {
+	case c.state == PaCInitial:
+		c.drop(DiscardUnexpected)
+		return
+	case c.state == PaCClosed: // only the answer to an exact duplicate is left
+		if c.last.ok && bytes.Equal(raw, c.lastRaw) {
+			c.repeat(c.to)
+		} else {
+			c.drop(DiscardUnexpected)
+		}
+		return
+	case m.Type == TypeAuth && m.request() && m.Flags.Has(FlagS):
+		c.rxStart(now, m, f, raw)
+		return
+	case !c.sDone || m.SID != c.sid:
+		c.drop(DiscardSID)
+		return
+	}
+	if m.request() {
+		c.rxRequest(now, m, f, raw)
+	} else {
+		c.rxAnswer(now, m, f, raw)
+	}
+	if c.state != PaCClosed {
+		c.proceed(now)
+	}
+}
+
+// rxStart: PAR[S]. Until the first PAR without S arrives each new one replaces
+// the one before: the PAA may be stateless and have changed its mind (RFC 5191
+// section 4.1). Other octets with the same number count as new.
+func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
+	switch {
+	case c.state != PaCWaitPAA || m.Flags.Has(FlagA|FlagP) || m.SID == 0:
+		c.drop(DiscardUnexpected)
+		return
+	case m.e() != c.preauth: // RFC 5873 section 3: no silent fallback
+		c.refused = "the PAA does not offer pre-authentication"
+		c.drop(DiscardPreauth)
+		return
+	case f.auth != nil:
+		c.drop(DiscardAUTH)
+		return
+	case f.nonce != nil:
+		c.drop(DiscardNonce)
+		return
+	case c.sDone && bytes.Equal(raw, c.hs.iPAR):
+		c.repeat(c.to)
+		return
+	}
+	prf, integ, ok := choose(c.cfg.PRFs, f.prfs), choose(c.cfg.Integrities, f.integs), true
+	var avps []AVP
+	switch {
+	case prf != 0 && integ != 0:
+		avps = []AVP{avp32(CodePRF, uint32(prf)), avp32(CodeIntegrity, uint32(integ))}
+	case len(f.prfs) == 0 && len(f.integs) == 0:
+		ok = c.cfg.AllowKeyless
+	default:
+		ok = false
+	}
+	if !ok {
+		c.refused = "the PAA offers no algorithm that is allowed here"
+		c.drop(DiscardAlgorithms)
+		return
+	}
+	if err := c.newEAP(); err != nil {
+		c.close(err)
+		return
+	}
+	if f.eap != nil {
+		resp, ok := c.converse(now, f.eap)
+		if !ok {
+			return
+		}
+		avps = append(avps, AVP{Code: CodeEAP, Data: resp})
+	}
+	if !c.sDone && c.pci.sent == 1 {
+		c.rtt.sample(now.Sub(c.pci.first))
+	}
+	c.sDone = true
+	c.sid = m.SID
+	c.reconf = m.Flags.Has(FlagI)
+	c.hs = handshake{prf: prf, integ: integ, iPAR: bytes.Clone(raw)}
+	c.accepted(m)
+	c.answer(m, raw, avps, nil)
+	c.hs.iPAN = c.last.raw
+}
+
+// choose returns the first of ours that the PAA offers, 0 for none.
+func choose[T comparable](ours, offered []T) (none T) {
+	for _, a := range ours {
+		if slices.Contains(offered, a) {
+			return a
+		}
+	}
+	return none
+}
+
+// answer replies and remembers the request for the time after closing.
+func (c *PaC) answer(m *Message, raw []byte, avps []AVP, sa *association) {
+	c.reply(m, netip.AddrPort{}, avps, sa)
+	c.lastRaw = bytes.Clone(raw)
+}
+
+// rxRequest: PAR without S, PNR, PTR of this session.
+func (c *PaC) rxRequest(now time.Time, m *Message, f *fields, raw []byte) {
+	// While our activation is on its way the PAA may already be the serving
+	// one, or not yet.
+	activating := c.out != nil && c.out.note != nil && c.out.note.activate
+	if c.duplicate(m) {
+		if c.verify(f, raw) {
+			c.heard(now)
+			c.repeat(c.to)
+		} else {
+			c.drop(DiscardAUTH)
+		}
+		return
+	}
+	switch {
+	case !c.expects(m):
+		c.drop(DiscardUnexpected)
+		return
+	case m.e() != c.preauth && !activating:
+		c.drop(DiscardPreauth)
+		return
+	case !c.inOrder(m):
+		c.drop(DiscardSequence)
+		return
+	case m.Type == TypeAuth && m.Flags.Has(FlagC):
+		c.rxComplete(now, m, f, raw)
+		return
+	case !c.verify(f, raw):
+		c.drop(DiscardAUTH)
+		return
+	}
+	switch m.Type {
+	case TypeAuth:
+		c.rxAuth(now, m, f, raw)
+	case TypeNtfy:
+		c.heard(now)
+		c.accepted(m)
+		if len(f.extra) > 0 {
+			c.q.emit(Notified{SID: c.sid, AVPs: cloneAVPs(f.extra), Activate: !m.e()})
+		}
+		c.answer(m, raw, answerAVPs(c.cfg.AnswerPayload, f.extra), c.sa)
+	case TypeTerm:
+		c.accepted(m)
+		c.answer(m, raw, nil, c.sa)
+		if c.state == PaCTerminating {
+			c.close(ErrTerminated) // both sides end it
+		} else {
+			c.close(&ErrPeerTerminated{Cause: TerminationCause(f.cause)})
+		}
+	}
+}
+
+// answerAVPs asks the owner what the answer to a notification carries; AVPs
+// that may not be carried are left out.
+func answerAVPs(hook func([]AVP) []AVP, in []AVP) []AVP {
+	if hook == nil || len(in) == 0 {
+		return nil
+	}
+	out := cloneAVPs(hook(cloneAVPs(in)))
+	if checkCarried(out) != nil {
+		return nil
+	}
+	return out
+}
+
+// expects is RFC 5191 section 5.5 with the states of RFC 5609.
+func (c *PaC) expects(m *Message) bool {
+	switch c.state {
+	case PaCWaitPAA, PaCAuth:
+		return m.Type == TypeAuth
+	case PaCOpen: // a PAR begins a re-authentication, see doc.go
+		return m.Type == TypeAuth && !m.Flags.Has(FlagC) || m.Type == TypeNtfy && m.Flags.Has(FlagP) || m.Type == TypeTerm
+	case PaCWaitReauth: // PARs are discarded until the PNA[A] (section 4.3)
+		return m.Type == TypeNtfy && m.Flags.Has(FlagP) || m.Type == TypeTerm
+	case PaCReauth:
+		return m.Type == TypeAuth || m.Type == TypeNtfy && m.Flags.Has(FlagP) || m.Type == TypeTerm
+	case PaCTerminating:
+		return m.Type == TypeNtfy && m.Flags.Has(FlagP) && len(m.AVPs) <= 1 || m.Type == TypeTerm
+	}
+	return false
+}
+
+// rxAuth: PAR without S and C. AUTH and sequence number are right.
+func (c *PaC) rxAuth(now time.Time, m *Message, f *fields, raw []byte) {
+	first := !c.sawNonce
+	switch {
+	case first != (f.nonce != nil):
+		c.drop(DiscardNonce)
+		return
+	case f.hasKeyID:
+		c.drop(DiscardKeyID)
+		return
+	case f.eap == nil:
+		c.drop(DiscardEAP)
+		return
+	}
+	var avps []AVP
+	if first {
+		if c.state == PaCOpen || c.state == PaCReauth {
+			if err := c.newEAP(); err != nil {
+				c.close(err)
+				return
+			}
+		}
+		nonce, err := c.random.bytes(nonceLen(c.hs.prf))
+		if err != nil {
+			c.close(err)
+			return
+		}
+		avps = append(avps, AVP{Code: CodeNonce, Data: nonce})
+	}
+	resp, ok := c.converse(now, f.eap)
+	if !ok {
+		return
+	}
+	if first {
+		c.hs.pac, c.hs.paa = avps[0].Data, bytes.Clone(f.nonce)
+		c.sawNonce = true
+		c.begin(now)
+	}
+	c.accepted(m)
+	c.answer(m, raw, append(avps, AVP{Code: CodeEAP, Data: resp}), c.sa)
+}
+
+// begin enters the authentication phase proper, or re-authentication.
+func (c *PaC) begin(now time.Time) {
+	switch c.state {
+	case PaCWaitPAA:
+		c.state = PaCAuth
+		c.pciActive = false // section 4.1: PCIs until here
+	case PaCOpen:
+		c.enterReauth(now)
+	case PaCInitial, PaCAuth, PaCWaitReauth, PaCReauth, PaCTerminating, PaCClosed:
+	}
+}
+
+// enterReauth: FAILED_SESS_TIMEOUT takes the place of the lifetime (RFC 5609),
+// and a ping must not be sent (RFC 5191 section 4.2), so a notification that is
+// outstanding pauses, unless it is what tells the PAA where we are.
+func (c *PaC) enterReauth(now time.Time) {
+	c.state = PaCReauth
+	c.reauthDue = false
+	c.authFrom = now
+	c.authAt = now.Add(c.cfg.AuthTimeout)
+	c.lifeAt, c.reauthAt = time.Time{}, time.Time{}
+	if c.out != nil && c.out.note != nil && !c.out.note.activate {
+		c.out.paused = true
+	}
+}
+
+// rxAnswer: PNA, PTA. The PaC sends no PAR, because it always piggybacks.
+func (c *PaC) rxAnswer(now time.Time, m *Message, f *fields, raw []byte) {
+	if why, ok := c.answers(m); !ok {
+		c.drop(why)
+		return
+	}
+	if !c.verify(f, raw) {
+		c.drop(DiscardAUTH)
+		return
+	}
+	c.heard(now)
+	activate := c.out.note != nil && c.out.note.activate
+	if activate && c.preauth {
+		c.preauth = false
+		c.q.emit(Activated{SID: c.sid})
+	}
+	c.settled(now, f)
+	switch {
+	case m.Type == TypeTerm:
+		c.close(ErrTerminated)
+	case m.Flags.Has(FlagA):
+		c.state = PaCOpen // where enterReauth starts from
+		if !c.termDue {
+			c.sawNonce = false
+			c.enterReauth(now)
+		}
+	}
+}
+
+// heard restarts the liveness test.
+func (c *PaC) heard(now time.Time) {
+	if c.cfg.PingInterval > 0 && !c.pingAt.IsZero() {
+		c.pingAt = now.Add(c.cfg.PingInterval)
+	}
+}
+
+// rxComplete: PAR[C], whose AUTH may need the key that comes with it.
+func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
+	if !f.hasResult {
+		c.drop(DiscardResult)
+		return
+	}
+	if ResultCode(f.result) != ResultSuccess {
+		c.rxRejected(m, f, raw)
+		return
+	}
+	switch {
+	case !f.hasLifetime || f.lifetime == 0:
+		c.drop(DiscardResult)
+		return
+	case f.eap == nil || c.eap == nil:
+		c.drop(DiscardEAP)
+		return
+	case !c.sawNonce || f.nonce != nil:
+		c.drop(DiscardNonce)
+		return
+	case c.hs.keyed() && (f.auth == nil || !f.hasKeyID) && !c.cfg.AllowKeyless:
+		c.drop(DiscardAUTH)
+		return
+	}
+	c.conclude(f.eap)
+	switch {
+	case !c.eapOver:
+		c.drop(DiscardResult)
+		return
+	case !c.eapOK:
+		if c.eapErr == nil {
+			c.eapErr = errEAPMismatch
+		}
+		c.close(&ErrEAP{Err: c.eapErr})
+		return
+	}
+	if c.msk == nil {
+		// A re-authentication without keys would leave the SA behind.
+		if !c.cfg.AllowKeyless || c.sa != nil || f.hasKeyID || f.auth != nil {
+			c.drop(DiscardAUTH)
+			return
+		}
+		c.complete(now, m, f, raw, nil)
+		return
+	}
+	if sa := c.newSA(f, raw); sa != nil {
+		c.complete(now, m, f, raw, sa)
+	}
+}
+
+// newSA derives the SA that a PAR[C] announces and checks the message with it.
+func (c *PaC) newSA(f *fields, raw []byte) *association {
+	if !f.hasKeyID || f.auth == nil || !c.hs.keyed() {
+		c.drop(DiscardAUTH)
+		return nil
+	}
+	if c.sa != nil && c.sa.keyID == f.keyID {
+		c.drop(DiscardKeyID) // it names the MSK uniquely in the session
+		return nil
+	}
+	sa, err := c.hs.derive(c.msk, f.keyID)
+	if err != nil {
+		c.drop(DiscardAlgorithms)
+		return nil
+	}
+	if !sa.verify(raw, f.auth) {
+		sa.clear()
+		c.drop(DiscardAUTH)
+		return nil
+	}
+	return sa
+}
+
+// complete opens the session, or opens it again under the new key.
+func (c *PaC) complete(now time.Time, m *Message, f *fields, raw []byte, sa *association) {
+	rekeyed := c.state == PaCReauth
+	o := Opened{
+		SID: c.sid, Preauth: c.preauth, Rekeyed: rekeyed, Reconfigure: c.reconf || m.Flags.Has(FlagI),
+		Lifetime: time.Duration(f.lifetime) * time.Second, MSK: c.msk, AVPs: cloneAVPs(f.extra),
+	}
+	c.msk = nil
+	c.dropEAP()
+	c.sa.clear()
+	c.sa = sa
+	c.accepted(m)
+	var avps []AVP
+	if sa != nil {
+		o.KeyID = sa.keyID
+		avps = []AVP{avp32(CodeKeyID, sa.keyID)}
+	}
+	c.answer(m, raw, avps, sa)
+	if c.out != nil { // everything after PAN[C] uses the new key (section 4.3)
+		c.out.sa, c.out.paused = sa, false
+		c.resign()
+		c.kick(now)
+	}
+	c.state = PaCOpen
+	c.pciActive = false
+	c.sawNonce = false
+	c.authAt, c.failAt = time.Time{}, time.Time{}
+	c.lifetime = o.Lifetime
+	c.lifeAt = now.Add(o.Lifetime)
+	c.reauthAt = time.Time{}
+	if b := c.cfg.ReauthBefore; b > 0 {
+		c.reauthAt = now.Add(max(o.Lifetime-b, o.Lifetime/2))
+	}
+	if c.cfg.PingInterval > 0 {
+		c.pingAt = now.Add(c.cfg.PingInterval)
+	}
+	c.q.emit(o)
+}
+
+// rxRejected: PAR[C] with a failure. Under an SA it must carry AUTH: with a
+// Key-Id under the new key (EAP went well, authorization did not), without one
+// under the old.
+func (c *PaC) rxRejected(m *Message, f *fields, raw []byte) {
+	if !f.hasKeyID && !c.verify(f, raw) {
+		c.drop(DiscardAUTH)
+		return
+	}
+	own := c.eapErr
+	c.conclude(f.eap)
+	var sa *association
+	var avps []AVP
+	switch {
+	case f.hasKeyID && c.msk != nil:
+		if sa = c.newSA(f, raw); sa == nil {
+			return
+		}
+		avps = append(avps, avp32(CodeKeyID, f.keyID))
+	case f.hasKeyID:
+		c.drop(DiscardKeyID)
+		return
+	case c.msk != nil && c.sa == nil:
+		c.drop(DiscardAUTH) // keys exist, so the result must be protected
+		return
+	default:
+		sa = c.sa
+	}
+	if f.nonce != nil { // a rejection may be the first PAR
+		if nonce, err := c.random.bytes(nonceLen(c.hs.prf)); err == nil {
+			avps = append(avps, AVP{Code: CodeNonce, Data: nonce})
+		}
+	}
+	c.accepted(m)
+	c.answer(m, raw, avps, sa)
+	if sa != c.sa {
+		sa.clear()
+	}
+	if own != nil { // what ended it happened here, and the PAA only agreed
+		c.close(&ErrEAP{Err: own})
+		return
+	}
+	c.close(&ErrAuthRejected{Code: ResultCode(f.result), Err: c.eapErr})
+}

@@ -1,0 +1,76 @@
+package pana
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Server runs a PAA over a UDP socket.
+type Server struct {
+	*runner
+	paa      *PAA
+	handler  func(Output)
+	sendErrs atomic.Uint64
+}
+
+// Serve runs a PAA over conn, which must not be connected. The Server owns it
+// from then on and closes it in the end; after an error it is still the
+// caller's. Bind it to one address: answers have to leave from the address
+// that was asked.
+//
+// handler gets every output but Send, in order, on the Server's goroutine. It
+// must neither block nor call Do; Post is for that. It is not called after
+// Close has returned. The end of ctx is like Close without waiting.
+func Serve(ctx context.Context, conn *net.UDPConn, cfg PAAConfig, handler func(Output)) (*Server, error) {
+	paa, err := NewPAA(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{runner: newRunner(conn), paa: paa, handler: handler}
+	s.run(ctx, s)
+	return s, nil
+}
+
+// Do runs f on the Server's goroutine and waits for it; what f makes the PAA
+// put out follows right after. The error is ErrRunnerClosed or nil.
+func (s *Server) Do(f func(now time.Time, p *PAA)) error {
+	return s.do(func(now time.Time) { f(now, s.paa) })
+}
+
+// Post is Do without waiting, for handlers.
+func (s *Server) Post(f func(now time.Time, p *PAA)) error {
+	return s.post(func(now time.Time) { f(now, s.paa) })
+}
+
+// SendErrors counts datagrams that the socket did not take; retransmission
+// makes up for them.
+func (s *Server) SendErrors() uint64 { return s.sendErrs.Load() }
+
+// Done is closed when the Server has ended, by Close or the end of its context.
+func (s *Server) Done() <-chan struct{} { return s.runner.done }
+
+// Close ends the Server and every session without a word to the PaCs.
+func (s *Server) Close() { s.close() }
+
+func (s *Server) deadline() (time.Time, bool) { return s.paa.Deadline() }
+func (s *Server) onDeadline(now time.Time)    { s.paa.OnDeadline(now) }
+
+func (s *Server) packet(now time.Time, from netip.AddrPort, b []byte) {
+	s.paa.HandlePacket(now, from, b)
+}
+
+func (s *Server) flush() {
+	for o, ok := s.paa.Poll(); ok; o, ok = s.paa.Poll() {
+		d, isSend := o.(Send)
+		if !isSend {
+			s.handler(o)
+			continue
+		}
+		if _, err := s.conn.WriteToUDPAddrPort(d.Data, d.To); err != nil {
+			s.sendErrs.Add(1)
+		}
+	}
+}
