@@ -1,0 +1,174 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"sort"
+	"time"
+
+	"openmpa/testbed/traffic"
+)
+
+// A Result is one run of a scenario.
+type Result struct {
+	Scenario  string             `json:"scenario"`
+	Commit    string             `json:"commit"`
+	Flags     map[string]string  `json:"flags"`
+	Handovers []Handover         `json:"handovers"`
+	Summary   map[string]Figures `json:"summary"`
+	// Problems are the promises that were not kept, a line each; absent when
+	// all were.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// A Handover is one move of the mobile node, or an attempt at one.
+type Handover struct {
+	ID      string `json:"id,omitempty"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Outcome string `json:"outcome"`
+	Reason  string `json:"reason,omitempty"`
+	// Case names what was done to it, in scenarios with several cases.
+	Case   string             `json:"case,omitempty"`
+	Flow   Flows              `json:"flow"`
+	Phases map[string]float64 `json:"phases,omitempty"`
+	Buffer *Buffer            `json:"buffer,omitempty"`
+}
+
+// Flows are the two directions, as far as they carried anything.
+type Flows struct {
+	Down *Flow `json:"down,omitempty"` // from the correspondent to the mobile node
+	Up   *Flow `json:"up,omitempty"`
+}
+
+// Flow is the JSON form of traffic.Stats.
+type Flow struct {
+	Sent       int `json:"sent"`
+	Received   int `json:"received"`
+	Lost       int `json:"lost"`
+	Duplicated int `json:"duplicated"`
+	Reordered  int `json:"reordered"`
+	// These are absent when too little arrived to say.
+	IntervalMS *float64 `json:"interval_ms,omitempty"`
+	MaxGapMS   *float64 `json:"max_gap_ms,omitempty"`
+	JitterMS   *float64 `json:"jitter_ms,omitempty"`
+	DelayMaxMS *float64 `json:"delay_max_ms,omitempty"`
+}
+
+// Buffer is what the router of the new network held.
+type Buffer struct {
+	Packets     int      `json:"packets"` // at most, at the same time
+	HeldMS      *float64 `json:"held_ms,omitempty"`
+	Dropped     int      `json:"dropped"`
+	ForcedFlips int      `json:"forced_flips"`
+	// Reasons counts the dropped packets by reason.
+	Reasons map[string]int `json:"reasons,omitempty"`
+}
+
+// Figures are over all handovers that have the field.
+type Figures struct {
+	Min float64 `json:"min"`
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// MS is a duration in milliseconds, to the microsecond.
+func MS(d time.Duration) float64 {
+	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
+}
+
+// FromStats is the JSON form of a flow's figures.
+func FromStats(s traffic.Stats) *Flow {
+	f := &Flow{Sent: s.Sent, Received: s.Received, Lost: s.Lost, Duplicated: s.Duplicated, Reordered: s.Reordered}
+	put := func(to **float64, d time.Duration) { v := MS(d); *to = &v }
+	if s.Received > 0 {
+		put(&f.DelayMaxMS, s.MaxDelay)
+		if s.MaxGap > 0 {
+			put(&f.MaxGapMS, s.MaxGap)
+		}
+	}
+	if s.Received > 1 {
+		put(&f.IntervalMS, s.Interval)
+		put(&f.JitterMS, s.Jitter)
+	}
+	return f
+}
+
+// Clean reports whether nothing was lost, duplicated or reordered.
+func (f *Flow) Clean() bool { return f.Lost == 0 && f.Duplicated == 0 && f.Reordered == 0 }
+
+// Fields are the handover's numbers by their path in the JSON object, such
+// as "flow.down.lost".
+func (h Handover) Fields() map[string]float64 {
+	m := make(map[string]float64)
+	opt := func(name string, v *float64) {
+		if v != nil {
+			m[name] = *v
+		}
+	}
+	for name, f := range map[string]*Flow{"flow.down.": h.Flow.Down, "flow.up.": h.Flow.Up} {
+		if f == nil {
+			continue
+		}
+		m[name+"sent"] = float64(f.Sent)
+		m[name+"received"] = float64(f.Received)
+		m[name+"lost"] = float64(f.Lost)
+		m[name+"duplicated"] = float64(f.Duplicated)
+		m[name+"reordered"] = float64(f.Reordered)
+		opt(name+"interval_ms", f.IntervalMS)
+		opt(name+"max_gap_ms", f.MaxGapMS)
+		opt(name+"jitter_ms", f.JitterMS)
+		opt(name+"delay_max_ms", f.DelayMaxMS)
+	}
+	for k, v := range h.Phases {
+		m["phases."+k] = v
+	}
+	if b := h.Buffer; b != nil {
+		m["buffer.packets"] = float64(b.Packets)
+		m["buffer.dropped"] = float64(b.Dropped)
+		m["buffer.forced_flips"] = float64(b.ForcedFlips)
+		opt("buffer.held_ms", b.HeldMS)
+	}
+	return m
+}
+
+// Summarize fills in the summary.
+func (r *Result) Summarize() {
+	all := make(map[string][]float64)
+	for _, h := range r.Handovers {
+		for k, v := range h.Fields() {
+			all[k] = append(all[k], v)
+		}
+	}
+	r.Summary = make(map[string]Figures, len(all))
+	for k, v := range all {
+		sort.Float64s(v)
+		r.Summary[k] = Figures{Min: v[0], P50: percentile(v, 50), P99: percentile(v, 99), Max: v[len(v)-1]}
+	}
+}
+
+// percentile of sorted values, by the nearest rank.
+func percentile(v []float64, p int) float64 {
+	return v[max((len(v)*p+99)/100, 1)-1]
+}
+
+// WriteJSON writes the result to a file, or to standard output for "-".
+func (r *Result) WriteJSON(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	b = append(b, '\n')
+	if path == "-" {
+		_, err = os.Stdout.Write(b)
+	} else {
+		err = os.WriteFile(path, b, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}

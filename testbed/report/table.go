@@ -1,0 +1,185 @@
+package report
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// PhaseNames are the phases in the order in which they happen, with what
+// they are called in tables. Phases that are not listed come last.
+var PhaseNames = []struct{ Field, Title string }{
+	{"discovery_ms", "discovery"},
+	{"tauth_ms", "authentication"},
+	{"tconf_ms", "configuration"},
+	{"dhcp_ms", "  of it: DHCP"},
+	{"dad_ms", "  of it: duplicate address detection"},
+	{"tunnel_ms", "tunnel"},
+	{"bind_ms", "binding at the home agent"},
+	{"depart_ms", "departure"},
+	{"l2_ms", "link down to link up"},
+	{"l3_ms", "link up to the first packet"},
+	{"l3_floor_ms", "  the same for a bare bridge swap"},
+}
+
+// Table lays rows out in columns; the first is left-aligned, the others are
+// right-aligned.
+func Table(rows [][]string) string {
+	var width []int
+	for _, r := range rows {
+		for i, c := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	var b strings.Builder
+	for _, r := range rows {
+		var line strings.Builder
+		for i, c := range r {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if i == 0 {
+				line.WriteString("  " + c + pad)
+			} else {
+				line.WriteString("   " + pad + c)
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	return b.String()
+}
+
+// Compare shows handovers beside one another, each under its title.
+func Compare(titles []string, hs []Handover) string {
+	fields := make([]map[string]float64, len(hs))
+	for i, h := range hs {
+		fields[i] = h.Fields()
+	}
+	rows := [][]string{append([]string{""}, titles...)}
+	add := func(title, field, unit string) {
+		row := []string{title}
+		any := false
+		for _, f := range fields {
+			v, ok := f[field]
+			any = any || ok
+			row = append(row, cell(v, ok, unit))
+		}
+		if any {
+			rows = append(rows, row)
+		}
+	}
+	outcome := []string{"outcome"}
+	for _, h := range hs {
+		outcome = append(outcome, h.Outcome)
+	}
+	rows = append(rows, outcome, []string{""})
+	listed := make(map[string]bool)
+	for _, p := range PhaseNames {
+		listed[p.Field] = true
+		add(p.Title, "phases."+p.Field, "ms")
+	}
+	var rest []string
+	for _, h := range hs {
+		for k := range h.Phases {
+			if !listed[k] {
+				listed[k] = true
+				rest = append(rest, k)
+			}
+		}
+	}
+	sort.Strings(rest)
+	for _, k := range rest {
+		add(strings.TrimSuffix(k, "_ms"), "phases."+k, "ms")
+	}
+	for _, d := range []struct{ field, title string }{{"down", "to the mobile node"}, {"up", "from the mobile node"}} {
+		rows = append(rows, []string{""}, []string{d.title})
+		for _, x := range []struct{ field, title, unit string }{
+			{"sent", "  packets sent", ""},
+			{"lost", "  lost", ""},
+			{"duplicated", "  duplicated", ""},
+			{"reordered", "  reordered", ""},
+			{"max_gap_ms", "  longest silence", "ms"},
+			{"delay_max_ms", "  longest delay", "ms"},
+		} {
+			add(x.title, "flow."+d.field+"."+x.field, x.unit)
+		}
+	}
+	rows = append(rows, []string{""})
+	add("held by the router", "buffer.packets", "packets")
+	add("  for at most", "buffer.held_ms", "ms")
+	add("  dropped", "buffer.dropped", "")
+	return Table(trimBlank(rows))
+}
+
+func trimBlank(rows [][]string) [][]string {
+	for len(rows) > 0 && len(rows[len(rows)-1]) == 1 && rows[len(rows)-1][0] == "" {
+		rows = rows[:len(rows)-1]
+	}
+	return rows
+}
+
+func cell(v float64, ok bool, unit string) string {
+	if !ok {
+		return "-"
+	}
+	s := number(v)
+	if unit != "" {
+		s += " " + unit
+	}
+	return s
+}
+
+func number(v float64) string {
+	switch {
+	case v == float64(int64(v)):
+		return strconv.FormatInt(int64(v), 10)
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+}
+
+// SummaryTable shows the summary of a run.
+func SummaryTable(r *Result) string {
+	rows := [][]string{{fmt.Sprintf("of %d handovers", len(r.Handovers)), "min", "p50", "p99", "max"}}
+	if len(r.Handovers) == 1 {
+		rows[0] = []string{"of 1 handover", "min", "p50", "p99", "max"}
+	}
+	order := make([]string, 0, len(r.Summary))
+	seen := make(map[string]bool)
+	put := func(k string) {
+		if _, ok := r.Summary[k]; ok && !seen[k] {
+			seen[k] = true
+			order = append(order, k)
+		}
+	}
+	for _, p := range PhaseNames {
+		put("phases." + p.Field)
+	}
+	for _, d := range []string{"down", "up"} {
+		for _, f := range []string{"sent", "received", "lost", "duplicated", "reordered", "interval_ms", "max_gap_ms", "jitter_ms", "delay_max_ms"} {
+			put("flow." + d + "." + f)
+		}
+	}
+	for _, f := range []string{"packets", "held_ms", "dropped", "forced_flips"} {
+		put("buffer." + f)
+	}
+	var rest []string
+	for k := range r.Summary {
+		if !seen[k] {
+			rest = append(rest, k)
+		}
+	}
+	sort.Strings(rest)
+	for _, k := range append(order, rest...) {
+		f := r.Summary[k]
+		rows = append(rows, []string{k, number(f.Min), number(f.P50), number(f.P99), number(f.Max)})
+	}
+	return Table(rows)
+}
