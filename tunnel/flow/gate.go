@@ -100,6 +100,24 @@ func (g *Gate) Old(now time.Time, pkt []byte) (deliver bool) {
 	return g.take(now, pkt, max(len(g.stages)-2, 0))
 }
 
+// By is Old and New for a caller that knows more than two paths: path is the
+// token with which the packet's path was armed, anything else means the path
+// before the first. With it the order holds over all paths however quickly
+// changes follow each other; Old takes what is older than the previous path for
+// the previous path's.
+func (g *Gate) By(now time.Time, path uint64, pkt []byte) (deliver bool) {
+	g.collapse()
+	for i := range g.stages {
+		if g.stages[i].token == path {
+			return g.take(now, pkt, i)
+		}
+	}
+	if len(g.stages) == 1 && g.armed > 0 {
+		g.late++
+	}
+	return g.take(now, pkt, 0)
+}
+
 // New takes a packet that came by the newest path. True: the caller delivers pkt
 // now. False: it was copied and waits, or was dropped.
 func (g *Gate) New(now time.Time, pkt []byte) (deliver bool) {
