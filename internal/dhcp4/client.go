@@ -81,8 +81,8 @@ type transport interface {
 	send(m []byte) error
 	// receive returns the next datagram from a server; the slice is good until the next call.
 	receive(ctx context.Context) ([]byte, error)
-	asked() string // for errors
-	check() string // what to look at when nothing comes
+	asked() string  // for errors
+	check() string  // what to look at when nothing comes
 	failure() error // why receive ended when it was not its context
 	io.Closer
 }
@@ -129,53 +129,50 @@ func (c *Client) acquire(ctx context.Context, id *identity) (Lease, error) {
 		return Lease{}, err
 	}
 	defer t.Close()
-	offer, err := c.exchange(ctx, t, "offer", id.discover(), func(b []byte, sent time.Time) (Lease, bool, error) {
+	offer, err := c.exchange(ctx, t, "offer", id.discover(), func(b []byte, begun time.Time) (Lease, bool, error) {
 		m, ok, err := id.parse(b)
 		if err != nil || !ok || m.MessageType() != dhcpv4.MessageTypeOffer {
 			return Lease{}, false, err
 		}
-		l, err := id.lease(m, sent)
+		l, err := id.lease(m, begun)
 		return l, err == nil, err
 	})
 	if err != nil {
 		return Lease{}, err
 	}
-	return c.exchange(ctx, t, "ack", id.request(offer), func(b []byte, sent time.Time) (Lease, bool, error) {
-		l, ok, err := id.ack(b, sent, offer.Addr.Addr())
-		if ok && l.ServerID != offer.ServerID {
-			return Lease{}, false, malformed("ack by server %s to a request made to %s", l.ServerID, offer.ServerID)
-		}
-		return l, ok, err
+	return c.exchange(ctx, t, "ack", id.request(offer), func(b []byte, begun time.Time) (Lease, bool, error) {
+		return id.ack(b, begun, offer.Addr.Addr(), offer.ServerID)
 	})
 }
 
-// ack reads an ACK for addr; a NAK is a *NAKError.
-func (id *identity) ack(b []byte, sent time.Time, addr netip.Addr) (Lease, bool, error) {
+// ack reads an ACK for addr; a NAK is a *NAKError. Both must be by server, unless that is zero.
+func (id *identity) ack(b []byte, begun time.Time, addr, server netip.Addr) (Lease, bool, error) {
 	m, ok, err := id.parse(b)
 	if err != nil || !ok {
 		return Lease{}, false, err
 	}
-	switch m.MessageType() {
-	case dhcpv4.MessageTypeNak:
-		server, _ := optionAddr(m, dhcpv4.OptionServerIdentifier)
-		if !unicast(server) {
-			return Lease{}, false, malformed("NAK without a server identifier")
-		}
-		return Lease{}, false, &NAKError{Server: server, Addr: addr, Message: serverText(m)}
-	case dhcpv4.MessageTypeAck:
-		l, err := id.lease(m, sent)
-		if err == nil && l.Addr.Addr() != addr {
-			err = malformed("ack for address %s, asked for %s", l.Addr.Addr(), addr)
-		}
-		return l, err == nil, err
+	typ := m.MessageType()
+	if typ != dhcpv4.MessageTypeAck && typ != dhcpv4.MessageTypeNak {
+		return Lease{}, false, nil
 	}
-	return Lease{}, false, nil
+	by, _ := optionAddr(m, dhcpv4.OptionServerIdentifier)
+	if !unicast(by) || server.IsValid() && by != server {
+		return Lease{}, false, malformed("%s by server %s to a request made to %s", typ, by, server)
+	}
+	if typ == dhcpv4.MessageTypeNak {
+		return Lease{}, false, &NAKError{Server: by, Addr: addr, Message: serverText(m)}
+	}
+	l, err := id.lease(m, begun)
+	if err == nil && l.Addr.Addr() != addr {
+		err = malformed("ack for address %s, asked for %s", l.Addr.Addr(), addr)
+	}
+	return l, err == nil, err
 }
 
 // exchange sends m, again with growing waits, until accept takes an answer. A *NAKError of accept ends it, other errors
-// are remembered.
+// are remembered. begun is when the first m was sent: a lease counts from there, whichever of them the answer is to.
 func (c *Client) exchange(ctx context.Context, t transport, waiting string, m *dhcpv4.DHCPv4,
-	accept func(b []byte, sent time.Time) (Lease, bool, error)) (Lease, error) {
+	accept func(b []byte, begun time.Time) (Lease, bool, error)) (Lease, error) {
 	wait, longest, tries := c.Timing.First, c.Timing.Max, c.Timing.Tries
 	if wait <= 0 {
 		wait = time.Second
@@ -190,8 +187,7 @@ func (c *Client) exchange(ctx context.Context, t transport, waiting string, m *d
 	fail := &NoAnswerError{Waiting: waiting, Asked: t.asked(), Check: t.check()}
 	var nak *NAKError
 	for fail.Tries = 1; ; fail.Tries++ {
-		sent := time.Now()
-		m.NumSeconds = uint16(min(sent.Sub(begun)/time.Second, 0xffff))
+		m.NumSeconds = uint16(min(time.Since(begun)/time.Second, 0xffff))
 		if err := t.send(m.ToBytes()); err != nil {
 			return Lease{}, err
 		}
@@ -205,7 +201,7 @@ func (c *Client) exchange(ctx context.Context, t transport, waiting string, m *d
 			if err != nil {
 				break
 			}
-			l, ok, err := accept(b, sent)
+			l, ok, err := accept(b, begun)
 			if ok {
 				cancel()
 				return l, nil
@@ -245,16 +241,16 @@ func (c *Client) spread(d time.Duration) (time.Duration, error) {
 // Renew asks for more time. Over a relay it goes through the relay; else it is unicast to the server from the leased address,
 // which must be on the interface (RENEWING).
 func (c *Client) Renew(ctx context.Context, l Lease) (Lease, error) {
-	return c.extend(ctx, l, func() (transport, error) { return openUnicast(c.Net, c.Iface, l.Addr.Addr(), l.ServerID) })
+	return c.extend(ctx, l, l.ServerID, func() (transport, error) { return openUnicast(c.Net, c.Iface, l.Addr.Addr(), l.ServerID) })
 }
 
 // Rebind asks any server of the link for more time (REBINDING), for when the server that gave the lease is silent. Over a
 // relay it is Renew.
 func (c *Client) Rebind(ctx context.Context, l Lease) (Lease, error) {
-	return c.extend(ctx, l, func() (transport, error) { return openLink(c.Net, c.Iface) })
+	return c.extend(ctx, l, netip.Addr{}, func() (transport, error) { return openLink(c.Net, c.Iface) })
 }
 
-func (c *Client) extend(ctx context.Context, l Lease, open func() (transport, error)) (Lease, error) {
+func (c *Client) extend(ctx context.Context, l Lease, server netip.Addr, open func() (transport, error)) (Lease, error) {
 	id, err := c.forLease(l)
 	if err != nil {
 		return Lease{}, err
@@ -269,8 +265,8 @@ func (c *Client) extend(ctx context.Context, l Lease, open func() (transport, er
 		return Lease{}, err
 	}
 	defer t.Close()
-	return c.exchange(ctx, t, "ack", id.extend(l), func(b []byte, sent time.Time) (Lease, bool, error) {
-		return id.ack(b, sent, l.Addr.Addr())
+	return c.exchange(ctx, t, "ack", id.extend(l), func(b []byte, begun time.Time) (Lease, bool, error) {
+		return id.ack(b, begun, l.Addr.Addr(), server)
 	})
 }
 

@@ -15,7 +15,7 @@ type Lease struct {
 	DNS      []netip.Addr  // at most maxDNS
 	ServerID netip.Addr    // option 54
 	ClientID []byte        // option 61 it was leased under, type octet first
-	Start    time.Time     // when the request that got it was sent (RFC 2131 section 4.4.1)
+	Start    time.Time     // when the request that got it was first sent (RFC 2131 section 4.4.1)
 	Lifetime time.Duration // from Start
 	T1       time.Duration // from Start: renew
 	T2       time.Duration // from Start: rebind; T1 < T2 < Lifetime

@@ -138,7 +138,9 @@ func openUnicast(n *osnet.Net, dev string, from, server netip.Addr) (transport, 
 		LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, clientPort)),
 		Control: func(_, _ string, c syscall.RawConn) error {
 			var err error
-			if e := c.Control(func(fd uintptr) { err = syscall.SetsockoptString(int(fd), syscall.SOL_SOCKET, syscall.SO_BINDTODEVICE, dev) }); e != nil {
+			if e := c.Control(func(fd uintptr) {
+				err = syscall.SetsockoptString(int(fd), syscall.SOL_SOCKET, syscall.SO_BINDTODEVICE, dev)
+			}); e != nil {
 				return e
 			}
 			return err
