@@ -1,0 +1,294 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/esp"
+	"openmpa/tunnel/ipip"
+)
+
+// TunnelConfig describes a tunnel.
+type TunnelConfig struct {
+	Socket *Socket        // outer packets leave by it; they may arrive by any of the endpoint's
+	Peer   netip.AddrPort // outer address of the other end; may be zero with FollowPeer
+	// FollowPeer adopts the outer address, and the socket, of the newest packet that
+	// is authentic and no replay: the other end may be behind a NAT (T9).
+	FollowPeer bool
+
+	Out *esp.Outbound
+	In  *esp.Inbound
+
+	// Receive gets inner packets, sane IPv4 packets of exactly their length. Marker
+	// gets markers; nil: they are dropped. Both run on a reader goroutine and must
+	// not block; inner is valid until Receive returns. They may call any method of the tunnel.
+	Receive func(inner []byte)
+	Marker  func(Marker)
+	// PeerChanged, if not nil, is told when FollowPeer adopted another address. It
+	// runs as Receive does.
+	PeerChanged func(netip.AddrPort)
+
+	// AllowSrc and AllowDst, where valid, are the only source and destination that
+	// inner packets may have when they arrive. A router sets AllowSrc to the
+	// visitor's address (RFC 3948 section 3.1.1).
+	AllowSrc, AllowDst netip.Addr
+
+	// Keepalive, if not zero, is how long nothing was sent before a NAT keepalive
+	// is (RFC 3948 section 4; 20 s is its default).
+	Keepalive time.Duration
+	// Lifetime, if not zero, ends both halves of the security association that
+	// long after Add. Expired, if not nil, is told, on a goroutine of its own.
+	Lifetime time.Duration
+	Expired  func()
+}
+
+func (c *TunnelConfig) check(e *Endpoint) error {
+	switch {
+	case c.Socket == nil || c.Socket.e != e:
+		return errors.New("tunnel: no socket of this endpoint given")
+	case c.In == nil || c.Out == nil:
+		return errors.New("tunnel: both halves of a security association are needed")
+	case c.Receive == nil:
+		return errors.New("tunnel: nobody to receive inner packets")
+	case c.Peer == netip.AddrPort{} && c.FollowPeer:
+	case !c.Peer.Addr().Is4() || c.Peer.Port() == 0:
+		return fmt.Errorf("tunnel: peer %v, expected an IPv4 address and a port", c.Peer)
+	}
+	if c.Keepalive < 0 || c.Lifetime < 0 {
+		return fmt.Errorf("tunnel: keepalive %v and lifetime %v, expected no negative time", c.Keepalive, c.Lifetime)
+	}
+	return nil
+}
+
+// path is where outer packets go.
+type path struct {
+	socket *Socket
+	peer   netip.AddrPort
+}
+
+// Tunnel is one tunnel. Its methods may be called concurrently; packets that
+// one goroutine sends keep their order.
+type Tunnel struct {
+	// fixed after Add
+	e   *Endpoint
+	cfg TunnelConfig
+
+	// atomic
+	path     atomic.Pointer[path] // written under mu
+	closed   atomic.Bool          // written under mu
+	lastSent atomic.Int64         // monotonic, see now
+	counters counters
+
+	rx sync.Mutex // held while a packet is received, so that callbacks come one at a time
+
+	mu        sync.Mutex
+	keepalive *time.Timer // guarded by mu
+	lifetime  *time.Timer // guarded by mu
+}
+
+func newTunnel(e *Endpoint, cfg TunnelConfig) *Tunnel {
+	t := &Tunnel{e: e, cfg: cfg}
+	t.path.Store(&path{socket: cfg.Socket, peer: cfg.Peer})
+	return t
+}
+
+// Peer is the outer address of the other end; zero while it is not known.
+func (t *Tunnel) Peer() netip.AddrPort { return t.path.Load().peer }
+
+// Socket is the socket by which outer packets leave.
+func (t *Tunnel) Socket() *Socket { return t.path.Load().socket }
+
+// SPI is the index by which arriving packets name this tunnel.
+func (t *Tunnel) SPI() uint32 { return t.cfg.In.SPI() }
+
+// Stats returns the counters.
+func (t *Tunnel) Stats() Stats { return t.counters.stats() }
+
+// Rebind makes outer packets leave by another socket and go to another peer
+// address from now on, e.g. after this end has moved.
+func (t *Tunnel) Rebind(s *Socket, peer netip.AddrPort) error {
+	next := t.cfg
+	next.Socket, next.Peer = s, peer
+	if err := next.check(t.e); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed.Load() {
+		return ErrClosed
+	}
+	t.path.Store(&path{socket: s, peer: peer})
+	return nil
+}
+
+// buffers holds room for outer packets; larger than most, so that only jumbo
+// packets ever grow one.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
+
+// Send sends one IPv4 packet through the tunnel; octets behind its total length
+// are left out. A packet that is not sent is counted, and the error says why: it
+// matches ErrClosed, ErrNoPeer, ipip.ErrFormat, esp.ErrExpired,
+// esp.ErrSequenceExhausted or the kernel's. inner is not kept.
+func (t *Tunnel) Send(inner []byte) error {
+	_, _, _, _, total, err := ipip.ParseIPv4(inner)
+	if err != nil {
+		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
+	}
+	if err := t.transmit(inner[:total], esp.NextHeaderIPv4, ipip.TOS(inner)); err != nil {
+		return err
+	}
+	t.counters.sent.Add(1)
+	t.counters.sentBytes.Add(uint64(total))
+	return nil
+}
+
+// SendMarker sends a marker behind all that was sent before. It goes as best
+// effort: a network that sorts by DSCP may let other classes pass it.
+func (t *Tunnel) SendMarker(m Marker) error {
+	var room [markerLen]byte
+	b, err := m.AppendBinary(room[:0])
+	if err != nil {
+		return t.notSent(ReasonMarker, err)
+	}
+	if err := t.transmit(b, esp.NextHeaderDummy, 0); err != nil {
+		return err
+	}
+	t.counters.markersOut.Add(1)
+	return nil
+}
+
+// transmit seals and sends, or counts and says why not.
+func (t *Tunnel) transmit(payload []byte, nextHeader byte, tos uint8) error {
+	if t.closed.Load() {
+		return t.notSent(ReasonClosed, ErrClosed)
+	}
+	p := t.path.Load()
+	if !p.peer.IsValid() {
+		return t.notSent(ReasonNoPeer, ErrNoPeer)
+	}
+	buf := buffers.Get().(*[]byte)
+	pkt, err := t.cfg.Out.Seal((*buf)[:0], payload, nextHeader)
+	if err == nil {
+		err = p.socket.udp.Send(p.peer, pkt, tos)
+	}
+	*buf = pkt[:0]
+	buffers.Put(buf)
+	switch {
+	case err == nil:
+		t.sentNow()
+		return nil
+	case errors.Is(err, esp.ErrExpired):
+		return t.notSent(ReasonExpired, err)
+	case errors.Is(err, esp.ErrSequenceExhausted):
+		return t.notSent(ReasonExhausted, err)
+	case errors.Is(err, net.ErrClosed):
+		return t.notSent(ReasonClosed, fmt.Errorf("%w: its socket: %w", ErrClosed, err))
+	}
+	return t.notSent(ReasonSend, fmt.Errorf("tunnel: %w", err))
+}
+
+func (t *Tunnel) notSent(r Reason, err error) error {
+	t.counters.droppedOut.add(r)
+	return err
+}
+
+// receive takes one packet with this tunnel's SPI.
+func (t *Tunnel) receive(s *Socket, p *bind.Packet) {
+	t.rx.Lock()
+	defer t.rx.Unlock()
+	t.counters.received.Add(1)
+	if r := t.deliver(s, p); r != "" {
+		t.counters.droppedIn.add(r)
+	}
+}
+
+// deliver returns the reason if the packet is to be dropped.
+func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
+	if t.closed.Load() {
+		return ReasonClosed
+	}
+	got, err := t.cfg.In.OpenPacket(p.Data)
+	if err != nil {
+		return openReason(err)
+	}
+	if t.cfg.FollowPeer && got.Newest {
+		t.follow(s, p.From)
+	}
+	switch got.NextHeader {
+	case esp.NextHeaderIPv4:
+		return t.deliverInner(got.Inner, p.TOS)
+	case esp.NextHeaderDummy:
+		m, err := ParseMarker(got.Inner)
+		switch {
+		case err == errNotMarker:
+			return ReasonDummy
+		case err != nil || t.cfg.Marker == nil:
+			return ReasonMarker
+		}
+		t.counters.markersIn.Add(1)
+		t.cfg.Marker(m)
+		return ""
+	}
+	return ReasonNextHeader
+}
+
+func (t *Tunnel) deliverInner(inner []byte, outerTOS uint8) Reason {
+	src, dst, _, _, total, err := ipip.ParseIPv4(inner)
+	if err != nil {
+		return ReasonInner
+	}
+	inner = inner[:total:total] // what is behind is TFC padding (RFC 4303 section 2.7)
+	switch {
+	case t.cfg.AllowSrc.IsValid() && src != t.cfg.AllowSrc:
+		return ReasonSource
+	case t.cfg.AllowDst.IsValid() && dst != t.cfg.AllowDst:
+		return ReasonDestination
+	}
+	if err := ipip.CombineECN(inner, outerTOS); err != nil {
+		return innerReason(err)
+	}
+	t.counters.delivered.Add(1)
+	t.counters.deliveredBytes.Add(uint64(total))
+	t.cfg.Receive(inner)
+	return ""
+}
+
+// follow adopts the outer address of an authentic packet that is the newest.
+func (t *Tunnel) follow(s *Socket, from netip.AddrPort) {
+	if p := t.path.Load(); p.peer == from && p.socket == s {
+		return
+	}
+	t.mu.Lock()
+	before := t.path.Load()
+	if t.closed.Load() {
+		t.mu.Unlock()
+		return
+	}
+	t.path.Store(&path{socket: s, peer: from})
+	t.mu.Unlock()
+	if before.peer == from {
+		return // only the socket is another
+	}
+	t.counters.peerChanges.Add(1)
+	t.e.log.Info("outer address of the tunnel's peer adopted", "spi", t.SPI(), "peer", from, "before", before.peer)
+	if t.cfg.PeerChanged != nil {
+		t.cfg.PeerChanged(from)
+	}
+}
+
+// Close ends the tunnel: from here on packets with its SPI are counted as
+// unknown and Send fails. A callback that already runs is not waited for, so a
+// callback may call it. It may be called again.
+func (t *Tunnel) Close() {
+	t.mu.Lock()
+	t.closed.Store(true)
+	t.stopTimers()
+	t.mu.Unlock()
+	t.e.remove(t)
+}
