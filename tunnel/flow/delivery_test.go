@@ -163,7 +163,7 @@ func TestDeliveryProperties(t *testing.T) {
 			now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Millisecond, 30 * time.Millisecond, 600 * time.Millisecond}).Draw(t, "pause"))
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0, 1, 2, 3: // a run of packets
-				for range rapid.IntRange(1, 6).Draw(t, "run") {
+				for range rapid.IntRange(1, 20).Draw(t, "run") {
 					sent++
 					size := rapid.SampledFrom([]int{8, 60, 1400, 2048, 2049, 9000}).Draw(t, "size")
 					pkt := numbered(sent, size)

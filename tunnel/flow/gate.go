@@ -286,11 +286,10 @@ func (g *Gate) merge() {
 	g.drop(1)
 }
 
-// drop removes an empty stage and keeps its memory.
+// drop removes an empty stage and keeps its memory: stages and spare together
+// are never more than maxStages+1.
 func (g *Gate) drop(i int) {
-	if len(g.spare) < maxStages {
-		g.spare = append(g.spare, g.stages[i].queue)
-	}
+	g.spare = append(g.spare, g.stages[i].queue)
 	g.stages = append(g.stages[:i], g.stages[i+1:]...)
 }
 
