@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+
+	"openmpa/internal/config"
+	"openmpa/internal/ha"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/flow"
+)
+
+// configuration is the file's form; example is a complete one.
+type configuration struct {
+	Node    string      `yaml:"node,required"`
+	Control config.Path `yaml:"control,required"`
+	Address config.Addr `yaml:"address,required"`
+	Home    struct {
+		Interface string        `yaml:"interface"`
+		Prefix    config.Prefix `yaml:"prefix"`
+	} `yaml:"home"`
+	Tunnel struct {
+		Device  string        `yaml:"device"`
+		Address config.Prefix `yaml:"address"`
+		MTU     int           `yaml:"mtu"`
+	} `yaml:"tunnel"`
+	Nodes       []mobileNode    `yaml:"nodes,required"`
+	Lifetime    config.Duration `yaml:"lifetime"`
+	ClockWindow config.Duration `yaml:"clock-window"`
+	MarkerWait  config.Duration `yaml:"marker-wait"`
+	OldPath     config.Duration `yaml:"old-path"`
+	Hold        struct {
+		Packets int          `yaml:"packets"`
+		Bytes   config.Bytes `yaml:"bytes"`
+	} `yaml:"hold"`
+}
+
+type mobileNode struct {
+	HomeAddress config.Addr       `yaml:"home-address,required"`
+	SPI         uint32            `yaml:"spi,required"`
+	KeyFile     config.SecretFile `yaml:"key-file,required"`
+	Algorithm   string            `yaml:"algorithm"`
+}
+
+const example = `node: ha                             # name in events and reports
+control: /run/openmpa/ha.sock
+address: 10.0.3.1                    # of this home agent: registrations (UDP 434) and IP in IP
+home: {interface: home0, prefix: 10.9.0.0/24}   # home link; without an interface no ARP is answered
+tunnel: {device: mpa0, mtu: 1400}    # mtu: of an inner packet
+nodes:
+  - {home-address: 10.9.0.2, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256}   # or hmac-md5
+lifetime: 600s                       # longest that is granted
+clock-window: 7s                     # how far a node's clock may be off before it is corrected
+marker-wait: 500ms                   # how long a new path waits for the end of the old one
+old-path: 5s                         # how long packets are taken from the care-of address before
+hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
+`
+
+// Check implements the hook of config.Load.
+func (c configuration) Check() error {
+	if !c.Address.Is4() {
+		return config.Errorf("address", "expected the IPv4 address of this home agent, found %v", c.Address)
+	}
+	for i, n := range c.Nodes {
+		key := fmt.Sprintf("nodes[%d]", i)
+		if !n.HomeAddress.Is4() {
+			return config.Errorf(key+".home-address", "expected an IPv4 address, found %v", n.HomeAddress)
+		}
+		if c.Home.Prefix.IsValid() && !c.Home.Prefix.Contains(n.HomeAddress) {
+			return config.Errorf(key+".home-address", "%v does not lie in the home network %v", n.HomeAddress, c.Home.Prefix)
+		}
+		if n.SPI <= mip4.SPIReserved {
+			return config.Errorf(key+".spi", "%d is reserved: expected 256 or more", n.SPI)
+		}
+		if _, err := mip4.ParseAlgorithm(n.Algorithm); err != nil {
+			return config.At(key+".algorithm", err)
+		}
+	}
+	if c.Hold.Packets < 0 || c.Tunnel.MTU < 0 {
+		return config.Errorf("hold", "packets and tunnel.mtu must not be negative")
+	}
+	return nil
+}
+
+// agent reads the keys. clear wipes them when the home agent has ended.
+func (c configuration) agent() (cfg ha.Config, clear func(), err error) {
+	cfg = ha.Config{
+		Node: c.Node, HomeInterface: c.Home.Interface, HomePrefix: c.Home.Prefix,
+		Device: c.Tunnel.Device, TunnelAddress: c.Tunnel.Address, MTU: c.Tunnel.MTU,
+		Core: ha.CoreConfig{
+			Address: c.Address, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(),
+			MarkerWait: c.MarkerWait.D(), OldPath: c.OldPath.D(),
+			Hold: flow.Limits{Packets: c.Hold.Packets, Bytes: c.Hold.Bytes.Int()},
+		},
+	}
+	clear = func() {
+		for _, n := range cfg.Core.Nodes {
+			n.Security.Key.Clear()
+		}
+	}
+	for _, n := range c.Nodes {
+		key, err := n.KeyFile.Load()
+		if err != nil {
+			clear()
+			return cfg, nil, err
+		}
+		algorithm, err := mip4.ParseAlgorithm(n.Algorithm)
+		if err != nil {
+			clear()
+			return cfg, nil, err
+		}
+		cfg.Core.Nodes = append(cfg.Core.Nodes, ha.Node{
+			HomeAddress: n.HomeAddress, Security: mip4.Security{SPI: n.SPI, Key: key, Algorithm: algorithm},
+		})
+	}
+	return cfg, clear, nil
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, text, key string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mn-ha.key"), []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "ha.yaml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+const goodKey = "hex:000102030405060708090a0b0c0d0e0f"
+
+func TestExample(t *testing.T) {
+	if err := check(write(t, example, goodKey)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for name, c := range map[string]struct{ old, new, key, want string }{
+		"unknown key":       {"lifetime: 600s", "lifetimes: 600s", goodKey, "lifetimes"},
+		"IPv6 address":      {"address: 10.0.3.1", "address: 2001:db8::1", goodKey, "IPv4"},
+		"not at home":       {"home-address: 10.9.0.2", "home-address: 10.8.0.2", goodKey, "10.9.0.0/24"},
+		"reserved spi":      {"spi: 256", "spi: 255", goodKey, "reserved"},
+		"algorithm":         {"algorithm: hmac-sha256", "algorithm: sha1", goodKey, "sha1"},
+		"window too narrow": {"clock-window: 7s", "clock-window: 2s", goodKey, "clock window"},
+		"short key":         {"node: ha", "node: ha", "short", "at least 16"},
+	} {
+		if !strings.Contains(example, c.old) {
+			t.Fatalf("%s: the example lacks %q", name, c.old)
+		}
+		err := check(write(t, strings.Replace(example, c.old, c.new, 1), c.key))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want something about %q", name, err, c.want)
+		}
+	}
+}
+
+func TestNoKey(t *testing.T) {
+	name := write(t, example, goodKey)
+	if err := os.Remove(filepath.Join(filepath.Dir(name), "mn-ha.key")); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(name); err == nil || !strings.Contains(err.Error(), "mn-ha.key") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,211 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/tun"
+)
+
+// Defaults of Config.
+const (
+	DefaultDevice = "mpa0"
+	DefaultMTU    = 1400
+)
+
+// DefaultTunnelAddress is link-local and names nobody: the kernel's reverse path filter
+// wants the TUN to have an address.
+var DefaultTunnelAddress = netip.MustParsePrefix("169.254.62.54/31")
+
+// Config of a home agent on a Linux host. Zero fields but Core and Home take defaults.
+type Config struct {
+	Node string // name in status
+	Core CoreConfig
+	// HomeInterface is the interface of the home link, where home addresses are answered
+	// for. Empty: the home network is a virtual one, nothing is answered.
+	HomeInterface string
+	// HomePrefix is the home network; the home addresses must lie in it, if it is given.
+	HomePrefix netip.Prefix
+
+	Device        string       // TUN
+	TunnelAddress netip.Prefix // of the TUN
+	MTU           int          // octets of an inner packet
+
+	Recorder *event.Recorder
+	Log      *slog.Logger
+}
+
+// Check completes the defaults and says what is wrong, or nil.
+func (c *Config) Check() error {
+	if c.Device == "" {
+		c.Device = DefaultDevice
+	}
+	if !c.TunnelAddress.IsValid() {
+		c.TunnelAddress = DefaultTunnelAddress
+	}
+	if c.MTU == 0 {
+		c.MTU = DefaultMTU
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := c.Core.Check(); err != nil {
+		return err
+	}
+	if !c.HomePrefix.IsValid() {
+		return nil
+	}
+	if !c.HomePrefix.Addr().Is4() {
+		return fmt.Errorf("ha: the home network %v is not IPv4", c.HomePrefix)
+	}
+	for _, n := range c.Core.Nodes {
+		if !c.HomePrefix.Contains(n.HomeAddress) {
+			return fmt.Errorf("ha: home address %v does not lie in the home network %v", n.HomeAddress, c.HomePrefix)
+		}
+	}
+	return nil
+}
+
+// Agent is a running home agent. Make one with Open.
+type Agent struct {
+	// fixed after Open
+	cfg   Config
+	core  *Core
+	net   *osnet.Net
+	tun   *tun.Device
+	ipip  *bind.IPIP
+	udp   *net.UDPConn
+	home  *homeLink // nil without a home interface
+	index int       // of the home interface, 0 without
+	wake  chan struct{}
+	start time.Time
+
+	badRequests throttle // owner: the reader of requests
+}
+
+// Open opens everything in the network namespace of the calling thread, removes what a
+// home agent before this one left in the kernel, and checks the kernel's settings. Run
+// must follow, or Close.
+func Open(cfg Config) (a *Agent, err error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	a = &Agent{cfg: cfg, wake: make(chan struct{}, 1), start: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if a.net, err = osnet.Open(cfg.Log, osnet.OwnerHomeAgent); err != nil {
+		return a, fmt.Errorf("ha: %w", err)
+	}
+	if n, err := a.net.Reconcile(); err != nil {
+		return a, fmt.Errorf("ha: remove what an earlier home agent left: %w", err)
+	} else if n > 0 {
+		cfg.Log.Info("removed what an earlier home agent left in the kernel", "objects", n)
+	}
+	addr := netip.AddrPortFrom(cfg.Core.Address, mip4.Port)
+	if a.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr)); err != nil {
+		return a, fmt.Errorf("ha: listen for registrations: %w: is %v an address of this host, and no other home agent running?", err, cfg.Core.Address)
+	}
+	if a.ipip, err = bind.OpenIPIP(cfg.Core.Address, bind.Options{}); err != nil {
+		return a, fmt.Errorf("ha: %w", err)
+	}
+	if a.tun, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU}); err != nil {
+		return a, fmt.Errorf("ha: %w", err)
+	}
+	if err = a.net.AddAddress(a.tun.Name(), cfg.TunnelAddress, osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+		return a, fmt.Errorf("ha: %w", err)
+	}
+	if err = a.openHome(); err != nil {
+		return a, err
+	}
+	if err = a.net.CheckRouter(cfg.HomeInterface, a.tun.Name()); err != nil {
+		return a, fmt.Errorf("ha: this host cannot be a home agent as it is set up: %w", err)
+	}
+	a.core, err = NewCore(cfg.Core, a)
+	return a, err
+}
+
+// openHome opens the home link, when there is one.
+func (a *Agent) openHome() error {
+	name := a.cfg.HomeInterface
+	if name == "" {
+		return nil
+	}
+	link, err := a.net.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("ha: home link: %w", err)
+	}
+	a.index = link.Index
+	arp, err := a.net.OpenARP(name)
+	if err != nil {
+		return fmt.Errorf("ha: home link: %w", err)
+	}
+	a.home, err = newHomeLink(arp, a.net, a.cfg.Log)
+	return err
+}
+
+// Close undoes everything. Run calls it.
+func (a *Agent) Close() error {
+	var errs []error
+	if a.core != nil {
+		a.core.Close()
+	}
+	if a.home != nil {
+		errs = append(errs, a.home.close())
+	}
+	if a.udp != nil {
+		if err := a.udp.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.ipip != nil {
+		errs = append(errs, a.ipip.Close())
+	}
+	if a.net != nil {
+		if err := a.net.Close(); !errors.Is(err, osnet.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.tun != nil {
+		errs = append(errs, a.tun.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Status is what the control socket shows.
+type Status struct {
+	Node      string            `json:"node"`
+	Address   netip.Addr        `json:"address"`
+	Started   time.Time         `json:"started"`
+	Home      string            `json:"home_interface,omitempty"`
+	Bindings  []BindingStatus   `json:"bindings"`
+	Counters  map[string]uint64 `json:"counters"`
+	Tunnel    bind.Stats        `json:"ipip"`
+	Device    tun.Stats         `json:"tun"`
+	ARPAnswer uint64            `json:"arp_answers"`
+}
+
+// Status returns the present state. It may be called by several goroutines at once.
+func (a *Agent) Status() Status {
+	s := Status{
+		Node: a.cfg.Node, Address: a.cfg.Core.Address, Started: a.start, Home: a.cfg.HomeInterface,
+		Bindings: a.core.Bindings(), Counters: a.core.Counters(), Tunnel: a.ipip.Stats(),
+	}
+	if st, err := a.tun.Stats(); err == nil { // it fails when the device is closed, at the end
+		s.Device = st
+	}
+	if a.home != nil {
+		s.ARPAnswer = a.home.answers.Load()
+	}
+	return s
+}

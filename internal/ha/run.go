@@ -1,0 +1,177 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"openmpa/internal/event"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/bind"
+)
+
+const (
+	readBatch  = 64      // packets read at a time
+	packetRoom = 1 << 16 // octets
+)
+
+// Run serves until ctx is done, and undoes everything then. A clean end is nil.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(a.requests)
+	g.Go(a.downlink)
+	g.Go(a.uplink)
+	g.Go(func() error { return a.timer(ctx) })
+	if a.home != nil {
+		g.Go(func() error { return a.home.serve(ctx) })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		return a.Close() // ends the readers
+	})
+	return g.Wait()
+}
+
+// closed turns the error of a reader whose socket was closed into nil.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("ha: %w", err)
+}
+
+// requests reads and answers registration requests.
+func (a *Agent) requests() error {
+	buf := make([]byte, packetRoom)
+	for {
+		n, from, err := a.udp.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return closed(err)
+		}
+		answer, err := a.core.HandleRequest(time.Now(), from, buf[:n])
+		if err != nil {
+			if dropped, ok := a.badRequests.allow(time.Now()); ok {
+				a.cfg.Log.Warn("registration request dropped", "from", from, "err", err, "not_logged_before", dropped)
+			}
+			continue
+		}
+		if err := a.reply(answer); err != nil {
+			a.cfg.Log.Warn("registration reply not sent", "to", answer.To, "err", err)
+		}
+		if answer.Notice.What == NoticeUnbound && answer.OnHomeLink && a.home != nil {
+			a.home.returned(answer.Notice.Home)
+		}
+		a.record(answer.Notice)
+	}
+}
+
+// reply sends an answer; on the home link past all routes, if it must (RFC 5944 section 3.8.3.1).
+func (a *Agent) reply(answer Answer) error {
+	var control []byte
+	if answer.OnHomeLink && a.index != 0 {
+		control = unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(a.index), Spec_dst: a.cfg.Core.Address.As4()}) //nolint:gosec // an index is small
+	}
+	_, _, err := a.udp.WriteMsgUDPAddrPort(answer.Data, control, answer.To)
+	return err
+}
+
+// downlink tunnels what the kernel routed into the TUN.
+func (a *Agent) downlink() error {
+	buf := make([]byte, packetRoom)
+	for {
+		n, err := a.tun.Read(buf)
+		if err != nil {
+			return closed(err)
+		}
+		a.core.Down(buf[:n])
+	}
+}
+
+// uplink takes in reverse-tunnelled packets.
+func (a *Agent) uplink() error {
+	batch := bind.NewBatch(readBatch, packetRoom)
+	for {
+		packets, err := a.ipip.ReadBatch(batch)
+		if err != nil {
+			return closed(err)
+		}
+		now := time.Now()
+		for _, p := range packets {
+			if notice, ok := a.core.Up(now, p.From.Addr(), p.Data); ok {
+				a.record(notice)
+			}
+		}
+	}
+}
+
+// timer calls the core when it is due.
+func (a *Agent) timer(ctx context.Context) error {
+	t := time.NewTimer(time.Hour)
+	defer t.Stop()
+	for {
+		wait := time.Hour
+		if at, ok := a.core.Deadline(); ok {
+			wait = time.Until(at)
+		}
+		t.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.wake:
+		case <-t.C:
+			for _, n := range a.core.OnDeadline(time.Now()) {
+				a.record(n)
+			}
+		}
+	}
+}
+
+// record puts a notice into the timeline.
+func (a *Agent) record(n Notice) {
+	attrs := []any{"home_address", n.Home.String(), "care_of", n.CareOf.String()}
+	if n.Previous.IsValid() {
+		attrs = append(attrs, "previous_care_of", n.Previous.String())
+	}
+	if n.Path != 0 {
+		attrs = append(attrs, "path", fmt.Sprintf("%016x", n.Path))
+	}
+	if n.Lifetime > 0 {
+		attrs = append(attrs, "lifetime_s", lifetimeSeconds(n.Lifetime))
+	}
+	switch n.What {
+	case NoticeDenied:
+		attrs = append(attrs, "code", int(n.Code), "meaning", n.Code.String(), "reason", n.Reason)
+	case NoticeMarker, NoticeMarkerMissed:
+		attrs = append(attrs, "released", n.Released)
+	}
+	a.cfg.Recorder.Point(event.HandoverID{}, event.PhaseBind, n.What, attrs...)
+}
+
+func lifetimeSeconds(d time.Duration) int64 {
+	if d == mip4.Infinite {
+		return mip4.LifetimeInfinite
+	}
+	return int64(d / time.Second)
+}
+
+// throttle lets one thing a second through and counts the others. It has no lock.
+type throttle struct {
+	last    time.Time
+	skipped uint64
+}
+
+// allow reports whether this one may pass, and how many did not since the last that did.
+func (t *throttle) allow(now time.Time) (skipped uint64, ok bool) {
+	if now.Sub(t.last) < time.Second {
+		t.skipped++
+		return 0, false
+	}
+	skipped, t.last, t.skipped = t.skipped, now, 0
+	return skipped, true
+}
