@@ -53,6 +53,27 @@ func Probe(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr
 	return nil
 }
 
+// Keep announces addr as mac's and defends it by policy until ctx ends: RFC 5227
+// sections 2.3 and 2.4 for an address that was probed before, here or, before a
+// handover, by the access router. report, which may be nil, gets Defended and
+// Ceased. Keep returns ctx's error, a *ConflictError when the address must not be
+// used any longer, or what conn returned.
+func Keep(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr, t Timers, policy Policy, report func(Output)) error {
+	m, err := New(Config{Addr: addr, MAC: mac, Timers: t, Policy: policy})
+	if err != nil {
+		return err
+	}
+	if err := m.Announce(time.Now()); err != nil {
+		return err
+	}
+	err = Run(ctx, conn, m, report)
+	var conflict *ConflictError
+	if errors.As(err, &conflict) {
+		return err
+	}
+	return fmt.Errorf("acd: keep %v: %w", addr, err)
+}
+
 // Run drives a started machine over conn. report, which may be nil, gets every
 // output but Send, on this goroutine. Run returns nil when probing found the
 // address free (then Announce and Run again keep it), a *ConflictError when there
