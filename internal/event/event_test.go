@@ -152,7 +152,7 @@ type textual struct{}
 func (textual) String() string               { return "never" }
 func (textual) MarshalText() ([]byte, error) { return []byte("text"), nil }
 
-type stringer struct{ f float64 }
+type stringer struct{}
 
 func (stringer) String() string { return "stringer" }
 
@@ -163,9 +163,17 @@ func TestAttrs(t *testing.T) {
 	shared := []string{"a", "b"}
 	got := collect([]any{
 		"int", 7, "float", 1.5, "bool", true, "string", "s", "duration", 1500 * time.Microsecond,
-		"err", errors.New("bad"), "addr", netip.MustParseAddr("10.2.0.1"), "bytes", []byte{1, 0xab},
-		"text", textual{}, "stringer", stringer{}, "nil", nil, "list", shared, "struct", point{3},
-		"nan", math.NaN(), "time", time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), "chan", []any{make(chan int)}, 99, "last",
+		"err", errors.New("bad"), "addr", netip.MustParseAddr("10.2.0.1"), "bytes",
+		[]byte{1, 0xab},
+		"text",
+		textual{},
+		"stringer",
+		stringer{},
+		"nil", nil, "list", shared, "struct",
+		point{3},
+		"nan", math.NaN(), "time", time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), "chan",
+		[]any{make(chan int)},
+		99, "last",
 	})
 	shared[0] = "changed"
 	delete(got, "chan") // an address; that it does not fail is the point

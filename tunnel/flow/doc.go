@@ -8,14 +8,24 @@
 // A Delivery stands at the access router for one visitor, and at the mobile node
 // for its uplink. Its mode is a machine whose whole table is data (Table):
 //
-//	          create            disable            arrival              flip: queue empty, gap found
-//	released ---------> tunnel ---------> hold ------------------> drain ------------------------> direct
-//	                      | ^               | ^ switch-back, create  | |                              |
-//	                      | +---------------+-|----------------------+-|------------------------------+
-//	                      |                   |   gone, disable        |                              |
-//	                      |                   +------------------------+------------------------------+
-//	                      +--- arrival (it left without a word) ------>|
-//	any mode --- release: expiry, termination, limit --> released
+//	           create           disable, gone          arrival            flip: queue empty, gap found
+//	released ----------> tunnel ------------> hold ------------> drain ------------> direct
+//	                       ^                  | ^                | |                 | |
+//	                       |                  | +----------------|-+-----------------|-+
+//	                       |                  |   disable, gone  |                   |
+//	                       +------------------+------------------+-------------------+
+//	                          switch-back, create
+//	tunnel -- arrival: it left without a word and is here --> drain
+//	any mode -- release: expiry, termination, limit --> released
+//
+//	          create   disable  arrival  switch-back  gone  flip    release
+//	released  tunnel   -        -        -            -     -       released
+//	tunnel    tunnel   hold     drain    tunnel       hold  -       released
+//	hold      tunnel   hold     drain    tunnel       hold  -       released
+//	drain     tunnel   hold     drain    tunnel       hold  direct  released
+//	direct    tunnel   hold     direct   tunnel       hold  -       released
+//
+// An event marked "-" is refused, counted, and changes nothing.
 //
 //	mode      a packet that comes                     what is queued
 //	released  dropped, "released"                     nothing
