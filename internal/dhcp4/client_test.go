@@ -143,6 +143,7 @@ func TestRelayed(t *testing.T) {
 	if err := c.Decline(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "decline", func() bool { return len(s.messages(dhcpv4.MessageTypeDecline)) == 1 })
 	l2 := acquire(t, c)
 	if l2.Addr == l.Addr {
 		t.Error("declined address came again")

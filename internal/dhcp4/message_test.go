@@ -118,7 +118,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	if c := fold(sum(uint32(17+len(p)-20), p[12:])); c != 0xffff {
 		t.Errorf("UDP checksum over the packet is %04x, want ffff", c)
 	}
-	for i, v := range map[int]byte{0: 0x65, 6: 0x20, 9: 6, 10: p[10] ^ 1, 21: 68, 23: 67, 25: 3} {
+	for i, v := range map[int]byte{0: 0x65, 6: 0x20, 9: 6, 10: p[10] ^ 1, 21: 68, 23: 67, 24: 0xff} {
 		q := append([]byte(nil), p...)
 		q[i] = v
 		if _, ok := udpPayload(q); ok {

@@ -1,0 +1,94 @@
+package neigh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"openmpa/internal/acd"
+)
+
+// Probe finds out whether addr is free on the link, on behalf of the visitor (RFC 5227 section 2.1, RFC 6252 appendix A). What
+// the visitor itself sends (nil: not known) is no conflict: it may be on the link already, or come back. The interface's rate
+// limit for conflicts is kept. nil: free. Errors: *acd.ConflictError (wrapped), ctx's, net.ErrClosed, or the socket's. Takes as
+// long as the timers say, 4 to 7 s with those of the RFC.
+func (p *Proxy) Probe(ctx context.Context, addr netip.Addr, visitor net.HardwareAddr) error {
+	c := &probeConn{p: p, in: make(chan acd.Packet, probeQueue)}
+	if len(visitor) > 0 {
+		var err error
+		if c.visitor, err = acd.MACFrom(visitor); err != nil {
+			return fmt.Errorf("neigh: probe %v: visitor: %w", addr, err)
+		}
+		c.hasVisitor = true
+	}
+	p.mu.Lock()
+	p.probed[c] = struct{}{}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.probed, c)
+		p.mu.Unlock()
+	}()
+	if err := p.link.Probe(ctx, c, addr, p.mac.HardwareAddr(), p.cfg.Rand); err != nil {
+		return fmt.Errorf("neigh: %w", err)
+	}
+	return nil
+}
+
+// DefendOrProbe probes addr if it is not answered for yet, and when it is free begins to answer for it; an address already
+// set was probed before and gets the new policy at once. After an error nothing is set.
+func (p *Proxy) DefendOrProbe(ctx context.Context, addr netip.Addr, pol Policy) error {
+	p.mu.RLock()
+	_, known := p.addrs[addr]
+	p.mu.RUnlock()
+	if !known {
+		if err := p.Probe(ctx, addr, pol.IgnoreMAC); err != nil {
+			return err
+		}
+	}
+	return p.Set(addr, pol)
+}
+
+// probeConn gives one Probe the packets the proxy reads.
+type probeConn struct {
+	p          *Proxy
+	in         chan acd.Packet
+	visitor    acd.MAC
+	hasVisitor bool
+}
+
+// offer reports false if the queue is full.
+func (c *probeConn) offer(a acd.Packet) bool {
+	if c.hasVisitor && a.SenderMAC == c.visitor {
+		return true
+	}
+	select {
+	case c.in <- a:
+		return true
+	default:
+		return false
+	}
+}
+
+// ReadARP implements acd.Conn.
+func (c *probeConn) ReadARP(ctx context.Context) (acd.Packet, error) {
+	select {
+	case a := <-c.in:
+		return a, nil
+	case <-ctx.Done():
+		return acd.Packet{}, ctx.Err()
+	case <-c.p.done:
+		return acd.Packet{}, net.ErrClosed
+	}
+}
+
+// WriteARP implements acd.Conn. A proxy on an interface that is down probes nothing.
+func (c *probeConn) WriteARP(dst net.HardwareAddr, a acd.Packet) error {
+	err := c.p.conn.WriteARP(dst, a)
+	if errors.Is(err, net.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}
