@@ -211,6 +211,21 @@ func (d *Delivery) Next(now time.Time) (pkt []byte, to Dest, ok bool) {
 // Recycle takes back a packet that Next gave, once, when it has been sent.
 func (d *Delivery) Recycle(pkt []byte) { d.pool.put(pkt) }
 
+// Failed says that the last packet given out for to (ToTunnel or ToLink), by
+// Packet or Next, could not be sent: it counts as dropped, "send failed", and no
+// longer as sent.
+func (d *Delivery) Failed(to Dest) {
+	switch {
+	case to == ToTunnel && d.tunneled > 0:
+		d.tunneled--
+	case to == ToLink && d.linked > 0:
+		d.linked--
+	default:
+		return // nothing was given out
+	}
+	d.drops.add(ReasonSend, 1)
+}
+
 // SilentFor returns for how long no packet came or went, and the mode did not change.
 func (d *Delivery) SilentFor(now time.Time) time.Duration { return now.Sub(d.active) }
 

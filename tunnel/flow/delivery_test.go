@@ -492,6 +492,25 @@ func TestLimitsDropAndCount(t *testing.T) {
 	}
 }
 
+func TestFailedSendsAreDropped(t *testing.T) {
+	v := newDrive(t, Limits{Packets: 10})
+	v.d.Failed(ToTunnel) // nothing was given out yet: nothing to count
+	v.d.Failed(ToLink)
+	v.apply(Create)
+	v.packets(2)
+	v.d.Failed(ToTunnel)
+	v.apply(Disable)
+	v.packets(2)
+	v.d.Failed(Held)
+	v.apply(Arrival)
+	v.fetch(2)
+	v.d.Failed(ToLink)
+	s := v.d.Stats()
+	if s.In != 4 || s.Tunneled != 1 || s.Linked != 1 || s.Dropped[ReasonSend] != 2 || total(s.Dropped) != 2 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // Buffering off: what comes while the node is away is lost, and counted.
 func TestNoBuffer(t *testing.T) {
 	v := newDrive(t, Limits{})

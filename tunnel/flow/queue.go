@@ -19,11 +19,12 @@ const (
 	ReasonAge      Reason = "age"            // held longer than Limits.MaxAge
 	ReasonReleased Reason = "released"       // came, or was held, when delivery ended
 	ReasonLimit    Reason = "limit"          // held when the router ended delivery to save itself
+	ReasonSend     Reason = "send failed"    // given out, but the owner could not send it
 )
 
 // drops counts by reason without a map on the data path.
 type drops struct {
-	packets, bytes, age, released, limit uint64
+	packets, bytes, age, released, limit, send uint64
 }
 
 func (d *drops) add(r Reason, n uint64) {
@@ -36,6 +37,8 @@ func (d *drops) add(r Reason, n uint64) {
 		d.age += n
 	case ReasonLimit:
 		d.limit += n
+	case ReasonSend:
+		d.send += n
 	default:
 		d.released += n
 	}
@@ -53,6 +56,7 @@ func (d *drops) report() map[Reason]uint64 {
 		{ReasonAge, d.age},
 		{ReasonReleased, d.released},
 		{ReasonLimit, d.limit},
+		{ReasonSend, d.send},
 	} {
 		if c.n > 0 {
 			out[c.r] = c.n
