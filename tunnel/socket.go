@@ -66,14 +66,18 @@ func (s *Socket) Close() error {
 func (s *Socket) run() {
 	defer s.e.wg.Done()
 	batch := bind.NewBatch(batchPackets, batchOctets)
+	failures := 0 // one after another
 	for {
 		packets, err := s.udp.ReadBatch(batch)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			// Nothing is known to cause this but a shortage that passes.
-			s.e.log.Error("cannot read from tunnel socket, trying again", "socket", s.udp.LocalAddr(), "error", err)
+			// Nothing is known to cause this but a shortage that passes. Logged the
+			// first, second, fourth, eighth ... time.
+			if failures++; failures&(failures-1) == 0 {
+				s.e.log.Error("cannot read from tunnel socket, trying again", "socket", s.udp.LocalAddr(), "times", failures, "error", err)
+			}
 			select {
 			case <-s.done:
 				return
@@ -81,6 +85,7 @@ func (s *Socket) run() {
 			}
 			continue
 		}
+		failures = 0
 		for i := range packets {
 			s.packet(&packets[i])
 		}
