@@ -1,0 +1,22 @@
+// Package link moves the mobile node between points of attachment and reports the state of the link.
+//
+// An Adapter hides the technology. External is the adapter for anything that is not wpa_supplicant: a controller, a program of
+// the operator's, listens on a Unix stream socket and does the moving. One JSON object a line, in UTF-8, at most 4,096 octets with
+// its newline; each request gets one answer, in order; the connection stays open and may carry many:
+//
+//	-> {"op":"status"}
+//	<- {"ok":true,"point":"poa-b1"}         attached; "" or no point: not attached
+//	-> {"op":"attach","point":"poa-a1"}
+//	<- {"ok":true}                          the link layer has been told, or is attached
+//	<- {"ok":false,"error":"no such point"} nothing was changed; the text is for people
+//
+// attach must do nothing when the point is the current one: a request whose answer was lost with the connection is asked once
+// more over a new one. A controller refuses or leaves alone the link; it never leaves the node without the old one when it
+// answers ok:false. An object with other fields, or an answer that does not fit its request, breaks the connection.
+//
+// Points are names of the configuration: 1 to 64 printable ASCII characters without space.
+//
+// Carrier is watched through the kernel, not through the controller: see osnet.WatchLink.
+//
+// RFC 6252 section 7.6 leaves the link-layer handover to the technology; nothing of it is on the wire here.
+package link
