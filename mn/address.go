@@ -155,7 +155,7 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 }
 
 func (n *Node) dhcp() *dhcp4.Client {
-	return &dhcp4.Client{Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Log: n.cfg.Log}
+	return &dhcp4.Client{Net: n.net, Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Rand: n.cfg.Rand}
 }
 
 // release gives a lease back, from wherever the node is.

@@ -37,6 +37,7 @@ type candidate struct {
 
 	address *address // the care-of address and how it was obtained
 	path    *path
+	socket  *tunnel.Socket // of the tunnel
 	markers chan tunnel.Marker
 }
 
@@ -197,6 +198,23 @@ func (c *candidate) ask(ctx context.Context, m notify.Message, want notify.Kind,
 			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", c.net.PAA, m.Kind(), within)
 		}
 	}
+}
+
+// leaveTunnel ends the node's end of a tunnel it no longer needs.
+func (c *candidate) leaveTunnel() {
+	if c.path != nil {
+		c.path.leaveTunnel()
+	}
+	if c.socket != nil {
+		_ = c.socket.Close()
+		c.socket = nil
+	}
+}
+
+// rtt is the measured round-trip time to the router.
+func (c *candidate) rtt() (d time.Duration) {
+	_ = c.client.Do(func(_ time.Time, p *pana.PaC) { d = p.RTT() })
+	return d
 }
 
 // leave ends the session, from wherever the node now is, and waits a little for

@@ -85,7 +85,7 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 	if err != nil {
 		return event.Failed, fmt.Errorf("discovery: %w", err)
 	}
-	point, err := n.cfg.Link.Current(ctx)
+	point, err := n.link.Current(ctx)
 	if err != nil {
 		return event.Failed, fmt.Errorf("discovery: %w", err)
 	}
@@ -154,10 +154,11 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	n := c.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
 	defer func() { span.End(err) }()
-	spi, err := n.endpoint.NewSPI()
+	spi, err := n.endpoint.AllocateSPI(n.cfg.Rand)
 	if err != nil {
 		return err
 	}
+	defer n.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
 	nonce := make([]byte, 32)
 	if _, err := io.ReadFull(n.cfg.Rand, nonce); err != nil {
 		return err
@@ -181,8 +182,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if err != nil {
 		return err
 	}
-	socket, err := n.endpoint.Listen(netip.AddrPortFrom(from, 0), "")
-	if err != nil {
+	if c.socket, err = n.endpoint.Listen(netip.AddrPortFrom(from, 0), n.cfg.Interface); err != nil {
 		return err
 	}
 	if c.path, err = n.home.newPath(c.address.addr()); err != nil {
@@ -190,7 +190,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	}
 	c.markers = make(chan tunnel.Marker, 4)
 	t, err := n.endpoint.Add(tunnel.TunnelConfig{
-		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
+		Socket: c.socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
 		Receive: c.path.fromTunnel, Marker: c.marker, Keepalive: 20 * time.Second,
 	})
 	if err != nil {
@@ -236,16 +236,14 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		n.abandon(ctx, id, old, c)
 		return event.Failed, fmt.Errorf("the new link could not be prepared: %w", err)
 	}
-	n.depart(ctx, id, c)
+	n.depart(id, c)
+	c.client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
 	up, err := n.switchLink(ctx, id, target)
 	if err == nil {
-		c.client.Rebind(conn)
-		if err = n.arrive(ctx, id, c, up); err == nil {
+		if err = n.arrive(id, c, up); err == nil {
 			n.settleIn(ctx, id, old, c)
 			return event.Completed, nil
 		}
-	} else {
-		_ = conn.Close()
 	}
 	return n.switchBack(ctx, id, old, c, point, fmt.Errorf("link at %s: %w", target, err))
 }
@@ -253,11 +251,11 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 // depart holds the uplink and has the router hold the downlink, each behind a
 // marker in line with the data; then no packet is in the tunnel. It ends at the
 // router's marker or at the deadline.
-func (n *Node) depart(ctx context.Context, id event.HandoverID, c *candidate) {
+func (n *Node) depart(id event.HandoverID, c *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
 	deadline := time.NewTimer(n.cfg.Timers.Depart)
 	defer deadline.Stop()
-	again := max(20*time.Millisecond, 3*c.client.RTT())
+	again := max(20*time.Millisecond, 3*c.rtt())
 	for seq := uint32(1); ; seq++ {
 		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: seq}); err != nil {
 			n.cfg.Log.Warn("departure not announced", "err", err)
@@ -302,7 +300,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 		<-n.links
 	}
 	attached := make(chan error, 1)
-	go func() { attached <- n.cfg.Link.Attach(ctx, point) }()
+	go func() { attached <- n.link.Attach(ctx, point) }()
 	down, done := false, false
 	for {
 		select {
@@ -329,7 +327,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 }
 
 // arrive is what happens between link up and the first packet delivered.
-func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
+func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
 	ack, err := c.send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
 	if e := n.arp.SendGratuitous(c.address.addr()); e != nil {
@@ -365,7 +363,7 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	case <-time.After(n.cfg.Timers.Settle):
 		n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
 	}
-	c.path.leaveTunnel()
+	c.leaveTunnel()
 }
 
 // awaitReport returns a channel that is closed when the router has reported the

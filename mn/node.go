@@ -14,6 +14,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
+	"openmpa/mn/link"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
 	"openmpa/tunnel/ipip"
@@ -34,6 +35,7 @@ type Node struct {
 	dev      *tun.Device
 	endpoint *tunnel.Endpoint
 	home     *home
+	link     link.Adapter
 	mac      net.HardwareAddr
 	links    <-chan osnet.LinkState
 	ctx      context.Context
@@ -82,7 +84,10 @@ func Open(cfg Config) (n *Node, err error) {
 	if n.cfg.ClientID == nil {
 		n.cfg.ClientID = append([]byte{1}, n.mac...) // RFC 2132 §9.14
 	}
-	if n.links, err = cfg.Link.Watch(n.ctx); err != nil {
+	if n.link, err = cfg.Link(n.net); err != nil {
+		return n, err
+	}
+	if n.links, err = n.link.Watch(n.ctx); err != nil {
 		return n, err
 	}
 	if n.arp, err = n.net.OpenARP(cfg.Interface); err != nil {
@@ -111,7 +116,7 @@ func Open(cfg Config) (n *Node, err error) {
 // Run attaches the node to the network it finds itself at and keeps it until
 // ctx ends; ready is called when the node is attached.
 func (n *Node) Run(ctx context.Context, ready func()) error {
-	point, err := n.cfg.Link.Current(ctx)
+	point, err := n.link.Current(ctx)
 	if err != nil {
 		return fmt.Errorf("mn: %w", err)
 	}
@@ -266,6 +271,7 @@ func (n *Node) newCandidate(net Network) (*candidate, error) {
 
 // drop takes everything of c out of the node.
 func (n *Node) drop(c *candidate) {
+	c.leaveTunnel()
 	if c.path != nil {
 		n.guest(c.path.coa, nil)
 		c.path.close()

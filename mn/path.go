@@ -32,7 +32,7 @@ type path struct {
 // It delivers nothing yet.
 func (h *home) newPath(coa netip.Addr) (p *path, err error) {
 	p = &path{home: h, coa: coa, delivery: flow.NewDelivery(h.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
-	if p.ipip, err = bind.OpenIPIP(coa); err != nil {
+	if p.ipip, err = bind.OpenIPIP(coa, bind.Options{}); err != nil {
 		return nil, fmt.Errorf("path from %s: %w", coa, err)
 	}
 	if p.udp, err = h.n.udp(coa); err != nil {
@@ -121,7 +121,7 @@ func (p *path) send(pkt []byte, to flow.Dest) {
 		err = p.ipip.Send(p.home.agent, pkt, ipip.TOS(pkt))
 	}
 	if err != nil {
-		p.home.errors.Add(1)
+		p.delivery.Failed(to)
 		p.home.n.cfg.Log.Debug("uplink", "coa", p.coa, "err", err)
 	}
 }
@@ -201,7 +201,7 @@ func (p *path) resume() error {
 	return nil
 }
 
-// leaveTunnel ends the node's end of a tunnel it no longer needs.
+// leaveTunnel takes the path out of its tunnel.
 func (p *path) leaveTunnel() {
 	p.home.mu.Lock()
 	defer p.home.mu.Unlock()

@@ -112,9 +112,9 @@ func (s *Service) Close() {
 }
 
 // Send seals m and sends it to the peer of session sid, reliably (RFC 5191
-// §5.2). It may be called from anywhere; an error means that it was not sent.
+// §5.2). It does not wait; an error means that the service has ended.
 func (s *Service) Send(sid uint32, m notify.Message) error {
-	return s.server.Do(func(now time.Time, p *pana.PAA) {
+	return s.server.Post(func(now time.Time, p *pana.PAA) {
 		c := s.sessions[sid]
 		if c == nil || c.channel == nil {
 			s.cfg.Log.Warn("message for a session that is gone", "sid", sid, "message", m.Kind())
@@ -132,7 +132,7 @@ func (s *Service) Send(sid uint32, m notify.Message) error {
 
 // Terminate ends session sid (RFC 5191 §4.5).
 func (s *Service) Terminate(sid uint32) error {
-	return s.server.Do(func(now time.Time, p *pana.PAA) { p.Terminate(now, sid) })
+	return s.server.Post(func(now time.Time, p *pana.PAA) { p.Terminate(now, sid) })
 }
 
 // output takes what the PAA machine says, on its goroutine.
@@ -212,19 +212,17 @@ func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 }
 
 func (s *Service) reply(sid uint32, r pana.EAPReply) {
-	go func() { // the owner goroutine itself may be the caller
-		_ = s.server.Do(func(now time.Time, p *pana.PAA) {
-			if c := s.sessions[sid]; c != nil && r.Done {
-				err := r.Err
-				if err == nil && !r.Success {
-					err = errors.New("rejected by the AAA server")
-				}
-				c.span.End(err)
-				c.stop()
+	_ = s.server.Post(func(now time.Time, p *pana.PAA) { // an error: the service has ended
+		if c := s.sessions[sid]; c != nil && r.Done {
+			err := r.Err
+			if err == nil && !r.Success {
+				err = errors.New("rejected by the AAA server")
 			}
-			p.EAPReply(now, sid, r)
-		})
-	}()
+			c.span.End(err)
+			c.stop()
+		}
+		p.EAPReply(now, sid, r)
+	})
 }
 
 func (s *Service) opened(o pana.Opened) {

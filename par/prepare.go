@@ -2,7 +2,6 @@ package par
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +45,9 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 	for try := 1; ; try++ {
 		span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDHCP, "server", r.cfg.DHCPServer.String())
 		began := time.Now()
-		lease, err := client.Acquire(ctx)
+		bounded, cancel := context.WithTimeout(ctx, r.cfg.DHCPTimeout)
+		lease, err := client.Acquire(bounded)
+		cancel()
 		span.End(err)
 		reply.DHCP += time.Since(began)
 		if err != nil {
@@ -56,7 +57,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 		r.supersede(v, lease.Addr.Addr())
 		span = r.cfg.Recorder.Begin(m.Handover, event.PhaseDAD, "addr", lease.Addr.Addr().String())
 		began = time.Now()
-		err = r.probe(ctx, lease.Addr.Addr(), m.MAC)
+		err = r.proxy.Probe(ctx, lease.Addr.Addr(), m.MAC)
 		span.End(err)
 		reply.DAD += time.Since(began)
 		var conflict *acd.ConflictError
@@ -65,7 +66,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			if err := client.Decline(ctx, lease); err != nil {
 				r.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 			}
-			if try == r.cfg.Conflicts {
+			if try == r.cfg.DAD.MaxConflicts {
 				reply.Reason = fmt.Sprintf("no address: each of %d leased was in use by another host, the last one: %v", try, conflict)
 				return reply
 			}
@@ -88,11 +89,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 }
 
 func (r *Router) client(mac net.HardwareAddr, id []byte) *dhcp4.Client {
-	return &dhcp4.Client{Iface: r.cfg.Access, MAC: mac, ClientID: id, Relay: r.relay, Log: r.cfg.Log}
-}
-
-func (r *Router) probe(ctx context.Context, a netip.Addr, visitor net.HardwareAddr) error {
-	return neigh.Probe(ctx, r.cfg.Access, a, visitor, r.cfg.DAD, r.cfg.Rand)
+	return &dhcp4.Client{MAC: mac, ClientID: id, Relay: r.relay, Subnet: r.prefix, Rand: r.cfg.Rand}
 }
 
 // keep stores the lease, unless the visitor went away meanwhile.
@@ -168,13 +165,14 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, errors.New("there is a tunnel already")
 	}
 	nonce := make([]byte, 32)
-	if _, err := io.ReadFull(rand.Reader, nonce); err != nil {
+	if _, err := io.ReadFull(r.cfg.Rand, nonce); err != nil {
 		return nil, err
 	}
-	spi, err := r.endpoint.NewSPI()
+	spi, err := r.endpoint.AllocateSPI(r.cfg.Rand)
 	if err != nil {
 		return nil, err
 	}
+	defer r.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
 	k := keys.DeriveESP(v.keys.MNAR.Bytes(), m.Nonce, nonce, spi, m.SPI, r.cfg.Cipher/8+esp.SaltLen)
 	defer k.Clear()
 	in, err := esp.NewInbound(spi, k.ToRouter, esp.DefaultWindow)
@@ -196,7 +194,9 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, errors.New("delivery mode")
 	}
 	r.capture(m.Inner, v)
-	r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true})
+	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
+		return nil, err
+	}
 	if err := r.net.SetNeighbour(r.cfg.Access, m.Inner, v.mac, true); err != nil {
 		return nil, err
 	}

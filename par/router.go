@@ -28,7 +28,7 @@ import (
 
 // Sessions is what the router needs of its PAA.
 type Sessions interface {
-	// Send delivers m to the peer of a session, sealed and reliably.
+	// Send delivers m to the peer of a session, sealed and reliably. It does not wait.
 	Send(sid uint32, m notify.Message) error
 	// Terminate ends a session.
 	Terminate(sid uint32) error
@@ -36,22 +36,21 @@ type Sessions interface {
 
 // Config of a Router.
 type Config struct {
-	Access     string       // interface of the access link
-	Address    netip.Addr   // of the router there: PANA, ESP and the DHCP relay speak from it
-	Port       uint16       // UDP port of ESP (RFC 3948: 4500)
-	Device     string       // name of the TUN
-	Fence      netip.Prefix // /31 of the TUN: its own address and the fence's
-	MTU        int          // of the TUN: the largest packet that fits a tunnel
-	Cipher     int          // AES-GCM key length, 128 or 256 bits
-	DHCPServer netip.Addr
-	DAD        acd.Timers
-	Conflicts  int           // addresses tried before giving up (RFC 5227 §2.1.1: MAX_CONFLICTS)
-	Buffer     flow.Limits   // per visitor
-	Unused     time.Duration // a tunnel nobody arrives through is deleted after this
-	FlipWithin time.Duration // then the flip is forced
-	Rand       io.Reader
-	Recorder   *event.Recorder
-	Log        *slog.Logger
+	Access      string       // interface of the access link
+	Address     netip.Addr   // of the router there: PANA, ESP and the DHCP relay speak from it
+	Port        uint16       // UDP port of ESP (RFC 3948: 4500)
+	Device      string       // name of the TUN
+	Fence       netip.Prefix // /31 of the TUN: its own address and the fence's
+	MTU         int          // of the TUN: the largest packet that fits a tunnel
+	Cipher      int          // AES-GCM key length, 128 or 256 bits
+	DHCPServer  netip.Addr
+	DHCPTimeout time.Duration
+	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node
+	Buffer      flow.Limits   // per visitor
+	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
+	Rand        io.Reader
+	Recorder    *event.Recorder
+	Log         *slog.Logger
 }
 
 // Router is a running access router without its PAA.
@@ -82,7 +81,8 @@ type Router struct {
 const (
 	table        = 7160 // of our packets that come out of the TUN
 	rulePriority = 7160
-	tunQueue     = 8192 // packets
+	tunQueue     = 8192            // packets
+	flipWithin   = 5 * time.Second // then the flip is forced
 )
 
 // Open sets the kernel up. Bind then gives it its PAA, and Close undoes all.
@@ -96,11 +96,13 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
-	if r.net, err = osnet.Open(cfg.Log); err != nil {
+	if r.net, err = osnet.Open(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err
 	}
-	if err = r.net.Reconcile(); err != nil {
+	if removed, err := r.net.Reconcile(); err != nil {
 		return r, err
+	} else if removed > 0 {
+		cfg.Log.Info("removed what an earlier run left in the kernel", "objects", removed)
 	}
 	if err = r.access(); err != nil {
 		return r, err
@@ -109,6 +111,9 @@ func Open(cfg Config) (r *Router, err error) {
 		return r, err
 	}
 	if err = r.net.CheckRouter(cfg.Access, r.dev.Name()); err != nil {
+		return r, err
+	}
+	if err = r.net.Prime(cfg.Access, r.dev.Name()); err != nil {
 		return r, err
 	}
 	for _, step := range []func() error{
@@ -131,10 +136,10 @@ func Open(cfg Config) (r *Router, err error) {
 	if r.socket, err = r.endpoint.Listen(netip.AddrPortFrom(cfg.Address, cfg.Port), ""); err != nil {
 		return r, err
 	}
-	if r.proxy, err = neigh.NewProxy(cfg.Access, cfg.Log); err != nil {
+	if r.proxy, err = neigh.Listen(r.net, cfg.Access, neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}); err != nil {
 		return r, err
 	}
-	if r.relay, err = dhcp4.NewRelay(cfg.Address, cfg.DHCPServer, cfg.Log); err != nil {
+	if r.relay, err = dhcp4.OpenRelay(dhcp4.RelayConfig{Giaddr: cfg.Address, Server: cfg.DHCPServer, CircuitID: cfg.Access, Log: cfg.Log}); err != nil {
 		return r, err
 	}
 	r.wg.Go(r.readTUN)
@@ -143,7 +148,7 @@ func Open(cfg Config) (r *Router, err error) {
 
 // access finds the prefix and link-layer address of the access link.
 func (r *Router) access() error {
-	link, err := r.net.Link(r.cfg.Access)
+	link, err := r.net.LinkByName(r.cfg.Access)
 	if err != nil {
 		return err
 	}
@@ -171,20 +176,17 @@ func (r *Router) Close() {
 	}
 	r.cancel()
 	if r.dev != nil {
-		r.dev.Close()
+		_ = r.dev.Close()
 	}
 	r.wg.Wait()
-	for _, c := range []interface{ Close() error }{} {
-		_ = c.Close()
-	}
 	if r.relay != nil {
-		r.relay.Close()
+		_ = r.relay.Close()
 	}
 	if r.proxy != nil {
-		r.proxy.Close()
+		_ = r.proxy.Close()
 	}
 	if r.endpoint != nil {
-		r.endpoint.Close()
+		_ = r.endpoint.Close()
 	}
 	if r.fence != nil {
 		r.fence.close()
@@ -310,10 +312,7 @@ func (r *Router) SessionClosed(sid uint32, reason error) {
 }
 
 func (r *Router) send(sid uint32, m notify.Message) {
-	// The PAA's own goroutine may be the caller, which must not wait for itself.
-	r.wg.Go(func() {
-		if err := r.sessions.Send(sid, m); err != nil && r.ctx.Err() == nil {
-			r.cfg.Log.Warn("not sent", "sid", sid, "message", m.Kind(), "err", err)
-		}
-	})
+	if err := r.sessions.Send(sid, m); err != nil && r.ctx.Err() == nil {
+		r.cfg.Log.Warn("not sent", "sid", sid, "message", m.Kind(), "err", err)
+	}
 }

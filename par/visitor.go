@@ -79,12 +79,14 @@ func (v *visitor) down(now time.Time, pkt []byte) {
 
 func (v *visitor) sendTunnel(pkt []byte) {
 	if err := v.tunnel.Send(pkt); err != nil {
+		v.delivery.Failed(flow.ToTunnel)
 		v.r.cfg.Log.Debug("tunnel send", "sid", v.sid, "err", err)
 	}
 }
 
 func (v *visitor) sendLink(pkt []byte) {
 	if _, err := v.r.dev.Write(pkt); err != nil {
+		v.delivery.Failed(flow.ToLink)
 		v.r.cfg.Log.Debug("TUN write", "sid", v.sid, "err", err)
 	}
 }
@@ -134,7 +136,7 @@ func (v *visitor) marker(m tunnel.Marker) {
 			return
 		}
 		v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
-		v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac})
+		v.answer(false)
 	case flow.Hold: // our answer was lost
 	default:
 		return
@@ -153,9 +155,17 @@ func (v *visitor) switchBack() {
 	}
 	v.apply(flow.SwitchBack)
 	v.spans.hold.EndOutcome(event.SwitchedBack, "the node is back at its old network", "packets", v.delivery.Len())
-	v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true})
+	v.answer(true)
 	v.mu.Unlock()
 	v.r.wg.Go(v.flush)
+}
+
+// answer says whether ARP probes for the care-of address are answered: while
+// the node may be arriving they may be its own.
+func (v *visitor) answer(probes bool) {
+	if err := v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: probes}); err != nil {
+		v.r.cfg.Log.Warn("proxy ARP", "sid", v.sid, "err", err)
+	}
 }
 
 // arrive drains the queue to the access link and then leaves the visitor to the kernel.
@@ -203,7 +213,7 @@ func (v *visitor) drain() {
 // on its way through the TUN. It reports whether it had to be forced, and false
 // if the visitor went away before.
 func (v *visitor) flip() (forced, ok bool) {
-	deadline := time.Now().Add(v.r.cfg.FlipWithin)
+	deadline := time.Now().Add(flipWithin)
 	for v.ctx.Err() == nil {
 		sent, err := v.r.fence.pass(v.ctx)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"openmpa/internal/acd"
 	"openmpa/internal/config"
 	"openmpa/paa/pana"
 )
@@ -118,8 +117,7 @@ func (c configuration) Check() error {
 			return config.Errorf(fmt.Sprintf("radius.servers[%d]", i), "expected address and secret-file")
 		}
 	}
-	_, err := acd.NewLink(c.DAD.Timers())
-	return config.At("dad", err)
+	return config.At("dad", c.DAD.Timers().Check())
 }
 
 func (c configuration) bits() int {

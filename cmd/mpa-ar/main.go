@@ -69,9 +69,12 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	defer agent.Close()
 	router.Bind(agent)
-	server := control.NewServer(control.Config{
+	server, err := control.NewServer(control.Config{
 		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return router.Status() },
 	})
+	if err != nil {
+		return err
+	}
 	env.Ready()
 	return server.Run(ctx)
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"time"
 
-	"openmpa/internal/acd"
 	"openmpa/internal/config"
 	"openmpa/mn"
 	"openmpa/mn/mobility/mip4"
@@ -165,8 +164,7 @@ func (c configuration) Check() error {
 			return config.Errorf("eap."+key, "%q: expected \"1.2\" or \"1.3\"", v)
 		}
 	}
-	_, err := acd.NewLink(c.DAD.Timers())
-	return config.At("dad", err)
+	return config.At("dad", c.DAD.Timers().Check())
 }
 
 func tlsVersion(s string) uint16 {

@@ -18,6 +18,7 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
+	"openmpa/internal/osnet"
 	"openmpa/mn"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
@@ -105,7 +106,9 @@ func run(ctx context.Context, env daemon.Env) error {
 			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
-		Prepare: c.Prepare == nil || *c.Prepare, Link: link.NewExternal(c.Interface, c.Link.Socket.String(), env.Log),
+		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net *osnet.Net) (link.Adapter, error) {
+			return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Interface: c.Interface, Net: net})
+		},
 		Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {

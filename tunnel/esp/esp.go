@@ -9,14 +9,17 @@ import (
 	"openmpa/paa/keys"
 )
 
+// SaltLen is how many octets of key material follow the key of AES-GCM (RFC 4106
+// section 8.1).
+const SaltLen = 4
+
 // Sizes of RFC 4303 and RFC 4106, in octets.
 const (
 	headerLen  = 8  // SPI and sequence number
 	ivLen      = 8  // explicit IV (RFC 4106 section 3.1)
 	icvLen     = 16 // RFC 4106 section 6: full-length tag
 	trailerLen = 2  // pad length and next header
-	saltLen    = 4  // RFC 4106 section 4
-	nonceLen   = saltLen + ivLen
+	nonceLen   = SaltLen + ivLen
 	align      = 4 // the ciphertext ends on a 4 octet boundary (RFC 4303 section 2.4)
 
 	minPacket = headerLen + ivLen + align + icvLen
@@ -93,8 +96,8 @@ func padLen(n int) int {
 }
 
 // newAEAD splits key material into AES key and salt (RFC 4106 section 8.1).
-func newAEAD(spi uint32, key *keys.Secret) (cipher.AEAD, [saltLen]byte, error) {
-	var salt [saltLen]byte
+func newAEAD(spi uint32, key *keys.Secret) (cipher.AEAD, [SaltLen]byte, error) {
+	var salt [SaltLen]byte
 	if spi < MinSPI {
 		return nil, salt, fmt.Errorf("esp: SPI %d is reserved (RFC 4303 section 2.1), use %d or more", spi, MinSPI)
 	}
@@ -103,12 +106,12 @@ func newAEAD(spi uint32, key *keys.Secret) (cipher.AEAD, [saltLen]byte, error) {
 	}
 	n := key.Len()
 	switch n {
-	case 16 + saltLen, 24 + saltLen, 32 + saltLen:
+	case 16 + SaltLen, 24 + SaltLen, 32 + SaltLen:
 	default:
 		return nil, salt, fmt.Errorf("esp: key material of %d octets, expected 20, 28 or 36 (AES key and 4 octets of salt, RFC 4106 section 8.1)", n)
 	}
 	raw := key.Bytes()
-	block, err := aes.NewCipher(raw[:n-saltLen])
+	block, err := aes.NewCipher(raw[:n-SaltLen])
 	if err != nil {
 		return nil, salt, fmt.Errorf("esp: AES key: %w", err)
 	}
@@ -116,6 +119,6 @@ func newAEAD(spi uint32, key *keys.Secret) (cipher.AEAD, [saltLen]byte, error) {
 	if err != nil {
 		return nil, salt, fmt.Errorf("esp: AES-GCM: %w", err)
 	}
-	copy(salt[:], raw[n-saltLen:])
+	copy(salt[:], raw[n-SaltLen:])
 	return aead, salt, nil
 }

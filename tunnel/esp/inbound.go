@@ -16,7 +16,7 @@ type Inbound struct {
 	// fixed after NewInbound
 	spi  uint32
 	aead cipher.AEAD
-	salt [saltLen]byte
+	salt [SaltLen]byte
 
 	mu  sync.Mutex
 	win window // guarded by mu
@@ -139,7 +139,7 @@ func (i *Inbound) OpenPacket(pkt []byte) (Opened, error) {
 	}
 
 	nonce := i.nonces.Get().(*[nonceLen]byte)
-	copy(nonce[saltLen:], pkt[headerLen:Headroom])
+	copy(nonce[SaltLen:], pkt[headerLen:Headroom])
 	body, err := i.aead.Open(pkt[Headroom:Headroom], nonce[:], pkt[Headroom:], pkt[:headerLen])
 	i.nonces.Put(nonce)
 	if err != nil {

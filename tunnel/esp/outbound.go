@@ -15,7 +15,7 @@ type Outbound struct {
 	// fixed after NewOutbound
 	spi  uint32
 	aead cipher.AEAD
-	salt [saltLen]byte
+	salt [SaltLen]byte
 
 	// atomic
 	seq  atomic.Uint64 // last sequence number given out
@@ -109,7 +109,7 @@ func (o *Outbound) Seal(dst, inner []byte, nextHeader byte) ([]byte, error) {
 	body[plain-2], body[plain-1] = byte(pad), nextHeader
 
 	nonce := o.nonces.Get().(*[nonceLen]byte)
-	copy(nonce[saltLen:], pkt[8:16])
+	copy(nonce[SaltLen:], pkt[8:16])
 	o.aead.Seal(body[:0], nonce[:], body, pkt[:headerLen])
 	o.nonces.Put(nonce)
 
