@@ -18,6 +18,7 @@ var (
 	ErrWrongUsage     = errors.New("certificate is not meant for this use")
 	ErrBadCertificate = errors.New("certificate is not acceptable")
 	ErrNoCertificate  = errors.New("no certificate was sent")
+	ErrNotAuthorized  = errors.New("certificate does not authorize this identity")
 )
 
 var errFlightTooLong = fmt.Errorf("eap: TLS flight longer than %d octets", maxMessage)
@@ -45,7 +46,12 @@ func (e *CertificateError) Error() string {
 }
 
 // Unwrap gives errors.Is both the reason and the cause.
-func (e *CertificateError) Unwrap() []error { return []error{e.Reason, e.Err} }
+func (e *CertificateError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Reason}
+	}
+	return []error{e.Reason, e.Err}
+}
 
 // AlertError is a TLS alert the other side ended the handshake with.
 type AlertError struct {
@@ -100,6 +106,10 @@ func (e *RejectedError) Error() string { return "eap: refused by the authenticat
 
 // explain types what crypto/tls returned. them is the other side, "server" or "client".
 func explain(err error, them string) error {
+	var typed *CertificateError
+	if errors.As(err, &typed) {
+		return typed
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" {
 		for code := range 256 {

@@ -339,6 +339,35 @@ func TestForgotten(t *testing.T) {
 	runtime.GC()
 }
 
+// TestAuthorize refuses a client whose certificate is good but not for this
+// conversation: before the success indication, and when resuming.
+func TestAuthorize(t *testing.T) {
+	forVersions(t, func(t *testing.T, version uint16) {
+		b := newBench(t, version)
+		b.peer.TLS.SessionCache = tls.NewLRUClientSessionCache(4)
+		b.server.TicketKeys = [][32]byte{{9}}
+		allow := true
+		b.server.Authorize = func(cert *x509.Certificate) error {
+			if !allow || Identities(cert)[0] != testClient {
+				return errors.New("not today")
+			}
+			return nil
+		}
+		checkSuccess(t, b.converse(t))
+		allow = false
+		for range 2 {
+			r := b.converse(t)
+			if !errors.Is(r.server.Err(), ErrNotAuthorized) || !strings.HasSuffix(r.server.Err().Error(), ": not today") {
+				t.Errorf("server: %v", r.server.Err())
+			}
+			var alert *AlertError
+			if !errors.As(r.peer.Err(), &alert) {
+				t.Errorf("peer: %v", r.peer.Err())
+			}
+		}
+	})
+}
+
 func TestServerDropsStrangers(t *testing.T) {
 	b := newBench(t, tls.VersionTLS13)
 	p, _ := NewPeer(b.peer)

@@ -20,6 +20,11 @@ type ServerConfig struct {
 	MinVersion uint16 // default TLS 1.2, which is also the least
 	MaxVersion uint16 // default TLS 1.3
 
+	// Authorize looks at the client's certificate, verified, before success is
+	// indicated, in a resumed session too. Its error refuses the client, as
+	// ErrNotAuthorized. nil: every client of ClientCAs.
+	Authorize func(*x509.Certificate) error
+
 	// TicketKeys encrypt session tickets, the first new ones. None: no resumption.
 	TicketKeys [][32]byte
 
@@ -77,6 +82,15 @@ func NewTLSServer(cfg ServerConfig) (*TLSServer, error) {
 	t.SessionTicketsDisabled = len(cfg.TicketKeys) == 0
 	if len(cfg.TicketKeys) > 0 {
 		t.SetSessionTicketKeys(cfg.TicketKeys)
+	}
+	if authorize := cfg.Authorize; authorize != nil {
+		t.VerifyConnection = func(state tls.ConnectionState) error {
+			cert := state.PeerCertificates[0] // RequireAndVerifyClientCert, so there is one
+			if err := authorize(cert); err != nil {
+				return &CertificateError{Whose: "client", Reason: ErrNotAuthorized, Subject: quoteName(cert.Subject.String()), Detail: err.Error()}
+			}
+			return nil
+		}
 	}
 	s := &TLSServer{config: t}
 	s.m.tx.size = size

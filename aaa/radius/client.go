@@ -29,6 +29,7 @@ type Config struct {
 	Servers       []Server // in order of preference
 	NASIdentifier string   // who we are (RFC 2865 section 5.32)
 	Timing        Timing
+	Timeout       time.Duration  // how long an exchange may take, over all servers; 0: as long as Timing lets it
 	DeadTime      time.Duration  // how long a silent server is asked last; default 60 s
 	LocalAddr     netip.AddrPort // of the sockets; zero: the kernel's choice
 
@@ -167,6 +168,11 @@ func (c *Client) Exchange(ctx context.Context, req Request) (Response, error) {
 	order, err := c.order(req.Server)
 	if err != nil {
 		return Response{}, err
+	}
+	if c.cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
+		defer cancel()
 	}
 	silent := &TimeoutError{}
 	start := time.Now()

@@ -1,0 +1,97 @@
+package aaa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"openmpa/paa/keys"
+)
+
+// Backend starts authentications. It may be used by several goroutines at once.
+type Backend interface {
+	// Start begins a conversation with a node.
+	Start(ctx context.Context, info SessionInfo) (Session, error)
+}
+
+// SessionInfo tells the AAA server where the node is. Every field may be empty.
+type SessionInfo struct {
+	NASPort        string // which session of this router
+	CallingStation string // the node, by its address
+	CalledStation  string // this router, by its name
+}
+
+// Session is the conversation with one node. It must not be used by several
+// goroutines at once.
+type Session interface {
+	// Identity is the EAP-Request/Identity to send first.
+	Identity() []byte
+	// Exchange carries one response of the node to the AAA server. With a
+	// *RejectError the Result still holds what the node is to be told. A timeout
+	// is ErrTimeout; a cancelled ctx is context.Canceled.
+	Exchange(ctx context.Context, eapResponse []byte) (Result, error)
+	// Close lets go of the conversation. It may be called at any time, and again.
+	Close()
+}
+
+// Decision is what the AAA server has decided.
+type Decision uint8
+
+// The decisions.
+const (
+	Continue Decision = iota // not yet: send Result.EAP and exchange the answer
+	Accept
+	Reject
+)
+
+// String implements fmt.Stringer.
+func (d Decision) String() string {
+	switch d {
+	case Continue:
+		return "continue"
+	case Accept:
+		return "accept"
+	case Reject:
+		return "reject"
+	}
+	return fmt.Sprintf("Decision(%d)", uint8(d))
+}
+
+// Result is the AAA server's answer.
+type Result struct {
+	EAP            []byte // to be sent to the node; nil when the server sent none
+	Decision       Decision
+	MSK            *keys.Secret  // of an Accept, 64 octets, the receiver's to clear
+	SessionTimeout time.Duration // of an Accept; 0: the server sets no limit
+}
+
+// ErrTimeout says that no AAA server answered. What wraps it names those that were
+// asked.
+var ErrTimeout = errors.New("aaa: no answer")
+
+// timeoutError is ErrTimeout with the words of whoever waited.
+type timeoutError struct{ err error }
+
+func (e *timeoutError) Error() string {
+	return "aaa: " + strings.TrimPrefix(e.err.Error(), "radius: ")
+}
+func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
+func (e *timeoutError) Unwrap() error        { return e.err }
+
+// RejectError says that the AAA server refuses the node.
+type RejectError struct {
+	Server   string // that decided
+	Identity string // of the node, as it gave it
+	Message  string // from the server; often empty
+}
+
+// Error implements error in one line.
+func (e *RejectError) Error() string {
+	s := fmt.Sprintf("aaa: %s rejected %q", e.Server, e.Identity)
+	if e.Message != "" {
+		return s + fmt.Sprintf(": %q", e.Message)
+	}
+	return s + "; its log has the reason"
+}

@@ -1,0 +1,18 @@
+// Package aaa is how an access router has a node authenticated: a Backend carries
+// EAP to an AAA server and back, whatever protocol it speaks.
+//
+//	 PAA                      Session                         AAA server
+//	  |  Start, Identity         |                                 |
+//	  |<-- Request/Identity -----o                                 |
+//	  o-- Exchange(Response) --->o-- Access-Request -------------->|
+//	  |<-- Continue, Request ----o<-- Access-Challenge, State -----o   as often as it takes
+//	  o-- Exchange(Response) --->o-- Access-Request, State ------->|
+//	  |<-- Accept, Success, MSK -o<-- Access-Accept, MPPE keys ----o
+//	or|<-- Reject, Failure ------o<-- Access-Reject ---------------o
+//
+// Access follows the AAA server's decision and never the EAP packet inside (RFC 3579
+// section 2.6.3); Success and Failure are its own, never made up here.
+//
+// Covered: RFC 3579 section 2 (pass-through; five invalid responses end a
+// conversation), over aaa/radius. Not covered: Diameter, realm routing.
+package aaa

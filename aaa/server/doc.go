@@ -1,0 +1,47 @@
+// Package server is the embedded AAA server: EAP-TLS over RADIUS on one UDP socket,
+// with a small certificate authority of its own. It is the default for a lab or a
+// small site.
+//
+//	socket ---> reader: client known? Message-Authenticator right? ---- no --> counted, dropped
+//	              |
+//	              v
+//	            duplicate of a request answered ---------- yes --> the same octets again
+//	              |                    not yet answered -- yes --> dropped
+//	              v
+//	            queue (bounded; its last half for conversations under way)
+//	              |
+//	              v
+//	            workers ---> session by State ---> eap.TLSServer ---> reply ---> socket
+//
+// # A session
+//
+//	Access-Request, Response/Identity      --> Access-Challenge, EAP-TLS start, State
+//	Access-Request, State, Response        --> Access-Challenge ...     (one at a time)
+//	                                       --> Access-Accept, Success, MPPE keys, Session-Timeout
+//	                                       --> Access-Reject, Failure
+//	nothing for 30 s, or 120 s in all      --> forgotten
+//
+// State is 16 random octets. It only counts from the address that the session began at.
+//
+// # State directory
+//
+//	ca.pem ca.key           certificate authority, P-256, made on first use, ten years
+//	server.pem server.key   certificate of the configured server name, two years,
+//	                        replaced 30 days before it ends or when the name changes
+//	.lock                   held while files are looked at or made
+//
+// Keys have mode 0600, and every file appears whole or not at all. Clients'
+// certificates are issued for two years and not kept here.
+//
+// # Covered
+//
+// RFC 2865 sections 2 and 5.24, 5.33 (Proxy-State goes back); RFC 3579 sections 2 and
+// 3; RFC 5080 sections 2.2.2 (duplicates) and 2.2.3 (overload); the EAP-TLS of aaa/eap.
+// The identity the peer gives must be a name of its certificate, or anonymous in the
+// realm of one (RFC 9190 sections 2.1.7 and 2.1.8).
+//
+// # Not covered
+//
+// Other EAP methods, passwords, accounting, revocation (stop trusting one client by
+// removing ca.pem and ca.key and issuing anew), session resumption.
+package server

@@ -1,0 +1,173 @@
+package server
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"openmpa/aaa/eap"
+	"openmpa/aaa/radius"
+	"openmpa/internal/event"
+)
+
+const (
+	// sessionIdle and sessionLife bound a conversation: between two packets, and in all.
+	sessionIdle = 30 * time.Second
+	sessionLife = 2 * time.Minute
+	// maxInvalid bounds its invalid packets (RFC 3579 section 2.2).
+	maxInvalid = 5
+)
+
+// stateLen is the length of State, in octets.
+const stateLen = 16
+
+// session is one conversation. Its worker owns it while busy is set; busy, idleAt and
+// endAt are guarded by Server.mu.
+type session struct {
+	// fixed
+	state    [stateLen]byte
+	client   netip.Addr
+	identity string // claimed
+	eap      *eap.TLSServer
+	span     *event.Span
+
+	// owner
+	last    []byte // request out
+	invalid int
+
+	// guarded by Server.mu
+	busy   bool
+	idleAt time.Time
+	endAt  time.Time
+}
+
+// begin makes a session out of a first request.
+func (s *Server) begin(req *radius.ServerRequest, from netip.AddrPort, pkt eap.Packet) (*session, error) {
+	cfg := s.cfg.TLS
+	if mtu := req.FramedMTU; mtu >= eap.MinFragmentSize && (cfg.FragmentSize == 0 || mtu < cfg.FragmentSize) {
+		cfg.FragmentSize = min(mtu, eap.DefaultFragmentSize)
+	}
+	identity := string(pkt.Data)
+	cfg.Authorize = func(cert *x509.Certificate) error { return authorize(identity, eap.Identities(cert)) }
+	method, err := eap.NewTLSServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &session{client: from.Addr(), identity: identity, eap: method, busy: true}
+	if err := s.fill(c.state[:]); err != nil {
+		return nil, err
+	}
+	c.last = method.Start(pkt.ID + 1)
+	now := time.Now()
+	c.endAt = now.Add(sessionLife)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sessions) >= s.cfg.MaxSessions {
+		_ = method.Close()
+		return nil, errFull
+	}
+	s.sessions[c.state] = c
+	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth,
+		"identity", identity, "method", "EAP-TLS", "client", from.Addr().String(), "nas", req.NASIdentifier, "station", req.CallingStation)
+	return c, nil
+}
+
+var errFull = errors.New("server: no room for another session")
+
+// take finds the session of a State and makes the caller its owner. The error says
+// that there is none; nil and no error that it is busy with another request.
+func (s *Server) take(state []byte, from netip.AddrPort) (*session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(state) != stateLen {
+		return nil, errUnknownState
+	}
+	c := s.sessions[[stateLen]byte(state)]
+	if c == nil || c.client != from.Addr() {
+		return nil, errUnknownState
+	}
+	if c.busy {
+		return nil, nil
+	}
+	c.busy = true
+	return c, nil
+}
+
+var errUnknownState = errors.New("server: State of no session; it has expired, or this server was restarted")
+
+// put gives the session back for its next request.
+func (s *Server) put(c *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.busy = false
+	c.idleAt = time.Now().Add(sessionIdle)
+}
+
+// finish forgets a session of which the caller is the owner.
+func (s *Server) finish(c *session, err error) {
+	s.mu.Lock()
+	delete(s.sessions, c.state)
+	s.mu.Unlock()
+	log := s.cfg.Log.With("identity", c.identity, "client", c.client)
+	attrs := []any{}
+	if v := c.eap.TLSVersion(); v != "" {
+		attrs = append(attrs, "tls", v)
+		log = log.With("tls", v)
+	}
+	if err != nil {
+		s.count.rejected.Add(1)
+		log.Warn("refused", "err", err)
+	} else {
+		s.count.accepted.Add(1)
+		log.Info("accepted")
+	}
+	c.span.End(err, attrs...)
+	_ = c.eap.Close()
+}
+
+// expire ends the sessions whose time is over, all of them when the server stops.
+func (s *Server) expire(now time.Time, all bool) {
+	var gone []*session
+	s.mu.Lock()
+	for _, c := range s.sessions {
+		if !c.busy && (all || !now.Before(c.idleAt) || !now.Before(c.endAt)) {
+			c.busy = true // ours now
+			gone = append(gone, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range gone {
+		err := fmt.Errorf("server: the node or its router went silent")
+		switch known := c.eap.Err(); {
+		case known != nil: // the alert is out, and nobody came for the Failure
+			err = known
+		case all:
+			err = errors.New("server: shutting down")
+		case !now.Before(c.endAt):
+			err = fmt.Errorf("server: no result after %v", sessionLife)
+		}
+		s.count.expired.Add(1)
+		s.finish(c, err)
+	}
+}
+
+// authorize checks the identity the peer gave against the names of its certificate:
+// one of them, or none but the realm of one (RFC 9190 section 2.1.8).
+func authorize(claimed string, names []string) error {
+	user, realm, _ := strings.Cut(claimed, "@")
+	for _, name := range names {
+		u, r, _ := strings.Cut(name, "@")
+		if strings.EqualFold(r, realm) && (u == user || realm != "" && (user == "" || user == "anonymous")) {
+			return nil
+		}
+	}
+	if len(names) == 0 {
+		return errors.New("it names nobody")
+	}
+	list := slices.Clone(names[:min(len(names), 3)])
+	return fmt.Errorf("the peer says it is %q, its certificate is for %q", claimed, strings.Join(list, ", "))
+}
