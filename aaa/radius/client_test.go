@@ -343,7 +343,7 @@ func TestTimeout(t *testing.T) {
 		defer c.Close()
 		_, err := c.Exchange(t.Context(), testRequest())
 		var silent *TimeoutError
-		if !errors.As(err, &silent) || silent.Waited != 8*time.Second || len(silent.Tried) != 2 || silent.Sent != 3 {
+		if !errors.As(err, &silent) || silent.Waited != 8*time.Second || len(silent.Tried) != 2 || silent.Sent < 3 {
 			t.Errorf("%v", err)
 		}
 	})
