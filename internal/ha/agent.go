@@ -125,6 +125,9 @@ func Open(cfg Config) (a *Agent, err error) {
 	if err = a.net.AddAddress(a.tun.Name(), cfg.TunnelAddress, osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
 	}
+	if err := a.net.SetSysctl("net/ipv6/conf/"+a.tun.Name()+"/disable_ipv6", "1"); err != nil {
+		cfg.Log.Debug("the TUN speaks IPv6, too; what it says is dropped", "err", err)
+	}
 	if err = a.openHome(); err != nil {
 		return a, err
 	}
@@ -190,19 +193,42 @@ type Status struct {
 	Home      string            `json:"home_interface,omitempty"`
 	Bindings  []BindingStatus   `json:"bindings"`
 	Counters  map[string]uint64 `json:"counters"`
-	Tunnel    bind.Stats        `json:"ipip"`
-	Device    tun.Stats         `json:"tun"`
+	Tunnel    TunnelStatus      `json:"ipip"`
+	Device    DeviceStatus      `json:"tun"`
 	ARPAnswer uint64            `json:"arp_answers"`
+}
+
+// TunnelStatus counts packets at the IP in IP socket.
+type TunnelStatus struct {
+	Sent        uint64 `json:"sent"`
+	SendErrors  uint64 `json:"send_errors"`
+	Received    uint64 `json:"received"`
+	Malformed   uint64 `json:"dropped_malformed"`
+	Truncated   uint64 `json:"dropped_truncated"`
+	KernelDrops uint64 `json:"dropped_by_kernel"` // receive buffer full
+}
+
+// DeviceStatus counts packets at the TUN; see tun.Stats.
+type DeviceStatus struct {
+	Read         uint64 `json:"read"`
+	ReadDropped  uint64 `json:"read_dropped"`
+	Write        uint64 `json:"write"`
+	WriteDropped uint64 `json:"write_dropped"`
 }
 
 // Status returns the present state. It may be called by several goroutines at once.
 func (a *Agent) Status() Status {
 	s := Status{
 		Node: a.cfg.Node, Address: a.cfg.Core.Address, Started: a.start, Home: a.cfg.HomeInterface,
-		Bindings: a.core.Bindings(), Counters: a.core.Counters(), Tunnel: a.ipip.Stats(),
+		Bindings: a.core.Bindings(), Counters: a.core.Counters(),
 	}
-	if st, err := a.tun.Stats(); err == nil { // it fails when the device is closed, at the end
-		s.Device = st
+	t := a.ipip.Stats()
+	s.Tunnel = TunnelStatus{
+		Sent: t.Sent, SendErrors: t.SendErrors, Received: t.Received,
+		Malformed: t.Malformed, Truncated: t.Truncated, KernelDrops: t.KernelDrops,
+	}
+	if d, err := a.tun.Stats(); err == nil { // it fails when the device is closed, at the end
+		s.Device = DeviceStatus{Read: d.Read, ReadDropped: d.ReadDropped, Write: d.Write, WriteDropped: d.WriteDropped}
 	}
 	if a.home != nil {
 		s.ARPAnswer = a.home.answers.Load()

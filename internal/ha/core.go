@@ -199,6 +199,9 @@ func (c *Core) OnDeadline(now time.Time) []Notice {
 		n.up.Lock()
 		if n.old.IsValid() && !now.Before(n.oldEnd) {
 			n.old = netip.Addr{}
+			if n.gate.Armed() { // no marker, and nobody waits yet: nobody has to
+				c.flush(n)
+			}
 		}
 		if at, ok := n.gate.Deadline(); ok && !now.Before(at) {
 			n.gate.OnDeadline(now)
@@ -264,16 +267,38 @@ const (
 
 // BindingStatus is one binding as status shows it.
 type BindingStatus struct {
-	HomeAddress   netip.Addr     `json:"home_address"`
-	Bound         bool           `json:"bound"`
-	CareOf        *netip.Addr    `json:"care_of,omitempty"`
-	Since         *time.Time     `json:"since,omitempty"`
-	Expires       *time.Time     `json:"expires,omitempty"`
-	ReverseTunnel bool           `json:"reverse_tunnel,omitempty"`
-	PathMarkers   bool           `json:"path_markers,omitempty"`
-	Previous      *netip.Addr    `json:"previous_care_of,omitempty"`
-	Registrations uint64         `json:"registrations"`
-	Gate          flow.GateStats `json:"gate"`
+	HomeAddress   netip.Addr  `json:"home_address"`
+	Bound         bool        `json:"bound"`
+	CareOf        *netip.Addr `json:"care_of,omitempty"`
+	Since         *time.Time  `json:"since,omitempty"`
+	Expires       *time.Time  `json:"expires,omitempty"`
+	ReverseTunnel bool        `json:"reverse_tunnel,omitempty"`
+	PathMarkers   bool        `json:"path_markers,omitempty"`
+	Previous      *netip.Addr `json:"previous_care_of,omitempty"`
+	Registrations uint64      `json:"registrations"`
+	Gate          GateStatus  `json:"gate"`
+}
+
+// GateStatus counts packets from the mobile node at the gate of its home address.
+type GateStatus struct {
+	Packets    uint64                 `json:"packets"`
+	Delivered  uint64                 `json:"delivered"`
+	Waiting    uint64                 `json:"waiting"`
+	Held       uint64                 `json:"held"` // ever
+	HighWater  int                    `json:"high_water"`
+	Dropped    map[flow.Reason]uint64 `json:"dropped,omitempty"`
+	Changes    uint64                 `json:"changes"` // of path, with markers
+	ByMarker   uint64                 `json:"opened_by_marker"`
+	ByDeadline uint64                 `json:"opened_by_deadline"`
+	ByLimit    uint64                 `json:"opened_by_limit"`
+	Late       uint64                 `json:"late"` // came by an old path when nobody waited for it
+}
+
+func gateStatus(s flow.GateStats) GateStatus {
+	return GateStatus{
+		Packets: s.In, Delivered: s.Delivered, Waiting: s.Queued, Held: s.Held, HighWater: s.HighWater, Dropped: s.Dropped,
+		Changes: s.Armed, ByMarker: s.ByMarker, ByDeadline: s.ByDeadline, ByLimit: s.ByLimit, Late: s.Late,
+	}
 }
 
 // Bindings returns the state of every home address, in the order of configuration.
@@ -298,7 +323,7 @@ func (c *Core) Bindings() []BindingStatus {
 			old := n.old
 			s.Previous = &old
 		}
-		s.Gate = n.gate.Stats()
+		s.Gate = gateStatus(n.gate.Stats())
 		n.up.Unlock()
 		out = append(out, s)
 	}

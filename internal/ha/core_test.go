@@ -156,6 +156,18 @@ func TestMoveWithoutMarkers(t *testing.T) {
 	r.balance()
 }
 
+// TestMarkerLostInSilence: a mobile node that sends nothing for a while is not held up later.
+func TestMarkerLostInSilence(t *testing.T) {
+	r := newRig(t)
+	r.bind(markers(r.request(careB), 11))
+	r.bind(markers(r.request(careA), 22))
+	r.now, _ = r.c.Deadline()
+	r.c.OnDeadline(r.now)
+	r.up(careA, "at once")
+	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 16 down=true", "from at once")
+	r.balance()
+}
+
 // TestForthAndBack before the first change is settled.
 func TestForthAndBack(t *testing.T) {
 	r := newRig(t)

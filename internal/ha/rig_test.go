@@ -206,7 +206,7 @@ func (r *rig) balance() {
 		}
 	}
 	for _, b := range r.c.Bindings() {
-		held += b.Gate.Queued
+		held += b.Gate.Waiting
 		for _, v := range b.Gate.Dropped {
 			held += v
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,12 +78,14 @@ func TestHomeAgent(t *testing.T) {
 		t.Errorf("routes of ours: %s", out)
 	}
 	var names []string
-	for _, e := range l.rec.Events(event.HandoverID{}) {
-		names = append(names, e.Name)
-	}
-	if want := []string{NoticeBound, NoticeMoved, NoticeMarker, NoticeUnbound}; !slices.Equal(names, want) {
-		t.Errorf("timeline %v, want %v", names, want)
-	}
+	l.until("the timeline has four records", func() bool {
+		names = nil
+		for _, e := range l.rec.Events(event.HandoverID{}) {
+			names = append(names, e.Name)
+		}
+		return len(names) >= 4
+	})
+	l.equal("timeline", names, []string{NoticeBound, NoticeMoved, NoticeMarker, NoticeUnbound})
 	l.end()
 }
 
