@@ -132,6 +132,14 @@ func (c *Child) Kill() error {
 	return c.run.Forget(c.spec.Name)
 }
 
+// Signal sends a signal to the child.
+func (c *Child) Signal(sig os.Signal) error {
+	if err := c.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("proc: signal %v to %s: %w", sig, c.spec.Name, err)
+	}
+	return nil
+}
+
 // ended tells of a child that ended although nobody asked it to.
 func (c *Child) ended() error {
 	how := "without an error"

@@ -98,3 +98,32 @@ func parseStartTime(stat []byte) (uint64, error) {
 	}
 	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
+
+// A RecordedProcess is a child that a lab has noted in its run directory.
+type RecordedProcess struct{ p process }
+
+// String is its pid and command.
+func (r RecordedProcess) String() string { return fmt.Sprintf("%d (%s)", r.p.pid, r.p.command) }
+
+// Recorded are the children noted in a run directory, of whatever lab.
+func Recorded(path string) ([]RecordedProcess, error) {
+	files, err := filepath.Glob(filepath.Join(path, "pids", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("rundir: %w", err)
+	}
+	var all []RecordedProcess
+	for _, f := range files {
+		p, err := readProcess(f)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // ended just now
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, RecordedProcess{p})
+	}
+	return all, nil
+}
+
+// Alive reports whether exactly that process is still running.
+func (r RecordedProcess) Alive() bool { return r.p.alive() }

@@ -55,21 +55,22 @@ func Draw(p Plan) string {
 }
 
 const picture = `
-     network b  10.1.0.0/24                             network a  10.2.0.0/24
+      network b  10.1.0.0/24                      network a  10.2.0.0/24
 
-  poa-b1 --+                                                 +-- poa-a1
-           +-- lan0 [rb] 10.1.0.1            10.2.0.1 [ra] lan0
-  poa-b2 --+    |    |                                |    |  +-- poa-a2
-     :          |    10.0.1.0/30            10.0.2.0/30    |       :
-     :        dhcp        \                  /           dhcp      :
-    [mn]    10.1.0.3       +---- [core] ----+          10.2.0.3  [bare]
-  joins one               /        |         \                   10.2.0.250
-  at a time     10.0.3.0/30   10.0.4.0/30   10.0.5.0/30
-                       |           |              |
-                      [ha]        [cn]          [aaa]
-                       |        10.0.4.1       10.0.5.1
+   poa-b1 --+                                                +-- poa-a1
+            +-- lan0 [rb] 10.1.0.1        10.2.0.1 [ra] lan0 --+
+   poa-b2 --+    |     \                            /    |    +-- poa-a2
+      :          |   10.0.1.0/30        10.0.2.0/30     |         :
+      :        dhcp       \                  /        dhcp        :
+     [mn]    10.1.0.3      +--- [core] -----+       10.2.0.3   [bare]
+   joins one               /      |      \                   10.2.0.250
+   at a time     10.0.3.0/30  10.0.4.0/30  10.0.5.0/30
+                         |        |           |
+                       [ha]     [cn]        [aaa]
+                         |    10.0.4.1     10.0.5.1
             home link 10.9.0.0/24
-              [hl] 10.9.0.9     home address of mn: 10.9.0.2
+                         |
+                       [hl] 10.9.0.9       home address of mn: 10.9.0.2
 `
 
 // Dot is the plan in the language of graphviz.

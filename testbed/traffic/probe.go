@@ -97,6 +97,9 @@ func (p *Probe) First() (d time.Duration, direction string, ok bool) {
 // Sent is how many datagrams the probe has sent down and up.
 func (p *Probe) Sent() (down, up int64) { return p.down.Sent(), p.up.Sent() }
 
+// Seen is how many datagrams have arrived down and up.
+func (p *Probe) Seen() (down, up int64) { return p.down.Seen(), p.up.Seen() }
+
 // Close ends the probe.
 func (p *Probe) Close() error {
 	p.Stop()

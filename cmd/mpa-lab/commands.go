@@ -1,0 +1,188 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/scenario"
+	"openmpa/testbed/topo"
+	"openmpa/testbed/traffic"
+)
+
+// flags are those of everything that runs handovers.
+type flags struct {
+	L2Gap   time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move. 4 ms is what RFC 6252 measured."`
+	Rate    string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
+	DAD     string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
+	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
+}
+
+func (f flags) options(a *app) (scenario.Options, error) {
+	o := scenario.Options{
+		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true,
+		Lead: time.Duration(f.Seconds * float64(time.Second)),
+	}
+	if f.L2Gap < 0 || f.L2Gap > time.Minute {
+		return o, fmt.Errorf("--l2-gap %v: expected up to one minute", f.L2Gap)
+	}
+	// Written so that NaN does not pass.
+	if !(f.Seconds >= 0.1 && f.Seconds <= 600) {
+		return o, fmt.Errorf("--seconds %g: expected 0.1 to 600", f.Seconds)
+	}
+	var err error
+	o.Rate, err = traffic.ParseRate(f.Rate)
+	return o, err
+}
+
+type demoCmd struct{ flags }
+
+func (c *demoCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	problems, err := scenario.Demo(a.ctx, o, progress(), os.Stdout)
+	return verdict(problems, err)
+}
+
+type runCmd struct {
+	Scenario  string `arg:"" help:"Name of the scenario; \"list\" shows them."`
+	JSON      string `name:"json" placeholder:"FILE" help:"Write the results as one JSON object to FILE, or to standard output for \"-\"."`
+	Repeat    int    `default:"1" placeholder:"1" help:"How often. Each handover starts without session, lease or tunnel at its target."`
+	Direction string `enum:"down,up,both,auto" default:"auto" help:"Which way traffic goes at --rate, the other way has 50 packets/s: down (to the node), up, both, auto (down for bit rates, else both)."`
+	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
+	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
+	flags
+}
+
+func (c *runCmd) Run(a *app, k *kong.Context) error {
+	s, err := scenario.Find(c.Scenario)
+	if err != nil {
+		return err
+	}
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	if c.Repeat < 1 {
+		return fmt.Errorf("--repeat %d: expected 1 or more", c.Repeat)
+	}
+	o.Repeat, o.Probe, o.Keep = c.Repeat, c.Probe, c.Keep
+	if c.Direction != "auto" {
+		o.Direction = scenario.Direction(c.Direction)
+	}
+	if s.Adjust != nil {
+		s.Adjust(&o, func(flag string) bool { return given(k, flag) })
+	}
+	o.Flags = map[string]string{
+		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": c.Rate, "direction": c.Direction,
+		"dad": o.DAD, "seconds": strconv.FormatFloat(c.Seconds, 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	res, err := scenario.Run(a.ctx, s, o, progress())
+	if c.JSON != "" {
+		if werr := res.WriteJSON(c.JSON); werr != nil && err == nil {
+			err = werr
+		}
+	}
+	if c.JSON != "-" {
+		printResult(s, o, res, err)
+	}
+	return verdict(res.Problems, err)
+}
+
+// given reports whether a flag stood on the command line.
+func given(k *kong.Context, name string) bool {
+	for _, p := range k.Path {
+		if p.Flag != nil && p.Flag.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
+	fmt.Printf("%s: %s\n", s.Name, s.Doc)
+	fmt.Printf("traffic of %s, a link that is gone for %v, %s\n\n", o.Rate, o.Gap, bed.DescribeDAD(o.DAD))
+	for _, h := range res.Handovers {
+		name := fmt.Sprintf("%s to %s", h.From, h.To)
+		if h.Case != "" {
+			name = h.Case
+		}
+		line := fmt.Sprintf("  %-30s %s", name, h.Outcome)
+		if h.Reason != "" {
+			line += ": " + h.Reason
+		}
+		fmt.Println(line)
+	}
+	fmt.Println()
+	if len(res.Handovers) > 0 {
+		fmt.Println(report.SummaryTable(res))
+	}
+	if err == nil && len(res.Problems) == 0 {
+		fmt.Printf("Kept: %s.\n", s.Promise)
+	}
+}
+
+// verdict says what failed.
+func verdict(problems []string, err error) error {
+	for _, p := range problems {
+		fmt.Println("FAILED:", p)
+	}
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return errQuiet
+	}
+	return nil
+}
+
+type listCmd struct{}
+
+func (listCmd) Run(*app) error {
+	for _, s := range scenario.All() {
+		fmt.Printf("%-18s %s\n%-18s   promise: %s\n", s.Name, s.Doc, "", s.Promise)
+	}
+	return nil
+}
+
+type testCmd struct{ flags }
+
+func (c *testCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	if scenario.Acceptance(a.ctx, o, a.self, progress(), os.Stdout) > 0 {
+		return errQuiet
+	}
+	return nil
+}
+
+type topologyCmd struct {
+	Dot bool `help:"In the language of graphviz: mpa-lab topology --dot | dot -Tsvg > lab.svg"`
+}
+
+func (c topologyCmd) Run(*app) error {
+	if c.Dot {
+		fmt.Print(topo.Dot(topo.Standard()))
+		return nil
+	}
+	fmt.Print(topo.Draw(topo.Standard()))
+	return nil
+}

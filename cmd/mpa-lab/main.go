@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/scenario"
+)
+
+const description = `A mobile node moves from one network to another, and nothing is lost.
+
+The lab makes a small internet of network namespaces on this machine: a mobile node, two
+access networks, a home agent, a correspondent, an authentication server and a DHCP server.
+Nothing outside of it is touched, and nothing is left when it ends.
+
+Examples:
+
+  sudo ./testbed/lab demo                                   one handover with MPA and one without
+  sudo ./testbed/lab run handover --repeat 50 --json o.json fifty of them, with figures
+  sudo ./testbed/lab run handover --rate 100M --l2-gap 50ms under load, with a slow link
+  sudo ./testbed/lab run failed-switch --keep               leave the lab up to look around
+  sudo ./testbed/lab topology                               what is where`
+
+type cli struct {
+	Bin string `help:"Directory of the daemons' programs; by default where this program is." type:"path" placeholder:"DIR"`
+
+	Demo     demoCmd     `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
+	Run      runCmd      `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
+	List     listCmd     `cmd:"" help:"The scenarios, a line each."`
+	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
+	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`
+}
+
+// app is what every command gets.
+type app struct {
+	ctx  context.Context
+	bin  string
+	self string
+}
+
+// errQuiet ends the program with code 1 after everything was said.
+var errQuiet = errors.New("failed")
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("mpa-lab"), kong.Description(description), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mpa-lab:", err)
+		return 1
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "mpa-lab: %v\n`mpa-lab --help` shows what there is.\n", err)
+		return 64
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	// The first signal takes the lab apart in order; a second one ends at
+	// once, and the next lab cleans up.
+	context.AfterFunc(ctx, stop)
+	a := &app{ctx: ctx, bin: c.Bin}
+	if a.self, err = os.Executable(); err != nil {
+		fmt.Fprintln(os.Stderr, "mpa-lab:", err)
+		return 1
+	}
+	if a.bin == "" {
+		a.bin = filepath.Dir(a.self)
+	}
+	if err := k.Run(a); err != nil {
+		if !errors.Is(err, errQuiet) {
+			fmt.Fprintln(os.Stderr, "mpa-lab:", err)
+		}
+		return 1
+	}
+	return 0
+}
+
+// ready checks what every scenario needs.
+func (a *app) ready() error {
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root: sudo ./testbed/lab ...")
+	}
+	return bed.CheckBinaries(a.bin)
+}
+
+// progress goes to standard error, so that results can be redirected.
+func progress() *scenario.Progress { return scenario.NewProgress(os.Stderr) }

@@ -1,0 +1,173 @@
+package bed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/kstate"
+	"openmpa/testbed/linkctl"
+	"openmpa/testbed/proc"
+	"openmpa/testbed/rundir"
+	"openmpa/testbed/space"
+	"openmpa/testbed/topo"
+	"openmpa/testbed/traffic"
+)
+
+// leaseTime is long enough that no lease runs out in a scenario: what is
+// gone was released.
+const leaseTime = time.Hour
+
+// A Bed is a running lab.
+type Bed struct {
+	// Fixed after Start.
+	Run  *rundir.Dir
+	Top  *topo.Topology
+	Link *linkctl.Controller // of the mobile node
+	Bare *linkctl.Controller // of the bare host
+	DHCP *dhcpd.Server
+	// OnMove is told of each move of the mobile node's link; set it between
+	// moves only.
+	OnMove func(linkctl.Move)
+
+	opt      Options
+	server   *linkctl.Server
+	children map[string]*proc.Child
+	order    []string // of the children's start
+	root     *space.Space
+	before   map[string]kstate.State
+}
+
+// Start builds a lab and starts its daemons; the mobile node is attached to
+// network b then. When it fails, or ctx ends, nothing is left.
+func Start(ctx context.Context, opt Options) (*Bed, error) {
+	b, err := StartNetwork(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.startDaemons(ctx); err != nil {
+		return nil, errors.Join(err, b.discard())
+	}
+	return b, nil
+}
+
+// StartNetwork builds a lab without daemons.
+func StartNetwork(ctx context.Context, opt Options) (*Bed, error) {
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	b := &Bed{opt: opt, children: make(map[string]*proc.Child)}
+	if err := b.startNetwork(ctx); err != nil {
+		return nil, errors.Join(err, b.discard())
+	}
+	return b, nil
+}
+
+func (b *Bed) startNetwork(ctx context.Context) (err error) {
+	if b.Run, err = rundir.Open(); err != nil {
+		return err
+	}
+	for _, line := range b.Run.Swept {
+		b.opt.say("removed what a dead lab left: %s", line)
+	}
+	b.opt.say("building the network of lab %d", b.Run.ID)
+	if b.root, err = space.Current(); err != nil {
+		return err
+	}
+	rootBefore, err := kstate.Take(b.root, rootOptions)
+	if err != nil {
+		return err
+	}
+	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard()); err != nil {
+		return err
+	}
+	if b.before, err = b.states(); err != nil {
+		return err
+	}
+	b.before[rootName] = rootBefore
+	if b.Link, err = linkctl.New(b.Top.Space(topo.Air), topo.MNPort, b.opt.Gap); err != nil {
+		return err
+	}
+	b.Link.OnMove(func(m linkctl.Move) {
+		if b.OnMove != nil {
+			b.OnMove(m)
+		}
+	})
+	if b.Bare, err = linkctl.New(b.Top.Space(topo.Air), topo.BarePort, b.opt.Gap); err != nil {
+		return err
+	}
+	if b.server, err = linkctl.Serve(b.Link, b.Run.File("link.sock")); err != nil {
+		return err
+	}
+	var pools []dhcpd.Pool
+	for _, n := range topo.Networks {
+		pools = append(pools, dhcpd.Pool{
+			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix,
+			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
+		})
+	}
+	if b.DHCP, err = dhcpd.Serve(b.Top.Space(topo.DHCP), pools, leaseTime); err != nil {
+		return err
+	}
+	start, _ := topo.NetworkByName("b")
+	_, err = b.Link.Attach(ctx, start.Points[0])
+	return err
+}
+
+// Endpoint is where a flow begins or ends.
+func (b *Bed) Endpoint(node string) traffic.Endpoint {
+	addr := topo.HomeAddress
+	switch node {
+	case topo.CN:
+		addr = topo.Correspondent
+	case topo.Bare:
+		addr = topo.BareAddress
+	}
+	return traffic.Endpoint{Space: b.Top.Space(node), Addr: addr}
+}
+
+// Gap is the time without a link in a move.
+func (b *Bed) Gap() time.Duration { return b.opt.Gap }
+
+// Close takes the lab apart; see the package comment for its error.
+func (b *Bed) Close() error {
+	var errs []error
+	if b.children[topo.MN] != nil {
+		errs = append(errs, b.stop(topo.MN), b.leasesGone())
+	}
+	errs = append(errs, b.stopAll())
+	if b.Top != nil && b.before != nil {
+		errs = append(errs, b.compare())
+	}
+	errs = append(errs, b.dismantle())
+	return errors.Join(errs...)
+}
+
+// discard takes down a lab that did not come up; what is left in it is of
+// no interest.
+func (b *Bed) discard() error {
+	return errors.Join(b.killAll(), b.dismantle())
+}
+
+// dismantle removes what is not a daemon.
+func (b *Bed) dismantle() error {
+	var errs []error
+	closeIf := func(there bool, fn func() error) {
+		if there {
+			errs = append(errs, fn())
+		}
+	}
+	closeIf(b.server != nil, func() error { return b.server.Close() })
+	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })
+	closeIf(b.Link != nil, func() error { return b.Link.Close() })
+	closeIf(b.Bare != nil, func() error { return b.Bare.Close() })
+	closeIf(b.Top != nil, func() error { return b.Top.Close() })
+	closeIf(b.root != nil, func() error { return b.root.Close() })
+	closeIf(b.Run != nil, func() error { return b.Run.Close() })
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("bed: take the lab apart: %w", err)
+	}
+	return nil
+}

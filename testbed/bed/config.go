@@ -1,0 +1,124 @@
+package bed
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+
+	"openmpa/testbed/topo"
+)
+
+// Names in certificates and keys.
+const (
+	MNIdentity = "mn@home.example"
+	ServerName = "aaa.home.example"
+	aaaPort    = 1812
+	aaaOwnPort = 1912 // of the second server, see Options.OwnAAA
+	homeSPI    = 256
+	tunName    = "mpa0"
+)
+
+// dad is the configuration of duplicate address detection, the same for
+// every daemon.
+func (o Options) dad() string {
+	if o.DAD == DADStandard {
+		return "dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}"
+	}
+	return "dad: {probe-wait: 20ms, probe-num: 3, probe-min: 50ms, probe-max: 80ms, announce-wait: 100ms}"
+}
+
+// writeSecrets makes the keys the daemons share; each lab has its own.
+func (b *Bed) writeSecrets() error {
+	for _, name := range []string{"radius.secret", "mn-ha.key"} {
+		key := make([]byte, 32)
+		if _, err := rand.Read(key); err != nil {
+			return fmt.Errorf("bed: %w", err)
+		}
+		if err := os.WriteFile(b.Run.File(name), []byte("hex:"+hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+			return fmt.Errorf("bed: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeConfig writes a daemon's configuration and returns the path.
+func (b *Bed) writeConfig(name, text string) (string, error) {
+	path := b.Run.File(name + ".yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("bed: %w", err)
+	}
+	return path, nil
+}
+
+func (b *Bed) configAAA(name, state, serverName string, port int) string {
+	return fmt.Sprintf(`node: %s
+control: %s
+listen: %v:%d
+state: %s
+server-name: %s
+clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
+tls: {min-version: "1.2", max-version: "1.3"}
+`, name, b.Run.File(name+".sock"), topo.AAAServer, port, b.Run.File(state), serverName)
+}
+
+func (b *Bed) configHA() string {
+	return fmt.Sprintf(`node: ha
+control: %s
+address: %v
+home: {interface: home0, prefix: %v}
+tunnel: {device: %s, mtu: 1400}
+nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256}]
+lifetime: 600s
+`, b.Run.File("ha.sock"), topo.HomeAgent, topo.HomePrefix, tunName, topo.HomeAddress, homeSPI)
+}
+
+func (b *Bed) configAR(n topo.Network) string {
+	other, _ := topo.NetworkByName(topo.Other(n.Name))
+	port := aaaPort
+	if b.opt.OwnAAA == n.Name {
+		port = aaaOwnPort
+	}
+	text := fmt.Sprintf(`node: %[1]s
+control: %[2]s
+access: {interface: lan0}
+address: %[3]v
+identity: {ca: ca.%[1]s.example, ar: ar.%[1]s.example}
+pana: {lifetime: 1h, allow: [%[4]v]}
+radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
+dhcp: {server: %[7]v}
+%[8]s
+tunnel: {device: %[9]s, port: 4500, encryption: aes-128-gcm}
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName)
+	if b.opt.BufferPackets > 0 {
+		text += fmt.Sprintf("buffer: {packets: %d}\n", b.opt.BufferPackets)
+	}
+	return text
+}
+
+func (b *Bed) configMN() string {
+	var nets strings.Builder
+	for _, n := range topo.Networks {
+		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(n.Points, ", "))
+	}
+	return fmt.Sprintf(`node: mn
+control: %s
+interface: %s
+link: {type: external, socket: %s}
+tunnel: {device: %s, mtu: 1400}
+eap:
+  identity: %s
+  ca: mn/ca.pem
+  certificate: mn/mn.pem
+  key: mn/mn.key
+  server-name: %s
+networks:
+%smobility:
+  mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
+%s
+timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}
+prepare: %v
+`, b.Run.File("mn.sock"), topo.MNIf, b.Run.File("link.sock"), tunName, MNIdentity, ServerName, nets.String(),
+		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), !b.opt.NoPrepare)
+}

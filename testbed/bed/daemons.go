@@ -1,0 +1,206 @@
+package bed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"openmpa/internal/control"
+	"openmpa/internal/event"
+	"openmpa/testbed/proc"
+	"openmpa/testbed/topo"
+)
+
+const (
+	readyLimit  = 20 * time.Second
+	attachLimit = 60 * time.Second // with the timers of RFC 5227 it takes ten
+	stopLimit   = 15 * time.Second
+)
+
+// startDaemons starts everything, the mobile node last.
+func (b *Bed) startDaemons(ctx context.Context) error {
+	b.opt.say("starting the daemons of lab %d", b.Run.ID)
+	if err := b.writeSecrets(); err != nil {
+		return err
+	}
+	if err := b.certificates(); err != nil {
+		return err
+	}
+	state, serverName := AAAGood.setup()
+	if err := b.start(ctx, topo.AAA, topo.AAA, "mpa-aaa", b.configAAA(topo.AAA, state, serverName, aaaPort)); err != nil {
+		return err
+	}
+	if b.opt.OwnAAA != "" {
+		if err := b.OwnAAA(ctx, AAAGood); err != nil {
+			return err
+		}
+	}
+	if err := b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA()); err != nil {
+		return err
+	}
+	for _, n := range topo.Networks {
+		if err := b.start(ctx, n.Name, n.Router, "mpa-ar", b.configAR(n)); err != nil {
+			return err
+		}
+	}
+	if err := b.start(ctx, topo.MN, topo.MN, "mpa-mn", b.configMN()); err != nil {
+		return err
+	}
+	b.opt.say("the mobile node attaches to network b")
+	return b.attached(ctx)
+}
+
+// start starts one daemon and waits until it answers.
+func (b *Bed) start(ctx context.Context, name, node, binary, config string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	path, err := b.writeConfig(name, config)
+	if err != nil {
+		return err
+	}
+	c, err := proc.Start(b.Run, proc.Spec{
+		Name: name, Space: b.Top.Space(node), Dir: b.Run.Path,
+		Command: []string{filepath.Join(b.opt.Bin, binary), "--config", path, "--log-level", b.logLevel()},
+		Log:     b.Run.File(name + ".log"), Control: b.Run.File(name + ".sock"),
+	})
+	if err != nil {
+		return err
+	}
+	b.children[name] = c
+	b.order = append(b.order, name)
+	return c.Ready(ctx, readyLimit)
+}
+
+func (b *Bed) logLevel() string {
+	if b.opt.LogLevel != "" {
+		return b.opt.LogLevel
+	}
+	return "debug"
+}
+
+// attached waits for the end of the mobile node's first attachment.
+func (b *Bed) attached(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, attachLimit)
+	defer cancel()
+	mn := b.children[topo.MN]
+	end, err := b.Await(ctx, topo.MN, 0, func(e event.Event) bool {
+		return e.Phase == event.PhaseAttach && e.Kind == event.KindEnd
+	})
+	if err != nil {
+		return fmt.Errorf("bed: the mobile node does not attach: %w%s", err, mn.Tail(12))
+	}
+	if end.Outcome != event.OK {
+		return fmt.Errorf("bed: the mobile node does not attach: %s%s", end.Reason, mn.Tail(12))
+	}
+	return nil
+}
+
+var errFound = errors.New("found")
+
+// Await waits for a record in a daemon's timeline, from the record after
+// number since on.
+func (b *Bed) Await(ctx context.Context, daemon string, since uint64, match func(event.Event) bool) (found event.Event, err error) {
+	c := b.children[daemon]
+	if c == nil {
+		return found, fmt.Errorf("bed: no daemon %q is running", daemon)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err = c.Client().Events(ctx, since, true, func(e event.Event) error {
+		if match(e) {
+			found = e
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return found, nil
+	}
+	select {
+	case <-c.Done():
+		return found, fmt.Errorf("bed: %s has ended%s", daemon, c.Tail(12))
+	default:
+	}
+	if err == nil {
+		err = errors.New("its timeline ended")
+	}
+	return found, fmt.Errorf("bed: wait for %s: %w", daemon, err)
+}
+
+// Client talks to a daemon: "mn", "a", "b", "ha", "aaa".
+func (b *Bed) Client(daemon string) *control.Client { return b.children[daemon].Client() }
+
+// Child is a daemon's process, nil when it is not running.
+func (b *Bed) Child(daemon string) *proc.Child { return b.children[daemon] }
+
+// Daemons are the names of the running daemons in the order of their start.
+func (b *Bed) Daemons() []string { return append([]string(nil), b.order...) }
+
+// stop ends one daemon in order.
+func (b *Bed) stop(name string) error {
+	c := b.children[name]
+	delete(b.children, name)
+	for i, n := range b.order {
+		if n == name {
+			b.order = append(b.order[:i:i], b.order[i+1:]...)
+			break
+		}
+	}
+	return c.Stop(stopLimit)
+}
+
+// stopAll ends the daemons in the reverse order of their start.
+func (b *Bed) stopAll() error {
+	var errs []error
+	for len(b.order) > 0 {
+		errs = append(errs, b.stop(b.order[len(b.order)-1]))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *Bed) killAll() error {
+	var errs []error
+	for _, name := range b.order {
+		errs = append(errs, b.children[name].Kill())
+	}
+	b.order, b.children = nil, nil
+	return errors.Join(errs...)
+}
+
+// Pause stops a daemon from doing anything, as if its machine hung, until
+// the returned function is called.
+func (b *Bed) Pause(daemon string) (resume func() error, err error) {
+	c := b.children[daemon]
+	if c == nil {
+		return nil, fmt.Errorf("bed: no daemon %q is running", daemon)
+	}
+	if err := c.Signal(syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	return func() error { return c.Signal(syscall.SIGCONT) }, nil
+}
+
+// Binaries are the daemons a lab runs.
+var Binaries = []string{"mpa-aaa", "mpa-ha", "mpa-ar", "mpa-mn"}
+
+// CheckBinaries says which of them is missing in a directory.
+func CheckBinaries(dir string) error {
+	for _, name := range Binaries {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("bed: %s is not in %s: build it with `go build -o %s ./cmd/...`, or start the lab by `sudo ./testbed/lab`, which does", name, dir, dir)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package bed
+
+import (
+	"fmt"
+	"time"
+
+	"openmpa/testbed/topo"
+)
+
+// Options say how a lab differs from the standard one. The zero value of a
+// field is the standard.
+type Options struct {
+	Bin       string        // directory of the daemons' binaries
+	Gap       time.Duration // time without a link in a move
+	DAD       string        // "fast" (also when empty) or "rfc5227"
+	NoPrepare bool          // the mobile node breaks before it makes
+	// BufferPackets bounds what a router holds for a node.
+	BufferPackets int
+	// OwnAAA names a network whose router asks a second authentication
+	// server, see Bed.OwnAAA, instead of the first.
+	OwnAAA string
+	// LogLevel of the daemons; "debug" when empty.
+	LogLevel string
+	// Say is told of what happens, a line each; nil: nobody is.
+	Say func(format string, args ...any)
+}
+
+// DADFast and DADStandard are the names of the timers for duplicate address
+// detection.
+const (
+	DADFast     = "fast"
+	DADStandard = "rfc5227"
+)
+
+// DescribeDAD says what a choice of timers means, for the output.
+func DescribeDAD(name string) string {
+	if name == DADStandard {
+		return "duplicate address detection with the timers of RFC 5227 (4 to 8 s), with and without MPA"
+	}
+	return "duplicate address detection with short timers (3 probes 50 to 80 ms apart), the same with and without MPA; " +
+		"--dad rfc5227 takes those of the standard"
+}
+
+func (o Options) check() error {
+	switch o.DAD {
+	case "", DADFast, DADStandard:
+	default:
+		return fmt.Errorf("bed: %q are no timers for duplicate address detection: expected %s or %s", o.DAD, DADFast, DADStandard)
+	}
+	if o.OwnAAA != "" {
+		if _, ok := topo.NetworkByName(o.OwnAAA); !ok {
+			return fmt.Errorf("bed: no network %q", o.OwnAAA)
+		}
+	}
+	if o.Bin == "" {
+		return fmt.Errorf("bed: it is not known where the daemons' binaries are")
+	}
+	return nil
+}
+
+func (o Options) say(format string, args ...any) {
+	if o.Say != nil {
+		o.Say(format, args...)
+	}
+}

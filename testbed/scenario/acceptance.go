@@ -1,0 +1,195 @@
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/rundir"
+	"openmpa/testbed/space"
+	"openmpa/testbed/traffic"
+)
+
+// A check is one line of the acceptance set. Its problems are what is wrong.
+type check struct {
+	name string
+	run  func(ctx context.Context) (problems []string, err error)
+}
+
+// Acceptance runs the short set that a change has to pass, writes a line
+// for each check and a closing one, and returns how many failed. self is the
+// lab's own program, which one check starts and kills.
+func Acceptance(ctx context.Context, opt Options, self string, p *Progress, w io.Writer) (failed int) {
+	passed := 0
+	for _, c := range checks(opt, self, p) {
+		start := time.Now()
+		problems, err := c.run(ctx)
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+		if ctx.Err() != nil {
+			problems = append(problems, "interrupted")
+		}
+		p.Done()
+		word := "PASS"
+		if len(problems) > 0 {
+			word = "FAIL"
+			failed++
+		} else {
+			passed++
+		}
+		fmt.Fprintf(w, "%s  %s (%.1f s)\n", word, c.name, time.Since(start).Seconds())
+		for _, line := range problems {
+			fmt.Fprintf(w, "      %s\n", strings.ReplaceAll(line, "\n", "\n      "))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	fmt.Fprintf(w, "%d passed, %d failed\n", passed, failed)
+	return failed
+}
+
+func checks(opt Options, self string, p *Progress) []check {
+	scenario := func(name string, change func(*Options)) func(context.Context) ([]string, error) {
+		return func(ctx context.Context) ([]string, error) {
+			o := opt
+			if change != nil {
+				change(&o)
+			}
+			return problemsOf(ctx, name, o, p)
+		}
+	}
+	return []check{
+		{"handover, three times: nothing lost, duplicated or reordered", scenario("handover", func(o *Options) { o.Repeat = 3 })},
+		{"handover with a link gone for 50 ms", scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
+		{"handover under 100 Mbit/s", scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
+		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
+		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
+		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
+		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
+		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
+		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
+	}
+}
+
+func problemsOf(ctx context.Context, name string, opt Options, p *Progress) ([]string, error) {
+	s, err := Find(name)
+	if err != nil {
+		return nil, err
+	}
+	res, err := Run(ctx, s, opt, p)
+	return res.Problems, err
+}
+
+// twoLabs runs the same scenario in two labs at the same time.
+func twoLabs(ctx context.Context, opt Options, p *Progress) ([]string, error) {
+	opt.Repeat = 2
+	s, err := Find("handover")
+	if err != nil {
+		return nil, err
+	}
+	type outcome struct {
+		res *report.Result
+		err error
+	}
+	results := make(chan outcome, 2)
+	for i := range 2 {
+		go func() {
+			res, err := Run(ctx, s, opt, p.With(fmt.Sprintf("lab %c: ", 'A'+i)))
+			results <- outcome{res, err}
+		}()
+	}
+	var problems []string
+	var errs []error
+	for range 2 {
+		o := <-results
+		problems = append(problems, o.res.Problems...)
+		errs = append(errs, o.err)
+	}
+	return problems, errors.Join(errs...)
+}
+
+var labLine = regexp.MustCompile(`of lab ([0-9]+)`)
+
+// killed starts a lab as a process of its own, kills it in the middle of a
+// handover, and looks at what is left after another one has started.
+func killed(ctx context.Context, opt Options, self string, p *Progress) (problems []string, err error) {
+	cmd := exec.CommandContext(ctx, self, "--bin", opt.Bin, "run", "handover", "--repeat", "100")
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	// It is killed below; the error of Wait says no more than that.
+	defer func() { _ = cmd.Wait() }()
+	defer cmd.Process.Kill()
+	p.Line("waiting for a handover in the lab that is going to be killed")
+	id, seen, err := untilHandover(out)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: the lab to be killed says %q: %w", seen, err)
+	}
+	if err := sleep(ctx, opt.Lead+300*time.Millisecond); err != nil {
+		return nil, err
+	}
+	run := filepath.Join(rundir.Base, id)
+	pids, err := rundir.Recorded(run)
+	if err != nil {
+		return nil, err
+	}
+	if len(pids) == 0 {
+		problems = append(problems, "the lab has recorded no process of its own")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		return problems, err
+	}
+	_ = cmd.Wait()
+	b, err := bed.StartNetwork(ctx, opt.bed(p))
+	if err != nil {
+		return problems, err
+	}
+	for _, pid := range pids {
+		if pid.Alive() {
+			problems = append(problems, fmt.Sprintf("left behind: process %v", pid))
+		}
+	}
+	mine := b.Run.NamePrefix()
+	if names, err := space.List("mpa-" + id + "-"); err != nil {
+		return problems, errors.Join(err, b.Close())
+	} else if mine != "mpa-"+id+"-" && len(names) > 0 {
+		problems = append(problems, fmt.Sprintf("left behind: namespaces %v", names))
+	}
+	if _, err := os.Stat(run); err == nil && b.Run.Path != run {
+		problems = append(problems, "left behind: "+run)
+	}
+	return problems, b.Close()
+}
+
+// untilHandover reads what a lab says until its first handover is under way,
+// and returns the lab's id.
+func untilHandover(out io.Reader) (id, seen string, err error) {
+	in := bufio.NewScanner(out)
+	for in.Scan() {
+		seen += in.Text() + "\n"
+		if m := labLine.FindStringSubmatch(in.Text()); m != nil && id == "" {
+			id = m[1]
+		}
+		if id != "" && strings.HasPrefix(in.Text(), "handover: ") {
+			go func() { _, _ = io.Copy(io.Discard, out) }() // or it would wait for a reader
+			return id, seen, nil
+		}
+	}
+	return "", seen, errors.New("it ended before its first handover")
+}

@@ -1,0 +1,143 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/topo"
+)
+
+// A fault is one thing that can go wrong before a move from b to a.
+type fault struct {
+	name string
+	// set makes it go wrong; the returned function makes it right again.
+	set func(ctx context.Context, b *bed.Bed) (undo func() error, err error)
+}
+
+func nothing() error { return nil }
+
+// faultList is everything that goes wrong, in the order of a handover.
+func faultList() []fault {
+	return []fault{
+		{"PAA unreachable", func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause("a") }},
+		{"AAA silent", func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause(bed.OwnAAAName) }},
+		{"unknown CA", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+			return nothing, b.OwnAAA(ctx, bed.AAAOtherCA)
+		}},
+		{"wrong server name", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+			return nothing, b.OwnAAA(ctx, bed.AAAOtherName)
+		}},
+		{"wrong certificate", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+			return nothing, b.OwnAAA(ctx, bed.AAAOtherClients)
+		}},
+		{"DHCP empty", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+			if err := b.OwnAAA(ctx, bed.AAAGood); err != nil {
+				return nil, err
+			}
+			setEmpty(b, true)
+			return func() error { setEmpty(b, false); return nil }, nil
+		}},
+		{"DAD conflict on every address", occupyPool},
+	}
+}
+
+func faults(ctx context.Context, r *run) error {
+	r.opt.Probe = false
+	opt := r.opt.bed(r.p)
+	opt.OwnAAA = "a"
+	return r.withBed(ctx, opt, func(b *bed.Bed) error {
+		list := faultList()
+		for range r.opt.Repeat {
+			for i, f := range list {
+				r.p.Line("faults: %d of %d, %s", i+1, len(list), f.name)
+				if err := r.fault(ctx, b, f); err != nil {
+					return fmt.Errorf("scenario: %s: %w", f.name, err)
+				}
+			}
+		}
+		// And with nothing wrong any more the handover works.
+		r.p.Line("faults: and now with nothing wrong")
+		m, err := r.move(ctx, b, "b", "a")
+		if err != nil {
+			return err
+		}
+		m.Case = "nothing wrong"
+		r.res.Handovers = append(r.res.Handovers, m.Handover)
+		r.judgeClean("after the faults", m)
+		return nil
+	})
+}
+
+func (r *run) fault(ctx context.Context, b *bed.Bed, f fault) (err error) {
+	// The state that the measurement expects is there before something goes
+	// wrong: a daemon that is paused does not answer.
+	if err := r.awaitClean(ctx, b, "a"); err != nil {
+		return err
+	}
+	undo, err := f.set(ctx, b)
+	if err != nil {
+		return err
+	}
+	m, err := r.attempt(ctx, b, "b", "a")
+	if err = errors.Join(err, undo()); err != nil {
+		return err
+	}
+	m.Case = f.name
+	r.res.Handovers = append(r.res.Handovers, m.Handover)
+	r.expectOutcome(f.name, m, event.Failed)
+	if m.Reason == "" {
+		r.problem("%s: the handover's end has no reason", f.name)
+	}
+	if len(m.moves) > 0 {
+		r.problem("%s: the node left its link", f.name)
+	}
+	if !m.Flow.Down.Clean() || !m.Flow.Up.Clean() {
+		r.problem("%s: on the current connection %d lost, %d duplicated, %d reordered to the node, %d, %d, %d from it", f.name,
+			m.Flow.Down.Lost, m.Flow.Down.Duplicated, m.Flow.Down.Reordered, m.Flow.Up.Lost, m.Flow.Up.Duplicated, m.Flow.Up.Reordered)
+	}
+	return r.awaitClean(ctx, b, "a")
+}
+
+func setEmpty(b *bed.Bed, empty bool) {
+	b.DHCP.With(func(t *dhcpd.Table) {
+		t.Reset()
+		t.SetEmpty("a", empty)
+	})
+}
+
+// occupyPool has the bare host use every address of network a's pool.
+func occupyPool(ctx context.Context, b *bed.Bed) (func() error, error) {
+	a, _ := topo.NetworkByName("a")
+	if _, err := b.Bare.Attach(ctx, a.Points[1]); err != nil {
+		return nil, err
+	}
+	nl := b.Top.Space(topo.Bare).Netlink()
+	link, err := nl.LinkByName("eth0")
+	if err != nil {
+		return nil, err
+	}
+	var undo []func() error
+	undoAll := func() error {
+		var errs []error
+		for _, fn := range undo {
+			errs = append(errs, fn())
+		}
+		b.DHCP.With(func(t *dhcpd.Table) { t.Reset() })
+		return errors.Join(errs...)
+	}
+	for addr := a.PoolLo; !a.PoolHi.Less(addr); addr = addr.Next() {
+		x := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+		if err := nl.AddrAdd(link, x); err != nil {
+			return nil, errors.Join(fmt.Errorf("occupy %v: %w", addr, err), undoAll())
+		}
+		undo = append(undo, func() error { return nl.AddrDel(link, x) })
+	}
+	return undoAll, nil
+}

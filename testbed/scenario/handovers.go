@@ -1,0 +1,218 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/linkctl"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+	"openmpa/testbed/traffic"
+)
+
+// repeat moves the node from b to a, back, and so on, and has judge look at
+// each move.
+func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m measured)) error {
+	from := "b"
+	for i := range r.opt.Repeat {
+		to := topo.Other(from)
+		r.p.Line("%s: %d of %d, from %s to %s", r.res.Scenario, i+1, r.opt.Repeat, from, to)
+		m, err := r.move(ctx, b, from, to)
+		if err != nil {
+			return fmt.Errorf("scenario: %s %d of %d, from %s to %s: %w", r.res.Scenario, i+1, r.opt.Repeat, from, to, err)
+		}
+		r.res.Handovers = append(r.res.Handovers, m.Handover)
+		judge(fmt.Sprintf("%s %d (%s to %s)", r.res.Scenario, i+1, from, to), m)
+		if m.Outcome == string(event.Completed) {
+			from = to
+		}
+		if err := r.oneLease(ctx, b, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// oneLease waits until the serving network's lease is the only one.
+func (r *run) oneLease(ctx context.Context, b *bed.Bed, serving string) error {
+	good := func() bool {
+		return len(b.Bound(serving)) == 1 && len(b.Bound("")) == 1
+	}
+	if await(ctx, cleanLimit, good) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.problem("leases after the handover: %v; expected one, in network %s", b.Bound(""), serving)
+	return nil
+}
+
+// completed checks the outcome.
+func (r *run) expectOutcome(name string, m measured, want event.Outcome) {
+	if m.Outcome == string(want) {
+		return
+	}
+	line := fmt.Sprintf("%s: the outcome is %q, expected %q", name, m.Outcome, want)
+	if m.Reason != "" {
+		line += ": " + m.Reason
+	}
+	r.problem("%s", line)
+}
+
+func handovers(ctx context.Context, r *run) error {
+	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
+		return r.repeat(ctx, b, r.judgeClean)
+	})
+}
+
+// judgeClean holds a prepared handover to its promise.
+func (r *run) judgeClean(name string, m measured) {
+	r.expectOutcome(name, m, event.Completed)
+	forced := 0
+	if m.Buffer != nil {
+		forced = m.Buffer.ForcedFlips
+	}
+	for _, d := range []struct {
+		word string
+		f    *report.Flow
+	}{{"to", m.Flow.Down}, {"from", m.Flow.Up}} {
+		if d.f.Lost > 0 || d.f.Duplicated > 0 {
+			r.problem("%s: %s the mobile node %d lost, %d duplicated of %d", name, d.word, d.f.Lost, d.f.Duplicated, d.f.Sent)
+		}
+		if d.f.Reordered > 0 && forced == 0 {
+			r.problem("%s: %s the mobile node %d of %d reordered without a forced flip", name, d.word, d.f.Reordered, d.f.Sent)
+		}
+	}
+	if r.opt.Probe && m.Outcome == string(event.Completed) {
+		if _, ok := m.Phases["l3_ms"]; !ok {
+			r.problem("%s: no packet of the probe arrived after link up", name)
+		}
+	}
+}
+
+func breakBeforeMake(ctx context.Context, r *run) error {
+	opt := r.opt.bed(r.p)
+	opt.NoPrepare = true
+	return r.withBed(ctx, opt, func(b *bed.Bed) error {
+		return r.repeat(ctx, b, func(name string, m measured) {
+			r.expectOutcome(name, m, event.Completed)
+			r.expectQuiet(name, m, m.end)
+		})
+	})
+}
+
+// expectQuiet checks that nothing sent after a point in time was lost, and
+// that something was sent.
+func (r *run) expectQuiet(name string, m measured, after time.Time) {
+	for _, d := range []struct {
+		word  string
+		stats traffic.Stats
+		track report.Track
+	}{{"to", m.down, m.tracks.Down}, {"from", m.up, m.tracks.Up}} {
+		sent, lost := 0, 0
+		for _, at := range d.track.Sent {
+			if at > after.UnixNano() {
+				sent++
+			}
+		}
+		for _, run := range d.stats.Losses {
+			if !run.At.After(after) {
+				run.First = firstAfter(d.track.Sent, after)
+			}
+			if run.Last >= run.First {
+				lost += int(run.Last-run.First) + 1
+			}
+		}
+		if sent == 0 || lost > 0 {
+			r.problem("%s: after its end %d of %d packets %s the mobile node are lost", name, lost, sent, d.word)
+		}
+	}
+}
+
+// firstAfter is the first number sent after a point in time.
+func firstAfter(sent []int64, after time.Time) uint64 {
+	for i, at := range sent {
+		if at > after.UnixNano() {
+			return uint64(i)
+		}
+	}
+	return uint64(len(sent))
+}
+
+func failedSwitch(ctx context.Context, r *run) error {
+	// A probe would fill every buffer while there is no link.
+	r.opt.Probe = false
+	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
+		a, _ := topo.NetworkByName("a")
+		i := 0
+		// Every other time the point answers, with a refusal.
+		fail := func() {
+			how := linkctl.Dead
+			if i%2 == 1 {
+				how = linkctl.Refuses
+			}
+			for _, p := range a.Points {
+				b.Link.Fail(p, how)
+			}
+			i++
+		}
+		fail()
+		return r.repeat(ctx, b, func(name string, m measured) {
+			r.expectOutcome(name, m, event.SwitchedBack)
+			r.expectQuiet(name, m, m.end)
+			if n, _ := topo.NetworkByName("b"); b.Link.Point() != n.Points[0] {
+				r.problem("%s: the node is attached to %q, expected %s where it came from", name, b.Link.Point(), n.Points[0])
+			}
+			fail()
+		})
+	})
+}
+
+const (
+	smallBuffer5 = 5
+	smallGap     = 200 * time.Millisecond
+)
+
+func adjustSmallBuffer(o *Options, given func(string) bool) {
+	if !given("l2-gap") {
+		o.Gap = smallGap
+	}
+}
+
+func smallBuffer(ctx context.Context, r *run) error {
+	// The probe's packets would be dropped too, and nobody counts them.
+	r.opt.Probe = false
+	opt := r.opt.bed(r.p)
+	opt.BufferPackets = smallBuffer5
+	return r.withBed(ctx, opt, func(b *bed.Bed) error {
+		return r.repeat(ctx, b, func(name string, m measured) {
+			r.expectOutcome(name, m, event.Completed)
+			if m.Buffer == nil {
+				r.problem("%s: the router does not say what it held", name)
+				return
+			}
+			sum := 0
+			for _, n := range m.Buffer.Reasons {
+				sum += n
+			}
+			switch down := m.Flow.Down; {
+			case down.Lost != m.Buffer.Dropped:
+				r.problem("%s: %d packets to the mobile node are lost, and the router counts %d as dropped", name, down.Lost, m.Buffer.Dropped)
+			case down.Lost == 0:
+				r.problem("%s: nothing was lost although the router may hold %d packets only", name, smallBuffer5)
+			case sum != m.Buffer.Dropped:
+				r.problem("%s: %d packets dropped, but reasons for %d: %v", name, m.Buffer.Dropped, sum, m.Buffer.Reasons)
+			case down.Duplicated > 0 || down.Reordered > 0:
+				r.problem("%s: %d duplicated, %d reordered to the mobile node", name, down.Duplicated, down.Reordered)
+			}
+			if !m.Flow.Up.Clean() {
+				r.problem("%s: %d lost, %d duplicated, %d reordered from the mobile node, whose buffer is large enough",
+					name, m.Flow.Up.Lost, m.Flow.Up.Duplicated, m.Flow.Up.Reordered)
+			}
+		})
+	})
+}

@@ -1,0 +1,27 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"openmpa/testbed/bed"
+)
+
+// keep leaves the lab as it is until ctx ends, and says how to look around.
+func keep(ctx context.Context, b *bed.Bed, failed error) {
+	out := os.Stdout
+	if failed != nil {
+		fmt.Fprintf(out, "The scenario failed: %v\n", failed)
+	}
+	fmt.Fprintf(out, "\nLab %d is kept; its files are in %s. Ctrl-C takes it apart.\n\n", b.Run.ID, b.Run.Path)
+	for _, n := range b.Top.Plan.Nodes {
+		fmt.Fprintf(out, "  ip netns exec %-14s ip addr          # %s\n", b.Run.NamePrefix()+n.Name, n.Role)
+	}
+	fmt.Fprintln(out)
+	for _, d := range b.Daemons() {
+		fmt.Fprintf(out, "  mpactl --socket %s status\n", b.Run.File(d+".sock"))
+	}
+	fmt.Fprintf(out, "  mpactl --socket %s handover a\n\n", b.Run.File("mn.sock"))
+	<-ctx.Done()
+}

@@ -1,0 +1,280 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"openmpa/internal/control"
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/linkctl"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+	"openmpa/testbed/traffic"
+)
+
+const (
+	flowPort  = 20000 // flows: 20000 to 20003
+	probePort = 21000
+	floorPort = 22000
+
+	handoverLimit = 2 * time.Minute
+	cleanLimit    = 15 * time.Second // until a router has forgotten the node
+	// stragglers is how long a receiver waits for what was sent: longer than
+	// any buffer of ours keeps a packet.
+	stragglers = 3 * time.Second
+)
+
+// Tracks are both directions of a flow around a move, for the picture.
+type Tracks struct {
+	Down, Up report.Track
+}
+
+// measured is a handover with everything that was seen of it.
+type measured struct {
+	report.Handover
+	records []event.Event // of the mobile node and of the new router
+	down    traffic.Stats
+	up      traffic.Stats
+	end     time.Time // of the handover, by the mobile node's timeline
+	moves   []linkctl.Move
+	tracks  Tracks
+}
+
+// move measures the floor where it is wanted, waits until nothing of the
+// node is at the target, and measures a move to it.
+func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, error) {
+	var floor time.Duration
+	if r.opt.Probe {
+		var err error
+		if floor, err = r.floor(ctx, b); err != nil {
+			return measured{}, err
+		}
+	}
+	if err := r.awaitClean(ctx, b, to); err != nil {
+		return measured{}, err
+	}
+	m, err := r.attempt(ctx, b, from, to)
+	if err == nil && r.opt.Probe {
+		m.Phases["l3_floor_ms"] = report.MS(floor)
+	}
+	return m, err
+}
+
+// attempt has the mobile node move to a network, with traffic before, during
+// and after, and measures. The outcome is not judged here.
+func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measured, err error) {
+	m.From, m.To = from, to
+	flows, err := r.openFlows(b)
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, flows.close()) }()
+	flows.start()
+	if err := sleep(ctx, r.opt.Lead); err != nil {
+		return m, err
+	}
+	m.moves, err = r.command(ctx, b, to, &m)
+	if err != nil {
+		return m, err
+	}
+	if err := sleep(ctx, r.opt.Lead); err != nil {
+		return m, err
+	}
+	flows.stop()
+	if m.down, m.up, err = flows.stats(); err != nil {
+		return m, err
+	}
+	m.Flow = report.Flows{Down: report.FromStats(m.down), Up: report.FromStats(m.up)}
+	lost := time.Time{}
+	if len(m.moves) > 0 {
+		lost = m.moves[0].Lost
+	}
+	m.tracks = flows.tracks(lost)
+	r.tracks = m.tracks
+	return m, nil
+}
+
+// command gives the order, with the probe around the move of the link, and
+// reads the timelines after.
+func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (moves []linkctl.Move, err error) {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	w := &watch{}
+	if r.opt.Probe {
+		r.flowID += 2
+		w.probe, err = traffic.OpenProbe(b.Endpoint(topo.CN), b.Endpoint(topo.MN), probePort, r.flowID)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, w.probe.Close()) }()
+	}
+	b.OnMove = w.moved
+	defer func() { b.OnMove = nil }()
+	client := b.Client(topo.MN)
+	following := make(chan struct{})
+	followed := make(chan struct{})
+	fctx, stopFollowing := context.WithCancel(ctx)
+	defer func() { stopFollowing(); <-followed }()
+	go func() {
+		defer close(followed)
+		var once sync.Once
+		ready := func() { once.Do(func() { close(following) }) }
+		// It ends with an error when it is stopped; if it fails earlier, the
+		// probe starts when the link goes.
+		_ = client.Follow(fctx, lastSeq(fctx, client), ready, w.record)
+		ready()
+	}()
+	<-following
+	var result control.HandoverResult
+	err = client.Command(ctx, control.CommandHandover, control.HandoverArgs{Network: to, Wait: true}, &result)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: order for a handover to %s: %w", to, err)
+	}
+	detail, err := client.Handover(ctx, result.ID)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: timeline of the handover: %w", err)
+	}
+	m.records = append(m.records, detail.Records...)
+	// The new router's own records, where the mobile node has not got them.
+	rctx, cancelRead := context.WithTimeout(ctx, 2*time.Second) // it may be what is broken
+	defer cancelRead()
+	if theirs, err := b.Client(to).Handover(rctx, result.ID); err == nil {
+		m.records = append(m.records, theirs.Records...)
+	}
+	m.ID, m.Outcome, m.Reason = result.ID.String(), string(result.Outcome), result.Reason
+	if e, ok := ending(detail.Records); ok {
+		m.end = e.Time
+		m.Outcome, m.Reason = string(e.Outcome), e.Reason
+	}
+	m.Phases = phases(m.records)
+	m.Buffer = buffer(ofNode(m.records, to))
+	moves = w.done()
+	if len(moves) > 0 && !moves[0].Up.IsZero() {
+		m.Phases["l2_ms"] = report.MS(moves[0].Gap())
+		if w.probe != nil {
+			w.probe.Stop()
+			if d, _, ok := w.probe.First(); ok {
+				m.Phases["l3_ms"] = report.MS(d)
+			}
+		}
+	}
+	return moves, nil
+}
+
+// ofNode are the records that a node wrote, or the ones it sent here, each
+// once.
+func ofNode(records []event.Event, node string) []event.Event {
+	type key struct {
+		at    int64
+		phase event.Phase
+		kind  event.Kind
+	}
+	seen := make(map[key]bool)
+	var out []event.Event
+	for _, e := range records {
+		k := key{e.Time.UnixNano(), e.Phase, e.Kind}
+		if e.Node == node && !seen[k] {
+			seen[k] = true
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func lastSeq(ctx context.Context, c *control.Client) (last uint64) {
+	// Without an answer everything is followed, which is as good.
+	_ = c.Events(ctx, 0, false, func(e event.Event) error {
+		last = e.Seq
+		return nil
+	})
+	return last
+}
+
+// watch follows one handover: it starts the probe and notes the moves.
+type watch struct {
+	probe *traffic.Probe
+
+	mu    sync.Mutex
+	moves []linkctl.Move // guarded by mu
+}
+
+func (w *watch) record(e event.Event) error {
+	bound := e.Phase == event.PhaseBind && e.Kind == event.KindEnd
+	if bound || e.Phase == event.PhaseDepart {
+		w.start()
+	}
+	return nil
+}
+
+func (w *watch) start() {
+	if w.probe != nil {
+		w.probe.Start()
+	}
+}
+
+// moved runs when the link goes and when it came up.
+func (w *watch) moved(m linkctl.Move) {
+	if m.Up.IsZero() && m.Failure == linkctl.Works {
+		w.start()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case len(w.moves) > 0 && w.moves[len(w.moves)-1].To == m.To && w.moves[len(w.moves)-1].Up.IsZero():
+		w.moves[len(w.moves)-1] = m // the end of the move that was told of before
+	default:
+		w.moves = append(w.moves, m)
+	}
+	if !m.Up.IsZero() && w.probe != nil && len(w.moves) == 1 {
+		w.probe.LinkUp(m.Up)
+	}
+}
+
+func (w *watch) done() []linkctl.Move {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]linkctl.Move(nil), w.moves...)
+}
+
+// awaitClean waits until nothing of the node is left at a network: each
+// handover starts without a session, a lease or a tunnel there.
+func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error {
+	deadline := time.Now().Add(cleanLimit)
+	for {
+		var status struct {
+			Visitors []struct {
+				Address string `json:"address"`
+				Mode    string `json:"mode"`
+			} `json:"visitors"`
+		}
+		if err := b.Client(network).Status(ctx, &status); err != nil {
+			return fmt.Errorf("scenario: status of router %s: %w", network, err)
+		}
+		leases := b.Bound(network)
+		if len(status.Visitors) == 0 && len(leases) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("scenario: network %s still has something of an earlier handover after %v: visitors %v, leases %v",
+				network, cleanLimit, status.Visitors, leases)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

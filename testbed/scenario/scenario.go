@@ -1,0 +1,164 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/traffic"
+)
+
+// Options of a run, as the command line gives them.
+type Options struct {
+	Bin       string
+	Commit    string
+	Repeat    int
+	Gap       time.Duration
+	Rate      traffic.Rate
+	Direction Direction
+	// Lead is how long traffic runs before and after a move.
+	Lead  time.Duration
+	DAD   string
+	Probe bool // measure l3 and its floor
+	Keep  bool // wait for the end of ctx before the lab is taken apart
+	// Flags are the options as they were given, for the report.
+	Flags map[string]string
+}
+
+// Direction says which way the flow at the given rate goes.
+type Direction string
+
+// The directions. With Default a rate in packets goes both ways, and a bit
+// rate goes down with 50 packets/s up.
+const (
+	Default Direction = ""
+	Down    Direction = "down"
+	Up      Direction = "up"
+	Both    Direction = "both"
+)
+
+// rates are what the two flows send at.
+func (o Options) rates() (down, up traffic.Rate) {
+	slow := traffic.PerSecond(50)
+	switch {
+	case o.Direction == Down, o.Direction == Default && o.Rate.Bits():
+		return o.Rate, slow
+	case o.Direction == Up:
+		return slow, o.Rate
+	default:
+		return o.Rate, o.Rate
+	}
+}
+
+// bed are the options of the lab itself.
+func (o Options) bed(p *Progress) bed.Options {
+	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, Say: p.Line}
+}
+
+// A Scenario is one thing the lab can run.
+type Scenario struct {
+	Name    string
+	Doc     string // one line
+	Promise string // what makes the run fail when it does not hold
+	// Adjust changes the options that were not given on the command line.
+	Adjust func(o *Options, given func(flag string) bool)
+	run    func(ctx context.Context, r *run) error
+}
+
+// All are the scenarios, in the order of `mpa-lab list`.
+func All() []Scenario {
+	return []Scenario{
+		{
+			Name: "handover", run: handovers,
+			Doc:     "from network b to a and back, prepared: the whole of RFC 6252",
+			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips)",
+		},
+		{
+			Name: "break-before-make", run: breakBeforeMake,
+			Doc:     "the same move with nothing prepared, for comparison",
+			Promise: "every handover completes, and traffic goes on after it",
+		},
+		{
+			Name: "failed-switch", run: failedSwitch,
+			Doc:     "the new point of attachment never answers; the node goes back",
+			Promise: "every handover ends switched back, and traffic goes on without loss after it",
+		},
+		{
+			Name: "small-buffer", run: smallBuffer, Adjust: adjustSmallBuffer,
+			Doc:     "the new router may hold 5 packets, and more come",
+			Promise: "exactly as many packets are lost as the router counts as dropped, with the reason; none in the other direction",
+		},
+		{
+			Name: "faults", run: faults,
+			Doc:     "everything that can go wrong before a move, a line each",
+			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
+		},
+	}
+}
+
+// Find looks a scenario up by its name.
+func Find(name string) (Scenario, error) {
+	var names []string
+	for _, s := range All() {
+		if s.Name == name {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Scenario{}, fmt.Errorf("scenario: there is no scenario %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// run is a scenario under way.
+type run struct {
+	opt Options
+	p   *Progress
+	res *report.Result
+	// tracks are the flows of the last measured handover.
+	tracks Tracks
+	flowID uint32
+}
+
+// problem notes a promise that was not kept.
+func (r *run) problem(format string, args ...any) {
+	r.res.Problems = append(r.res.Problems, fmt.Sprintf(format, args...))
+}
+
+// Run runs a scenario to its end. The result is there even with an error,
+// as far as it came. The error is for what kept the lab from doing its
+// work; promises that were not kept are in the result.
+func Run(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, error) {
+	res, _, err := runTracked(ctx, s, opt, p)
+	return res, err
+}
+
+func runTracked(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, Tracks, error) {
+	r := &run{opt: opt, p: p, res: &report.Result{Scenario: s.Name, Commit: opt.Commit, Flags: opt.Flags, Handovers: []report.Handover{}}}
+	err := s.run(ctx, r)
+	p.Done()
+	r.res.Summarize()
+	return r.res, r.tracks, err
+}
+
+// withBed runs fn in a lab of its own and takes it apart after. What was
+// left behind is a problem of the result.
+func (r *run) withBed(ctx context.Context, opt bed.Options, fn func(*bed.Bed) error) error {
+	b, err := bed.Start(ctx, opt)
+	if err != nil {
+		return err
+	}
+	err = fn(b)
+	if r.opt.Keep && ctx.Err() == nil {
+		r.p.Done()
+		keep(ctx, b, err)
+	}
+	r.p.Line("taking lab %d apart", b.Run.ID)
+	if closed := b.Close(); closed != nil {
+		for _, line := range strings.Split(closed.Error(), "\n") {
+			r.problem("%s", line)
+		}
+	}
+	return err
+}
