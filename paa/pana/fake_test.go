@@ -87,6 +87,7 @@ type fakeServer struct {
 	rounds  int // type-254 requests
 	sent    int
 	id      byte
+	salt    byte // makes the MSK of this conversation another one
 	heard   []byte
 	reject  bool
 	keyless bool
@@ -113,7 +114,7 @@ func (f *fakeServer) next(resp []byte) EAPReply {
 	}
 	f.sent++
 	f.id++
-	data := []byte{byte(f.sent), f.id, 0xaa}
+	data := []byte{byte(f.sent), f.id, f.salt}
 	f.heard = append(f.heard, data...)
 	return EAPReply{Packet: eapPacket(1, f.id, append([]byte{254}, data...)...)}
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// eapSuccess is the code of an EAP-Success (RFC 3748 section 4.2).
+const eapSuccess = 3
+
 // newEAP starts an EAP conversation from the beginning (EAP_Restart of RFC
 // 5609).
 func (c *PaC) newEAP() error {

@@ -430,6 +430,10 @@ func (c *PaC) rxRejected(m *Message, f *fields, raw []byte) {
 		c.drop(DiscardAUTH)
 		return
 	}
+	if f.hasKeyID && (f.auth == nil || f.eap == nil || f.eap[0] != eapSuccess) {
+		c.drop(DiscardKeyID) // a key needs a success, and the EAP peer must not hear of less
+		return
+	}
 	own := c.eapErr
 	c.conclude(f.eap)
 	var sa *association
