@@ -62,6 +62,8 @@ type sample struct {
 	plain   string
 }
 
+var _ = sample{}.plain // exists to be refused
+
 func (s *sample) Check() error {
 	if len(s.Servers) == 2 && s.Servers[0].Address == s.Servers[1].Address {
 		return Errorf("servers[1].address", "is the same as that of the first server")

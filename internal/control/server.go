@@ -101,7 +101,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.srv.Shutdown(grace); err != nil {
 		s.srv.Close()
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control: %w", err)
+	}
 	return nil
 }
 
