@@ -69,6 +69,11 @@ func (t *Topology) build(ctx context.Context, prefix string) error {
 			return err
 		}
 	}
+	for _, n := range t.Plan.Neighbours {
+		if err := t.addNeighbour(n); err != nil {
+			return err
+		}
+	}
 	return t.settle(ctx)
 }
 
@@ -238,6 +243,25 @@ func addRoute(s *space.Space, r Route) error {
 	})
 	if err != nil {
 		return fmt.Errorf("%s: route %v via %v: %w", s.Name(), r.Dst, r.Via, err)
+	}
+	return nil
+}
+
+func (t *Topology) addNeighbour(n Neighbour) error {
+	s := t.spaces[n.Node]
+	of, err := t.spaces[n.Of].Netlink().LinkByName(n.OfIf)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", n.Of, n.OfIf, err)
+	}
+	l, err := s.Netlink().LinkByName(n.If)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", n.Node, n.If, err)
+	}
+	err = s.Netlink().NeighSet(&netlink.Neigh{
+		LinkIndex: l.Attrs().Index, IP: n.Addr.AsSlice(), HardwareAddr: of.Attrs().HardwareAddr, State: unix.NUD_PERMANENT,
+	})
+	if err != nil {
+		return fmt.Errorf("%s: neighbour %v on %s: %w", n.Node, n.Addr, n.If, err)
 	}
 	return nil
 }

@@ -115,12 +115,21 @@ type Route struct {
 	Via  netip.Addr
 }
 
+// A Neighbour is a permanent neighbour entry: what Node knows of the
+// address Addr of the interface OfIf of the node Of.
+type Neighbour struct {
+	Node, If string
+	Addr     netip.Addr
+	Of, OfIf string
+}
+
 // A Plan is a topology.
 type Plan struct {
-	Nodes     []Node
-	Links     []Link
-	Addresses []Address
-	Routes    []Route
+	Nodes      []Node
+	Links      []Link
+	Addresses  []Address
+	Routes     []Route
+	Neighbours []Neighbour
 }
 
 // The interfaces in "air" that package linkctl moves, and the interfaces at
@@ -203,5 +212,12 @@ func Standard() Plan {
 		Route{DHCP, def, a("10.1.0.1")},
 		Route{Bare, def, a("10.2.0.1")},
 	)
+	// The kernel forgets its neighbours with the carrier, and an ARP request
+	// that is lost in the gap is repeated after a second. That second is not
+	// what the bare host is there to show.
+	plan.Neighbours = []Neighbour{
+		{Bare, "eth0", a("10.2.0.1"), RA, "lan0"},
+		{RA, "lan0", BareAddress, Bare, "eth0"},
+	}
 	return plan
 }
