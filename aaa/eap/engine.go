@@ -20,8 +20,9 @@ const (
 
 // engine is one TLS handshake on a lockstep connection.
 type engine struct {
-	conn *lockstep
-	out  *outcome
+	client bool
+	conn   *lockstep
+	out    *outcome
 }
 
 // outcome is written by the TLS goroutine, and read while that is parked or done.
@@ -35,7 +36,7 @@ type outcome struct {
 
 // startEngine begins a handshake as them's opponent and runs it up to its first read.
 func startEngine(client bool, cfg *tls.Config) *engine {
-	e := &engine{conn: newLockstep(), out: &outcome{}}
+	e := &engine{client: client, conn: newLockstep(), out: &outcome{}}
 	conn, out := e.conn, e.out // the goroutine must not hold what the owner's cleanup watches
 	conn.start(func() {
 		var err error
@@ -55,8 +56,23 @@ func startEngine(client bool, cfg *tls.Config) *engine {
 // step gives one flight and returns the answer. After an error the answer may
 // still hold the alert to send.
 func (e *engine) step(in []byte) (answer []byte, complete bool, err error) {
+	if err := plainAlert(in); err != nil && !e.client && !e.out.complete {
+		return nil, false, err
+	}
 	e.conn.feed(in)
 	return e.conn.take(), e.out.complete, e.out.err
+}
+
+// plainAlert recognises a flight that is one fatal alert in the clear. OpenSSL's
+// client sends that when it refuses a TLS 1.3 server, since it has not begun to
+// encrypt yet, while crypto/tls expects it to have, and would answer with an alert
+// of its own that nobody waits for.
+func plainAlert(in []byte) error {
+	const alert, fatal = 21, 2
+	if len(in) == 7 && in[0] == alert && in[1] == 3 && in[3] == 0 && in[4] == 2 && in[5] == fatal {
+		return &AlertError{By: "client", Code: in[6]}
+	}
+	return nil
 }
 
 // close ends the goroutine and waits for it.

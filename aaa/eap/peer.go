@@ -226,7 +226,7 @@ func (p *Peer) fail(err error) {
 
 func (p *Peer) reject() {
 	if p.err == nil {
-		stage := "during EAP-TLS"
+		stage := "during EAP-TLS, without a reason; does it trust the CA of our certificate?"
 		switch p.state {
 		case peerIdle:
 			stage = "before EAP-TLS began; is the identity known there, and EAP-TLS enabled?"

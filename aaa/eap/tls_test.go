@@ -1,6 +1,7 @@
 package eap
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -383,6 +384,28 @@ func TestServerDropsStrangers(t *testing.T) {
 	if out, err := s.Handle(hello); err != nil || out == nil {
 		t.Errorf("the right one: %v", err)
 	}
+}
+
+// TestPlainAlert is how OpenSSL refuses a server of TLS 1.3.
+func TestPlainAlert(t *testing.T) {
+	forVersions(t, func(t *testing.T, version uint16) {
+		b := newBench(t, version)
+		p, _ := NewPeer(b.peer)
+		defer p.Close()
+		s, _ := NewTLSServer(b.server)
+		defer s.Close()
+		hello, _ := p.Handle(s.Start(1))
+		request, err := s.Handle(hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := request[1]
+		out, err := s.Handle([]byte{2, id, 0, 13, 13, 0, 21, 3, 3, 0, 2, 2, 48})
+		var alert *AlertError
+		if !bytes.Equal(out, []byte{4, id, 0, 4}) || !errors.As(err, &alert) || alert.Code != 48 || alert.By != "client" {
+			t.Errorf("% x, %v", out, err)
+		}
+	})
 }
 
 func TestServerRefusesNak(t *testing.T) {

@@ -112,19 +112,16 @@ func (s *Server) finish(c *session, err error) {
 	s.mu.Lock()
 	delete(s.sessions, c.state)
 	s.mu.Unlock()
-	log := s.cfg.Log.With("identity", c.identity, "client", c.client)
 	attrs := []any{}
 	if v := c.eap.TLSVersion(); v != "" {
 		attrs = append(attrs, "tls", v)
-		log = log.With("tls", v)
 	}
 	if err != nil {
 		s.count.rejected.Add(1)
-		log.Warn("refused", "err", err)
 	} else {
 		s.count.accepted.Add(1)
-		log.Info("accepted")
 	}
+	// The recorder logs it.
 	c.span.End(err, attrs...)
 	_ = c.eap.Close()
 }
