@@ -430,17 +430,12 @@ func TestEAPFails(t *testing.T) {
 func TestAltReject(t *testing.T) {
 	w := newWorld(t, 1, PAAConfig{})
 	n := w.node(addrOld, PaCConfig{})
-	n.do(func(now time.Time, p *PaC) { p.Start(now) })
-	w.run(time.Second, func() bool { return n.pac.State() == PaCAuth })
-	w.events = nil // the EAP server's answer is lost
-	sid := n.pac.sid
-	w.paa.sessions[sid].state = paaWaitEAP
-	w.paa.sessions[sid].out = nil
-	w.paa.sessions[sid].sawNonce = true
-	if err := w.paa.EAPReply(w.now, sid, EAPReply{Done: true, Err: errors.New("AAA is silent")}); err != nil {
-		t.Fatal(err)
+	w.edit = func(r *EAPReply) {
+		if r.Done {
+			*r = EAPReply{Done: true, Err: errors.New("AAA is silent")}
+		}
 	}
-	w.flush()
+	n.do(func(now time.Time, p *PaC) { p.Start(now) })
 	w.pass(time.Second)
 	var e *ErrAuthRejected
 	if !errors.As(n.closed(), &e) || !n.peer.altRejected {

@@ -31,6 +31,7 @@ type world struct {
 	outs    []Output // of the PAA, without Send and EAP
 	eap     map[uint32]*fakeServer
 	newEAP  func() *fakeServer
+	edit    func(*EAPReply) // changes what EAP says
 	nodes   map[netip.AddrPort]*node
 	tap     func(from, to netip.AddrPort, b []byte) bool // false: drop
 	wire    []string                                     // names of all messages sent
@@ -200,6 +201,9 @@ func (w *world) flush() {
 
 func (w *world) reply(sid uint32, r EAPReply) {
 	w.after(w.aaa, func() {
+		if w.edit != nil {
+			w.edit(&r)
+		}
 		_ = w.paa.EAPReply(w.now, sid, r) // the session may have ended meanwhile
 		w.flush()
 	})
