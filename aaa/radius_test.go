@@ -14,9 +14,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"openmpa/aaa/eap"
 	"openmpa/aaa/radius"
 	"openmpa/paa/keys"
+	"openmpa/paa/pana"
 )
+
+// The peer is what a PaC drives.
+var _ pana.EAPPeer = (*eap.Peer)(nil)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

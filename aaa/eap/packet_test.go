@@ -252,3 +252,40 @@ func FuzzPeer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzServer lets a hostile peer talk to a server.
+func FuzzServer(f *testing.F) {
+	b := newBench(f, 0)
+	f.Add([]byte{13, 0x80, 0, 0, 0, 1, 22, 1})
+	f.Add([]byte{13, 0xc0, 0, 0, 0, 9, 22, 3, 1, 13, 0, 0, 2, 2, 0, 1, 2})
+	f.Add([]byte{13, 0, 21, 3, 3, 0, 2, 2, 48})
+	f.Add([]byte{3, 21})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := NewTLSServer(b.server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		request := s.Start(1)
+		for len(in) > 0 { // a type, and up to 16 octets of data
+			n := min(17, len(in))
+			response := Packet{Code: CodeResponse, ID: request[1], Type: max(1, Type(in[0])), Data: in[1:n]}.bytes()
+			in = in[n:]
+			out, err := s.Handle(response)
+			done, success, msk, emsk, _ := s.Result()
+			if success || msk != nil || emsk != nil {
+				t.Fatal("success without a certificate")
+			}
+			if out == nil {
+				t.Fatalf("a response to its request got no answer: %v", err)
+			}
+			if done {
+				if out[0] != byte(CodeFailure) || err == nil || err != s.Err() {
+					t.Fatalf("ended with % x, %v", out, err)
+				}
+				return
+			}
+			request = out
+		}
+	})
+}
