@@ -157,8 +157,15 @@ func (c *Child) Tail(lines int) string {
 		return ""
 	}
 	all := strings.Split(strings.TrimSpace(string(b)), "\n")
-	if len(all) > lines {
-		all = all[len(all)-lines:]
+	from := max(0, len(all)-lines)
+	for i, l := range all {
+		// A crash begins long before the end of its log.
+		if i < from && (strings.Contains(l, "panic") || strings.HasPrefix(l, "fatal error")) {
+			all = append(all[i:min(i+lines, len(all)):min(i+lines, len(all))], "...")
+			from = 0
+			break
+		}
 	}
+	all = all[from:]
 	return "\n    its log ends with\n    | " + strings.Join(all, "\n    | ")
 }

@@ -84,6 +84,26 @@ func TestStopTellsWhatWentWrong(t *testing.T) {
 	}
 }
 
+func TestTailShowsACrash(t *testing.T) {
+	c := &Child{spec: Spec{Log: filepath.Join(t.TempDir(), "log")}}
+	if got := c.Tail(3); got != "" {
+		t.Errorf("%q of no log", got)
+	}
+	write := func(s string) {
+		if err := os.WriteFile(c.spec.Log, []byte(s), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1\n2\n3\n4\n")
+	if got := c.Tail(2); !strings.HasSuffix(got, "| 3\n    | 4") || strings.Contains(got, "| 2") {
+		t.Errorf("%q", got)
+	}
+	write("1\npanic: at the disco\n3\n4\n5\n6\n")
+	if got := c.Tail(2); !strings.HasSuffix(got, "| panic: at the disco\n    | 3\n    | ...") || strings.Contains(got, "| 1") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestReady(t *testing.T) {
 	c := start(t, "sh", "-c", "echo it cannot work; exit 1")
 	if err := c.Ready(context.Background(), 10*time.Second); err == nil || !strings.Contains(err.Error(), "it cannot work") {

@@ -78,13 +78,13 @@ func (r *run) judgeClean(name string, m measured) {
 	}
 	for _, d := range []struct {
 		word string
-		f    *report.Flow
-	}{{"to", m.Flow.Down}, {"from", m.Flow.Up}} {
-		if d.f.Lost > 0 || d.f.Duplicated > 0 {
-			r.problem("%s: %s the mobile node %d lost, %d duplicated of %d", name, d.word, d.f.Lost, d.f.Duplicated, d.f.Sent)
+		s    traffic.Stats
+	}{{"to", m.down}, {"from", m.up}} {
+		if d.s.Lost > 0 || d.s.Duplicated > 0 {
+			r.problem("%s: %s the mobile node %d lost, %d duplicated of %d%s", name, d.word, d.s.Lost, d.s.Duplicated, d.s.Sent, where(m, d.s))
 		}
-		if d.f.Reordered > 0 && forced == 0 {
-			r.problem("%s: %s the mobile node %d of %d reordered without a forced flip", name, d.word, d.f.Reordered, d.f.Sent)
+		if d.s.Reordered > 0 && forced == 0 {
+			r.problem("%s: %s the mobile node %d of %d reordered without a forced flip%s", name, d.word, d.s.Reordered, d.s.Sent, where(m, d.s))
 		}
 	}
 	if r.opt.Probe && m.Outcome == string(event.Completed) {

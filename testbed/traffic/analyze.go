@@ -36,7 +36,13 @@ type Stats struct {
 	SendErrors int
 	// Losses are the runs of lost numbers, in order.
 	Losses []Run
+	// Duplicates and Reorderings are the arrivals that were counted as such,
+	// the first [maxNoted] of each.
+	Duplicates, Reorderings []Arrival
 }
+
+// maxNoted bounds what is noted of a flow that went badly wrong.
+const maxNoted = 100
 
 // A Run is a run of consecutive lost numbers.
 type Run struct {
@@ -63,6 +69,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		}
 		if seen[a.Seq] {
 			s.Duplicated++
+			s.Duplicates = note(s.Duplicates, *a)
 			continue
 		}
 		seen[a.Seq] = true
@@ -73,6 +80,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		if previous != nil {
 			if a.Seq < highest {
 				s.Reordered++
+				s.Reorderings = note(s.Reorderings, *a)
 			}
 			gap := a.At - previous.At
 			gaps = append(gaps, gap)
@@ -97,6 +105,13 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 	}
 	s.Losses = losses(sent, seen)
 	return s
+}
+
+func note(list []Arrival, a Arrival) []Arrival {
+	if len(list) >= maxNoted {
+		return list
+	}
+	return append(list, a)
 }
 
 func (s *Stats) gap(at, gap int64) {

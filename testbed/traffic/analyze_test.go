@@ -52,6 +52,7 @@ func TestAnalyze(t *testing.T) {
 		{"duplicates and a stranger", append(arrive(sent, ms, 0, 1, 1, 2, 3, 0, 4, 5), Arrival{Seq: 6, At: 1}), Stats{
 			Sent: 6, Received: 6, Duplicated: 2, Interval: 20 * time.Millisecond,
 			MaxGap: 20 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MaxDelay: time.Millisecond,
+			Duplicates: arrive(sent, ms, 1, 0),
 		}},
 	} {
 		got := Analyze(sent, x.arrivals)
@@ -72,6 +73,9 @@ func TestAnalyzeReordering(t *testing.T) {
 		{4, sent[4], sent[4] + ms},
 	}
 	s := Analyze(sent, a)
+	if d := cmp.Diff(a[2:4], s.Reorderings); d != "" {
+		t.Error(d)
+	}
 	if s.Reordered != 2 || s.Lost != 0 || s.Duplicated != 0 || s.MaxDelay != 42*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
