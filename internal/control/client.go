@@ -83,19 +83,29 @@ func (c *Client) Command(ctx context.Context, name string, args, into any) error
 // nil after the last record; with follow only when ctx is done or the daemon
 // ends ([io.ErrUnexpectedEOF]).
 func (c *Client) Events(ctx context.Context, since uint64, follow bool, handle func(event.Event) error) error {
-	return c.events(ctx, since, follow, nil, handle)
+	return c.events(ctx, query{since: since, follow: follow}, nil, handle)
 }
 
 // Follow is Events with follow that calls started once the daemon has begun to
 // answer: whatever is recorded after that is handed to handle.
 func (c *Client) Follow(ctx context.Context, since uint64, started func(), handle func(event.Event) error) error {
-	return c.events(ctx, since, true, started, handle)
+	return c.events(ctx, query{since: since, follow: true}, started, handle)
 }
 
-func (c *Client) events(ctx context.Context, since uint64, follow bool, started func(), handle func(event.Event) error) error {
-	q := url.Values{"since": {strconv.FormatUint(since, 10)}}
+// FollowHandover is Events with follow for the records of one handover, those
+// that are there already first.
+func (c *Client) FollowHandover(ctx context.Context, id event.HandoverID, handle func(event.Event) error) error {
+	return c.events(ctx, query{follow: true, handover: id}, nil, handle)
+}
+
+func (c *Client) events(ctx context.Context, what query, started func(), handle func(event.Event) error) error {
+	follow := what.follow
+	q := url.Values{"since": {strconv.FormatUint(what.since, 10)}}
 	if follow {
 		q.Set("follow", "1")
+	}
+	if !what.handover.IsZero() {
+		q.Set("handover", what.handover.String())
 	}
 	resp, err := c.do(ctx, http.MethodGet, "/events?"+q.Encode(), nil)
 	if err != nil {

@@ -284,6 +284,30 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+func TestFollowHandover(t *testing.T) {
+	rec := event.NewRecorder("a", nil, 0)
+	c := start(t, Config{Recorder: rec})
+	for i := range 6 {
+		rec.Point(id(byte(i%3)), event.PhaseBind, fmt.Sprint(i))
+	}
+	var names []string
+	enough := errors.New("enough")
+	err := c.FollowHandover(t.Context(), id(2), func(e event.Event) error {
+		names = append(names, e.Name)
+		if len(names) == 2 {
+			rec.Point(id(1), event.PhaseBind, "another's")
+			rec.Point(id(2), event.PhaseBind, "new")
+		}
+		if e.Name == "new" {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || !slices.Equal(names, []string{"2", "5", "new"}) {
+		t.Errorf("got %v, %v", names, err)
+	}
+}
+
 // discard is a connection's worth of response that takes everything.
 type discard struct {
 	bytes.Buffer
