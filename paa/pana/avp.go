@@ -43,7 +43,7 @@ type AVP struct {
 }
 
 // ErrAVP is wrapped by every error about an AVP that cannot be read or sent.
-var ErrAVP = errors.New("pana: bad AVP")
+var ErrAVP = errors.New("bad AVP")
 
 // String names the AVP without its value, which may be confidential.
 func (a AVP) String() string {
@@ -118,20 +118,20 @@ func avp32(code uint16, v uint32) AVP {
 // of RFC 5191 belong to the machines.
 func checkCarried(avps []AVP) error {
 	if len(avps) > maxAVPs-16 {
-		return fmt.Errorf("%w: %d AVPs in one message, at most %d", ErrAVP, len(avps), maxAVPs-16)
+		return fmt.Errorf("pana: %w: %d AVPs in one message, at most %d", ErrAVP, len(avps), maxAVPs-16)
 	}
 	size := 0
 	for _, a := range avps {
 		if a.Vendor == 0 && (a.Code == 0 || a.Code <= lastIETFInUse) {
-			return fmt.Errorf("%w: code %d of RFC 5191 cannot be carried for others, use a Vendor-Id", ErrAVP, a.Code)
+			return fmt.Errorf("pana: %w: code %d of RFC 5191 cannot be carried for others, use a Vendor-Id", ErrAVP, a.Code)
 		}
 		if len(a.Data) > maxAVPValueLen {
-			return fmt.Errorf("%w: value of %d octets, at most %d", ErrAVP, len(a.Data), maxAVPValueLen)
+			return fmt.Errorf("pana: %w: value of %d octets, at most %d", ErrAVP, len(a.Data), maxAVPValueLen)
 		}
 		size += a.wireLen()
 	}
 	if size > maxCarried {
-		return fmt.Errorf("%w: %d octets of AVPs do not fit into a message", ErrAVP, size)
+		return fmt.Errorf("pana: %w: %d octets of AVPs do not fit into a message", ErrAVP, size)
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ var (
 	ErrQueueFull = errors.New("pana: too many notifications are waiting")
 	// ErrRunnerClosed: the Client or Server has been closed.
 	ErrRunnerClosed = errors.New("pana: closed")
+	// ErrSuperseded: the PaC has answered another PAR[S] before EAP began.
+	ErrSuperseded = errors.New("pana: the PaC has begun another session instead")
 	// ErrConfig is wrapped when a configuration cannot be used.
 	ErrConfig = errors.New("pana: configuration")
 )

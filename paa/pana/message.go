@@ -62,7 +62,7 @@ func (m *Message) AppendBinary(dst []byte) ([]byte, error) {
 	n := HeaderLen
 	for _, a := range m.AVPs {
 		if len(a.Data) > maxAVPValueLen {
-			return dst, fmt.Errorf("%w: AVP %d has %d octets, at most %d", ErrAVP, a.Code, len(a.Data), maxAVPValueLen)
+			return dst, fmt.Errorf("pana: %w: AVP %d has %d octets, at most %d", ErrAVP, a.Code, len(a.Data), maxAVPValueLen)
 		}
 		n += a.wireLen()
 	}

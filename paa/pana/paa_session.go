@@ -10,9 +10,6 @@ import (
 	"openmpa/paa/keys"
 )
 
-// errSuperseded closes a session whose PaC has answered another PAR[S].
-var errSuperseded = errors.New("pana: the PaC has begun another session instead")
-
 // paaState is a state of a session of the PAA; doc.go draws them.
 type paaState uint8
 
@@ -242,7 +239,8 @@ func (s *session) succeed(now time.Time, r *EAPReply) {
 	life = min(max(life.Truncate(time.Second), time.Second), (1<<32-1)*time.Second)
 	s.newLife = life
 	avps := []AVP{
-		avp32(CodeResult, uint32(ResultSuccess)), {Code: CodeEAP, Data: r.Packet},
+		avp32(CodeResult, uint32(ResultSuccess)),
+		{Code: CodeEAP, Data: r.Packet},
 		avp32(CodeLifetime, uint32(life/time.Second)),
 	}
 	if s.newSA != nil {
@@ -251,7 +249,7 @@ func (s *session) succeed(now time.Time, r *EAPReply) {
 	if s.p.cfg.ParCAVPs != nil {
 		extra := s.p.cfg.ParCAVPs(s.sid)
 		if err := checkCarried(extra); err != nil {
-			s.close(now, fmt.Errorf("pana: AVPs for PAR[C]: %w", err))
+			s.close(now, fmt.Errorf("%w (from ParCAVPs)", err))
 			return
 		}
 		avps = append(avps, cloneAVPs(extra)...)

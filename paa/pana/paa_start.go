@@ -125,7 +125,7 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 		return
 	}
 	if old != nil { // the PaC has answered a newer PAR[S]; it knows this one only
-		old.close(now, errSuperseded)
+		old.close(now, ErrSuperseded)
 		p.schedule(old)
 	}
 	s := &session{p: p, index: -1, state: paaWaitEAP, hs: h, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
