@@ -180,6 +180,8 @@ func TestARP(t *testing.T) {
 	b, err := n.OpenARP("v1")
 	must(t, err)
 	defer b.Close()
+	bounded, end := context.WithTimeout(t.Context(), 10*time.Second)
+	defer end()
 	am, err := acd.MACFrom(a.MAC())
 	must(t, err)
 	probe := acd.ProbePacket(addr("10.77.0.5"), am)
@@ -203,7 +205,7 @@ func TestARP(t *testing.T) {
 	must(t, a.SendGratuitous(addr("10.77.0.6")))
 	must(t, a.WriteARP(b.MAC(), reply))
 	for _, want := range []acd.Packet{probe, acd.AnnouncementPacket(addr("10.77.0.6"), am), reply} {
-		got, err := b.ReadARP(t.Context())
+		got, err := b.ReadARP(bounded)
 		must(t, err)
 		if got != want {
 			t.Errorf("read %+v, want %+v", got, want)
@@ -224,10 +226,14 @@ func TestARP(t *testing.T) {
 	if err := a.WriteARP(acd.Broadcast(), probe); err == nil {
 		t.Log("writing without carrier is silent here") // the kernel may take it and drop it
 	}
+	ch, err := n.WatchLink(t.Context(), "v0")
+	must(t, err)
 	osnettest.IP(t, "link set v1 up")
+	for s := next(t, ch); !s.Up; s = next(t, ch) { // before that the kernel drops what is sent
+	}
 	must(t, a.Announce(t.Context(), addr("10.77.0.7"), 2, time.Millisecond))
 	for range 2 {
-		got, err := b.ReadARP(t.Context())
+		got, err := b.ReadARP(bounded)
 		must(t, err)
 		if got != acd.AnnouncementPacket(addr("10.77.0.7"), am) {
 			t.Errorf("after down and up: %+v", got)
