@@ -216,7 +216,9 @@ func TestSilenceAndNAK(t *testing.T) {
 	r := relay(t)
 	c := &Client{Relay: r, MAC: macA, Subnet: subnet, Timing: Timing{First: 20 * time.Millisecond, Max: 40 * time.Millisecond, Tries: 3}}
 
+	s.mu.Lock()
 	s.empty = true
+	s.mu.Unlock()
 	_, err := c.Acquire(t.Context())
 	var no *NoAnswerError
 	if !errors.As(err, &no) || no.Tries != 3 || no.Waiting != "offer" || no.Waited == 0 || errors.Is(err, ErrMalformed) ||
