@@ -143,7 +143,10 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 		var conflict *acd.ConflictError
 		if err == nil {
 			c.address = &address{lease: lease}
-			return c.physical()
+			if err := c.physical(); err != nil {
+				return err
+			}
+			return c.resolveRouter(ctx)
 		}
 		if !errors.As(err, &conflict) || try == n.cfg.DAD.MaxConflicts {
 			return fmt.Errorf("duplicate address detection: %w", err)
@@ -152,6 +155,17 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 		}
 	}
+}
+
+// resolveRouter makes the router's neighbour entry permanent: the kernel forgets
+// the others with the carrier, and asking again after a return to this link
+// would cost time, and the order of the packets that wait for the answer.
+func (c *candidate) resolveRouter(ctx context.Context) (err error) {
+	n, a := c.n, c.address
+	if a.routerMAC, err = n.net.Resolve(ctx, n.cfg.Interface, a.lease.Router); err != nil {
+		return fmt.Errorf("router %s: %w", a.lease.Router, err)
+	}
+	return n.net.SetNeighbour(n.cfg.Interface, a.lease.Router, a.routerMAC, true)
 }
 
 func (n *Node) dhcp() *dhcp4.Client {

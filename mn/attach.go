@@ -41,19 +41,22 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.path.native(); err != nil {
 		return nil, err
 	}
-	if err = n.bind(ctx, id, c); err != nil {
+	if err = n.bind(ctx, id, c, false); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// bind registers c's care-of address at the home agent.
-func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate) error {
+// bind registers c's care-of address at the home agent; ordered says that the
+// path bound so far is alive.
+func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, ordered bool) error {
 	span := n.cfg.Recorder.Begin(id, event.PhaseBind, "care_of", c.path.coa.String())
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Bind)
 	defer cancel()
-	err := n.home.bind(ctx, c.path)
-	span.End(err)
+	c.bindTried = true
+	r, err := n.home.bind(ctx, c.path, ordered)
+	// The home agent's own record has the same path identification.
+	span.End(err, "path", fmt.Sprintf("%016x", r.ID), "tries", r.Tries, "rtt_ms", float64(r.RTT)/1e6)
 	if err != nil {
 		return fmt.Errorf("binding update: %w", err)
 	}

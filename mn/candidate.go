@@ -38,7 +38,9 @@ type candidate struct {
 	address *address // the care-of address and how it was obtained
 	path    *path
 	socket  *tunnel.Socket // of the tunnel
-	markers chan tunnel.Marker
+	// bindTried: the home agent may have c's care-of address.
+	bindTried bool
+	markers   chan tunnel.Marker
 }
 
 var errClosedSession = errors.New("the session has ended")

@@ -119,7 +119,7 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = c.openTunnel(ctx, id, old.address.addr()); err != nil {
 		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
 	}
-	if err = n.bind(ctx, id, c); err != nil {
+	if err = n.bind(ctx, id, c, true); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -210,11 +210,8 @@ func (c *candidate) marker(m tunnel.Marker) {
 // abandon takes back a preparation that did not come to its end, or was not
 // used: the binding, if it has moved, then the tunnel, address and session.
 func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate) {
-	n.home.mu.Lock()
-	bound := c.path != nil && n.home.bound == c.path
-	n.home.mu.Unlock()
-	if bound {
-		if err := n.bind(context.WithoutCancel(ctx), id, old); err != nil {
+	if c.bindTried {
+		if err := n.bind(context.WithoutCancel(ctx), id, old, true); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back", "err", err)
 		}
 	}

@@ -41,9 +41,15 @@ type home struct {
 }
 
 type bindRequest struct {
-	path *path // nil: deregister
-	from *path
-	done chan error
+	path    *path // nil: deregister
+	from    *path
+	ordered bool // the old path still carries packets: both ends close it with a marker
+	done    chan bindResult
+}
+
+type bindResult struct {
+	registered mip4.Registered
+	err        error
 }
 
 // openHome starts the binding client.
@@ -65,40 +71,43 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 }
 
 // bind registers p's care-of address and makes p the path of the uplink.
-func (h *home) bind(ctx context.Context, p *path) error {
-	return h.request(ctx, bindRequest{path: p, from: p})
+// ordered says that the old path is alive, so that markers can end it. After an
+// error the home agent may have moved the binding all the same.
+func (h *home) bind(ctx context.Context, p *path, ordered bool) (mip4.Registered, error) {
+	r := h.request(ctx, bindRequest{path: p, from: p, ordered: ordered})
+	return r.registered, r.err
 }
 
 // unbind deregisters, from the path p.
 func (h *home) unbind(ctx context.Context, p *path) error {
-	return h.request(ctx, bindRequest{from: p})
+	return h.request(ctx, bindRequest{from: p}).err
 }
 
-func (h *home) request(ctx context.Context, r bindRequest) error {
-	r.done = make(chan error, 1)
+func (h *home) request(ctx context.Context, r bindRequest) bindResult {
+	r.done = make(chan bindResult, 1)
 	select {
 	case h.requests <- r:
 	case <-ctx.Done():
-		return ctx.Err()
+		return bindResult{err: ctx.Err()}
 	case <-h.ctx.Done():
-		return h.ctx.Err()
+		return bindResult{err: h.ctx.Err()}
 	}
 	select {
-	case err := <-r.done:
-		return err
+	case result := <-r.done:
+		return result
 	case <-ctx.Done():
-		return fmt.Errorf("home agent %s: no registration: %w", h.agent, context.Cause(ctx))
+		return bindResult{err: fmt.Errorf("home agent %s: no registration: %w", h.agent, context.Cause(ctx))}
 	case <-h.ctx.Done():
-		return h.ctx.Err()
+		return bindResult{err: h.ctx.Err()}
 	}
 }
 
 // run owns the registration client.
 func (h *home) run(client *mip4.Client) {
 	var pending bindRequest
-	answer := func(err error) {
+	answer := func(r mip4.Registered, err error) {
 		if pending.done != nil {
-			pending.done <- err
+			pending.done <- bindResult{r, err}
 		}
 		pending = bindRequest{}
 	}
@@ -129,16 +138,18 @@ func (h *home) run(client *mip4.Client) {
 			case mip4.Registered:
 				if pending.path != nil && pending.path.coa == o.CareOf {
 					h.move(pending.path, o)
-					answer(nil)
+					answer(o, nil)
 				}
 			case mip4.Deregistered:
-				answer(nil)
+				answer(mip4.Registered{}, nil)
+			case mip4.Expired:
+				h.n.cfg.Log.Error("binding has expired: the home agent did not answer renewals", "home_agent", h.agent, "care_of", o.CareOf)
 			case mip4.Failed:
 				if o.Renewal {
 					h.n.cfg.Log.Warn("binding not renewed", "err", o.Err)
 				} else {
 					h.settle()
-					answer(o.Err)
+					answer(mip4.Registered{}, o.Err)
 				}
 			}
 		}
@@ -149,8 +160,9 @@ func (h *home) run(client *mip4.Client) {
 		}
 		select {
 		case r := <-h.requests:
-			answer(errors.New("another binding was asked for"))
+			answer(mip4.Registered{}, errors.New("another binding was asked for"))
 			pending = r
+			client.OfferPathMarkers(r.ordered)
 			if r.path != nil {
 				client.Register(time.Now(), r.path.coa)
 			} else {
@@ -163,7 +175,7 @@ func (h *home) run(client *mip4.Client) {
 		case <-timer.C:
 			client.OnDeadline(time.Now())
 		case <-h.ctx.Done():
-			answer(h.ctx.Err())
+			answer(mip4.Registered{}, h.ctx.Err())
 			return
 		}
 	}

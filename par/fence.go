@@ -1,28 +1,35 @@
 package par
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 )
 
 // fence sends packets of the router's own through the TUN: when one has come
 // out, everything that went in before it has come out too.
 type fence struct {
-	conn   *net.UDPConn
-	far    netip.Addr // routed into the TUN, nobody's
-	turn   chan uint32
-	passed chan uint32
+	conn *net.UDPConn
+	far  netip.Addr // routed into the TUN, nobody's
+
+	mu      sync.Mutex
+	last    uint32
+	waiting map[uint32]*crossing
 }
 
-// fenceWait bounds the wait for one fence; a full queue may have dropped it.
-const fenceWait = 20 * time.Millisecond
+// crossing is one packet of the fence on its way.
+type crossing struct {
+	visitor *visitor
+	sent    time.Time
+	late    bool         // flip in any case
+	done    chan verdict // capacity 1
+}
 
-var errFenceLost = errors.New("a packet of our own did not come out of the TUN: its queue is full or the reader is starved")
+// fenceWait bounds the wait for one fence: a full queue may have dropped it.
+const fenceWait = 20 * time.Millisecond
 
 func newFence(p netip.Prefix) (*fence, error) {
 	far := p.Masked().Addr()
@@ -36,49 +43,52 @@ func newFence(p netip.Prefix) (*fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
-	f := &fence{conn: conn, far: far, turn: make(chan uint32, 1), passed: make(chan uint32, 1)}
-	f.turn <- 0
-	return f, nil
+	return &fence{conn: conn, far: far, waiting: map[uint32]*crossing{}}, nil
 }
 
-// pass sends one packet through the TUN, waits for it, and returns when it was sent.
-func (f *fence) pass(ctx context.Context) (sent time.Time, err error) {
-	n := <-f.turn + 1
-	defer func() { f.turn <- n }()
-	sent = time.Now()
+// cross sends one packet through the TUN for v and returns what the reader made
+// of it.
+func (f *fence) cross(v *visitor, late bool) verdict {
+	c := &crossing{visitor: v, sent: time.Now(), late: late, done: make(chan verdict, 1)}
+	f.mu.Lock()
+	f.last++
+	n := f.last
+	f.waiting[n] = c
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.waiting, n)
+	}()
 	if _, err := f.conn.Write(binary.BigEndian.AppendUint32(nil, n)); err != nil {
-		return sent, fmt.Errorf("fence: %w", err)
-	}
-	timer := time.NewTimer(fenceWait)
-	defer timer.Stop()
-	for {
-		select {
-		case got := <-f.passed:
-			if got == n {
-				return sent, nil
-			}
-		case <-timer.C:
-			return sent, errFenceLost
-		case <-ctx.Done():
-			return sent, ctx.Err()
-		}
-	}
-}
-
-// came is called by the TUN's reader with a packet for far.
-func (f *fence) came(pkt []byte) {
-	const udp = 20 + 8
-	if len(pkt) != udp+4 {
-		return
+		v.r.cfg.Log.Warn("fence not sent", "err", err)
 	}
 	select {
-	case f.passed <- binary.BigEndian.Uint32(pkt[udp:]):
-	default: // nobody waits any more
-		select {
-		case <-f.passed:
-		default:
-		}
+	case w := <-c.done:
+		return w
+	case <-time.After(fenceWait):
 	}
+	f.mu.Lock()
+	_, lost := f.waiting[n]
+	f.mu.Unlock()
+	if lost {
+		return notSilent
+	}
+	return <-c.done // the reader has it
+}
+
+// crossed is called by the TUN's reader with a packet for far.
+func (f *fence) crossed(pkt []byte) *crossing {
+	const headers = 20 + 8
+	if len(pkt) != headers+4 {
+		return nil
+	}
+	n := binary.BigEndian.Uint32(pkt[headers:])
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.waiting[n]
+	delete(f.waiting, n)
+	return c
 }
 
 func (f *fence) close() { _ = f.conn.Close() }

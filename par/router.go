@@ -2,7 +2,6 @@ package par
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,7 +21,6 @@ import (
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
-	"openmpa/tunnel/ipip"
 	"openmpa/tunnel/tun"
 )
 
@@ -195,50 +193,6 @@ func (r *Router) Close() {
 		if err := r.net.Close(); err != nil {
 			r.cfg.Log.Error("left in the kernel", "err", err)
 		}
-	}
-}
-
-// readTUN takes what the host routes brought.
-func (r *Router) readTUN() {
-	buf := make([]byte, 65536)
-	for {
-		n, err := r.dev.Read(buf)
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) && r.ctx.Err() == nil {
-				r.cfg.Log.Error("TUN gone", "err", err)
-			}
-			return
-		}
-		now := time.Now()
-		_, dst, _, _, _, err := ipip.ParseIPv4(buf[:n])
-		switch {
-		case err != nil:
-			r.stray.Add(1) // IPv6 of the kernel's own, mostly
-		case dst == r.fence.far:
-			r.fence.came(buf[:n])
-		default:
-			if v := (*r.byAddr.Load())[dst]; v != nil {
-				v.down(now, buf[:n])
-			} else {
-				r.stray.Add(1)
-			}
-		}
-	}
-}
-
-// up takes a packet out of a visitor's tunnel.
-func (r *Router) up(inner []byte) {
-	_, dst, _, _, _, err := ipip.ParseIPv4(inner)
-	if err != nil {
-		r.stray.Add(1)
-		return
-	}
-	if v := (*r.byAddr.Load())[dst]; v != nil {
-		v.down(time.Now(), inner) // from visitor to visitor: the access link knows neither
-		return
-	}
-	if _, err := r.dev.Write(inner); err != nil {
-		r.cfg.Log.Debug("TUN write", "err", err)
 	}
 }
 

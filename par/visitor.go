@@ -194,7 +194,7 @@ func (v *visitor) drain() {
 	v.spans.drain.End(nil, "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", total(s.Dropped), "reasons", s.Dropped)
 	v.spans.flip = v.r.cfg.Recorder.Begin(v.handover, event.PhaseFlip)
 	v.mu.Unlock()
-	forced, ok := v.flip()
+	wasForced, ok := v.flip()
 	if !ok {
 		return
 	}
@@ -203,41 +203,34 @@ func (v *visitor) drain() {
 	v.tunnel = nil
 	// From here on the entry ages like any other.
 	err := v.r.net.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
-	v.spans.flip.End(err, "forced", forced)
+	v.spans.flip.End(err, "forced", wasForced)
 	id := v.handover
 	v.mu.Unlock()
 	v.report(id)
 }
 
-// flip deletes the host route in a moment in which nothing of the visitor's is
-// on its way through the TUN. It reports whether it had to be forced, and false
-// if the visitor went away before.
-func (v *visitor) flip() (forced, ok bool) {
+// flip has the reader delete the host route in a moment in which nothing of the
+// visitor's is on its way through the TUN. It reports whether it had to be
+// forced, and false if the visitor went away before.
+func (v *visitor) flip() (wasForced, ok bool) {
 	deadline := time.Now().Add(flipWithin)
 	for v.ctx.Err() == nil {
-		sent, err := v.r.fence.pass(v.ctx)
-		if err != nil {
-			v.r.cfg.Log.Warn("fence", "err", err)
+		switch v.r.fence.cross(v, time.Now().After(deadline)) {
+		case flipped:
+			return false, true
+		case forced:
+			return true, true
+		case notSilent:
 		}
-		now := time.Now()
-		v.mu.Lock()
-		silent := err == nil && v.delivery.SilentFor(now) > now.Sub(sent) && v.delivery.Len() == 0
-		late := now.After(deadline)
-		if silent || late {
-			if err := v.r.net.DelRoute(v.hostRoute()); err != nil {
-				v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
-			}
-			if silent {
-				v.apply(flow.Flip)
-			} else if err := v.delivery.ForcedFlip(now); err != nil {
-				v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
-			}
-			v.mu.Unlock()
-			return !silent, true
-		}
-		v.mu.Unlock()
 	}
 	return false, false
+}
+
+// packets counts what has come for the visitor.
+func (v *visitor) packets() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.delivery.Stats().In
 }
 
 // report sends the node the router's record of the handover, so that it can

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/songgao/water"
 	"golang.org/x/sys/unix"
@@ -157,6 +158,30 @@ func (d *Device) Read(p []byte) (int, error) {
 	n, err := d.ifce.Read(p)
 	if err != nil {
 		return n, fmt.Errorf("tun: %s: read: %w", d.name, err)
+	}
+	return n, nil
+}
+
+// ReadNow is Read that does not wait: it returns 0 when no packet is there.
+func (d *Device) ReadNow(p []byte) (n int, err error) {
+	file, ok := d.ifce.ReadWriteCloser.(syscall.Conn)
+	if !ok {
+		return 0, fmt.Errorf("tun: %s: read: not a file", d.name)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("tun: %s: read: %w", d.name, err)
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, failed = unix.Read(int(fd), p)
+		return true
+	})
+	if errors.Is(failed, unix.EAGAIN) {
+		return 0, nil
+	}
+	if err = errors.Join(err, failed); err != nil {
+		return 0, fmt.Errorf("tun: %s: read: %w", d.name, err)
 	}
 	return n, nil
 }
