@@ -259,7 +259,7 @@ func TestInvalid(t *testing.T) {
 }
 
 func TestCarriedAVPs(t *testing.T) {
-	for code := range uint16(lastIETFInUse + 1) {
+	for code := range lastIETFInUse + 1 {
 		if err := checkCarried([]AVP{{Code: code}}); !errors.Is(err, ErrAVP) {
 			t.Errorf("code %d of RFC 5191: error %v, expected ErrAVP", code, err)
 		}

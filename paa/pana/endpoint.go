@@ -23,6 +23,9 @@ type notification struct {
 	urgent   bool
 }
 
+// activates reports whether n has E clear whatever the session has.
+func (n *notification) activates() bool { return n != nil && n.activate }
+
 // request is the outstanding request; RFC 5191 section 5.2 allows one a side.
 type request struct {
 	msg    Message      // without AUTH
@@ -101,7 +104,7 @@ func (ep *endpoint) verify(f *fields, raw []byte) bool {
 
 // ask sends a request and arms its timer. flags go without R and E.
 func (ep *endpoint) ask(now time.Time, t MessageType, flags Flags, avps []AVP, sa *association, irt time.Duration, note *notification) {
-	e := ep.preauth && !(note != nil && note.activate)
+	e := ep.preauth && !note.activates()
 	r := &request{
 		msg: Message{Type: t, Flags: FlagR | flags | eBit(e), SID: ep.sid, Seq: ep.txSeq, AVPs: avps},
 		sa:  sa, note: note,
@@ -118,7 +121,7 @@ func (ep *endpoint) ask(now time.Time, t MessageType, flags Flags, avps []AVP, s
 // changed. The sequence number stays.
 func (ep *endpoint) resign() {
 	if r := ep.out; r != nil {
-		if e := ep.preauth && !(r.note != nil && r.note.activate); e != r.msg.e() {
+		if e := ep.preauth && !r.note.activates(); e != r.msg.e() {
 			r.msg.Flags ^= FlagE
 			r.sentE[index(e)] = true
 		}

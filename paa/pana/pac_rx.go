@@ -128,7 +128,7 @@ func (c *PaC) answer(m *Message, raw []byte, avps []AVP, sa *association) {
 func (c *PaC) rxRequest(now time.Time, m *Message, f *fields, raw []byte) {
 	// While our activation is on its way the PAA may already be the serving
 	// one, or not yet.
-	activating := c.out != nil && c.out.note != nil && c.out.note.activate
+	activating := c.out != nil && c.out.note.activates()
 	if c.duplicate(m) {
 		if c.verify(f, raw) {
 			c.heard(now)
@@ -269,7 +269,7 @@ func (c *PaC) enterReauth(now time.Time) {
 	c.authFrom = now
 	c.authAt = now.Add(c.cfg.AuthTimeout)
 	c.lifeAt, c.reauthAt = time.Time{}, time.Time{}
-	if c.out != nil && c.out.note != nil && !c.out.note.activate {
+	if c.out != nil && !c.out.note.activates() {
 		c.out.paused = true
 	}
 }
@@ -285,7 +285,7 @@ func (c *PaC) rxAnswer(now time.Time, m *Message, f *fields, raw []byte) {
 		return
 	}
 	c.heard(now)
-	activate := c.out.note != nil && c.out.note.activate
+	activate := c.out.note.activates()
 	if activate && c.preauth {
 		c.preauth = false
 		c.q.emit(Activated{SID: c.sid})

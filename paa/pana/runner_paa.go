@@ -50,7 +50,7 @@ func (s *Server) Post(f func(now time.Time, p *PAA)) error {
 func (s *Server) SendErrors() uint64 { return s.sendErrs.Load() }
 
 // Done is closed when the Server has ended, by Close or the end of its context.
-func (s *Server) Done() <-chan struct{} { return s.runner.done }
+func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close ends the Server and every session without a word to the PaCs.
 func (s *Server) Close() { s.close() }

@@ -71,7 +71,7 @@ func (c *Client) Rebind(conn *net.UDPConn) {
 }
 
 // Done is closed when the Client has ended, by Close or the end of its context.
-func (c *Client) Done() <-chan struct{} { return c.runner.done }
+func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Close ends the Client without a word to the PAA; [PaC.Terminate] is the
 // polite way, Close follows its Closed.
