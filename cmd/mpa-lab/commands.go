@@ -20,12 +20,13 @@ type flags struct {
 	L2Gap   time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move. 4 ms is what RFC 6252 measured."`
 	Rate    string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
 	DAD     string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
+	Logs    string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs and configurations in DIR."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
 func (f flags) options(a *app) (scenario.Options, error) {
 	o := scenario.Options{
-		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true,
+		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true, Logs: f.Logs,
 		Lead: time.Duration(f.Seconds * float64(time.Second)),
 	}
 	if f.L2Gap < 0 || f.L2Gap > time.Minute {

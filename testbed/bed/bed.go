@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"openmpa/testbed/dhcpd"
@@ -165,9 +167,27 @@ func (b *Bed) dismantle() error {
 	closeIf(b.Bare != nil, func() error { return b.Bare.Close() })
 	closeIf(b.Top != nil, func() error { return b.Top.Close() })
 	closeIf(b.root != nil, func() error { return b.root.Close() })
+	closeIf(b.Run != nil && b.opt.Logs != "", b.saveLogs)
 	closeIf(b.Run != nil, func() error { return b.Run.Close() })
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("bed: take the lab apart: %w", err)
 	}
 	return nil
+}
+
+// saveLogs copies the daemons' logs and configurations.
+func (b *Bed) saveLogs() error {
+	dir := filepath.Join(b.opt.Logs, fmt.Sprintf("lab-%d", b.Run.ID))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	for _, pattern := range []string{"*.log", "*.yaml"} {
+		files, err := filepath.Glob(b.Run.File(pattern))
+		errs = append(errs, err)
+		for _, f := range files {
+			errs = append(errs, copyFile(filepath.Join(dir, filepath.Base(f)), f))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -19,6 +19,9 @@ type Options struct {
 	// OwnAAA names a network whose router asks a second authentication
 	// server, see Bed.OwnAAA, instead of the first.
 	OwnAAA string
+	// Logs is a directory that gets the daemons' logs and configurations
+	// when the lab is taken apart; empty: they go with the lab.
+	Logs string
 	// LogLevel of the daemons; "debug" when empty.
 	LogLevel string
 	// Say is told of what happens, a line each; nil: nobody is.

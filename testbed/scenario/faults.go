@@ -44,9 +44,13 @@ func faultList() []fault {
 			setEmpty(b, true)
 			return func() error { setEmpty(b, false); return nil }, nil
 		}},
-		{"DAD conflict on every address", occupyPool},
 	}
 }
+
+// occupied comes last: after so many conflicts the router has to let a
+// minute pass before it takes another address into use (RFC 5227, section
+// 2.1.1, RATE_LIMIT_INTERVAL).
+var occupied = fault{"DAD conflict on every address", occupyPool}
 
 func faults(ctx context.Context, r *run) error {
 	r.opt.Probe = false
@@ -54,25 +58,42 @@ func faults(ctx context.Context, r *run) error {
 	opt.OwnAAA = "a"
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		list := faultList()
-		for range r.opt.Repeat {
-			for i, f := range list {
-				r.p.Line("faults: %d of %d, %s", i+1, len(list), f.name)
-				if err := r.fault(ctx, b, f); err != nil {
-					return fmt.Errorf("scenario: %s: %w", f.name, err)
-				}
+		for i, f := range list {
+			r.p.Line("faults: %d of %d, %s", i+1, len(list)+1, f.name)
+			if err := r.fault(ctx, b, f); err != nil {
+				return fmt.Errorf("scenario: %s: %w", f.name, err)
 			}
 		}
-		// And with nothing wrong any more the handover works.
-		r.p.Line("faults: and now with nothing wrong")
-		m, err := r.move(ctx, b, "b", "a")
-		if err != nil {
+		if err := r.recovered(ctx, b); err != nil {
 			return err
 		}
-		m.Case = "nothing wrong"
-		r.res.Handovers = append(r.res.Handovers, m.Handover)
-		r.judgeClean("after the faults", m)
+		r.p.Line("faults: %d of %d, %s", len(list)+1, len(list)+1, occupied.name)
+		if err := r.fault(ctx, b, occupied); err != nil {
+			return fmt.Errorf("scenario: %s: %w", occupied.name, err)
+		}
 		return nil
 	})
+}
+
+// recovered moves to the network where everything went wrong, and back, now
+// that nothing is wrong there.
+func (r *run) recovered(ctx context.Context, b *bed.Bed) error {
+	from := "b"
+	for _, to := range []string{"a", "b"} {
+		r.p.Line("faults: and with nothing wrong, from %s to %s", from, to)
+		m, err := r.move(ctx, b, from, to)
+		if err != nil {
+			return fmt.Errorf("scenario: with nothing wrong: %w", err)
+		}
+		m.Case = "nothing wrong, " + from + " to " + to
+		r.res.Handovers = append(r.res.Handovers, m.Handover)
+		r.judgeClean(m.Case, m)
+		if m.Outcome != string(event.Completed) {
+			return nil // the problem is noted; from here on the cases would not be what they say
+		}
+		from = to
+	}
+	return nil
 }
 
 func (r *run) fault(ctx context.Context, b *bed.Bed, f fault) (err error) {

@@ -22,8 +22,9 @@ type Options struct {
 	// Lead is how long traffic runs before and after a move.
 	Lead  time.Duration
 	DAD   string
-	Probe bool // measure l3 and its floor
-	Keep  bool // wait for the end of ctx before the lab is taken apart
+	Probe bool   // measure l3 and its floor
+	Logs  string // directory for the daemons' logs; empty: none
+	Keep  bool   // wait for the end of ctx before the lab is taken apart
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -55,7 +56,7 @@ func (o Options) rates() (down, up traffic.Rate) {
 
 // bed are the options of the lab itself.
 func (o Options) bed(p *Progress) bed.Options {
-	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, Say: p.Line}
+	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, Logs: o.Logs, Say: p.Line}
 }
 
 // A Scenario is one thing the lab can run.
