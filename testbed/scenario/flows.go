@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"openmpa/testbed/bed"
@@ -41,10 +42,10 @@ func (f *flows) start() {
 
 // stop ends both directions and waits for what is under way.
 func (f *flows) stop() {
-	f.down.StopSending()
-	f.up.StopSending()
-	f.down.Stop(stragglers)
-	f.up.Stop(stragglers)
+	var both sync.WaitGroup
+	both.Go(func() { f.down.Stop(stragglers) })
+	both.Go(func() { f.up.Stop(stragglers) })
+	both.Wait()
 }
 
 func (f *flows) stats() (down, up traffic.Stats, err error) {

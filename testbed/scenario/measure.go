@@ -23,9 +23,9 @@ const (
 
 	handoverLimit = 2 * time.Minute
 	cleanLimit    = 15 * time.Second // until a router has forgotten the node
-	// stragglers is how long a receiver waits for what was sent: longer than
-	// any buffer of ours keeps a packet.
-	stragglers = 3 * time.Second
+	// stragglers is how long a receiver waits for more: the handover is over
+	// for a while then, and nobody holds anything back any more.
+	stragglers = time.Second
 )
 
 // Tracks are both directions of a flow around a move, for the picture.

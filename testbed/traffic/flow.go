@@ -91,14 +91,17 @@ func (f *Flow) Start() {
 func (f *Flow) StopSending() { f.stopSend.Store(true) }
 
 // Stop ends the sender, then waits until everything that was sent has
-// arrived, at most for wait.
-func (f *Flow) Stop(wait time.Duration) {
+// arrived, or nothing has come for quiet.
+func (f *Flow) Stop(quiet time.Duration) {
 	f.once.Do(func() {}) // a later Start does nothing
 	f.stopSend.Store(true)
 	f.sender.Wait()
-	deadline := time.Now().Add(wait)
-	for f.nSeen.Load() < f.nSent.Load() && time.Now().Before(deadline) {
+	seen := f.nSeen.Load()
+	for last := time.Now(); seen < f.nSent.Load() && time.Since(last) < quiet; {
 		time.Sleep(2 * time.Millisecond)
+		if now := f.nSeen.Load(); now != seen {
+			seen, last = now, time.Now()
+		}
 	}
 }
 
