@@ -130,6 +130,9 @@ func (b *Bed) Endpoint(node string) traffic.Endpoint {
 	return traffic.Endpoint{Space: b.Top.Space(node), Addr: addr}
 }
 
+// Bin is the directory of the daemons' binaries.
+func (b *Bed) Bin() string { return b.opt.Bin }
+
 // Gap is the time without a link in a move.
 func (b *Bed) Gap() time.Duration { return b.opt.Gap }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"openmpa/testbed/bed"
 )
@@ -19,9 +20,11 @@ func keep(ctx context.Context, b *bed.Bed, failed error) {
 		fmt.Fprintf(out, "  ip netns exec %-14s ip addr          # %s\n", b.Run.NamePrefix()+n.Name, n.Role)
 	}
 	fmt.Fprintln(out)
+	// Under sudo the folder is not in the path.
+	ctl := filepath.Join(b.Bin(), "mpactl")
 	for _, d := range b.Daemons() {
-		fmt.Fprintf(out, "  mpactl --socket %s status\n", b.Run.File(d+".sock"))
+		fmt.Fprintf(out, "  %s --socket %s status\n", ctl, b.Run.File(d+".sock"))
 	}
-	fmt.Fprintf(out, "  mpactl --socket %s handover a\n\n", b.Run.File("mn.sock"))
+	fmt.Fprintf(out, "  %s --socket %s handover a\n\n", ctl, b.Run.File("mn.sock"))
 	<-ctx.Done()
 }
