@@ -17,13 +17,14 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if c, err = n.newCandidate(network); err != nil {
 		return nil, err
 	}
+	made := c
 	defer func() {
 		if err != nil {
-			c.leave(nil)
-			if c.address != nil {
-				c.release(c.address.addr())
+			made.leave(nil)
+			if made.address != nil {
+				made.release(made.address.addr())
 			}
-			n.drop(c)
+			n.drop(made)
 		}
 	}()
 	if err = c.acquire(ctx, id); err != nil {

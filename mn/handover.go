@@ -105,9 +105,10 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if c, err = n.newCandidate(network); err != nil {
 		return nil, err
 	}
+	made := c
 	defer func() {
 		if err != nil {
-			n.abandon(ctx, id, old, c)
+			n.abandon(ctx, id, old, made)
 		}
 	}()
 	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {

@@ -16,6 +16,7 @@ type IPIP struct {
 	local netip.Addr // fixed after OpenIPIP
 
 	malformed atomic.Uint64
+	foreign   atomic.Uint64
 	singles   sync.Pool // of *Batch for one packet, for Read
 }
 
@@ -79,9 +80,15 @@ func (s *IPIP) ReadBatch(b *Batch) ([]Packet, error) {
 		if len(p.Data) > 1 {
 			p.TOS = p.Data[1]
 		}
-		inner, src, _, err := ipip.Decapsulate(p.Data)
+		inner, src, dst, err := ipip.Decapsulate(p.Data)
 		if err != nil {
 			s.malformed.Add(1)
+			continue
+		}
+		// Between socket(2) and bind(2) the kernel gives a raw socket whatever comes
+		// for any address; it is another socket's, and delivered there.
+		if dst != s.local {
+			s.foreign.Add(1)
 			continue
 		}
 		p.Data, p.From = inner, netip.AddrPortFrom(src, 0)
@@ -121,5 +128,6 @@ func (s *IPIP) Read(buf []byte) (inner []byte, src netip.Addr, err error) {
 func (s *IPIP) Stats() Stats {
 	st := s.stats()
 	st.Malformed = s.malformed.Load()
+	st.Foreign = s.foreign.Load()
 	return st
 }
