@@ -1,6 +1,7 @@
 package par
 
 import (
+	"runtime"
 	"time"
 
 	"openmpa/tunnel/flow"
@@ -63,50 +64,72 @@ func (r *Router) up(inner []byte) {
 type verdict uint8
 
 const (
-	notSilent verdict = iota // a packet of the visitor came after the fence was sent
-	flipped                  // nothing was on its way through the TUN
-	forced                   // something may have been
+	notSilent verdict = iota // the visitor's packets came without a pause
+	flipped                  // none of them was on its way through the TUN
+	forced                   // some may have been
 )
 
-// sweep bounds how long the reader looks for packets that went into the TUN
-// while the route was being deleted.
-const sweep = 200 * time.Microsecond
+const (
+	// quiet is the pause after a packet in which a flip begins: longer than the
+	// distance of packets in a burst, shorter than that of packets in a stream.
+	quiet = 30 * time.Microsecond
+	// lookout is how long the reader looks for such a pause at a time.
+	lookout = 300 * time.Microsecond
+	// sweep is how long it looks for packets that went into the TUN while the route
+	// was being deleted.
+	sweep = 100 * time.Microsecond
+	// deletion bounds the wait for the kernel to delete a route.
+	deletion = 50 * time.Millisecond
+)
 
-// flip hands a visitor to the kernel. It runs on the TUN's reader at the moment
-// the visitor's fence came out, so that whatever still comes is written on at
-// once, ahead of what takes the direct way.
+// flip hands a visitor to the kernel. It runs on the TUN's reader when the
+// visitor's fence has come out, and does not wait in the kernel from then on, so
+// that whatever still comes is written on at once, ahead of what takes the
+// direct way. The route is deleted by whoever sent the fence.
 func (r *Router) flip(c *crossing, buf []byte) verdict {
 	v := c.visitor
-	v.mu.Lock()
-	now := time.Now()
-	silent := v.delivery.SilentFor(now) > now.Sub(c.sent) && v.delivery.Len() == 0
-	if v.closed || !silent && !c.late {
-		v.mu.Unlock()
+	paused := r.poll(buf, lookout, func(now time.Time) bool { return v.pausedFor(now) >= quiet })
+	if v.ctx.Err() != nil || !paused && !c.late {
 		return notSilent
 	}
-	err := r.net.DelRoute(v.hostRoute())
-	v.mu.Unlock()
-	if err != nil {
-		r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
-	}
 	before := v.packets()
-	for end := time.Now().Add(sweep); time.Now().Before(end); {
-		n, err := r.dev.ReadNow(buf)
-		if err != nil {
-			break
-		}
-		if n > 0 {
-			r.take(buf[:n]) // another visitor's fence is sent again
-		}
-	}
+	c.begin()
+	r.poll(buf, deletion, func(time.Time) bool { return c.state.Load() == deleted })
+	r.poll(buf, sweep, func(time.Time) bool { return false })
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if silent && v.delivery.Stats().In == before {
-		v.apply(flow.Flip)
+	if v.delivery.Mode() != flow.Drain {
+		return notSilent // it left again, or for good
+	}
+	if paused && v.delivery.Stats().In == before && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.delivery.ForcedFlip(time.Now()); err != nil {
 		r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
 	}
 	return forced
+}
+
+// poll delivers what comes out of the TUN, without waiting in the kernel, until
+// done says so, which it reports, or for as long as within.
+func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time) bool) bool {
+	end := time.Now().Add(within)
+	for {
+		n, err := r.dev.ReadNow(buf)
+		if err != nil {
+			return false
+		}
+		if n > 0 {
+			r.take(buf[:n]) // another visitor's fence is sent again
+			continue
+		}
+		now := time.Now()
+		if done(now) {
+			return true
+		}
+		if now.After(end) {
+			return false
+		}
+		runtime.Gosched()
+	}
 }

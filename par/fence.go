@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,13 +22,31 @@ type fence struct {
 	waiting map[uint32]*crossing
 }
 
-// crossing is one packet of the fence on its way.
+// crossing is one packet of the fence on its way, and what follows when it has
+// come out: the reader says when to delete the route, the sender deletes it.
 type crossing struct {
 	visitor *visitor
-	sent    time.Time
-	late    bool         // flip in any case
-	done    chan verdict // capacity 1
+	late    bool          // flip in any case
+	state   atomic.Uint32 // underway, going, deleted
+	going   chan struct{} // closed with state going
+	done    chan verdict  // capacity 1
 }
+
+const (
+	underway uint32 = iota
+	going
+	deleted
+)
+
+// begin is called by the reader.
+func (c *crossing) begin() {
+	c.state.Store(going)
+	close(c.going)
+}
+
+// attention is how long a sender watches for the reader's word without
+// sleeping, since waking up takes longer than what it waits for.
+const attention = time.Millisecond
 
 // fenceWait bounds the wait for one fence: a full queue may have dropped it.
 const fenceWait = 20 * time.Millisecond
@@ -49,32 +69,44 @@ func newFence(p netip.Prefix) (*fence, error) {
 // cross sends one packet through the TUN for v and returns what the reader made
 // of it.
 func (f *fence) cross(v *visitor, late bool) verdict {
-	c := &crossing{visitor: v, sent: time.Now(), late: late, done: make(chan verdict, 1)}
+	c := &crossing{visitor: v, late: late, going: make(chan struct{}), done: make(chan verdict, 1)}
 	f.mu.Lock()
 	f.last++
 	n := f.last
 	f.waiting[n] = c
 	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.waiting, n)
-	}()
 	if _, err := f.conn.Write(binary.BigEndian.AppendUint32(nil, n)); err != nil {
 		v.r.cfg.Log.Warn("fence not sent", "err", err)
+	}
+	for end := time.Now().Add(attention); c.state.Load() == underway && len(c.done) == 0 && time.Now().Before(end); {
+		runtime.Gosched()
 	}
 	select {
 	case w := <-c.done:
 		return w
+	case <-c.going:
 	case <-time.After(fenceWait):
+		if f.lost(n) {
+			return notSilent
+		}
+		select { // the reader has it
+		case w := <-c.done:
+			return w
+		case <-c.going:
+		}
 	}
+	v.uncapture()
+	c.state.Store(deleted)
+	return <-c.done
+}
+
+// lost takes fence n back, unless it has come out.
+func (f *fence) lost(n uint32) bool {
 	f.mu.Lock()
-	_, lost := f.waiting[n]
-	f.mu.Unlock()
-	if lost {
-		return notSilent
-	}
-	return <-c.done // the reader has it
+	defer f.mu.Unlock()
+	_, waiting := f.waiting[n]
+	delete(f.waiting, n)
+	return waiting
 }
 
 // crossed is called by the TUN's reader with a packet for far.

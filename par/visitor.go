@@ -226,6 +226,33 @@ func (v *visitor) flip() (wasForced, ok bool) {
 	return false, false
 }
 
+// uncapture leaves the care-of address to the kernel's connected route.
+func (v *visitor) uncapture() {
+	v.mu.Lock()
+	gone := v.lease == nil
+	var route osnet.Route
+	if !gone {
+		route = v.hostRoute()
+	}
+	v.mu.Unlock()
+	if gone {
+		return
+	}
+	if err := v.r.net.DelRoute(route); err != nil {
+		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+	}
+}
+
+// pausedFor is how long no packet came for the visitor; 0 while some wait.
+func (v *visitor) pausedFor(now time.Time) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.delivery.Len() > 0 {
+		return 0
+	}
+	return v.delivery.SilentFor(now)
+}
+
 // packets counts what has come for the visitor.
 func (v *visitor) packets() uint64 {
 	v.mu.Lock()
