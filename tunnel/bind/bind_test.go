@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ var (
 	loopback = netip.MustParseAddrPort("127.0.0.1:0")
 	addrA    = netip.MustParseAddr("10.81.0.1")
 	addrB    = netip.MustParseAddr("10.81.0.2")
+	addrC    = netip.MustParseAddr("10.81.0.3")
 )
 
 func openUDP(t testing.TB, local netip.AddrPort, o Options) *UDP {
@@ -54,12 +56,13 @@ func openIPIP(t testing.TB, local netip.Addr, o Options) *IPIP {
 	return s
 }
 
-// enter gives the test a namespace with two addresses to tunnel between.
+// enter gives the test a namespace with three addresses to tunnel between.
 func enter(t testing.TB) {
 	t.Helper()
 	osnettest.Enter(t)
 	osnettest.IP(t, "address add 10.81.0.1/32 dev lo")
 	osnettest.IP(t, "address add 10.81.0.2/32 dev lo")
+	osnettest.IP(t, "address add 10.81.0.3/32 dev lo")
 }
 
 func innerPacket(t testing.TB, tos uint8, payload string) []byte {
@@ -260,6 +263,48 @@ func TestIPIP(t *testing.T) {
 	}
 	if s := b.Stats(); s.Received != 2 || s.Malformed != 0 {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// A raw socket gets what comes for any address until it is bound; none of it may
+// come out of Read.
+func TestIPIPWhileBinding(t *testing.T) {
+	enter(t)
+	a := openIPIP(t, addrA, Options{})
+	openIPIP(t, addrB, Options{})
+	inner, own := innerPacket(t, 0, "for b"), innerPacket(t, 0, "for c")
+	stop, flood := make(chan struct{}), sync.WaitGroup{}
+	flood.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = a.Send(addrB, inner, 0) // b's queue may be full
+			}
+		}
+	})
+	defer flood.Wait()
+	defer close(stop)
+	seen := uint64(0)
+	for try := 0; seen == 0; try++ {
+		if try == 20000 {
+			t.Fatal("no socket saw a packet before it was bound: the test shows nothing")
+		}
+		c, err := OpenIPIP(addrC, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Send(addrC, own, 0); err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := c.Read(make([]byte, 2000)); err != nil || !bytes.Equal(got, own) {
+			t.Fatalf("%v read %x, %v; want its own packet", addrC, got, err)
+		}
+		seen = c.Stats().Foreign
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
