@@ -59,7 +59,10 @@ func TestPacketGoldens(t *testing.T) {
 
 func TestAppendRefuses(t *testing.T) {
 	for _, p := range []Packet{
-		{Code: 0}, {Code: 5}, {Code: CodeSuccess, Data: []byte{1}}, {Code: CodeFailure, Type: TypeTLS},
+		{Code: 0},
+		{Code: 5},
+		{Code: CodeSuccess, Data: []byte{1}},
+		{Code: CodeFailure, Type: TypeTLS},
 		{Code: CodeRequest, Type: TypeTLS, Data: make([]byte, MaxPacket-4)},
 	} {
 		if out, err := p.AppendBinary([]byte{1}); err == nil || len(out) != 1 {

@@ -51,7 +51,13 @@ func TestPeerDiscards(t *testing.T) {
 	p, _ := newTestPeer(t, 0)
 	canned := []byte{3, 0, 0, 4}
 	for i, pkt := range [][]byte{
-		nil, {1}, canned, {1, 1, 0, 4}, {1, 1, 0, 9, 1}, {2, 1, 0, 5, 1}, {9, 1, 0, 4},
+		nil,
+		{1},
+		canned,
+		{1, 1, 0, 4},
+		{1, 1, 0, 9, 1},
+		{2, 1, 0, 5, 1},
+		{9, 1, 0, 4},
 		{1, 1, 0, 6, 3, 0},    // a request that is a Nak
 		{1, 1, 0, 6, 13, 0},   // EAP-TLS without start
 		{1, 1, 0, 5, 13},      // without flags

@@ -172,7 +172,8 @@ func (id *identity) ack(b []byte, begun time.Time, addr, server netip.Addr) (Lea
 // exchange sends m, again with growing waits, until accept takes an answer. A *NAKError of accept ends it, other errors
 // are remembered. begun is when the first m was sent: a lease counts from there, whichever of them the answer is to.
 func (c *Client) exchange(ctx context.Context, t transport, waiting string, m *dhcpv4.DHCPv4,
-	accept func(b []byte, begun time.Time) (Lease, bool, error)) (Lease, error) {
+	accept func(b []byte, begun time.Time) (Lease, bool, error),
+) (Lease, error) {
 	wait, longest, tries := c.Timing.First, c.Timing.Max, c.Timing.Tries
 	if wait <= 0 {
 		wait = time.Second

@@ -321,8 +321,10 @@ func TestSilenceAndNAK(t *testing.T) {
 }
 
 func TestLeaseJSON(t *testing.T) {
-	l := Lease{Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: giaddr, DNS: []netip.Addr{serverA}, ServerID: serverA,
-		ClientID: []byte{1, 2}, Start: time.Unix(1000, 0).UTC(), Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute}
+	l := Lease{
+		Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: giaddr, DNS: []netip.Addr{serverA}, ServerID: serverA,
+		ClientID: []byte{1, 2}, Start: time.Unix(1000, 0).UTC(), Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute,
+	}
 	b, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)

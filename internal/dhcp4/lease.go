@@ -41,8 +41,10 @@ type leaseJSON struct {
 
 // MarshalJSON writes times as seconds and the client identifier as hexadecimal.
 func (l Lease) MarshalJSON() ([]byte, error) {
-	j := leaseJSON{l.Addr, nil, l.DNS, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
-		l.Lifetime.Seconds(), l.T1.Seconds(), l.T2.Seconds()}
+	j := leaseJSON{
+		l.Addr, nil, l.DNS, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
+		l.Lifetime.Seconds(), l.T1.Seconds(), l.T2.Seconds(),
+	}
 	if l.Router.IsValid() {
 		j.Router = &l.Router
 	}
@@ -65,8 +67,10 @@ func (l *Lease) UnmarshalJSON(b []byte) error {
 		}
 	}
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-	*l = Lease{Addr: j.Addr, DNS: j.DNS, ServerID: j.ServerID, ClientID: id, Start: j.Start,
-		Lifetime: seconds(j.Lifetime), T1: seconds(j.T1), T2: seconds(j.T2)}
+	*l = Lease{
+		Addr: j.Addr, DNS: j.DNS, ServerID: j.ServerID, ClientID: id, Start: j.Start,
+		Lifetime: seconds(j.Lifetime), T1: seconds(j.T1), T2: seconds(j.T2),
+	}
 	if j.Router != nil {
 		l.Router = *j.Router
 	}

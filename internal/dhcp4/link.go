@@ -202,6 +202,7 @@ func (t *unicastConn) failure() error { return t.err }
 func (t *unicastConn) asked() string {
 	return fmt.Sprintf("server %s (from %s)", t.server, t.conn.LocalAddr())
 }
+
 func (t *unicastConn) check() string {
 	return "check that the server runs and can be reached from the leased address"
 }

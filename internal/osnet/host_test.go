@@ -139,8 +139,10 @@ func TestCheckRouter(t *testing.T) {
 	n := open(t, OwnerAccessRouter)
 	set := func(forward, all, lan, tun string) {
 		t.Helper()
-		for k, v := range map[string]string{"net.ipv4.ip_forward": forward, "net.ipv4.conf.all.rp_filter": all,
-			"net.ipv4.conf.lan0.rp_filter": lan, "net.ipv4.conf.tun0.rp_filter": tun} {
+		for k, v := range map[string]string{
+			"net.ipv4.ip_forward": forward, "net.ipv4.conf.all.rp_filter": all,
+			"net.ipv4.conf.lan0.rp_filter": lan, "net.ipv4.conf.tun0.rp_filter": tun,
+		} {
 			must(t, n.SetSysctl(k, v))
 		}
 	}

@@ -75,8 +75,10 @@ func (n *Net) foreignNeighbour(dev string, i neighbourInfo) error {
 	if i.proto == n.proto || i.state&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) == 0 {
 		return nil
 	}
-	return &ForeignError{fmt.Sprintf("permanent neighbour %s lladdr %s on %s", i.addr, i.mac, dev), i.proto,
-		fmt.Sprintf("ip neigh del %s dev %s", i.addr, dev)}
+	return &ForeignError{
+		fmt.Sprintf("permanent neighbour %s lladdr %s on %s", i.addr, i.mac, dev), i.proto,
+		fmt.Sprintf("ip neigh del %s dev %s", i.addr, dev),
+	}
 }
 
 // SetNeighbour enters addr's link-layer address. A permanent entry stays until deleted, also without carrier; the other kind

@@ -168,8 +168,10 @@ func (n *Net) foreignRoute(r Route) (same bool, err error) {
 		if f.index == index && f.via == r.Via && f.typ == unix.RTN_UNICAST {
 			return true, nil
 		}
-		return false, &ForeignError{fmt.Sprintf("a route to %s in table %d with metric %d", r.Dst, r.Table, r.Metric), f.proto,
-			fmt.Sprintf("ip route del %s table %d metric %d", r.Dst, r.Table, r.Metric)}
+		return false, &ForeignError{
+			fmt.Sprintf("a route to %s in table %d with metric %d", r.Dst, r.Table, r.Metric), f.proto,
+			fmt.Sprintf("ip route del %s table %d metric %d", r.Dst, r.Table, r.Metric),
+		}
 	}
 	return false, nil
 }

@@ -109,8 +109,10 @@ func New(conn Conn, cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("neigh: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{conn: conn, mac: mac, cfg: cfg, link: link, cancel: cancel, done: make(chan struct{}),
-		addrs: make(map[netip.Addr]entry), probed: make(map[*probeConn]struct{})}
+	p := &Proxy{
+		conn: conn, mac: mac, cfg: cfg, link: link, cancel: cancel, done: make(chan struct{}),
+		addrs: make(map[netip.Addr]entry), probed: make(map[*probeConn]struct{}),
+	}
 	go p.run(ctx)
 	return p, nil
 }
@@ -160,8 +162,10 @@ func (p *Proxy) Announce(addr netip.Addr) error {
 
 // Stats returns the counters.
 func (p *Proxy) Stats() Stats {
-	return Stats{Answered: p.answered.Load(), Probes: p.probes.Load(), Own: p.own.Load(), Conflicts: p.conflicts.Load(),
-		Invalid: p.invalid.Load(), Failed: p.failed.Load(), Missed: p.missed.Load()}
+	return Stats{
+		Answered: p.answered.Load(), Probes: p.probes.Load(), Own: p.own.Load(), Conflicts: p.conflicts.Load(),
+		Invalid: p.invalid.Load(), Failed: p.failed.Load(), Missed: p.missed.Load(),
+	}
 }
 
 // Close ends answering and every Probe, and closes the socket.
