@@ -92,7 +92,7 @@ func run(args []string) int {
 // ready checks what every scenario needs.
 func (a *app) ready() error {
 	if os.Geteuid() != 0 {
-		return errors.New("network namespaces need root: sudo ./testbed/lab ...")
+		return errors.New("network namespaces need root: run it as sudo ./testbed/lab")
 	}
 	return bed.CheckBinaries(a.bin)
 }

@@ -253,18 +253,6 @@ func (n *Net) record(key string, fn func() error) {
 	n.undo = append(n.undo, undoEntry{key, fn})
 }
 
-// forget drops key and returns its undo function, or nil. Caller holds mu.
-func (n *Net) forget(key string) func() error {
-	for i := range n.undo {
-		if n.undo[i].key == key {
-			fn := n.undo[i].fn
-			n.undo = slices.Delete(n.undo, i, i+1)
-			return fn
-		}
-	}
-	return nil
-}
-
 // remove undoes key if this Net made it. If the kernel refuses, the key stays noted for Close. Caller holds mu.
 func (n *Net) remove(key string) (known bool, err error) {
 	for i := range n.undo {

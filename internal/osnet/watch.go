@@ -51,7 +51,7 @@ func (n *Net) WatchLink(ctx context.Context, ifname string) (<-chan LinkState, e
 		defer c.Close()
 		defer cancel()
 		defer stop()
-		if err := w.run(ctx, c); err != nil && ctx.Err() == nil {
+		if err := w.run(ctx, c); ctx.Err() == nil {
 			n.log.Error("link watch ended", "interface", ifname, "error", err)
 		}
 	}()
@@ -97,6 +97,7 @@ type linkWatch struct {
 	changes uint32
 }
 
+// run reports until reading fails, as it does when ctx ends, and returns why: never nil.
 func (w *linkWatch) run(ctx context.Context, c *socket.Conn) error {
 	if err := w.ask(ctx, c); err != nil {
 		return err

@@ -48,7 +48,6 @@ type Controller struct {
 	// Fixed after start.
 	nl    *netlink.Handle
 	port  netlink.Link
-	log   func(format string, args ...any)
 	onSet func(Move)
 
 	// Guarded by mu, which is also held while the link moves.
