@@ -13,6 +13,7 @@ import (
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
+	"openmpa/tunnel/esp"
 )
 
 // candidate is one access router the node deals with, whether it serves or
@@ -23,14 +24,13 @@ type candidate struct {
 	slot int // of routing tables
 
 	client *pana.Client
-	sid    uint32
-	keys   *keys.SessionKeys
 
 	// owner goroutine of client
+	keys    *keys.SessionKeys
 	channel *notify.Channel
 	acks    map[uint64]chan error
 
-	opened   chan pana.Opened
+	opened   chan error // the keys are there, or why not
 	messages chan notify.Message
 	closed   chan struct{} // closed with reason set
 	reason   error
@@ -43,6 +43,11 @@ type candidate struct {
 	markers   chan tunnel.Marker
 }
 
+const (
+	pingInterval = 30 * time.Second // of silence; then PANA asks whether the router is there
+	reauthBefore = 5 * time.Minute  // the end of a session, or at its half if that is sooner
+)
+
 var errClosedSession = errors.New("the session has ended")
 
 // authenticate makes the session with c's router, from the address from.
@@ -54,9 +59,10 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 		return err
 	}
 	c.acks = map[uint64]chan error{}
-	c.opened, c.messages, c.closed = make(chan pana.Opened, 1), make(chan notify.Message, 16), make(chan struct{})
+	c.opened, c.messages, c.closed = make(chan error, 1), make(chan notify.Message, 16), make(chan struct{})
 	c.client, err = pana.Dial(c.n.ctx, conn, c.net.PAA, pana.PaCConfig{
 		Preauth: preauth, NewEAP: c.n.cfg.NewEAP, Rand: c.n.cfg.Rand, AuthTimeout: c.n.cfg.Timers.Auth,
+		PingInterval: pingInterval, ReauthBefore: reauthBefore,
 	}, c.output)
 	if err != nil {
 		return errors.Join(err, conn.Close())
@@ -64,8 +70,8 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	ctx, cancel := context.WithTimeout(ctx, c.n.cfg.Timers.Auth+time.Second)
 	defer cancel()
 	select {
-	case o := <-c.opened:
-		return c.derive(o)
+	case err := <-c.opened:
+		return err
 	case <-c.closed:
 		return c.reason
 	case <-ctx.Done():
@@ -73,7 +79,8 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	}
 }
 
-// derive makes the session's keys; the router's names came under AUTH.
+// derive makes the session's keys, again after each re-authentication; the
+// router's names came under AUTH.
 func (c *candidate) derive(o pana.Opened) error {
 	defer o.MSK.Clear()
 	for _, a := range o.AVPs {
@@ -91,8 +98,8 @@ func (c *candidate) derive(o pana.Opened) error {
 			return err
 		}
 		c.keys.Clear()
-		c.sid, c.keys = o.SID, k
-		return c.client.Do(func(time.Time, *pana.PaC) { c.channel = channel })
+		c.keys, c.channel = k, channel
+		return nil
 	}
 	return fmt.Errorf("%s did not name its configuration agent and access router: it is a PAA, but not one for RFC 6252", c.net.PAA)
 }
@@ -101,10 +108,13 @@ func (c *candidate) derive(o pana.Opened) error {
 func (c *candidate) output(o pana.Output) {
 	switch o := o.(type) {
 	case pana.Opened:
+		err := c.derive(o)
 		select {
-		case c.opened <- o:
+		case c.opened <- err: // the first time
 		default:
-			o.MSK.Clear()
+			if err != nil {
+				c.n.cfg.Log.Error("keys of a session not renewed", "paa", c.net.PAA, "err", err)
+			}
 		}
 	case pana.Notified:
 		c.notified(o)
@@ -200,6 +210,14 @@ func (c *candidate) ask(ctx context.Context, m notify.Message, want notify.Kind,
 			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", c.net.PAA, m.Kind(), within)
 		}
 	}
+}
+
+// espKeys makes the keys of a tunnel from MN-AR, both nonces and both SPIs.
+func (c *candidate) espKeys(nonce []byte, r *notify.TunnelReply, spi uint32) (k *keys.ESPKeys, err error) {
+	err = c.client.Do(func(time.Time, *pana.PaC) {
+		k = keys.DeriveESP(c.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+	})
+	return k, err
 }
 
 // leaveTunnel ends the node's end of a tunnel it no longer needs.

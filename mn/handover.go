@@ -10,7 +10,6 @@ import (
 
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
-	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
@@ -173,7 +172,10 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if r.Reason != "" {
 		return errors.New(r.Reason)
 	}
-	k := keys.DeriveESP(c.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+	k, err := c.espKeys(nonce, r, spi)
+	if err != nil {
+		return err
+	}
 	defer k.Clear()
 	in, err := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
 	if err != nil {

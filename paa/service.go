@@ -49,6 +49,10 @@ type Config struct {
 	Log         *slog.Logger
 }
 
+// pingInterval is the silence after which a peer is asked whether it is there;
+// one that is not is forgotten after some minutes, and its address given back.
+const pingInterval = time.Minute
+
 // Service is a running PAA.
 type Service struct {
 	cfg     Config
@@ -85,6 +89,7 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	}
 	s.server, err = pana.Serve(s.ctx, conn, pana.PAAConfig{
 		Rand: cfg.Rand, Lifetime: cfg.Lifetime, AuthTimeout: cfg.AuthTimeout, MaxSessions: cfg.MaxSessions,
+		PingInterval: pingInterval,
 		ParCAVPs: func(uint32) []pana.AVP {
 			return []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: identities}}
 		},
