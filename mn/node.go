@@ -307,6 +307,11 @@ func (n *Node) setState(s string) {
 	n.state = s
 }
 
+// routerPhases are those of which a router may report.
+var routerPhases = []event.Phase{
+	event.PhaseAuth, event.PhaseDHCP, event.PhaseDAD, event.PhaseTunnel, event.PhaseHold, event.PhaseDrain, event.PhaseFlip,
+}
+
 // report takes the router's record of a handover into our own.
 func (n *Node) report(network string, r *notify.Report) {
 	var events []event.Event
@@ -315,6 +320,9 @@ func (n *Node) report(network string, r *notify.Report) {
 		return
 	}
 	for _, e := range events {
+		if !slices.Contains(routerPhases, e.Phase) || e.Kind != event.KindEnd {
+			continue
+		}
 		e.Handover = r.Handover // it may speak of this one only
 		n.cfg.Recorder.Import(e)
 		if e.Phase == event.PhaseFlip {
