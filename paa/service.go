@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"openmpa/aaa"
+	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -60,6 +62,7 @@ type Service struct {
 	server  *pana.Server
 	ctx     context.Context
 	cancel  context.CancelFunc
+	ready   chan struct{}  // closed with server set
 	wg      sync.WaitGroup // exchanges with the AAA backend
 
 	// owner goroutine of server
@@ -69,6 +72,7 @@ type Service struct {
 // session is what the service knows of one PANA session.
 type session struct {
 	eap     aaa.Session
+	ctx     context.Context // of eap
 	cancel  context.CancelFunc
 	span    *event.Span
 	began   time.Time
@@ -81,12 +85,12 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("paa: listen on %s: %w; is the address on this machine and the port free?", cfg.Listen, err)
 	}
-	s := &Service{cfg: cfg, handler: h, sessions: map[uint32]*session{}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s := &Service{cfg: cfg, handler: h, ready: make(chan struct{}), sessions: map[uint32]*session{}}
 	identities, err := cfg.Identities.AppendBinary(nil)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.server, err = pana.Serve(s.ctx, conn, pana.PAAConfig{
 		Rand: cfg.Rand, Lifetime: cfg.Lifetime, AuthTimeout: cfg.AuthTimeout, MaxSessions: cfg.MaxSessions,
 		PingInterval: pingInterval,
@@ -94,10 +98,15 @@ func Open(cfg Config, h Handler) (*Service, error) {
 			return []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: identities}}
 		},
 		AllowPreauth: s.allowed,
-	}, s.output)
+	}, func(o pana.Output) {
+		<-s.ready
+		s.output(o)
+	})
 	if err != nil {
+		s.cancel()
 		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
 	}
+	close(s.ready)
 	return s, nil
 }
 
@@ -173,17 +182,19 @@ func (s *Service) start(o pana.EAPStart) {
 		s.sessions[o.SID] = c
 	}
 	c.stop()
+	c.span.End(context.Canceled)
 	c.began = time.Now()
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth)
 	ctx, cancel := context.WithCancel(s.ctx)
 	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR})
 	if err != nil {
 		cancel()
-		s.reply(o.SID, pana.EAPReply{Err: err})
+		s.cfg.Log.Warn("authentication not begun", "sid", o.SID, "err", err)
+		s.reply(o.SID, nil, pana.EAPReply{Err: err})
 		return
 	}
-	c.eap, c.cancel = eap, cancel
-	s.reply(o.SID, pana.EAPReply{Packet: eap.Identity()})
+	c.eap, c.ctx, c.cancel = eap, ctx, cancel
+	s.reply(o.SID, eap, pana.EAPReply{Packet: eap.Identity()})
 }
 
 // stop abandons an authentication under way.
@@ -196,19 +207,21 @@ func (c *session) stop() {
 }
 
 // exchange carries one EAP response to the AAA backend. PANA has one request
-// outstanding, so a session never has two exchanges.
+// outstanding, so a conversation never has two exchanges.
 func (s *Service) exchange(sid uint32, c *session, packet []byte) {
-	eap := c.eap
+	eap, ctx := c.eap, c.ctx
 	packet = slices.Clone(packet)
 	s.wg.Go(func() {
-		r, err := eap.Exchange(s.ctx, packet)
+		r, err := eap.Exchange(ctx, packet)
 		switch {
-		case errors.Is(err, context.Canceled):
+		case ctx.Err() != nil: // nobody waits for it any more
+			r.MSK.Clear()
 		case err != nil:
+			r.MSK.Clear()
 			s.cfg.Log.Warn("authentication failed", "sid", sid, "err", err)
-			s.reply(sid, pana.EAPReply{Packet: r.EAP, Done: true, Err: err})
+			s.reply(sid, eap, pana.EAPReply{Packet: r.EAP, Done: true, Err: err, AVPs: reason(err)})
 		default:
-			s.reply(sid, pana.EAPReply{
+			s.reply(sid, eap, pana.EAPReply{
 				Packet: r.EAP, Done: r.Decision != aaa.Continue, Success: r.Decision == aaa.Accept,
 				MSK: r.MSK, Lifetime: r.SessionTimeout,
 			})
@@ -216,9 +229,35 @@ func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 	})
 }
 
-func (s *Service) reply(sid uint32, r pana.EAPReply) {
-	_ = s.server.Post(func(now time.Time, p *pana.PAA) { // an error: the service has ended
-		if c := s.sessions[sid]; c != nil && r.Done {
+// reason tells the node what it cannot learn by EAP: that the AAA server could
+// not be asked. What that server has decided is its own to tell.
+func reason(err error) []pana.AVP {
+	if rejected := (*aaa.RejectError)(nil); errors.As(err, &rejected) {
+		return nil
+	}
+	text := "the router could not finish the authentication: " + err.Error()
+	if silent := (*radius.TimeoutError)(nil); errors.As(err, &silent) {
+		var names []string
+		for _, a := range silent.Tried {
+			names = append(names, a.String())
+		}
+		text = fmt.Sprintf("the router could not reach its AAA server (%s silent for %v)", strings.Join(names, ", "), silent.Waited.Round(100*time.Millisecond))
+	} else if errors.Is(err, aaa.ErrTimeout) {
+		text = "the router could not reach its AAA server: " + err.Error()
+	}
+	return []pana.AVP{{Code: notify.AVPReason, Vendor: pana.VendorID, Data: notify.ReasonAVP(text)}}
+}
+
+// reply hands r to the PAA machine, if the conversation eap is still the one
+// that the session waits for.
+func (s *Service) reply(sid uint32, eap aaa.Session, r pana.EAPReply) {
+	err := s.server.Post(func(now time.Time, p *pana.PAA) {
+		c := s.sessions[sid]
+		if c == nil || c.eap != eap {
+			r.MSK.Clear()
+			return
+		}
+		if r.Done {
 			err := r.Err
 			if err == nil && !r.Success {
 				err = errors.New("rejected by the AAA server")
@@ -226,8 +265,13 @@ func (s *Service) reply(sid uint32, r pana.EAPReply) {
 			c.span.End(err)
 			c.stop()
 		}
-		p.EAPReply(now, sid, r)
+		if err := p.EAPReply(now, sid, r); err != nil {
+			s.cfg.Log.Debug("EAP reply not used", "sid", sid, "err", err)
+		}
 	})
+	if err != nil { // the service has ended
+		r.MSK.Clear()
+	}
 }
 
 func (s *Service) opened(o pana.Opened) {

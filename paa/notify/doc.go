@@ -10,6 +10,12 @@
 //	vendor AVP 1  Identities   PAR[C] only, in clear under AUTH: CA and AR names
 //	vendor AVP 2  for the CA   AEAD(MN-CA, message), aad = session id | AVP code
 //	vendor AVP 3  for the AR   AEAD(MN-AR, message), aad = session id | AVP code
+//	vendor AVP 4  Reason       failing PAR[C] only, in clear: why the router could not ask
+//
+// The Reason is 1 to 200 octets of printable ASCII for people to read. There is
+// no key yet that could sign it, so anybody on the path can write it: the node
+// shows it as the router's words, marked as not authenticated, and decides
+// nothing by it. What the AAA server itself has to say comes by EAP.
 //
 // A message before sealing, network order:
 //

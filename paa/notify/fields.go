@@ -117,12 +117,7 @@ func (f fields) reason() (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	for i, c := range v {
-		if c < 0x20 || c > 0x7e {
-			v[i] = '?'
-		}
-	}
-	return string(v), true, nil
+	return string(printable(v)), true, nil
 }
 
 func putReason(b []byte, s string) []byte {

@@ -3,6 +3,7 @@ package notify
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"openmpa/paa/keys"
 )
@@ -12,7 +13,32 @@ const (
 	AVPIdentities uint16 = 1
 	AVPForCA      uint16 = 2
 	AVPForAR      uint16 = 3
+	AVPReason     uint16 = 4
 )
+
+// ReasonAVP returns the value of a Reason AVP: text as it may be shown, at most
+// MaxReason octets of it.
+func ReasonAVP(text string) []byte { return printable([]byte(text[:min(len(text), MaxReason)])) }
+
+// ParseReasonAVP reads the value of a Reason AVP. The text is for people and
+// proves nothing: nobody has signed it.
+func ParseReasonAVP(b []byte) (string, error) {
+	if len(b) == 0 || len(b) > MaxReason {
+		return "", fmt.Errorf("notify: reason: %w: %d octets, expected 1 to %d", ErrMalformed, len(b), MaxReason)
+	}
+	return string(printable(b)), nil
+}
+
+// printable returns a copy that a terminal can take.
+func printable(b []byte) []byte {
+	out := slices.Clone(b)
+	for i, c := range out {
+		if c < 0x20 || c > 0x7e {
+			out[i] = '?'
+		}
+	}
+	return out
+}
 
 // Channel seals and opens the messages of one PANA session at one of its ends.
 // It is not safe for concurrent use: messages must be opened in the order in

@@ -77,6 +77,9 @@ func (c TerminationCause) String() string {
 type ErrAuthRejected struct {
 	Code ResultCode
 	Err  error
+	// AVPs is, on the PaC, what the PAR[C] carried besides the AVPs of RFC 5191.
+	// Before there is a PANA SA anybody on the path can write it.
+	AVPs []AVP
 }
 
 func (e *ErrAuthRejected) Error() string {

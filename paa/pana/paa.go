@@ -71,6 +71,7 @@ type EAPReply struct {
 	Unauthorized bool          // with Done and Success: no access all the same (PANA_AUTHORIZATION_REJECTED)
 	MSK          *keys.Secret  // with Done and Success; the PAA takes it over
 	Lifetime     time.Duration // what AAA grants; 0: it does not say
+	AVPs         []AVP         // with Done and a failure: what the PAR[C] carries besides the AVPs of RFC 5191, mostly without AUTH
 	// Err is why there is no packet, or why Success is false. Without Done the
 	// session is dropped silently, as RFC 5191 section 4.1 wants it for an
 	// authenticator that fails without an EAP-Failure; with Done the PaC is told
@@ -205,6 +206,8 @@ func (p *PAA) EAPReply(now time.Time, sid uint32, r EAPReply) error {
 		err = fmt.Errorf("pana: session %08x does not wait for EAP (state %v)", sid, s.state)
 	case len(r.Packet) > maxEAP || len(r.Packet) > 0 && len(r.Packet) < 4:
 		err = fmt.Errorf("pana: EAP packet of %d octets, expected 4 to %d", len(r.Packet), maxEAP)
+	case checkCarried(r.AVPs) != nil:
+		err = checkCarried(r.AVPs)
 	case !r.Done && r.Err == nil && r.Packet == nil:
 		err = fmt.Errorf("pana: EAP reply with neither packet nor result nor error")
 	}
@@ -212,7 +215,7 @@ func (p *PAA) EAPReply(now time.Time, sid uint32, r EAPReply) error {
 		r.MSK.Clear()
 		return err
 	}
-	r.Packet = bytes.Clone(r.Packet)
+	r.Packet, r.AVPs = bytes.Clone(r.Packet), cloneAVPs(r.AVPs)
 	s.held = &r
 	s.proceed(now)
 	p.schedule(s)

@@ -281,6 +281,7 @@ func (s *session) reject(now time.Time, r *EAPReply) {
 		avps = append(avps, avp32(CodeKeyID, fresh.keyID))
 	}
 	r.MSK.Clear()
+	avps = append(avps, r.AVPs...)
 	s.failure = &ErrAuthRejected{Code: code, Err: r.Err}
 	if s.par(now, FlagC, avps, sa) {
 		s.state = paaWaitFail

@@ -467,5 +467,5 @@ func (c *PaC) rxRejected(m *Message, f *fields, raw []byte) {
 		c.close(&ErrEAP{Err: own})
 		return
 	}
-	c.close(&ErrAuthRejected{Code: ResultCode(f.result), Err: c.eapErr})
+	c.close(&ErrAuthRejected{Code: ResultCode(f.result), Err: c.eapErr, AVPs: cloneAVPs(f.extra)})
 }
