@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"openmpa/aaa/eap"
 	"openmpa/aaa/radius"
@@ -32,7 +33,7 @@ type radiusSession struct {
 	req     radius.Request // State and Server are those of the last challenge
 	last    []byte         // the request the node has to answer
 	invalid int
-	closed  bool
+	closed  atomic.Bool
 }
 
 func (s *radiusSession) Identity() []byte {
@@ -43,7 +44,7 @@ func (s *radiusSession) Identity() []byte {
 }
 
 func (s *radiusSession) Exchange(ctx context.Context, response []byte) (Result, error) {
-	if done, _ := s.auth.Result(); done || s.closed {
+	if done, _ := s.auth.Result(); done || s.closed.Load() {
 		return Result{}, errors.New("aaa: this authentication has ended")
 	}
 	forward, err := s.auth.Response(response)
@@ -98,4 +99,4 @@ func (s *radiusSession) accept(r radius.Response, out Result) (Result, error) {
 	return out, nil
 }
 
-func (s *radiusSession) Close() { s.closed = true }
+func (s *radiusSession) Close() { s.closed.Store(true) }
