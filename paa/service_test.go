@@ -1,0 +1,359 @@
+package paa
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/aaa"
+	"openmpa/aaa/radius"
+	"openmpa/internal/event"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+)
+
+var header = notify.Header{Handover: event.HandoverID{1, 2, 3}}
+
+// open makes a pre-authenticated session.
+func open(t *testing.T, b *backend, edit func(*Config)) (*Service, *handler, *node, opened) {
+	t.Helper()
+	s, h, addr := serve(t, b, edit)
+	n := dial(t, addr, pana.PaCConfig{Preauth: true})
+	n.derive(want[pana.Opened](n))
+	o := next[opened](t, h)
+	return s, h, n, o
+}
+
+// TestSession: authentication, messages both ways, arrival, the end.
+func TestSession(t *testing.T) {
+	b := &backend{infos: make(chan aaa.SessionInfo, 1)}
+	s, h, n, o := open(t, b, nil)
+	if !o.preauth || !o.keys.MNCA.Equal(n.keys.MNCA) || !o.keys.MNAR.Equal(n.keys.MNAR) {
+		t.Errorf("opened with %+v, and the keys are not the node's", o)
+	}
+	if info := <-b.infos; info.CallingStation != "127.0.0.1" || info.CalledStation != identities.AR {
+		t.Errorf("AAA was told %+v", info)
+	}
+	if b.stillOpen() != 0 {
+		t.Error("the conversation with AAA was not closed")
+	}
+	n.send(&notify.TunnelDelete{Header: header}, pana.NotifyOptions{})
+	if m := next[message](t, h); m.m.Kind() != notify.KindTunnelDelete || m.m.ID() != header.Handover {
+		t.Errorf("told %+v", m.m)
+	}
+	if err := s.Send(o.sid, &notify.ConfigReply{Header: header, Reason: "no address left"}); err != nil {
+		t.Fatal(err)
+	}
+	got := want[pana.Notified](n)
+	m, err := n.channel.Open(got.AVPs[0].Code, got.AVPs[0].Data)
+	if err != nil || m.(*notify.ConfigReply).Reason != "no address left" {
+		t.Errorf("the node got %+v, %v", m, err)
+	}
+
+	n.send(&notify.Arrival{Header: header}, pana.NotifyOptions{})
+	quiet(t, s, h) // it came outside the activating ping
+	n.send(&notify.Arrival{Header: header}, pana.NotifyOptions{Activate: true})
+	if a := next[activated](t, h); a.sid != o.sid {
+		t.Errorf("activated %+v", a)
+	}
+	if m := next[message](t, h); m.m.Kind() != notify.KindArrival {
+		t.Errorf("told %+v", m.m)
+	}
+
+	if err := s.Terminate(o.sid); err != nil {
+		t.Fatal(err)
+	}
+	if c := next[closed](t, h); c.sid != o.sid || !errors.Is(c.reason, pana.ErrTerminated) {
+		t.Errorf("closed with %+v", c)
+	}
+	if err := s.Send(o.sid, &notify.SwitchBack{Header: header}); err != nil {
+		t.Errorf("to a session that is gone: %v", err)
+	}
+	quiet(t, s, h)
+}
+
+// TestDropped: what is not sealed under this session's keys, or is no message,
+// goes no further.
+func TestDropped(t *testing.T) {
+	s, h, n, o := open(t, &backend{}, nil)
+	foreign, err := notify.NewChannel(o.sid, keys.DeriveSession(bytes.Repeat([]byte{9}, 64), o.sid, 1, "ca", "ar"), keys.ToRouter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, value, _ := foreign.Seal(&notify.TunnelDelete{Header: header})
+	own, sealed, _ := n.channel.Seal(&notify.TunnelDelete{Header: header})
+	for name, a := range map[string]pana.AVP{
+		"another key":    {Code: code, Vendor: pana.VendorID, Data: value},
+		"another vendor": {Code: own, Vendor: pana.VendorID + 1, Data: sealed},
+		"another code":   {Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: sealed},
+		"the CA's code":  {Code: notify.AVPForCA, Vendor: pana.VendorID, Data: sealed},
+		"empty":          {Code: own, Vendor: pana.VendorID},
+	} {
+		n.sendAVP(a, pana.NotifyOptions{})
+		t.Run(name, func(t *testing.T) { quiet(t, s, h) })
+	}
+	n.sendAVP(pana.AVP{Code: own, Vendor: pana.VendorID, Data: sealed}, pana.NotifyOptions{})
+	next[message](t, h)
+	n.sendAVP(pana.AVP{Code: own, Vendor: pana.VendorID, Data: sealed}, pana.NotifyOptions{})
+	quiet(t, s, h)                                                             // replayed
+	if err := s.Send(o.sid, &notify.ConfigReply{Header: header}); err != nil { // incomplete: logged
+		t.Fatal(err)
+	}
+	quiet(t, s, h)
+}
+
+// TestNodeLeaves: the node's own end of the session reaches the handler.
+func TestNodeLeaves(t *testing.T) {
+	_, h, n, o := open(t, &backend{}, nil)
+	n.do(func(now time.Time, p *pana.PaC) { p.Terminate(now) })
+	var e *pana.ErrPeerTerminated
+	if c := next[closed](t, h); c.sid != o.sid || !errors.As(c.reason, &e) {
+		t.Errorf("closed with %+v", c)
+	}
+}
+
+// TestAgain: a re-authentication has new keys for both ends, and the old ones
+// open nothing any more.
+func TestAgain(t *testing.T) {
+	b := &backend{}
+	s, h, n, first := open(t, b, nil)
+	_, old, _ := n.channel.Seal(&notify.TunnelDelete{Header: header})
+	n.do(func(now time.Time, p *pana.PaC) { p.Reauthenticate(now) })
+	again := want[pana.Opened](n)
+	if !again.Rekeyed {
+		t.Error("the node was not rekeyed")
+	}
+	n.derive(again)
+	second := next[opened](t, h)
+	if second.sid != first.sid || second.keys.MNAR.Equal(first.keys.MNAR) || !second.keys.MNAR.Equal(n.keys.MNAR) {
+		t.Error("no new keys, or not the node's")
+	}
+	n.sendAVP(pana.AVP{Code: notify.AVPForAR, Vendor: pana.VendorID, Data: old}, pana.NotifyOptions{})
+	quiet(t, s, h)
+	n.send(&notify.SwitchBack{Header: header}, pana.NotifyOptions{})
+	next[message](t, h)
+	if b.stillOpen() != 0 {
+		t.Errorf("%d conversations with AAA were not closed", b.stillOpen())
+	}
+}
+
+// TestRefused: what the AAA server decides is told by EAP alone.
+func TestRefused(t *testing.T) {
+	for name, verdict := range map[string]func(context.Context) (aaa.Result, error){
+		"typed": func(context.Context) (aaa.Result, error) {
+			return aaa.Result{EAP: packet(4, 2), Decision: aaa.Reject}, &aaa.RejectError{Server: "x", Identity: "mn", Message: "secret policy"}
+		},
+		"by decision": func(context.Context) (aaa.Result, error) {
+			return aaa.Result{EAP: packet(4, 2), Decision: aaa.Reject}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &backend{verdict: verdict}
+			_, h, addr := serve(t, b, nil)
+			n := dial(t, addr, pana.PaCConfig{Preauth: true})
+			var e *pana.ErrAuthRejected
+			if c := want[pana.Closed](n); !errors.As(c.Reason, &e) || len(e.AVPs) != 0 {
+				t.Errorf("closed with %v", c.Reason)
+			}
+			if c := next[closed](t, h); !errors.As(c.reason, &e) {
+				t.Errorf("the handler was told %v", c.reason)
+			}
+			if b.stillOpen() != 0 {
+				t.Error("the conversation with AAA was not closed")
+			}
+		})
+	}
+}
+
+// TestSilent: the node is told in words when the router could not ask, with a
+// RADIUS client that nobody answers.
+func TestSilent(t *testing.T) {
+	nobody, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	server := nobody.LocalAddr().(*net.UDPAddr).AddrPort()
+	client, err := radius.NewClient(radius.Config{
+		NASIdentifier: "ar-a", Timeout: 300 * time.Millisecond,
+		Servers: []radius.Server{{Addr: server, Secret: keys.NewSecret([]byte("testing123"))}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, h, addr := serve(t, aaa.NewRADIUS(client), nil)
+	n := dial(t, addr, pana.PaCConfig{Preauth: true})
+	c := want[pana.Closed](n)
+	var e *pana.ErrAuthRejected
+	if !errors.As(c.Reason, &e) || len(e.AVPs) != 1 || e.AVPs[0].Code != notify.AVPReason || e.AVPs[0].Vendor != pana.VendorID {
+		t.Fatalf("closed with %v", c.Reason)
+	}
+	text, err := notify.ParseReasonAVP(e.AVPs[0].Data)
+	if err != nil || !strings.HasPrefix(text, "the router could not reach its AAA server ("+server.String()+" silent for ") {
+		t.Errorf("the node was told %q, %v", text, err)
+	}
+	next[closed](t, h)
+	quiet(t, s, h)
+}
+
+func TestReason(t *testing.T) {
+	two := &radius.TimeoutError{
+		Tried: []netip.AddrPort{netip.MustParseAddrPort("10.0.5.1:1812"), netip.MustParseAddrPort("10.0.5.2:1812")}, Waited: 8012 * time.Millisecond,
+	}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{two, "the router could not reach its AAA server (10.0.5.1:1812, 10.0.5.2:1812 silent for 8s)"},
+		{aaa.ErrTimeout, "the router could not reach its AAA server: aaa: no answer"},
+		{errors.New("aaa: 5 invalid\nresponses"), "the router could not finish the authentication: aaa: 5 invalid?responses"},
+		{&aaa.RejectError{}, ""},
+	} {
+		avps := reason(c.err)
+		got := ""
+		for _, a := range avps {
+			got += string(a.Data)
+		}
+		if got != c.want {
+			t.Errorf("%v: %q, expected %q", c.err, got, c.want)
+		}
+	}
+}
+
+// TestNoConversation: a backend that cannot even begin ends the session.
+func TestNoConversation(t *testing.T) {
+	down := errors.New("no backend")
+	_, h, addr := serve(t, &backend{refuse: down}, nil)
+	dial(t, addr, pana.PaCConfig{Preauth: true})
+	if c := next[closed](t, h); !errors.Is(c.reason, down) {
+		t.Errorf("closed with %v", c.reason)
+	}
+}
+
+// TestCloseDuringExchange: nothing is left of a conversation that hangs.
+func TestCloseDuringExchange(t *testing.T) {
+	waits := make(chan struct{})
+	b := &backend{verdict: func(ctx context.Context) (aaa.Result, error) {
+		close(waits)
+		<-ctx.Done()
+		return aaa.Result{}, ctx.Err()
+	}}
+	s, h, addr := serve(t, b, nil)
+	dial(t, addr, pana.PaCConfig{Preauth: true})
+	<-waits
+	s.Close()
+	next[closed](t, h)
+	if b.stillOpen() != 0 {
+		t.Error("the conversation with AAA was not closed")
+	}
+	if err := s.Send(1, &notify.SwitchBack{}); !errors.Is(err, pana.ErrRunnerClosed) {
+		t.Errorf("Send after Close: %v", err)
+	}
+	s.Close() // again is harmless
+}
+
+// TestGivenUp: a session that ends takes its exchange along, and its result is
+// nobody's.
+func TestGivenUp(t *testing.T) {
+	waits, ended := make(chan struct{}), make(chan struct{})
+	key := msk([]byte("late"))
+	b := &backend{verdict: func(ctx context.Context) (aaa.Result, error) {
+		close(waits)
+		<-ctx.Done()
+		defer close(ended)
+		return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: key}, nil
+	}}
+	s, h, addr := serve(t, b, func(c *Config) { c.AuthTimeout = 500 * time.Millisecond })
+	dial(t, addr, pana.PaCConfig{Preauth: true})
+	<-waits
+	var e *pana.ErrAuthTimeout
+	if c := next[closed](t, h); !errors.As(c.reason, &e) {
+		t.Errorf("closed with %v", c.reason)
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the exchange went on without a session")
+	}
+	s.Close()
+	if key.Len() != 0 {
+		t.Error("the key of a session that has ended was not cleared")
+	}
+}
+
+// TestStaleReply: what an earlier conversation of a session had to say does not
+// end the present one.
+func TestStaleReply(t *testing.T) {
+	waits, goOn := make(chan struct{}), make(chan struct{})
+	b := &backend{verdict: func(context.Context) (aaa.Result, error) {
+		close(waits)
+		<-goOn
+		return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: msk([]byte{7, 1})}, nil
+	}}
+	s, h, addr := serve(t, b, nil)
+	n := dial(t, addr, pana.PaCConfig{Preauth: true})
+	<-waits
+	key := msk([]byte("stale"))
+	if err := s.server.Do(func(time.Time, *pana.PAA) {
+		for sid := range s.sessions {
+			s.reply(sid, &conversation{}, pana.EAPReply{Done: true, Success: true, Packet: packet(3, 2), MSK: key})
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	want[pana.Opened](n)
+	next[opened](t, h)
+	if key.Len() != 0 {
+		t.Error("the key of the earlier conversation was not cleared")
+	}
+}
+
+// TestAllow: who is not in the list gets no pre-authentication.
+func TestAllow(t *testing.T) {
+	_, h, addr := serve(t, &backend{}, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")} })
+	n := dial(t, addr, pana.PaCConfig{Preauth: true, AuthTimeout: 300 * time.Millisecond})
+	var e *pana.ErrAuthTimeout
+	if c := want[pana.Closed](n); !errors.As(c.Reason, &e) {
+		t.Errorf("closed with %v", c.Reason)
+	}
+	if len(h.calls) != 0 {
+		t.Errorf("the handler was told %+v", <-h.calls)
+	}
+	n = dial(t, addr, pana.PaCConfig{}) // on the link it is not forbidden
+	want[pana.Opened](n)
+	if o := next[opened](t, h); o.preauth {
+		t.Error("opened as pre-authentication")
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	s, _, addr := serve(t, &backend{}, nil)
+	taken := s.cfg
+	taken.Listen = addr
+	nameless := s.cfg
+	nameless.Listen, nameless.Identities = netip.MustParseAddrPort("127.0.0.1:0"), notify.Identities{}
+	negative := s.cfg
+	negative.Listen, negative.Lifetime = netip.MustParseAddrPort("127.0.0.1:0"), -1
+	for name, c := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"port":       {taken, "port free?"},
+		"identities": {nameless, "identity of 0 octets"},
+		"lifetime":   {negative, "must not be negative"},
+	} {
+		c.cfg.Rand = rand.Reader
+		if s, err := Open(c.cfg, nil); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "paa: ") {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
+}
