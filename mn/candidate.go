@@ -155,10 +155,11 @@ func (c *candidate) notified(o pana.Notified) {
 	}
 }
 
-// send seals m and sends it; the channel says when the router has it.
+// send seals m and sends it, without waiting; the channel says when the router
+// has it.
 func (c *candidate) send(m notify.Message, opt pana.NotifyOptions) (<-chan error, error) {
 	ack := make(chan error, 1)
-	err := c.client.Do(func(now time.Time, p *pana.PaC) {
+	err := c.client.Post(func(now time.Time, p *pana.PaC) {
 		if c.channel == nil {
 			ack <- errClosedSession
 			return

@@ -330,13 +330,14 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
 	ack, err := c.send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
-	if e := n.arp.SendGratuitous(c.address.addr()); e != nil {
-		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
-	}
 	if e := c.path.arrive(); e != nil {
 		n.cfg.Log.Error("uplink", "err", e)
 	}
 	ready := time.Since(up)
+	// The frames sent so far have told the bridges; this is for the neighbours.
+	if e := n.arp.SendGratuitous(c.address.addr()); e != nil {
+		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
+	}
 	if err == nil {
 		select {
 		case err = <-ack:
