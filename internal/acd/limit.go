@@ -25,12 +25,17 @@ func NewLimiter(t Timers) *Limiter {
 // Attempt books an attempt at a new address and returns how long to wait before
 // it. Attempts booked one after another wait one after another.
 func (l *Limiter) Attempt(now time.Time) time.Duration {
-	at := now
+	wait := l.Wait(now)
+	l.next = now.Add(wait + l.interval)
+	return wait
+}
+
+// Wait returns how long an attempt would have to wait, and books none.
+func (l *Limiter) Wait(now time.Time) time.Duration {
 	if l.Limited() && l.next.After(now) {
-		at = l.next
+		return l.next.Sub(now)
 	}
-	l.next = at.Add(l.interval)
-	return at.Sub(now)
+	return 0
 }
 
 // Conflict counts a conflict, while probing or later (section 2.4).

@@ -155,6 +155,10 @@ func flush(conn Conn, m *Machine, report func(Output)) (done bool, err error) {
 	}
 }
 
+// ErrLimited says that a probe's turn does not come before its context ends (RFC
+// 5227 section 2.1.1).
+var ErrLimited = errors.New("rate limit")
+
 // Link keeps the rate limit of one interface over all probes on it. It may be
 // used by several goroutines at once.
 type Link struct {
@@ -173,10 +177,20 @@ func NewLink(t Timers) (*Link, error) {
 }
 
 // Probe is like the function Probe, and keeps the interface's rate limit: after
-// MaxConflicts conflicts it waits until its turn comes.
+// MaxConflicts conflicts it waits until its turn comes, or fails at once if ctx
+// ends before.
 func (l *Link) Probe(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr, rnd io.Reader) error {
+	limited := func(err error) error {
+		return fmt.Errorf("acd: probe %v: waiting because of the %w after %d conflicts: %w", addr, ErrLimited, l.timers.MaxConflicts, err)
+	}
 	l.mu.Lock()
-	wait := l.limiter.Attempt(time.Now())
+	now := time.Now()
+	wait := l.limiter.Wait(now)
+	if end, ok := ctx.Deadline(); ok && wait > 0 && now.Add(wait).After(end) {
+		l.mu.Unlock()
+		return limited(context.DeadlineExceeded) // a turn booked for nobody would be lost to the next
+	}
+	l.limiter.Attempt(now)
 	l.mu.Unlock()
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -184,8 +198,7 @@ func (l *Link) Probe(ctx context.Context, conn Conn, addr netip.Addr, mac net.Ha
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return fmt.Errorf("acd: probe %v: %w while the rate limit after %d conflicts was in force",
-				addr, ctx.Err(), l.timers.MaxConflicts)
+			return limited(ctx.Err())
 		}
 	}
 	err := Probe(ctx, conn, addr, mac, l.timers, rnd)

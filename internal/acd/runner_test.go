@@ -268,3 +268,39 @@ func TestLinkLimitsTheRate(t *testing.T) {
 		t.Error("no timers: want an error")
 	}
 }
+
+// TestLinkLimitsThePatient: who cannot wait for a turn takes none away, so that
+// one who comes again and again is served in the end.
+func TestLinkLimitsThePatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := DefaultTimers()
+		x.MaxConflicts = 1
+		l, err := NewLink(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Conflict()
+		l.mu.Lock()
+		l.limiter.Attempt(time.Now()) // the address that had the conflict
+		l.mu.Unlock()
+		start, refused := time.Now(), 0
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+			err := l.Probe(ctx, newFakeConn(), addr, ours.HardwareAddr(), constant(0))
+			cancel()
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ErrLimited) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			if refused++; refused == 10 {
+				t.Fatalf("no turn in %v", time.Since(start))
+			}
+			time.Sleep(25 * time.Second)
+		}
+		if refused == 0 {
+			t.Error("the rate was not limited")
+		}
+	})
+}
