@@ -37,7 +37,8 @@ type Child struct {
 	waited error         // of Wait; read after done
 }
 
-// Start starts the child; it is not ready then.
+// Start starts the child; it is not ready then. One that ends at once is no
+// error of Start: Ready and Stop tell, with what it wrote.
 func Start(run *rundir.Dir, spec Spec) (*Child, error) {
 	log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -55,12 +56,8 @@ func Start(run *rundir.Dir, spec Spec) (*Child, error) {
 		c.waited = cmd.Wait()
 		close(c.done)
 	}()
-	if err := run.Record(spec.Name, cmd.Process.Pid, strings.Join(spec.Command, " ")); err != nil {
-		select {
-		case <-c.done: // gone at once: its log says more than the missing record
-			return nil, c.ended()
-		default:
-		}
+	err = run.Record(spec.Name, cmd.Process.Pid, strings.Join(spec.Command, " "))
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return nil, errors.Join(err, c.Kill())
 	}
 	return c, nil

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // process identifies a child beyond the reuse of its pid.
@@ -18,7 +19,8 @@ type process struct {
 }
 
 // Record notes a child of the lab, so that the next lab can end it when this
-// one is killed. Call it right after the child has started.
+// one is killed. Call it right after the child has started. Of one that has
+// ended by then there is nothing to note: the error is os.ErrProcessDone.
 func (d *Dir) Record(name string, pid int, command string) error {
 	start, err := startTime(pid)
 	if err != nil {
@@ -76,6 +78,9 @@ func (p process) alive() bool {
 
 func startTime(pid int) (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return 0, os.ErrProcessDone
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -94,7 +99,7 @@ func parseStartTime(stat []byte) (uint64, error) {
 		return 0, fmt.Errorf("rundir: /proc stat line has %d fields after the command, expected 20", len(fields))
 	}
 	if fields[0][0] == 'Z' {
-		return 0, errors.New("rundir: the process has ended")
+		return 0, os.ErrProcessDone // nobody has waited for it yet
 	}
 	return strconv.ParseUint(string(fields[19]), 10, 64)
 }

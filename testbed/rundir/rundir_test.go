@@ -1,11 +1,14 @@
 package rundir
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/space"
 )
@@ -134,6 +137,31 @@ func TestDeadLabIsSwept(t *testing.T) {
 	}
 	if p, err := readProcess(living.File("pids", "sleeper")); err != nil || !p.alive() {
 		t.Errorf("the living lab's child is gone (%v)", err)
+	}
+}
+
+// TestRecordOfAnEndedChild covers both ways a child can be gone before it is noted.
+func TestRecordOfAnEndedChild(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Ended, but nobody has waited: WNOWAIT leaves it so.
+	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Record("child", cmd.Process.Pid, "true"); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("before Wait: got %v, expected os.ErrProcessDone", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Record("child", cmd.Process.Pid, "true"); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("after Wait: got %v, expected os.ErrProcessDone", err)
+	}
+	if _, err := os.Stat(d.File("pids", "child")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is recorded all the same (%v)", err)
 	}
 }
 
