@@ -25,22 +25,42 @@ import (
 func (v *visitor) configure(m *notify.ConfigRequest) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.configure1 || v.closed {
+	if v.configuring || v.closed {
 		return
 	}
-	v.configure1, v.handover, v.mac = true, m.Handover, m.MAC
+	if why := v.configurable(m); why != "" {
+		v.r.cfg.Log.Warn("no address", "sid", v.sid, "err", why)
+		v.r.send(v.sid, &notify.ConfigReply{Header: m.Header, Reason: why})
+		return
+	}
+	v.configuring, v.handover, v.mac = true, m.Handover, m.MAC
 	v.r.wg.Go(func() {
 		reply := v.r.acquire(v.ctx, v, m)
 		v.mu.Lock()
-		v.configure1 = false
+		v.configuring = false
 		v.mu.Unlock()
 		v.r.send(v.sid, reply)
 	})
 }
 
-// acquire leases addresses until one is free, and gives up after cfg.Conflicts.
+// configurable says why there is no address for m, if so. A session has one: two
+// leases would be one too many to give back.
+func (v *visitor) configurable(m *notify.ConfigRequest) string {
+	switch {
+	case m.Handover.IsZero():
+		return "the request names no handover"
+	case v.lease != nil:
+		return fmt.Sprintf("this session has been given %s: end it to be given another address", v.lease.Addr.Addr())
+	}
+	return ""
+}
+
+// acquire leases addresses until one is free, and gives up after
+// DAD.MaxConflicts of them, or when the node would no longer wait.
 func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigRequest) *notify.ConfigReply {
 	reply := &notify.ConfigReply{Header: m.Header}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Configure)
+	defer cancel()
 	client := r.client(m.MAC, m.ClientID)
 	for try := 1; ; try++ {
 		span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDHCP, "server", r.cfg.DHCPServer.String())
@@ -63,7 +83,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 		var conflict *acd.ConflictError
 		switch {
 		case errors.As(err, &conflict):
-			if err := client.Decline(ctx, lease); err != nil {
+			if err := r.decline(client, lease); err != nil {
 				r.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 			}
 			if try == r.cfg.DAD.MaxConflicts {
@@ -73,7 +93,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			continue
 		case err != nil:
 			r.release(lease, m.MAC)
-			reply.Reason = "no address: duplicate address detection: " + err.Error()
+			reply.Reason = r.undetected(err, try-1)
 			return reply
 		}
 		if !v.keep(lease) {
@@ -86,6 +106,26 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 		reply.Lifetime, reply.T1, reply.T2 = lease.Lifetime, lease.T1, lease.T2
 		return reply
 	}
+}
+
+// undetected says why duplicate address detection came to no end, after so many
+// conflicts.
+func (r *Router) undetected(err error, conflicts int) string {
+	switch {
+	case errors.Is(err, acd.ErrLimited):
+		return fmt.Sprintf("no address: %d conflicts on this link: RFC 5227 limits probing to one address in %v; try again after that",
+			r.cfg.DAD.MaxConflicts, r.cfg.DAD.RateLimitInterval)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("no address: none was found free in %v; %d leased were in use by other hosts", r.cfg.Configure, conflicts)
+	}
+	return "no address: duplicate address detection: " + err.Error()
+}
+
+// decline tells the server that an address is in use, even if the time is up.
+func (r *Router) decline(client *dhcp4.Client, l dhcp4.Lease) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return client.Decline(ctx, l)
 }
 
 func (r *Router) client(mac net.HardwareAddr, id []byte) *dhcp4.Client {
@@ -107,14 +147,12 @@ func (v *visitor) keep(l dhcp4.Lease) bool {
 // one client only, so whoever held it before was this node under a session it
 // has forgotten.
 func (r *Router) supersede(v *visitor, a netip.Addr) {
-	r.mu.Lock()
 	var old *visitor
-	for _, o := range r.bySID {
+	for _, o := range r.visitors() { // r.mu is taken within visitor.mu, never the other way
 		if o != v && o.address() == a {
 			old = o
 		}
 	}
-	r.mu.Unlock()
 	if old == nil {
 		return
 	}
@@ -143,27 +181,41 @@ func (v *visitor) createTunnel(m *notify.TunnelRequest) {
 	if v.closed {
 		return
 	}
-	v.spans.tunnel = v.r.cfg.Recorder.Begin(m.Handover, event.PhaseTunnel, "inner", m.Inner.String())
-	reply, err := v.openTunnel(m)
-	v.spans.tunnel.End(err)
+	span := v.r.cfg.Recorder.Begin(m.Handover, event.PhaseTunnel, "inner", m.Inner.String())
+	err := v.acceptable(m)
+	var reply *notify.TunnelReply
+	if err == nil {
+		if reply, err = v.openTunnel(m); err != nil {
+			v.dropTunnel(err.Error())
+		}
+	}
+	span.End(err)
 	if err != nil {
 		v.r.cfg.Log.Warn("no tunnel", "sid", v.sid, "err", err)
-		v.dropTunnel(err.Error())
 		reply = &notify.TunnelReply{Header: m.Header, Reason: err.Error()}
 	}
 	v.r.send(v.sid, reply)
 }
 
+// acceptable says why there is no tunnel for m, if so; what stands stays.
+func (v *visitor) acceptable(m *notify.TunnelRequest) error {
+	switch {
+	case m.Handover.IsZero():
+		return errors.New("the request names no handover")
+	case v.lease == nil:
+		return errors.New("no address was configured in this session: ask for one first")
+	case v.lease.Addr.Addr() != m.Inner:
+		return fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
+	case v.tunnel != nil:
+		return errors.New("there is a tunnel already: delete it first")
+	case v.delivery.Mode() == flow.Released && time.Since(v.lease.Start) > v.lease.Lifetime:
+		return fmt.Errorf("the lease of %s has expired: begin again with another session", m.Inner)
+	}
+	return nil
+}
+
 func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, error) {
 	r := v.r
-	switch {
-	case v.lease == nil:
-		return nil, errors.New("no address was configured in this session")
-	case v.lease.Addr.Addr() != m.Inner:
-		return nil, fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
-	case v.tunnel != nil:
-		return nil, errors.New("there is a tunnel already")
-	}
 	nonce := make([]byte, 32)
 	if _, err := io.ReadFull(r.cfg.Rand, nonce); err != nil {
 		return nil, err
@@ -203,7 +255,8 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if err := r.net.SetRoute(v.hostRoute()); err != nil {
 		return nil, err
 	}
-	v.unused = time.AfterFunc(r.cfg.Unused, func() { v.deleteTunnel("nobody arrived through it in " + r.cfg.Unused.String()) })
+	t := v.tunnel
+	v.unused = time.AfterFunc(r.cfg.Unused, func() { v.deleteTunnel(t, "nobody arrived through it in "+r.cfg.Unused.String()) })
 	return &notify.TunnelReply{
 		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: spi, Nonce: nonce,
 		Cipher: uint16(r.cfg.Cipher), MTU: uint16(r.cfg.MTU),

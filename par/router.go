@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +44,8 @@ type Config struct {
 	Cipher      int          // AES-GCM key length, 128 or 256 bits
 	DHCPServer  netip.Addr
 	DHCPTimeout time.Duration
-	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node
+	Configure   time.Duration // a node is told what became of its request within this; default 25 s
+	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
 	Buffer      flow.Limits   // per visitor
 	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
 	Rand        io.Reader
@@ -81,10 +83,19 @@ const (
 	rulePriority = 7160
 	tunQueue     = 8192            // packets
 	flipWithin   = 5 * time.Second // then the flip is forced
+	// configure is less than nodes wait, and enough for three addresses that
+	// take as long as RFC 5227 allows.
+	configure = 25 * time.Second
 )
 
 // Open sets the kernel up. Bind then gives it its PAA, and Close undoes all.
 func Open(cfg Config) (r *Router, err error) {
+	if cfg.DAD == (acd.Timers{}) {
+		cfg.DAD = acd.DefaultTimers()
+	}
+	if cfg.Configure == 0 {
+		cfg.Configure = configure
+	}
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -196,6 +207,13 @@ func (r *Router) Close() {
 	}
 }
 
+// visitors returns them all.
+func (r *Router) visitors() []*visitor {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.bySID))
+}
+
 func (r *Router) visitor(sid uint32) *visitor {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -244,7 +262,7 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	case *notify.TunnelRequest:
 		v.createTunnel(m)
 	case *notify.TunnelDelete:
-		v.deleteTunnel("the node asked")
+		v.deleteTunnel(nil, "the node asked")
 	case *notify.SwitchBack:
 		v.switchBack()
 	case *notify.Arrival:

@@ -33,13 +33,7 @@ type VisitorStatus struct {
 // Status returns what the router holds at the moment.
 func (r *Router) Status() Status {
 	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Visitors: []VisitorStatus{}}
-	r.mu.Lock()
-	var all []*visitor
-	for _, v := range r.bySID {
-		all = append(all, v)
-	}
-	r.mu.Unlock()
-	for _, v := range all {
+	for _, v := range r.visitors() {
 		s.Visitors = append(s.Visitors, v.status())
 	}
 	return s

@@ -26,18 +26,18 @@ type visitor struct {
 	ctx context.Context // ends with the visitor
 	end context.CancelFunc
 
-	mu         sync.Mutex
-	keys       *keys.SessionKeys
-	authTook   time.Duration
-	mac        net.HardwareAddr
-	lease      *dhcp4.Lease
-	configure1 bool // a configuration is under way
-	handover   event.HandoverID
-	delivery   *flow.Delivery
-	tunnel     *tunnel.Tunnel
-	unused     *time.Timer
-	spans      struct{ tunnel, hold, drain, flip *event.Span }
-	closed     bool
+	mu          sync.Mutex // taken before Router.mu, if both are
+	keys        *keys.SessionKeys
+	authTook    time.Duration
+	mac         net.HardwareAddr
+	lease       *dhcp4.Lease
+	configuring bool // a configuration is under way
+	handover    event.HandoverID
+	delivery    *flow.Delivery
+	tunnel      *tunnel.Tunnel
+	unused      *time.Timer
+	spans       struct{ hold, drain, flip *event.Span }
+	closed      bool
 }
 
 func newVisitor(r *Router, sid uint32) *visitor {
@@ -194,11 +194,18 @@ func (v *visitor) drain() {
 	v.spans.drain.End(nil, "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", total(s.Dropped), "reasons", s.Dropped)
 	v.spans.flip = v.r.cfg.Recorder.Begin(v.handover, event.PhaseFlip)
 	v.mu.Unlock()
-	wasForced, ok := v.flip()
-	if !ok {
+	if wasForced, ok := v.flip(); ok {
+		v.settle(wasForced)
+	}
+}
+
+// settle ends the arrival after the flip.
+func (v *visitor) settle(wasForced bool) {
+	v.mu.Lock()
+	if v.tunnel == nil || v.lease == nil { // it went away after the flip
+		v.mu.Unlock()
 		return
 	}
-	v.mu.Lock()
 	v.tunnel.Close()
 	v.tunnel = nil
 	// From here on the entry ages like any other.
@@ -310,10 +317,14 @@ func (v *visitor) close(reason error) {
 	v.r.wg.Go(func() { v.r.release(lease, v.mac) })
 }
 
-// deleteTunnel ends a tunnel that was not used.
-func (v *visitor) deleteTunnel(why string) {
+// deleteTunnel ends the tunnel t, nil for any, that was not used: a node that has
+// arrived by it is not sent away again.
+func (v *visitor) deleteTunnel(t *tunnel.Tunnel, why string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if m := v.delivery.Mode(); t != nil && t != v.tunnel || m != flow.Tunnel && m != flow.Hold {
+		return
+	}
 	v.dropTunnel(why)
 }
 
@@ -328,7 +339,7 @@ func (v *visitor) dropTunnel(why string) {
 	if v.delivery.Mode() != flow.Released {
 		v.apply(flow.Release)
 	}
-	for _, s := range []*event.Span{v.spans.tunnel, v.spans.hold, v.spans.drain, v.spans.flip} {
+	for _, s := range []*event.Span{v.spans.hold, v.spans.drain, v.spans.flip} {
 		s.EndOutcome(event.Cancelled, why)
 	}
 	if v.tunnel != nil {
