@@ -78,6 +78,7 @@ func makeAll(t *testing.T, n *Net) {
 		must(t, n.SetRoute(Route{Dst: prefix("2001:db8:80::/48"), Via: addr("2001:db8:77::2"), Dev: "v0"}))
 		must(t, n.AddRule(Rule{Priority: 1000, IIF: "mpa0", Table: 4000}))
 		must(t, n.AddRule(Rule{Priority: 1001, From: prefix("10.77.0.0/24"), To: prefix("10.80.0.0/16"), Table: 100}))
+		must(t, n.AddRule(Rule{Priority: 1002, From: prefix("10.77.0.1/32"), UDPFrom: 716, Table: 100}))
 		must(t, n.SetNeighbour("v0", addr("10.77.0.2"), mac(t, "02:00:00:00:00:02"), true))
 		must(t, n.SetNeighbour("v0", addr("10.77.0.3"), mac(t, "02:00:00:00:00:03"), false))
 	}
@@ -95,6 +96,7 @@ func checkAll(t *testing.T) {
 	lacks(t, "route show table main", "10.78.0.0/24")
 	contains(t, "rule show", "1000: from all iif mpa0 [detached] lookup 4000 proto 162")
 	contains(t, "rule show", "1001: from 10.77.0.0/24 to 10.80.0.0/16 lookup 100 proto 162")
+	contains(t, "rule show", "1002: from 10.77.0.1 ipproto udp sport 716 lookup 100 proto 162")
 	contains(t, "neigh show dev v0 nud permanent", "10.77.0.2 lladdr 02:00:00:00:00:02 PERMANENT proto 162")
 	contains(t, "neigh show dev v0", "10.77.0.3 lladdr 02:00:00:00:00:03 REACHABLE proto 162")
 }
@@ -127,6 +129,7 @@ func TestDeleteIsIdempotent(t *testing.T) {
 		must(t, n.DelNeighbour("v0", addr("10.77.0.3")))
 		must(t, n.DelRule(Rule{Priority: 1000, IIF: "mpa0", Table: 4000}))
 		must(t, n.DelRule(Rule{Priority: 1001, From: prefix("10.77.0.0/24"), To: prefix("10.80.0.0/16"), Table: 100}))
+		must(t, n.DelRule(Rule{Priority: 1002, From: prefix("10.77.0.1/32"), UDPFrom: 716, Table: 100}))
 		must(t, n.DelRoute(Route{Dst: prefix("10.80.0.0/16")}))
 		must(t, n.DelRoute(Route{Dst: prefix("10.77.0.0/24"), Table: 4000}))
 		must(t, n.DelRoute(Route{Metric: 50}))

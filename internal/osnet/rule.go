@@ -1,6 +1,7 @@
 package osnet
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -9,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rule is one policy rule: packets that match From, To and IIF (zero values match all) look in Table.
+// Rule is one policy rule: packets that match all of it (zero values match every packet) look in Table.
 type Rule struct {
 	Priority int          // lower is asked first; 1 to 32765
 	From     netip.Prefix // source
 	To       netip.Prefix // destination
 	IIF      string       // interface the packet came in by; need not exist yet
+	UDPFrom  uint16       // source port of UDP
 	Table    int          // routing table
 }
 
@@ -29,6 +31,9 @@ func (r Rule) String() string {
 	}
 	if r.IIF != "" {
 		s += " iif " + r.IIF
+	}
+	if r.UDPFrom != 0 {
+		s += fmt.Sprintf(" ipproto udp sport %d", r.UDPFrom)
 	}
 	return s + fmt.Sprintf(" table %d", r.Table)
 }
@@ -77,6 +82,10 @@ func (n *Net) ruleMessage(r Rule) message {
 	}
 	if r.IIF != "" {
 		m = m.text(nl.FRA_IIFNAME, r.IIF)
+	}
+	if r.UDPFrom != 0 {
+		ports := binary.NativeEndian.AppendUint16(nil, r.UDPFrom) // struct fib_rule_port_range
+		m = m.u8(nl.FRA_IP_PROTO, unix.IPPROTO_UDP).attr(nl.FRA_SPORT_RANGE, binary.NativeEndian.AppendUint16(ports, r.UDPFrom))
 	}
 	return m.u32(nl.FRA_PRIORITY, uint32(r.Priority)).u32(nl.FRA_TABLE, uint32(r.Table)).u8(nl.FRA_PROTOCOL, n.proto)
 }
