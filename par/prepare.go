@@ -143,9 +143,9 @@ func (v *visitor) keep(l dhcp4.Lease) bool {
 	return true
 }
 
-// supersede ends an older session of the same node: DHCP gives an address to
-// one client only, so whoever held it before was this node under a session it
-// has forgotten.
+// supersede ends an older session of the same node, which is at v's with address
+// a: DHCP gives an address to one client only, so whoever held it before was this
+// node under a session it has forgotten, as after a crash.
 func (r *Router) supersede(v *visitor, a netip.Addr) {
 	var old *visitor
 	for _, o := range r.visitors() { // r.mu is taken within visitor.mu, never the other way

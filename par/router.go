@@ -19,6 +19,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
@@ -133,6 +134,11 @@ func Open(cfg Config) (r *Router, err error) {
 		func() error {
 			return r.net.AddRule(osnet.Rule{Priority: rulePriority, IIF: r.dev.Name(), Table: table})
 		},
+		func() error { // PANA with a care-of address is with a node on the access link: no tunnel is for it
+			return r.net.AddRule(osnet.Rule{
+				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: pana.Port, Table: table,
+			})
+		},
 	} {
 		if err = step(); err != nil {
 			return r, err
@@ -243,6 +249,9 @@ func (r *Router) SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k 
 	}
 	r.mu.Unlock()
 	v.opened(k, took)
+	if !preauth { // whoever came here without preparation has leased the address itself
+		r.wg.Go(func() { r.supersede(v, from.Addr().Unmap()) })
+	}
 }
 
 // SessionActivated implements paa.Handler; the arrival message says the rest.
