@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/acd"
@@ -29,12 +30,20 @@ const (
 
 // address is a care-of address and the lease behind it.
 type address struct {
-	lease     dhcp4.Lease
-	routerMAC net.HardwareAddr // when prepared; nil: the kernel resolves it
-	byRouter  bool             // the router leased it, and releases it with the session
+	lease     atomic.Pointer[dhcp4.Lease] // renewed now and then; its address and router stay
+	routerMAC net.HardwareAddr            // when prepared; nil: the kernel resolves it
+	byRouter  bool                        // the router leased it, and releases it with the session
 }
 
-func (a *address) addr() netip.Addr { return a.lease.Addr.Addr() }
+func newAddress(l dhcp4.Lease) *address {
+	a := &address{}
+	a.lease.Store(&l)
+	return a
+}
+
+func (a *address) addr() netip.Addr     { return a.prefix().Addr() }
+func (a *address) prefix() netip.Prefix { return a.lease.Load().Addr }
+func (a *address) router() netip.Addr   { return a.lease.Load().Router }
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
@@ -70,19 +79,19 @@ func (c *candidate) virtual() error {
 func (c *candidate) physical() error {
 	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
 	return firstError(
-		func() error { return n.AddAddress(dev, a.lease.Addr, osnet.AddrOptions{NoPrefixRoute: true}) },
+		func() error { return n.AddAddress(dev, a.prefix(), osnet.AddrOptions{NoPrefixRoute: true}) },
 		func() error {
-			return n.SetRoute(osnet.Route{Dst: a.lease.Addr.Masked(), Dev: dev, Src: a.addr(), Table: table})
+			return n.SetRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error {
-			return n.SetRoute(osnet.Route{Dst: anywhere, Via: a.lease.Router, Dev: dev, Src: a.addr(), Table: table})
+			return n.SetRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error { return n.AddRule(c.physicalRule()) },
 		func() error {
 			if a.routerMAC == nil {
 				return nil
 			}
-			return n.SetNeighbour(dev, a.lease.Router, a.routerMAC, true)
+			return n.SetNeighbour(dev, a.router(), a.routerMAC, true)
 		},
 	)
 }
@@ -102,12 +111,12 @@ func (c *candidate) leavePhysical() error {
 	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
 	err := errors.Join(
 		n.DelRule(c.physicalRule()),
-		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.lease.Router, Dev: dev, Table: table}),
-		n.DelRoute(osnet.Route{Dst: a.lease.Addr.Masked(), Dev: dev, Table: table}),
-		n.DelAddress(dev, a.lease.Addr),
+		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Table: table}),
+		n.DelRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Table: table}),
+		n.DelAddress(dev, a.prefix()),
 	)
 	if a.routerMAC != nil {
-		err = errors.Join(err, n.DelNeighbour(dev, a.lease.Router))
+		err = errors.Join(err, n.DelNeighbour(dev, a.router()))
 	}
 	return err
 }
@@ -142,17 +151,21 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 		step.End(err)
 		var conflict *acd.ConflictError
 		if err == nil {
-			c.address = &address{lease: lease}
+			c.address = newAddress(lease)
 			if err := c.physical(); err != nil {
 				return err
 			}
 			return c.resolveRouter(ctx)
 		}
-		if !errors.As(err, &conflict) || try == n.cfg.DAD.MaxConflicts {
+		if !errors.As(err, &conflict) {
+			c.address = newAddress(lease) // to be released
 			return fmt.Errorf("duplicate address detection: %w", err)
 		}
 		if err := client.Decline(ctx, lease); err != nil {
 			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
+		}
+		if try >= n.cfg.DAD.MaxConflicts {
+			return fmt.Errorf("each of %d addresses leased was in use by another host, the last one: %w", try, conflict)
 		}
 	}
 }
@@ -162,10 +175,10 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 // would cost time, and the order of the packets that wait for the answer.
 func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 	n, a := c.n, c.address
-	if a.routerMAC, err = n.net.Resolve(ctx, n.cfg.Interface, a.lease.Router); err != nil {
-		return fmt.Errorf("router %s: %w", a.lease.Router, err)
+	if a.routerMAC, err = n.net.Resolve(ctx, n.cfg.Interface, a.router()); err != nil {
+		return fmt.Errorf("router %s: %w", a.router(), err)
 	}
-	return n.net.SetNeighbour(n.cfg.Interface, a.lease.Router, a.routerMAC, true)
+	return n.net.SetNeighbour(n.cfg.Interface, a.router(), a.routerMAC, true)
 }
 
 func (n *Node) dhcp() *dhcp4.Client {
@@ -179,7 +192,7 @@ func (c *candidate) release(from netip.Addr) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := c.n.dhcp().Release(ctx, c.address.lease, from); err != nil {
+	if err := c.n.dhcp().Release(ctx, *c.address.lease.Load(), from); err != nil {
 		c.n.cfg.Log.Warn("lease not released", "addr", c.address.addr(), "err", err)
 	}
 }
@@ -187,7 +200,7 @@ func (c *candidate) release(from netip.Addr) {
 // keepLease renews the serving candidate's lease in time, until ctx ends.
 func (c *candidate) keepLease(ctx context.Context) {
 	for {
-		l := c.address.lease
+		l := c.address.lease.Load()
 		wait := time.Until(l.Start.Add(l.T1))
 		select {
 		case <-ctx.Done():
@@ -204,12 +217,13 @@ func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
 	span := c.n.cfg.Recorder.Begin(id, event.PhaseRenew, "addr", c.address.addr().String())
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	lease, err := c.n.dhcp().Renew(ctx, c.address.lease)
+	old := c.address.lease.Load()
+	lease, err := c.n.dhcp().Renew(ctx, *old)
 	span.End(err)
 	if err != nil {
-		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", c.address.lease.Start.Add(c.address.lease.Lifetime), "err", err)
+		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", old.Start.Add(old.Lifetime), "err", err)
 		return err
 	}
-	c.address.lease = lease
+	c.address.lease.Store(&lease)
 	return nil
 }

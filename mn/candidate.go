@@ -73,10 +73,40 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	case err := <-c.opened:
 		return err
 	case <-c.closed:
-		return c.reason
+		return explain(c.reason)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// saidError is a failure for which the router gave a reason. Nobody has signed
+// the reason: it is shown and decides nothing.
+type saidError struct {
+	said string
+	err  error
+}
+
+func (e *saidError) Error() string {
+	return fmt.Sprintf("the router says: %q (not authenticated)", e.said)
+}
+func (e *saidError) Unwrap() error { return e.err }
+
+// explain puts the router's own reason for a rejection in the place of what EAP
+// makes of it.
+func explain(err error) error {
+	var rejected *pana.ErrAuthRejected
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	for _, a := range rejected.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPReason {
+			continue
+		}
+		if said, parseErr := notify.ParseReasonAVP(a.Data); parseErr == nil {
+			return &saidError{said: said, err: err}
+		}
+	}
+	return err
 }
 
 // derive makes the session's keys, again after each re-authentication; the
@@ -125,6 +155,9 @@ func (c *candidate) output(o pana.Output) {
 		}
 	case pana.Closed:
 		c.reason = o.Reason
+		if c.channel != nil && !errors.Is(o.Reason, pana.ErrTerminated) {
+			c.n.cfg.Log.Warn("the session has ended: the router may give the address to another node", "paa", c.net.PAA, "reason", o.Reason)
+		}
 		for _, ch := range c.acks {
 			ch <- errClosedSession
 		}
@@ -242,6 +275,9 @@ func (c *candidate) rtt() (d time.Duration) {
 // the router to say that it knows.
 func (c *candidate) leave(from *net.UDPConn) {
 	if c.client == nil {
+		if from != nil {
+			_ = from.Close()
+		}
 		return
 	}
 	if from != nil {
@@ -257,6 +293,16 @@ func (c *candidate) leave(from *net.UDPConn) {
 	c.client.Close()
 	c.client = nil
 	c.keys.Clear()
+}
+
+// ended returns why the session has ended, nil while it stands.
+func (c *candidate) ended() error {
+	select {
+	case <-c.closed:
+		return c.reason
+	default:
+		return nil
+	}
 }
 
 // udp opens a socket at a care-of address for PANA.

@@ -57,13 +57,21 @@ func (n *Node) Handover(name string) (*Handover, error) {
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	h.cancel = cancel
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		cancel()
+		n.busy.Store(false)
+		return nil, errors.New("mn: the node is shutting down")
+	}
+	n.current = h
 	n.wg.Go(func() {
 		defer close(h.done)
 		defer cancel()
 		span := n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare)
 		n.setState("handover to " + name)
 		h.outcome, h.err = n.handover(ctx, h.ID, old, name)
-		n.setState("attached")
+		n.settled()
 		reason := ""
 		if h.err != nil {
 			reason = h.err.Error()
@@ -139,14 +147,30 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err err
 	if r.Reason != "" {
 		return errors.New(r.Reason)
 	}
-	if r.Addr.Addr() == n.home.address || n.guests.Load() != nil && (*n.guests.Load())[r.Addr.Addr()] != nil {
-		return fmt.Errorf("the router gave %s, which the node has already", r.Addr.Addr())
+	if err := n.fits(r); err != nil {
+		return err
 	}
-	c.address = &address{byRouter: true, routerMAC: r.RouterMAC, lease: dhcp4.Lease{
+	c.address = newAddress(dhcp4.Lease{
 		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
 		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
-	}}
+	})
+	c.address.byRouter, c.address.routerMAC = true, r.RouterMAC
 	return c.virtual()
+}
+
+// fits says whether the node can have what the router gave beside what it has.
+func (n *Node) fits(r *notify.ConfigReply) error {
+	n.mu.Lock()
+	old := n.serving
+	n.mu.Unlock()
+	a := r.Addr.Addr()
+	switch {
+	case a == n.home.address || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
+		return fmt.Errorf("the router gave %s, which the node has already", a)
+	case old != nil && r.Router == old.address.router():
+		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", r.Router)
+	}
+	return nil
 }
 
 // openTunnel makes the node's end of the proactive handover tunnel (§7.4).
@@ -216,6 +240,8 @@ func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candida
 	if c.bindTried {
 		if err := n.bind(context.WithoutCancel(ctx), id, old, true); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back", "err", err)
+		} else {
+			n.home.emptied(n.cfg.Timers.PathEnd) // the session takes the tunnel along
 		}
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", c.net.Name)
@@ -230,7 +256,9 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	target := c.net.Points[0]
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
-		err = c.physical()
+		if err = firstError(c.physical, ctx.Err, c.ended); err != nil { // the last moment to stay
+			_ = conn.Close()
+		}
 	}
 	if err != nil {
 		n.abandon(ctx, id, old, c)
@@ -304,7 +332,10 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 	down, done := false, false
 	for {
 		select {
-		case s := <-n.links:
+		case s, ok := <-n.links:
+			if !ok {
+				return time.Time{}, errors.New("nobody watches the link any more")
+			}
 			if s.Up && (down || done || s.Missed) {
 				return s.At, nil
 			}
@@ -321,6 +352,9 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 				return time.Now(), nil
 			}
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return time.Time{}, ctx.Err()
+			}
 			return time.Time{}, fmt.Errorf("no link in %s", n.cfg.Timers.LinkUp)
 		}
 	}
@@ -363,6 +397,9 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	case <-reported:
 	case <-time.After(n.cfg.Timers.Settle):
 		n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
+		n.mu.Lock()
+		delete(n.reports, id)
+		n.mu.Unlock()
 	}
 	c.leaveTunnel()
 }
@@ -396,6 +433,8 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 	}
 	if err != nil {
 		span.End(err)
+		n.abandon(ctx, id, old, c)
+		n.setState("lost")
 		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
 	}
 	if e := n.arp.SendGratuitous(old.address.addr()); e != nil {
@@ -407,16 +446,29 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 		err = n.net.AddRule(c.virtualRule())
 	}
 	if err == nil {
-		if _, e := c.send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); e != nil {
-			err = e
+		var ack <-chan error
+		ack, err = c.send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
+		err = errors.Join(err, c.path.resume())
+		if err == nil {
+			err = c.acknowledged(ack, notify.KindSwitchBack)
 		}
-	}
-	if e := c.path.resume(); e != nil {
-		err = errors.Join(err, e)
 	}
 	n.abandon(ctx, id, old, c)
 	span.End(err)
 	return event.SwitchedBack, why
+}
+
+// acknowledged waits until the router has the message. What it still holds when
+// the session ends is lost.
+func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
+	select {
+	case err := <-ack:
+		return err
+	case <-c.closed:
+		return c.reason
+	case <-time.After(c.n.cfg.Timers.Arrive):
+		return fmt.Errorf("%s did not acknowledge the %s in %s", c.net.PAA, kind, c.n.cfg.Timers.Arrive)
+	}
 }
 
 // breakBeforeMake moves with nothing prepared: the same steps, after the link.

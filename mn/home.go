@@ -222,6 +222,19 @@ func (h *home) settle() {
 	h.pass()
 }
 
+// emptied waits until the marker has come that ends the path bound before, at
+// most for within.
+func (h *home) emptied(within time.Duration) {
+	for end := time.Now().Add(within); time.Now().Before(end) && h.ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
+		h.gateMu.Lock()
+		armed := h.gate.Armed()
+		h.gateMu.Unlock()
+		if !armed {
+			return
+		}
+	}
+}
+
 // up takes a packet of the home address from the TUN.
 func (h *home) up(pkt []byte) {
 	h.mu.Lock()

@@ -52,6 +52,8 @@ type Node struct {
 	serving  *candidate
 	stopKeep context.CancelFunc
 	used     [slots]bool
+	current  *Handover                          // the newest
+	closing  bool                               // no other may begin
 	reports  map[event.HandoverID]chan struct{} // closed when the router's last record came
 }
 
@@ -138,6 +140,14 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 // Close deregisters, ends sessions, gives addresses back and undoes everything
 // in the kernel.
 func (n *Node) Close() {
+	n.mu.Lock()
+	n.closing = true
+	h := n.current
+	n.mu.Unlock()
+	if h != nil { // it uses what is taken down here
+		h.cancel()
+		<-h.done
+	}
 	n.mu.Lock()
 	c := n.serving
 	n.mu.Unlock()
@@ -299,6 +309,15 @@ func (n *Node) serve(c *candidate) {
 	n.serving, n.stopKeep, n.state = c, cancel, "attached"
 	n.mu.Unlock()
 	n.wg.Go(func() { c.keepLease(ctx) })
+}
+
+// settled is the state after a handover, however it ended.
+func (n *Node) settled() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state != "lost" {
+		n.state = "attached"
+	}
 }
 
 func (n *Node) setState(s string) {

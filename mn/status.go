@@ -32,8 +32,9 @@ func (n *Node) Status() Status {
 	n.mu.Lock()
 	s.State = n.state
 	if c := n.serving; c != nil {
-		s.Network, s.Address, s.Router = c.net.Name, c.address.lease.Addr.String(), c.address.lease.Router.String()
-		s.LeaseUntil = c.address.lease.Start.Add(c.address.lease.Lifetime).UTC().Format("2006-01-02T15:04:05Z")
+		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
+		l := c.address.lease.Load()
+		s.LeaseUntil = l.Start.Add(l.Lifetime).UTC().Format("2006-01-02T15:04:05Z")
 	}
 	n.mu.Unlock()
 	h.mu.Lock()

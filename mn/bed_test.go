@@ -1,0 +1,446 @@
+package mn
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"openmpa/aaa"
+	"openmpa/internal/acd"
+	"openmpa/internal/event"
+	"openmpa/internal/ha"
+	"openmpa/internal/osnet"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/mn/link"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/paa"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/par"
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/space"
+	"openmpa/tunnel/flow"
+)
+
+const patience = 20 * time.Second // for what takes milliseconds
+
+var (
+	homeAddress = netip.MustParseAddr("10.9.0.2")
+	agentAddr   = netip.MustParseAddr("10.0.3.1")
+	discard     = slog.New(slog.DiscardHandler)
+	limits      = flow.Limits{Packets: 4096, Bytes: 8 << 20, MaxAge: 10 * time.Second}
+	dad         = acd.Timers{
+		ProbeWait: time.Millisecond, ProbeNum: 1, ProbeMin: 5 * time.Millisecond, ProbeMax: 10 * time.Millisecond, AnnounceWait: 20 * time.Millisecond,
+		AnnounceNum: 1, AnnounceInterval: time.Millisecond, MaxConflicts: 3, RateLimitInterval: time.Minute, DefendInterval: time.Second,
+	}
+)
+
+// packet builds an EAP packet.
+func packet(code, id byte, data ...byte) []byte {
+	b := append([]byte{code, id, 0, 0}, data...)
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	return b
+}
+
+func msk(challenge []byte) *keys.Secret {
+	sum := sha512.Sum512(challenge)
+	return keys.NewSecret(sum[:])
+}
+
+// peer is an EAP peer with a method of one round, whose key is the challenge.
+type peer struct {
+	done, good bool
+	challenge  []byte
+	msk        *keys.Secret
+}
+
+func (p *peer) Handle(b []byte) ([]byte, error) {
+	switch b[0] {
+	case 1:
+		if b[4] == 1 {
+			return packet(2, b[1], append([]byte{1}, "mn"...)...), nil
+		}
+		p.challenge = append([]byte(nil), b[5:]...)
+		return packet(2, b[1], b[4:]...), nil
+	case 3:
+		p.done, p.good, p.msk = true, true, msk(p.challenge)
+	case 4:
+		p.done = true
+	}
+	return nil, nil
+}
+
+func (p *peer) Result() (bool, bool, *keys.Secret) { return p.done, p.good, p.msk }
+
+// backend is an AAA server in memory, which accepts unless failure says otherwise.
+type backend struct {
+	mu      sync.Mutex
+	failure error
+	salt    byte
+}
+
+func (b *backend) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failure = err
+}
+
+func (b *backend) Start(context.Context, aaa.SessionInfo) (aaa.Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.salt++
+	return &conversation{b: b, salt: b.salt}, nil
+}
+
+type conversation struct {
+	b      *backend
+	salt   byte
+	rounds int
+}
+
+func (c *conversation) Identity() []byte { return packet(1, 1, 1) }
+func (c *conversation) Close()           {}
+func (c *conversation) Exchange(_ context.Context, response []byte) (aaa.Result, error) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if c.b.failure != nil {
+		return aaa.Result{Decision: aaa.Reject}, c.b.failure
+	}
+	if c.rounds++; c.rounds == 1 {
+		return aaa.Result{EAP: packet(1, 2, 254, 7, c.salt)}, nil
+	}
+	return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: msk(response[5:])}, nil
+}
+
+// adapter moves the other end of the node's link between two bridges.
+type adapter struct {
+	*bed
+	net *osnet.Net
+
+	mu    sync.Mutex
+	point string
+	fails map[string]error // Attach to it fails, without leaving
+	dead  map[string]bool  // no link there
+	moved func(point string)
+}
+
+func (a *adapter) Current(context.Context) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.point, nil
+}
+
+func (a *adapter) Attach(_ context.Context, point string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.fails[point]; err != nil {
+		return err
+	}
+	a.point = point
+	a.air(func() {
+		osnettest.IP(a.t, "link set mn0 down")
+		osnettest.IP(a.t, "link set mn0 master "+point)
+		if !a.dead[point] {
+			osnettest.IP(a.t, "link set mn0 up")
+		}
+	})
+	if a.moved != nil {
+		a.moved(point)
+	}
+	return nil
+}
+
+func (a *adapter) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
+	return a.net.WatchLink(ctx, "eth0")
+}
+
+// bed is a node in this process's namespace, two networks with their routers, a
+// DHCP server on both, and a home agent that is the correspondent too.
+type bed struct {
+	t       *testing.T
+	air     func(func())
+	core    func(func())
+	dhcp    *dhcpd.Server
+	aaa     map[string]*backend
+	routers map[string]*par.Router
+	agents  map[string]*paa.Service
+	link    *adapter
+	node    *Node
+	stopHA  func()
+	cn      *net.UDPConn
+	before  string
+}
+
+// sysctl writes in the namespace of the calling thread.
+func sysctl(t testing.TB, path, value string) {
+	if out, err := exec.Command("sysctl", "-q", "-w", "net/"+path+"="+value).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func quietSysctls(t testing.TB) {
+	sysctl(t, "ipv4/conf/all/rp_filter", "0")
+	sysctl(t, "ipv4/conf/default/rp_filter", "0")
+	sysctl(t, "ipv4/ip_forward", "1")
+	sysctl(t, "ipv6/conf/default/disable_ipv6", "1")
+}
+
+func start(t *testing.T, edit func(*Config)) *bed {
+	t.Helper()
+	osnettest.NeedRoot(t)
+	ip := func(cmd string) { osnettest.IP(t, cmd) }
+	ip("link set lo up")
+	quietSysctls(t)
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}}
+	name := fmt.Sprintf("mn-%d", os.Getpid())
+	far, err := space.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(far.Close(), space.Remove(name)); err != nil {
+			t.Error(err)
+		}
+	})
+	in := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
+	for _, do := range []func(func()){b.air, b.core, in} {
+		do(func() { quietSysctls(t); ip("link set lo up") })
+	}
+	b.air(func() {
+		for _, n := range []string{"b", "a"} {
+			ip("link add poa-" + n + " type bridge")
+			ip("link set poa-" + n + " up")
+			osnettest.VethTo(t, "d"+n, "lan"+n, in)
+			ip("link set d" + n + " master poa-" + n)
+		}
+	})
+	var pools []dhcpd.Pool
+	for i, n := range []string{"b", "a"} {
+		lan := fmt.Sprintf("10.%d.0.", i+1)
+		in(func() { ip("address add " + lan + "3/24 dev lan" + n) })
+		pools = append(pools, dhcpd.Pool{
+			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "0/24"),
+			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), Router: netip.MustParseAddr(lan + "1"), DNS: netip.MustParseAddr("10.0.4.53"),
+		})
+	}
+	if b.dhcp, err = dhcpd.Serve(far, pools, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.dhcp.Close() })
+	for i, n := range []string{"b", "a"} {
+		b.router(i+1, n)
+	}
+	b.core(func() {
+		ip("address add 10.0.3.1/32 dev lo")
+		ip("route add 10.1.0.0/24 via 10.0.1.1")
+		ip("route add 10.2.0.0/24 via 10.0.2.1")
+	})
+	b.agent()
+	b.core(func() { b.cn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: agentAddr.AsSlice(), Port: 7000}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.cn.Close() })
+
+	osnettest.VethTo(t, "eth0", "mn0", b.air)
+	t.Cleanup(func() { ip("link del eth0") })
+	b.air(func() { ip("link set mn0 master poa-b") })
+	b.link = &adapter{bed: b, point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
+	b.before = osnettest.Snapshot(t)
+	cfg := Config{
+		Interface: "eth0", Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &peer{}, nil },
+		Networks: []Network{
+			{Name: "b", PAA: netip.MustParseAddrPort("10.1.0.1:716"), Points: []string{"poa-b"}},
+			{Name: "a", PAA: netip.MustParseAddrPort("10.2.0.1:716"), Points: []string{"poa-a"}},
+		},
+		Home: mip4.ClientConfig{HomeAddress: homeAddress, HomeAgent: agentAddr, SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256, Rand: rand.Reader},
+		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
+		Link: func(n *osnet.Net) (link.Adapter, error) { b.link.net = n; return b.link, nil },
+	}
+	if os.Getenv("OPENMPA_TEST_LOG") != "" {
+		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	cfg.Timers.Auth, cfg.Timers.Tunnel, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, time.Second, 1500*time.Millisecond, 3*time.Second
+	cfg.Timers.LinkUp, cfg.Timers.Arrive, cfg.Timers.Settle = time.Second, time.Second, time.Second
+	if edit != nil {
+		edit(&cfg)
+	}
+	if b.node, err = Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- b.node.Run(ctx, func() { close(ready) }) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		b.node.Close()
+		if after := osnettest.Snapshot(t); after != b.before {
+			t.Errorf("the node left something in the kernel: before\n%s\nafter\n%s", b.before, after)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-done:
+		done <- err
+		t.Fatalf("not attached: %v", err)
+	case <-time.After(patience):
+		t.Fatal("not attached")
+	}
+	return b
+}
+
+func homeKey() *keys.Secret { return keys.NewSecret([]byte("0123456789abcdef")) }
+
+// router makes network i with access router n.
+func (b *bed) router(i int, n string) {
+	t := b.t
+	t.Helper()
+	ip := func(cmd string) { osnettest.IP(t, cmd) }
+	do := osnettest.Other(t)
+	do(func() {
+		quietSysctls(t)
+		osnettest.VethTo(t, "lan0", "u"+n, b.air)
+		osnettest.VethTo(t, "core0", "c"+n, b.core)
+		ip(fmt.Sprintf("address add 10.%d.0.1/24 dev lan0", i))
+		ip(fmt.Sprintf("address add 10.0.%d.1/30 dev core0", i))
+		ip(fmt.Sprintf("route add default via 10.0.%d.2", i))
+	})
+	b.air(func() { ip("link set u" + n + " master poa-" + n) })
+	b.core(func() { ip(fmt.Sprintf("address add 10.0.%d.2/30 dev c%s", i, n)) })
+	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
+	recorder := event.NewRecorder(n, nil, 1000)
+	b.aaa[n] = &backend{}
+	var err error
+	do(func() {
+		if b.routers[n], err = par.Open(par.Config{
+			Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
+			DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: dad, Buffer: limits,
+			Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
+		}); err != nil {
+			return
+		}
+		b.agents[n], err = paa.Open(paa.Config{
+			Listen: netip.AddrPortFrom(addr, 716), Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
+			Rand: rand.Reader, Recorder: recorder, Log: discard,
+		}, b.routers[n])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.routers[n].Bind(b.agents[n])
+	t.Cleanup(func() { b.agents[n].Close(); b.routers[n].Close() })
+}
+
+// agent starts the home agent.
+func (b *bed) agent() {
+	b.t.Helper()
+	var a *ha.Agent
+	var err error
+	b.core(func() {
+		a, err = ha.Open(ha.Config{
+			Node: "ha", Device: "mpa0", Recorder: event.NewRecorder("ha", nil, 1000), Log: discard,
+			Core: ha.CoreConfig{Address: agentAddr, Nodes: []ha.Node{{HomeAddress: homeAddress, Security: mip4.Security{SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256}}}},
+		})
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	b.stopHA = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(b.stopHA)
+}
+
+// handover runs one to its end.
+func (b *bed) handover(name string) (event.Outcome, error) {
+	b.t.Helper()
+	h, err := b.node.Handover(name)
+	if err != nil {
+		return event.Failed, err
+	}
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	return h.Wait(ctx)
+}
+
+// flow sends numbered packets both ways all the time until stop, and checks that
+// each came once and in order.
+func (b *bed) flow() (stop func()) {
+	b.t.Helper()
+	mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range []*net.UDPConn{mn, b.cn} { // what was held comes in one go
+		raw, err := c.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var wg sync.WaitGroup
+	for _, d := range []struct {
+		what     string
+		from, to *net.UDPConn
+		dst      netip.Addr
+	}{{"uplink", mn, b.cn, agentAddr}, {"downlink", b.cn, mn, homeAddress}} {
+		sent := make(chan uint32, 1)
+		wg.Go(func() {
+			k := uint32(0)
+			for ; ctx.Err() == nil; k++ {
+				if _, err := d.from.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(d.dst, 7000)); err != nil {
+					b.t.Errorf("%s: %v", d.what, err)
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			sent <- k
+		})
+		wg.Go(func() {
+			var buf [100]byte
+			total := ^uint32(0)
+			for want := uint32(0); want < total; want++ {
+				_ = d.to.SetReadDeadline(time.Now().Add(2 * time.Second))
+				if _, err := d.to.Read(buf[:]); err != nil {
+					if total = <-sent; want < total {
+						b.t.Errorf("%s: %d packets came, %d were sent", d.what, want, total)
+					}
+					break
+				}
+				if k := binary.BigEndian.Uint32(buf[:]); k != want {
+					b.t.Errorf("%s: packet %d came, expected %d", d.what, k, want)
+					want = k
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+		_ = mn.Close()
+	}
+}
