@@ -49,6 +49,7 @@ type Node struct {
 
 	mu       sync.Mutex
 	state    string
+	why      string // not attached, if so
 	serving  *candidate
 	stopKeep context.CancelFunc
 	used     [slots]bool
@@ -113,28 +114,6 @@ func Open(cfg Config) (n *Node, err error) {
 	}
 	n.wg.Go(n.readTUN)
 	return n, nil
-}
-
-// Run attaches the node to the network it finds itself at and keeps it until
-// ctx ends; ready is called when the node is attached.
-func (n *Node) Run(ctx context.Context, ready func()) error {
-	point, err := n.link.Current(ctx)
-	if err != nil {
-		return fmt.Errorf("mn: %w", err)
-	}
-	network, err := n.networkOf(point)
-	if err != nil {
-		return fmt.Errorf("mn: %w", err)
-	}
-	n.setState("attaching")
-	c, err := n.attach(ctx, event.HandoverID{}, network)
-	if err != nil {
-		return fmt.Errorf("mn: attach to %s: %w", network.Name, err)
-	}
-	n.serve(c)
-	ready()
-	<-ctx.Done()
-	return nil
 }
 
 // Close deregisters, ends sessions, gives addresses back and undoes everything

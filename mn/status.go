@@ -7,6 +7,7 @@ import (
 // Status of a node, as the control socket gives it.
 type Status struct {
 	State      string            `json:"state"`
+	Problem    string            `json:"problem,omitempty"` // why it is not attached
 	Network    string            `json:"network,omitempty"` // serving
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
@@ -30,7 +31,7 @@ func (n *Node) Status() Status {
 		},
 	}
 	n.mu.Lock()
-	s.State = n.state
+	s.State, s.Problem = n.state, n.why
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
 		l := c.address.lease.Load()

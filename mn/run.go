@@ -1,0 +1,152 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"openmpa/internal/event"
+)
+
+// The pause before the next attempt to attach, which doubles each time.
+const (
+	retryFirst = time.Second
+	retryMost  = 15 * time.Second
+)
+
+// Run attaches the node to the network it finds itself at and keeps it until ctx
+// ends; ready is called when the node is attached for the first time. It tries
+// until it succeeds. Where the link goes on without a handover, after a loss
+// nobody foresaw, the node follows and attaches anew.
+func (n *Node) Run(ctx context.Context, ready func()) error {
+	ups, err := n.link.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("mn: %w", err)
+	}
+	wait := retryFirst
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for attached := false; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s, ok := <-ups:
+			if !ok && ctx.Err() == nil {
+				return errors.New("mn: nobody watches the link any more")
+			}
+			if !s.Up {
+				continue
+			}
+		case <-timer.C:
+		}
+		switch err := n.follow(ctx); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrBusy): // the handover moves the link; what it leaves is looked at after it
+			timer.Reset(retryFirst)
+		case err != nil:
+			n.cfg.Log.Warn("not attached", "err", err, "next_attempt_in", wait)
+			timer.Reset(wait)
+			wait = min(2*wait, retryMost)
+		default:
+			if wait = retryFirst; !attached {
+				attached = true
+				ready()
+			}
+		}
+	}
+}
+
+// follow makes the network where the link is the serving one, if it is not: with
+// nothing prepared, as there was no time for it.
+func (n *Node) follow(ctx context.Context) (err error) {
+	if ok, err := n.settledHere(ctx); ok || err != nil {
+		return n.problem(err)
+	}
+	if !n.busy.CompareAndSwap(false, true) {
+		return ErrBusy
+	}
+	defer n.busy.Store(false)
+	defer func() { err = n.problem(err) }()
+	point, err := n.link.Current(ctx) // it may have moved on
+	if err != nil {
+		return err
+	}
+	network, err := n.networkOf(point)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	old := n.serving
+	n.mu.Unlock()
+	if old == nil {
+		n.setState("attaching")
+		c, err := n.attach(ctx, event.HandoverID{}, network)
+		if err != nil {
+			return fmt.Errorf("attach to %s: %w", network.Name, err)
+		}
+		n.serve(c)
+		return nil
+	}
+	if old.net.Name == network.Name {
+		return n.returned(old)
+	}
+	return n.unplanned(ctx, old, network)
+}
+
+// settledHere reports whether the node is at the network that serves it, and has
+// nothing to do.
+func (n *Node) settledHere(ctx context.Context) (bool, error) {
+	point, err := n.link.Current(ctx)
+	if err != nil {
+		return false, err
+	}
+	network, err := n.networkOf(point)
+	if err != nil {
+		return false, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.serving != nil && n.serving.net.Name == network.Name && n.state == "attached", nil
+}
+
+// returned goes on at the network that serves, after the link was lost.
+func (n *Node) returned(c *candidate) error {
+	if err := n.arp.SendGratuitous(c.address.addr()); err != nil {
+		return err
+	}
+	n.setState("attached")
+	return nil
+}
+
+// unplanned is a handover after the fact.
+func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) error {
+	id, err := event.NewHandoverID(n.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
+	n.setState("attaching to " + network.Name)
+	c, err := n.attach(ctx, id, network)
+	if err != nil {
+		n.setState("lost")
+		err = fmt.Errorf("attach to %s: %w", network.Name, err)
+		span.EndOutcome(event.Failed, err.Error())
+		return err
+	}
+	n.serve(c)
+	n.takeLeave(id, old, c.address.addr())
+	span.EndOutcome(event.Completed, "")
+	return nil
+}
+
+// problem keeps why the node is not attached for its status; nil when it is.
+func (n *Node) problem(err error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.why = ""; err != nil {
+		n.why = err.Error()
+	}
+	return err
+}
