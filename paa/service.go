@@ -46,6 +46,7 @@ type Config struct {
 	MaxSessions int
 	Allow       []netip.Prefix // who may pre-authenticate (RFC 5873 §6); none: everybody
 	Backend     aaa.Backend
+	Bind        func(*Service) // is given the service before the first session; may be nil
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger
@@ -105,6 +106,9 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	if err != nil {
 		s.cancel()
 		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
+	}
+	if cfg.Bind != nil {
+		cfg.Bind(s)
 	}
 	close(s.ready)
 	return s, nil

@@ -121,15 +121,15 @@ func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time)
 		}
 		if n > 0 {
 			r.take(buf[:n]) // another visitor's fence is sent again
-			continue
 		}
 		now := time.Now()
-		if done(now) {
+		switch {
+		case n == 0 && done(now):
 			return true
-		}
-		if now.After(end) {
+		case now.After(end):
 			return false
+		case n == 0:
+			runtime.Gosched()
 		}
-		runtime.Gosched()
 	}
 }

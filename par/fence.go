@@ -15,6 +15,7 @@ import (
 // out, everything that went in before it has come out too.
 type fence struct {
 	conn *net.UDPConn
+	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
 
 	mu      sync.Mutex
@@ -63,7 +64,7 @@ func newFence(p netip.Prefix) (*fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
-	return &fence{conn: conn, far: far, waiting: map[uint32]*crossing{}}, nil
+	return &fence{conn: conn, near: p.Addr(), far: far, waiting: map[uint32]*crossing{}}, nil
 }
 
 // cross sends one packet through the TUN for v and returns what the reader made
@@ -112,7 +113,7 @@ func (f *fence) lost(n uint32) bool {
 // crossed is called by the TUN's reader with a packet for far.
 func (f *fence) crossed(pkt []byte) *crossing {
 	const headers = 20 + 8
-	if len(pkt) != headers+4 {
+	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[12:16])) != f.near {
 		return nil
 	}
 	n := binary.BigEndian.Uint32(pkt[headers:])

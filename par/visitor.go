@@ -146,18 +146,29 @@ func (v *visitor) marker(m tunnel.Marker) {
 	}
 }
 
-// switchBack turns the tunnel on again: the node is back at its old network.
+// switchBack turns the tunnel on again: the node is back at its old network. It
+// may have arrived before, if only its arrival came through.
 func (v *visitor) switchBack() {
 	v.mu.Lock()
-	if v.tunnel == nil || v.delivery.Mode() != flow.Hold {
-		v.mu.Unlock()
+	defer v.mu.Unlock()
+	if m := v.delivery.Mode(); v.closed || v.tunnel == nil || m != flow.Hold && m != flow.Drain {
 		return
 	}
 	v.apply(flow.SwitchBack)
-	v.spans.hold.EndOutcome(event.SwitchedBack, "the node is back at its old network", "packets", v.delivery.Len())
+	const why = "the node is back at its old network"
+	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.delivery.Len())
+	v.spans.drain.EndOutcome(event.SwitchedBack, why)
+	v.spans.flip.EndOutcome(event.SwitchedBack, why)
 	v.answer(true)
-	v.mu.Unlock()
+	v.capture()
 	v.r.wg.Go(v.flush)
+}
+
+// capture brings the packets for the care-of address into the TUN.
+func (v *visitor) capture() {
+	if err := v.r.net.SetRoute(v.hostRoute()); err != nil {
+		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+	}
 }
 
 // answer says whether ARP probes for the care-of address are answered: while
@@ -221,7 +232,7 @@ func (v *visitor) settle(wasForced bool) {
 // forced, and false if the visitor went away before.
 func (v *visitor) flip() (wasForced, ok bool) {
 	deadline := time.Now().Add(flipWithin)
-	for v.ctx.Err() == nil {
+	for v.draining() {
 		switch v.r.fence.cross(v, time.Now().After(deadline)) {
 		case flipped:
 			return false, true
@@ -233,20 +244,29 @@ func (v *visitor) flip() (wasForced, ok bool) {
 	return false, false
 }
 
-// uncapture leaves the care-of address to the kernel's connected route.
+func (v *visitor) draining() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.closed && v.lease != nil && v.delivery.Mode() == flow.Drain
+}
+
+// uncapture leaves the care-of address to the kernel's connected route. It does
+// not keep the lock meanwhile: packets go on.
 func (v *visitor) uncapture() {
 	v.mu.Lock()
-	gone := v.lease == nil
-	var route osnet.Route
-	if !gone {
-		route = v.hostRoute()
-	}
-	v.mu.Unlock()
-	if gone {
+	if v.lease == nil {
+		v.mu.Unlock()
 		return
 	}
+	route := v.hostRoute()
+	v.mu.Unlock()
 	if err := v.r.net.DelRoute(route); err != nil {
 		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.tunnel != nil && v.delivery.Mode() == flow.Tunnel { // it switched back just now
+		v.capture()
 	}
 }
 

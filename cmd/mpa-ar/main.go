@@ -62,13 +62,12 @@ func run(ctx context.Context, env daemon.Env) error {
 	agent, err := paa.Open(paa.Config{
 		Listen: c.listen(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
 		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, Allow: c.PANA.Allow,
-		Backend: aaa.NewRADIUS(client), Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		Backend: aaa.NewRADIUS(client), Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}, router)
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
-	router.Bind(agent)
 	server, err := control.NewServer(control.Config{
 		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return router.Status() },
 	})
