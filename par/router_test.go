@@ -182,6 +182,25 @@ func TestSwitchBack(t *testing.T) {
 	n.depart() // and the answer was lost
 }
 
+// TestSwitchBackAfterArrival: only the router heard of the arrival, and the node
+// went back.
+func TestSwitchBackAfterArrival(t *testing.T) {
+	b := start(t, nil)
+	n := b.prepare(1, elsewhere)
+	n.depart()
+	b.send(leased, 1)
+	b.await("the packet to be held", func() bool { return b.status(1).Packets == 1 })
+	b.r.fence.close() // no flip comes to its end
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.await("the queue to be sent", func() bool { return b.status(1).Linked == 1 })
+	b.r.SessionMessage(1, &notify.SwitchBack{Header: header})
+	b.send(leased, 2)
+	if k := n.next(); k != 2 {
+		t.Errorf("packet %d through the tunnel, expected 2", k)
+	}
+	n.depart() // a second attempt
+}
+
 // TestOneAddress: a session has one lease, and what it has is not lost by asking
 // for more.
 func TestOneAddress(t *testing.T) {
