@@ -288,6 +288,9 @@ func (c *candidate) leave(from *net.UDPConn) {
 		case <-c.closed:
 		case <-time.After(2 * time.Second):
 			c.n.cfg.Log.Warn("the router did not confirm the end of the session", "paa", c.net.PAA)
+			if c.address != nil {
+				c.address.byRouter = false // the router may have forgotten the lease, too
+			}
 		}
 	}
 	c.client.Close()

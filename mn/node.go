@@ -136,8 +136,8 @@ func (n *Node) Close() {
 			n.cfg.Log.Warn("not deregistered", "err", err)
 		}
 		cancel()
-		c.release(c.address.addr())
 		c.leave(nil)
+		c.release(c.address.addr())
 		n.drop(c)
 	}
 	n.undo()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"openmpa/internal/event"
@@ -27,7 +28,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	wait := retryFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for attached := false; ; {
+	for attached, tried := false, (time.Time{}); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -35,18 +36,23 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 			if !ok && ctx.Err() == nil {
 				return errors.New("mn: nobody watches the link any more")
 			}
-			if !s.Up {
+			if !s.Up || s.At.Before(tried) {
 				continue
 			}
 		case <-timer.C:
 		}
+		tried = time.Now()
 		switch err := n.follow(ctx); {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, ErrBusy): // the handover moves the link; what it leaves is looked at after it
 			timer.Reset(retryFirst)
 		case err != nil:
-			n.cfg.Log.Warn("not attached", "err", err, "next_attempt_in", wait)
+			level := slog.LevelWarn
+			if told := new(attachError); errors.As(err, &told) {
+				level = slog.LevelInfo // the timeline has told
+			}
+			n.cfg.Log.Log(ctx, level, "not attached, trying again", "in", wait, "err", err)
 			timer.Reset(wait)
 			wait = min(2*wait, retryMost)
 		default:
@@ -57,6 +63,15 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		}
 	}
 }
+
+// attachError is a failure of attach, which is in the timeline already.
+type attachError struct {
+	network string
+	err     error
+}
+
+func (e *attachError) Error() string { return fmt.Sprintf("attach to %s: %v", e.network, e.err) }
+func (e *attachError) Unwrap() error { return e.err }
 
 // follow makes the network where the link is the serving one, if it is not: with
 // nothing prepared, as there was no time for it.
@@ -84,7 +99,7 @@ func (n *Node) follow(ctx context.Context) (err error) {
 		n.setState("attaching")
 		c, err := n.attach(ctx, event.HandoverID{}, network)
 		if err != nil {
-			return fmt.Errorf("attach to %s: %w", network.Name, err)
+			return &attachError{network.Name, err}
 		}
 		n.serve(c)
 		return nil
@@ -131,7 +146,7 @@ func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) e
 	c, err := n.attach(ctx, id, network)
 	if err != nil {
 		n.setState("lost")
-		err = fmt.Errorf("attach to %s: %w", network.Name, err)
+		err = &attachError{network.Name, err}
 		span.EndOutcome(event.Failed, err.Error())
 		return err
 	}
