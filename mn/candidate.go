@@ -53,11 +53,13 @@ var errClosedSession = errors.New("the session has ended")
 // authenticate makes the session with c's router, from the address from.
 func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from netip.Addr, preauth bool) (err error) {
 	span := c.n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", c.net.PAA.String(), "preauth", preauth)
-	defer func() { span.End(err) }()
+	var at []any
+	defer func() { span.End(err, at...) }()
 	conn, err := c.n.udp(from)
 	if err != nil {
 		return err
 	}
+	at = []any{"from", conn.LocalAddr().String()} // the router's and the AAA server's records name it
 	c.acks = map[uint64]chan error{}
 	c.opened, c.messages, c.closed = make(chan error, 1), make(chan notify.Message, 16), make(chan struct{})
 	c.client, err = pana.Dial(c.n.ctx, conn, c.net.PAA, pana.PaCConfig{

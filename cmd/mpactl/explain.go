@@ -127,7 +127,12 @@ func (a *app) records(id event.HandoverID) ([]event.Event, error) {
 		sources = append(sources, h.Records)
 		return err
 	})
-	return merge(sources...), err
+	if err != nil {
+		return nil, err
+	}
+	out := merge(sources...)
+	more, err := a.related(id, out)
+	return merge(append([][]event.Event{out}, more...)...), err
 }
 
 func (a *app) list(known []control.Handover) error {

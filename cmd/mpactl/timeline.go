@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,15 +164,28 @@ func (r row) took() string {
 	return ms(r.Took)
 }
 
+// attrText writes what is not empty, in the order of the keys.
 func attrText(attrs map[string]any) string {
-	var b strings.Builder
+	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(attrs)) {
-		if b.Len() > 0 {
-			b.WriteByte(' ')
+		if v := valueText(attrs[k]); v != "" {
+			parts = append(parts, k+"="+v)
 		}
-		fmt.Fprintf(&b, "%s=%v", k, attrs[k])
 	}
-	return b.String()
+	return strings.Join(parts, " ")
+}
+
+func valueText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case float64:
+		return strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64)
+	case map[string]any:
+		return strings.ReplaceAll(attrText(v), " ", ",")
+	default:
+		return fmt.Sprint(v)
+	}
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(time.Millisecond)) }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -179,6 +180,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err
+		}
+		if strings.Contains(err.Error(), "malformed HTTP") { // net/http has no type for it
+			return nil, fmt.Errorf("control: %s: %w", c.path, ErrNoDaemon)
 		}
 		return nil, fmt.Errorf("control: %s: %w", c.path, err)
 	}

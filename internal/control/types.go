@@ -109,6 +109,6 @@ func (e *Error) Error() string { return e.Message }
 var (
 	// ErrInUse says that a live daemon has the socket.
 	ErrInUse = errors.New("another daemon answers on this socket: stop it, or give this one another socket path (key control)")
-	// ErrNoDaemon says that nothing listens on the socket.
+	// ErrNoDaemon says that nothing listens on the socket, or something else does.
 	ErrNoDaemon = errors.New("no daemon answers on this socket: is it running, and is this its socket?")
 )

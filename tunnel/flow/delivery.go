@@ -28,16 +28,16 @@ func (d Dest) String() string {
 
 // Stats counts packets. In == Tunneled + Linked + Queued + the sum of Dropped.
 type Stats struct {
-	In          uint64            // came
-	Tunneled    uint64            // given out for the tunnel
-	Linked      uint64            // given out for the link
-	Queued      uint64            // in the queue now
-	Dropped     map[Reason]uint64 // reasons that occurred
-	Held        uint64            // were ever in the queue
-	HighWater   int               // most in the queue at a time
-	HeldFor     time.Duration     // time in hold or with a queue, in sum, up to the last call
-	ForcedFlips uint64            // steps to direct without a silence
-	Refused     uint64            // events that did not fit the mode
+	In          uint64            `json:"in"`           // came
+	Tunneled    uint64            `json:"tunneled"`     // given out for the tunnel
+	Linked      uint64            `json:"linked"`       // given out for the link
+	Queued      uint64            `json:"queued"`       // in the queue now
+	Dropped     map[Reason]uint64 `json:"dropped"`      // reasons that occurred
+	Held        uint64            `json:"held"`         // were ever in the queue
+	HighWater   int               `json:"high_water"`   // most in the queue at a time
+	HeldFor     time.Duration     `json:"held_ns"`      // time in hold or with a queue, in sum, up to the last call
+	ForcedFlips uint64            `json:"forced_flips"` // steps to direct without a silence
+	Refused     uint64            `json:"refused"`      // events that did not fit the mode
 }
 
 // Delivery delivers the packets of one direction of one visitor. It has no lock.

@@ -12,17 +12,17 @@ const (
 
 // GateStats counts packets. In == Delivered + Queued + the sum of Dropped.
 type GateStats struct {
-	In         uint64            // came, by any path
-	Delivered  uint64            // let through at once, or given out by Next
-	Queued     uint64            // held now
-	Dropped    map[Reason]uint64 // reasons that occurred
-	Held       uint64            // were ever held
-	HighWater  int               // most held at a time
-	Armed      uint64            // changes of path
-	ByMarker   uint64            // gates opened by their marker
-	ByDeadline uint64            // gates opened because the marker did not come in time
-	ByLimit    uint64            // gates opened because the buffer was full, or too many were armed
-	Late       uint64            // packets that came by an old path when no gate waited for it
+	In         uint64            `json:"in"`          // came, by any path
+	Delivered  uint64            `json:"delivered"`   // let through at once, or given out by Next
+	Queued     uint64            `json:"queued"`      // held now
+	Dropped    map[Reason]uint64 `json:"dropped"`     // reasons that occurred
+	Held       uint64            `json:"held"`        // were ever held
+	HighWater  int               `json:"high_water"`  // most held at a time
+	Armed      uint64            `json:"armed"`       // changes of path
+	ByMarker   uint64            `json:"by_marker"`   // gates opened by their marker
+	ByDeadline uint64            `json:"by_deadline"` // gates opened because the marker did not come in time
+	ByLimit    uint64            `json:"by_limit"`    // gates opened because the buffer was full, or too many were armed
+	Late       uint64            `json:"late"`        // packets that came by an old path when no gate waited for it
 }
 
 // stage is one path: what came by it and waits. The first stage of a Gate is
