@@ -39,6 +39,9 @@ it starts again.`,
 
 // check also reads the keys: a wrong one is a mistake in the configuration.
 func check(path string) error {
+	if err := config.CheckFiles[configuration](path); err != nil {
+		return err
+	}
 	c, err := config.Load[configuration](path)
 	if err != nil {
 		return err
