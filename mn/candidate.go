@@ -96,6 +96,9 @@ func (e *saidError) Unwrap() error { return e.err }
 // explain puts the router's own reason for a rejection in the place of what EAP
 // makes of it.
 func explain(err error) error {
+	if silent := (*pana.ErrAuthTimeout)(nil); errors.As(err, &silent) && silent.State == "" {
+		return fmt.Errorf("%w: is mpa-ar running there, does the path let UDP port %d through, and may we pre-authenticate from here?", err, silent.Peer.Port())
+	}
 	var rejected *pana.ErrAuthRejected
 	if !errors.As(err, &rejected) {
 		return err

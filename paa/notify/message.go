@@ -67,7 +67,7 @@ type Header struct {
 func (h Header) ID() event.HandoverID { return h.Handover }
 
 // MaxReason bounds the text of a refusal, in octets.
-const MaxReason = 200
+const MaxReason = 400
 
 // MaxReport bounds the JSON of a Report, in octets, so that one stays inside
 // one datagram (RFC 5191 §6.1: PANA does not fragment).
