@@ -3,7 +3,6 @@ package mn
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"openmpa/aaa"
+	"openmpa/aaa/aaatest"
 	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
@@ -48,83 +47,6 @@ var (
 		AnnounceNum: 1, AnnounceInterval: time.Millisecond, MaxConflicts: 3, RateLimitInterval: time.Minute, DefendInterval: time.Second,
 	}
 )
-
-// packet builds an EAP packet.
-func packet(code, id byte, data ...byte) []byte {
-	b := append([]byte{code, id, 0, 0}, data...)
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	return b
-}
-
-func msk(challenge []byte) *keys.Secret {
-	sum := sha512.Sum512(challenge)
-	return keys.NewSecret(sum[:])
-}
-
-// peer is an EAP peer with a method of one round, whose key is the challenge.
-type peer struct {
-	done, good bool
-	challenge  []byte
-	msk        *keys.Secret
-}
-
-func (p *peer) Handle(b []byte) ([]byte, error) {
-	switch b[0] {
-	case 1:
-		if b[4] == 1 {
-			return packet(2, b[1], append([]byte{1}, "mn"...)...), nil
-		}
-		p.challenge = append([]byte(nil), b[5:]...)
-		return packet(2, b[1], b[4:]...), nil
-	case 3:
-		p.done, p.good, p.msk = true, true, msk(p.challenge)
-	case 4:
-		p.done = true
-	}
-	return nil, nil
-}
-
-func (p *peer) Result() (bool, bool, *keys.Secret) { return p.done, p.good, p.msk }
-
-// backend is an AAA server in memory, which accepts unless failure says otherwise.
-type backend struct {
-	mu      sync.Mutex
-	failure error
-	salt    byte
-}
-
-func (b *backend) fail(err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.failure = err
-}
-
-func (b *backend) Start(context.Context, aaa.SessionInfo) (aaa.Session, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.salt++
-	return &conversation{b: b, salt: b.salt}, nil
-}
-
-type conversation struct {
-	b      *backend
-	salt   byte
-	rounds int
-}
-
-func (c *conversation) Identity() []byte { return packet(1, 1, 1) }
-func (c *conversation) Close()           {}
-func (c *conversation) Exchange(_ context.Context, response []byte) (aaa.Result, error) {
-	c.b.mu.Lock()
-	defer c.b.mu.Unlock()
-	if c.b.failure != nil {
-		return aaa.Result{Decision: aaa.Reject}, c.b.failure
-	}
-	if c.rounds++; c.rounds == 1 {
-		return aaa.Result{EAP: packet(1, 2, 254, 7, c.salt)}, nil
-	}
-	return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: msk(response[5:])}, nil
-}
 
 // adapter moves the other end of the node's link between two bridges.
 type adapter struct {
@@ -175,7 +97,7 @@ type bed struct {
 	air     func(func())
 	core    func(func())
 	dhcp    *dhcpd.Server
-	aaa     map[string]*backend
+	aaa     map[string]*aaatest.Backend
 	routers map[string]*par.Router
 	agents  map[string]*paa.Service
 	link    *adapter
@@ -205,7 +127,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	quietSysctls(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}}
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -262,7 +184,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	b.link = &adapter{bed: b, point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
 	b.before = osnettest.Snapshot(t)
 	cfg := Config{
-		Interface: "eth0", Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &peer{}, nil },
+		Interface: "eth0", Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },
 		Networks: []Network{
 			{Name: "b", PAA: netip.MustParseAddrPort("10.1.0.1:716"), Points: []string{"poa-b"}},
 			{Name: "a", PAA: netip.MustParseAddrPort("10.2.0.1:716"), Points: []string{"poa-a"}},
@@ -324,7 +246,7 @@ func (b *bed) router(i int, n string) {
 	b.core(func() { ip(fmt.Sprintf("address add 10.0.%d.2/30 dev c%s", i, n)) })
 	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
 	recorder := event.NewRecorder(n, nil, 1000)
-	b.aaa[n] = &backend{}
+	b.aaa[n] = &aaatest.Backend{}
 	var err error
 	do(func() {
 		if b.routers[n], err = par.Open(par.Config{

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"openmpa/aaa/aaatest"
 	"openmpa/internal/dhcp4"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -14,7 +15,7 @@ import (
 // TestNoIdentities: a PAA that is none of ours is told apart.
 func TestNoIdentities(t *testing.T) {
 	c := &candidate{net: Network{PAA: netip.MustParseAddrPort("10.2.0.1:716")}}
-	secret := msk([]byte("x"))
+	secret := aaatest.MSK([]byte("x"))
 	for name, avps := range map[string][]pana.AVP{
 		"none":           nil,
 		"another vendor": {{Code: notify.AVPIdentities, Vendor: pana.VendorID + 1, Data: []byte{1, 'a', 1, 'b'}}},
@@ -24,7 +25,7 @@ func TestNoIdentities(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := c.derive(pana.Opened{MSK: msk(nil), AVPs: []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID}}}); !errors.Is(err, notify.ErrMalformed) {
+	if err := c.derive(pana.Opened{MSK: aaatest.MSK(nil), AVPs: []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID}}}); !errors.Is(err, notify.ErrMalformed) {
 		t.Errorf("malformed: %v", err)
 	}
 }

@@ -53,10 +53,10 @@ func TestFailedPreparation(t *testing.T) {
 		want       string
 	}{
 		"AAA rejects": {
-			func() { b.aaa["a"].fail(&aaa.RejectError{Server: "x", Identity: "mn"}) }, func() { b.aaa["a"].fail(nil) }, "PANA_AUTHENTICATION_REJECTED",
+			func() { b.aaa["a"].Fail(&aaa.RejectError{Server: "x", Identity: "mn"}) }, func() { b.aaa["a"].Fail(nil) }, "PANA_AUTHENTICATION_REJECTED",
 		},
 		"AAA silent": {
-			func() { b.aaa["a"].fail(&radius.TimeoutError{Waited: 8 * time.Second}) }, func() { b.aaa["a"].fail(nil) },
+			func() { b.aaa["a"].Fail(&radius.TimeoutError{Waited: 8 * time.Second}) }, func() { b.aaa["a"].Fail(nil) },
 			`authentication at a: the router says: "the router could not reach its AAA server ( silent for 8s)" (not authenticated)`,
 		},
 		"DHCP silent": {func() { b.dhcp.Mute(true) }, func() { b.dhcp.Mute(false) }, "configuration by a: no address: dhcp4: "},

@@ -1,11 +1,7 @@
 package paa
 
 import (
-	"context"
 	"crypto/rand"
-	"crypto/sha512"
-	"encoding/binary"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -16,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"openmpa/aaa"
+	"openmpa/aaa/aaatest"
 	"openmpa/internal/event"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -27,107 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 20 * time.Second // for what takes milliseconds
 
 var identities = notify.Identities{CA: "ca.a.example", AR: "ar.a.example"}
-
-// packet builds an EAP packet.
-func packet(code, id byte, data ...byte) []byte {
-	b := append([]byte{code, id, 0, 0}, data...)
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	return b
-}
-
-func msk(challenge []byte) *keys.Secret {
-	sum := sha512.Sum512(challenge)
-	return keys.NewSecret(sum[:])
-}
-
-// peer is an EAP peer with a method of one round, whose key is the challenge.
-type peer struct {
-	done, good bool
-	challenge  []byte
-	msk        *keys.Secret
-}
-
-func (p *peer) Handle(b []byte) ([]byte, error) {
-	switch b[0] {
-	case 1:
-		if b[4] == 1 {
-			return packet(2, b[1], append([]byte{1}, "mn"...)...), nil
-		}
-		p.challenge = append([]byte(nil), b[5:]...)
-		return packet(2, b[1], b[4:]...), nil
-	case 3:
-		p.done, p.good, p.msk = true, true, msk(p.challenge)
-	case 4:
-		p.done = true
-	}
-	return nil, nil
-}
-
-func (p *peer) Result() (bool, bool, *keys.Secret) { return p.done, p.good, p.msk }
-
-// backend is an AAA server in memory. verdict says how a conversation goes: it
-// is asked with the response to the challenge; nil accepts.
-type backend struct {
-	verdict func(ctx context.Context) (aaa.Result, error)
-	refuse  error // of Start
-	infos   chan aaa.SessionInfo
-
-	mu     sync.Mutex
-	open   int // conversations that were not closed
-	starts byte
-}
-
-func (b *backend) Start(_ context.Context, info aaa.SessionInfo) (aaa.Session, error) {
-	if b.refuse != nil {
-		return nil, b.refuse
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open++
-	b.starts++
-	select {
-	case b.infos <- info:
-	default:
-	}
-	return &conversation{b: b, salt: b.starts}, nil
-}
-
-func (b *backend) stillOpen() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open
-}
-
-type conversation struct {
-	b      *backend
-	salt   byte
-	once   sync.Once
-	rounds int
-}
-
-func (c *conversation) Identity() []byte { return packet(1, 1, 1) }
-
-func (c *conversation) Exchange(ctx context.Context, response []byte) (aaa.Result, error) {
-	c.rounds++
-	if c.rounds == 1 {
-		return aaa.Result{EAP: packet(1, 2, 254, 7, c.salt)}, nil
-	}
-	if c.b.verdict != nil {
-		return c.b.verdict(ctx)
-	}
-	if len(response) != 7 {
-		return aaa.Result{}, errors.New("unexpected response")
-	}
-	return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: msk(response[5:])}, nil
-}
-
-func (c *conversation) Close() {
-	c.once.Do(func() {
-		c.b.mu.Lock()
-		defer c.b.mu.Unlock()
-		c.b.open--
-	})
-}
 
 // handler records what a Service says; it checks that it is called by one
 // goroutine at a time.
@@ -241,7 +137,7 @@ func dial(t *testing.T, paa netip.AddrPort, cfg pana.PaCConfig) *node {
 		t.Fatal(err)
 	}
 	n := &node{t: t, outs: make(chan pana.Output, 100)}
-	cfg.NewEAP = func() (pana.EAPPeer, error) { return &peer{}, nil }
+	cfg.NewEAP = func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil }
 	if n.client, err = pana.Dial(t.Context(), conn, paa, cfg, func(o pana.Output) { n.outs <- o }); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"openmpa/aaa"
+	"openmpa/aaa/aaatest"
 	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 	"openmpa/paa/keys"
@@ -22,7 +23,7 @@ import (
 var header = notify.Header{Handover: event.HandoverID{1, 2, 3}}
 
 // open makes a pre-authenticated session.
-func open(t *testing.T, b *backend, edit func(*Config)) (*Service, *handler, *node, opened) {
+func open(t *testing.T, b *aaatest.Backend, edit func(*Config)) (*Service, *handler, *node, opened) {
 	t.Helper()
 	s, h, addr := serve(t, b, edit)
 	n := dial(t, addr, pana.PaCConfig{Preauth: true})
@@ -33,15 +34,15 @@ func open(t *testing.T, b *backend, edit func(*Config)) (*Service, *handler, *no
 
 // TestSession: authentication, messages both ways, arrival, the end.
 func TestSession(t *testing.T) {
-	b := &backend{infos: make(chan aaa.SessionInfo, 1)}
+	b := &aaatest.Backend{Infos: make(chan aaa.SessionInfo, 1)}
 	s, h, n, o := open(t, b, nil)
 	if !o.preauth || !o.keys.MNCA.Equal(n.keys.MNCA) || !o.keys.MNAR.Equal(n.keys.MNAR) {
 		t.Errorf("opened with %+v, and the keys are not the node's", o)
 	}
-	if info := <-b.infos; info.CallingStation != "127.0.0.1" || info.CalledStation != identities.AR {
+	if info := <-b.Infos; info.CallingStation != "127.0.0.1" || info.CalledStation != identities.AR {
 		t.Errorf("AAA was told %+v", info)
 	}
-	if b.stillOpen() != 0 {
+	if b.Open() != 0 {
 		t.Error("the conversation with AAA was not closed")
 	}
 	n.send(&notify.TunnelDelete{Header: header}, pana.NotifyOptions{})
@@ -82,7 +83,7 @@ func TestSession(t *testing.T) {
 // TestDropped: what is not sealed under this session's keys, or is no message,
 // goes no further.
 func TestDropped(t *testing.T) {
-	s, h, n, o := open(t, &backend{}, nil)
+	s, h, n, o := open(t, &aaatest.Backend{}, nil)
 	foreign, err := notify.NewChannel(o.sid, keys.DeriveSession(bytes.Repeat([]byte{9}, 64), o.sid, 1, "ca", "ar"), keys.ToRouter)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +112,7 @@ func TestDropped(t *testing.T) {
 
 // TestNodeLeaves: the node's own end of the session reaches the handler.
 func TestNodeLeaves(t *testing.T) {
-	_, h, n, o := open(t, &backend{}, nil)
+	_, h, n, o := open(t, &aaatest.Backend{}, nil)
 	n.do(func(now time.Time, p *pana.PaC) { p.Terminate(now) })
 	var e *pana.ErrPeerTerminated
 	if c := next[closed](t, h); c.sid != o.sid || !errors.As(c.reason, &e) {
@@ -122,7 +123,7 @@ func TestNodeLeaves(t *testing.T) {
 // TestAgain: a re-authentication has new keys for both ends, and the old ones
 // open nothing any more.
 func TestAgain(t *testing.T) {
-	b := &backend{}
+	b := &aaatest.Backend{}
 	s, h, n, first := open(t, b, nil)
 	_, old, _ := n.channel.Seal(&notify.TunnelDelete{Header: header})
 	n.do(func(now time.Time, p *pana.PaC) { p.Reauthenticate(now) })
@@ -139,8 +140,8 @@ func TestAgain(t *testing.T) {
 	quiet(t, s, h)
 	n.send(&notify.SwitchBack{Header: header}, pana.NotifyOptions{})
 	next[message](t, h)
-	if b.stillOpen() != 0 {
-		t.Errorf("%d conversations with AAA were not closed", b.stillOpen())
+	if b.Open() != 0 {
+		t.Errorf("%d conversations with AAA were not closed", b.Open())
 	}
 }
 
@@ -148,14 +149,14 @@ func TestAgain(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for name, verdict := range map[string]func(context.Context) (aaa.Result, error){
 		"typed": func(context.Context) (aaa.Result, error) {
-			return aaa.Result{EAP: packet(4, 2), Decision: aaa.Reject}, &aaa.RejectError{Server: "x", Identity: "mn", Message: "secret policy"}
+			return aaa.Result{EAP: aaatest.Packet(4, 2), Decision: aaa.Reject}, &aaa.RejectError{Server: "x", Identity: "mn", Message: "secret policy"}
 		},
 		"by decision": func(context.Context) (aaa.Result, error) {
-			return aaa.Result{EAP: packet(4, 2), Decision: aaa.Reject}, nil
+			return aaa.Result{EAP: aaatest.Packet(4, 2), Decision: aaa.Reject}, nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &backend{verdict: verdict}
+			b := &aaatest.Backend{Verdict: verdict}
 			_, h, addr := serve(t, b, nil)
 			n := dial(t, addr, pana.PaCConfig{Preauth: true})
 			var e *pana.ErrAuthRejected
@@ -165,7 +166,7 @@ func TestRefused(t *testing.T) {
 			if c := next[closed](t, h); !errors.As(c.reason, &e) {
 				t.Errorf("the handler was told %v", c.reason)
 			}
-			if b.stillOpen() != 0 {
+			if b.Open() != 0 {
 				t.Error("the conversation with AAA was not closed")
 			}
 		})
@@ -231,7 +232,7 @@ func TestReason(t *testing.T) {
 // TestNoConversation: a backend that cannot even begin ends the session.
 func TestNoConversation(t *testing.T) {
 	down := errors.New("no backend")
-	_, h, addr := serve(t, &backend{refuse: down}, nil)
+	_, h, addr := serve(t, &aaatest.Backend{Refuse: down}, nil)
 	dial(t, addr, pana.PaCConfig{Preauth: true})
 	if c := next[closed](t, h); !errors.Is(c.reason, down) {
 		t.Errorf("closed with %v", c.reason)
@@ -241,7 +242,7 @@ func TestNoConversation(t *testing.T) {
 // TestCloseDuringExchange: nothing is left of a conversation that hangs.
 func TestCloseDuringExchange(t *testing.T) {
 	waits := make(chan struct{})
-	b := &backend{verdict: func(ctx context.Context) (aaa.Result, error) {
+	b := &aaatest.Backend{Verdict: func(ctx context.Context) (aaa.Result, error) {
 		close(waits)
 		<-ctx.Done()
 		return aaa.Result{}, ctx.Err()
@@ -251,7 +252,7 @@ func TestCloseDuringExchange(t *testing.T) {
 	<-waits
 	s.Close()
 	next[closed](t, h)
-	if b.stillOpen() != 0 {
+	if b.Open() != 0 {
 		t.Error("the conversation with AAA was not closed")
 	}
 	if err := s.Send(1, &notify.SwitchBack{}); !errors.Is(err, pana.ErrRunnerClosed) {
@@ -264,12 +265,12 @@ func TestCloseDuringExchange(t *testing.T) {
 // nobody's.
 func TestGivenUp(t *testing.T) {
 	waits, ended := make(chan struct{}), make(chan struct{})
-	key := msk([]byte("late"))
-	b := &backend{verdict: func(ctx context.Context) (aaa.Result, error) {
+	key := aaatest.MSK([]byte("late"))
+	b := &aaatest.Backend{Verdict: func(ctx context.Context) (aaa.Result, error) {
 		close(waits)
 		<-ctx.Done()
 		defer close(ended)
-		return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: key}, nil
+		return aaa.Result{EAP: aaatest.Packet(3, 2), Decision: aaa.Accept, MSK: key}, nil
 	}}
 	s, h, addr := serve(t, b, func(c *Config) { c.AuthTimeout = 500 * time.Millisecond })
 	dial(t, addr, pana.PaCConfig{Preauth: true})
@@ -293,18 +294,22 @@ func TestGivenUp(t *testing.T) {
 // end the present one.
 func TestStaleReply(t *testing.T) {
 	waits, goOn := make(chan struct{}), make(chan struct{})
-	b := &backend{verdict: func(context.Context) (aaa.Result, error) {
+	b := &aaatest.Backend{Verdict: func(context.Context) (aaa.Result, error) {
 		close(waits)
 		<-goOn
-		return aaa.Result{EAP: packet(3, 2), Decision: aaa.Accept, MSK: msk([]byte{7, 1})}, nil
+		return aaa.Result{EAP: aaatest.Packet(3, 2), Decision: aaa.Accept, MSK: aaatest.MSK([]byte{7, 1})}, nil
 	}}
 	s, h, addr := serve(t, b, nil)
 	n := dial(t, addr, pana.PaCConfig{Preauth: true})
 	<-waits
-	key := msk([]byte("stale"))
+	earlier, err := b.Start(t.Context(), aaa.SessionInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := aaatest.MSK([]byte("stale"))
 	if err := s.server.Do(func(time.Time, *pana.PAA) {
 		for sid := range s.sessions {
-			s.reply(sid, &conversation{}, pana.EAPReply{Done: true, Success: true, Packet: packet(3, 2), MSK: key})
+			s.reply(sid, earlier, pana.EAPReply{Done: true, Success: true, Packet: aaatest.Packet(3, 2), MSK: key})
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -319,7 +324,7 @@ func TestStaleReply(t *testing.T) {
 
 // TestAllow: who is not in the list gets no pre-authentication.
 func TestAllow(t *testing.T) {
-	_, h, addr := serve(t, &backend{}, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")} })
+	_, h, addr := serve(t, &aaatest.Backend{}, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")} })
 	n := dial(t, addr, pana.PaCConfig{Preauth: true, AuthTimeout: 300 * time.Millisecond})
 	var e *pana.ErrAuthTimeout
 	if c := want[pana.Closed](n); !errors.As(c.Reason, &e) {
@@ -336,7 +341,7 @@ func TestAllow(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	s, _, addr := serve(t, &backend{}, nil)
+	s, _, addr := serve(t, &aaatest.Backend{}, nil)
 	taken := s.cfg
 	taken.Listen = addr
 	nameless := s.cfg
