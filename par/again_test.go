@@ -1,0 +1,58 @@
+package par
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"openmpa/paa/pana"
+)
+
+// TestAttachAfterCrash: a node that crashed on its way here attaches with the
+// address for which a tunnel still stands. PANA reaches it on the link, and its
+// new session ends the old one without giving the address back.
+func TestAttachAfterCrash(t *testing.T) {
+	b := start(t, nil)
+	idle := b.idle()
+	n := b.prepare(1, b.mac)
+	conn := b.onLink(leased)
+	paa, err := net.ListenUDP("udp4", &net.UDPAddr{IP: b.r.cfg.Address.AsSlice(), Port: pana.Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer paa.Close()
+	if _, err := paa.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, 7), netip.AddrPortFrom(leased, 9000)); err != nil {
+		t.Fatal(err)
+	}
+	if k := b.number(conn); k != 7 {
+		t.Errorf("packet %d", k)
+	}
+	b.send(leased, 8)
+	if k := n.next(); k != 8 { // everything else goes through the tunnel
+		t.Errorf("packet %d", k)
+	}
+
+	b.r.SessionOpened(2, netip.AddrPortFrom(leased, 1000), false, sessionKeys(2), time.Millisecond)
+	b.await("the end of the old session", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.term[1]
+	})
+	b.r.SessionClosed(1, pana.ErrTerminated)
+	b.send(leased, 9)
+	if k := b.number(conn); k != 9 {
+		t.Errorf("packet %d", k)
+	}
+	if l := b.dhcp.Leases(); len(l) != 1 || l[0].Addr != leased {
+		t.Errorf("leases %v", l)
+	}
+	b.r.SessionClosed(2, pana.ErrTerminated)
+	if now := b.idle(); now != idle {
+		t.Errorf("the kernel has\n%s\nbefore\n%s", now, idle)
+	}
+	if b.term[2] {
+		t.Error("the new session was ended")
+	}
+}
