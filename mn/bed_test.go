@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -108,25 +107,12 @@ type bed struct {
 }
 
 // sysctl writes in the namespace of the calling thread.
-func sysctl(t testing.TB, path, value string) {
-	if out, err := exec.Command("sysctl", "-q", "-w", "net/"+path+"="+value).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
-func quietSysctls(t testing.TB) {
-	sysctl(t, "ipv4/conf/all/rp_filter", "0")
-	sysctl(t, "ipv4/conf/default/rp_filter", "0")
-	sysctl(t, "ipv4/ip_forward", "1")
-	sysctl(t, "ipv6/conf/default/disable_ipv6", "1")
-}
-
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
-	quietSysctls(t)
+	osnettest.Forward(t)
 	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
@@ -140,7 +126,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	})
 	in := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
 	for _, do := range []func(func()){b.air, b.core, in} {
-		do(func() { quietSysctls(t); ip("link set lo up") })
+		do(func() { osnettest.Forward(t); ip("link set lo up") })
 	}
 	b.air(func() {
 		for _, n := range []string{"b", "a"} {
@@ -235,7 +221,7 @@ func (b *bed) router(i int, n string) {
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	do := osnettest.Other(t)
 	do(func() {
-		quietSysctls(t)
+		osnettest.Forward(t)
 		osnettest.VethTo(t, "lan0", "u"+n, b.air)
 		osnettest.VethTo(t, "core0", "c"+n, b.core)
 		ip(fmt.Sprintf("address add 10.%d.0.1/24 dev lan0", i))

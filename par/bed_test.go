@@ -115,13 +115,6 @@ func config() Config {
 	}
 }
 
-func sysctl(t *testing.T, path, value string) {
-	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/"+path, []byte(value), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // network makes the interfaces.
 func network(t *testing.T) *bed {
 	t.Helper()
@@ -138,10 +131,7 @@ func network(t *testing.T) *bed {
 		}
 	})
 	osnettest.IP(t, "link set lo up")
-	sysctl(t, "ipv4/conf/all/rp_filter", "0")
-	sysctl(t, "ipv4/conf/default/rp_filter", "0")
-	sysctl(t, "ipv4/ip_forward", "1")
-	sysctl(t, "ipv6/conf/default/disable_ipv6", "1") // its addresses come in their own time
+	osnettest.Forward(t)
 	osnettest.VethTo(t, "lan0", "eth0", b.in)
 	osnettest.VethTo(t, "old0", "old1", b.in)
 	t.Cleanup(func() {

@@ -48,28 +48,21 @@ type lab struct {
 	hostUDP *net.UDPConn
 }
 
-func sysctl(t testing.TB, key, value string) {
-	t.Helper()
-	if err := os.WriteFile("/proc/sys/net/"+key, []byte(value), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	osnettest.Enter(t)
 	// Addresses of IPv6 come and go by themselves, and the states are compared.
 	for _, dev := range []string{"all", "default"} {
-		sysctl(t, "ipv6/conf/"+dev+"/disable_ipv6", "1")
+		osnettest.Sysctl(t, "ipv6/conf/"+dev+"/disable_ipv6", "1")
 	}
 	l := &lab{T: t, inMN: osnettest.Other(t), inHost: osnettest.Other(t), rec: event.NewRecorder("ha", nil, 0)}
 	osnettest.VethTo(t, "core0", "m0", l.inMN)
 	osnettest.VethTo(t, "home0", "h0", l.inHost)
 	osnettest.IP(t, "address add 10.0.3.1/24 dev core0")
 	osnettest.IP(t, "address add 10.9.0.1/24 dev home0")
-	sysctl(t, "ipv4/ip_forward", "1")
+	osnettest.Sysctl(t, "ipv4/ip_forward", "1")
 	for _, dev := range []string{"all", "default", "core0", "home0"} {
-		sysctl(t, "ipv4/conf/"+dev+"/rp_filter", "0")
+		osnettest.Sysctl(t, "ipv4/conf/"+dev+"/rp_filter", "0")
 	}
 	l.inMN(func() {
 		osnettest.IP(t, "address add 10.0.3.100/24 dev m0")

@@ -200,10 +200,10 @@ func TestSetUpWrong(t *testing.T) {
 		want       string
 	}{
 		"strict reverse path filter": {
-			make: func() { sysctl(t, "ipv4/conf/all/rp_filter", "1") }, undo: func() { sysctl(t, "ipv4/conf/all/rp_filter", "0") }, want: "rp_filter=2",
+			make: func() { osnettest.Sysctl(t, "ipv4/conf/all/rp_filter", "1") }, undo: func() { osnettest.Sysctl(t, "ipv4/conf/all/rp_filter", "0") }, want: "rp_filter=2",
 		},
 		"no forwarding": {
-			make: func() { sysctl(t, "ipv4/ip_forward", "0") }, undo: func() { sysctl(t, "ipv4/ip_forward", "1") }, want: "ip_forward=1",
+			make: func() { osnettest.Sysctl(t, "ipv4/ip_forward", "0") }, undo: func() { osnettest.Sysctl(t, "ipv4/ip_forward", "1") }, want: "ip_forward=1",
 		},
 		"no such interface": {change: func(c *Config) { c.HomeInterface = "nowhere" }, want: "nowhere"},
 		"not our address":   {change: func(c *Config) { c.Core.Address = peer }, want: "10.0.4.1"},

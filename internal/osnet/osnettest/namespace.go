@@ -2,14 +2,40 @@
 package osnettest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
+
+// Main is a TestMain that, with root, runs the tests again in a process of its own network namespace: what the tested
+// code does later, on any thread, is there too. It looks for leaked goroutines at the end, as goleak.VerifyTestMain.
+func Main(m *testing.M) {
+	const inside = "OPENMPA_TEST_INSIDE"
+	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		os.Exit(max(1, exit.ExitCode()))
+	case err != nil:
+		panic(err)
+	}
+}
 
 // NeedRoot skips the test without root, or fails it where everything must run (CI or OPENMPA_TEST_ALL set).
 func NeedRoot(t testing.TB) {
@@ -87,6 +113,24 @@ func IP(t testing.TB, cmd string) string {
 		t.Errorf("ip %s: %v\n%s", cmd, err, out)
 	}
 	return string(out)
+}
+
+// Sysctl sets a value below /proc/sys/net in the calling thread's namespace.
+func Sysctl(t testing.TB, path, value string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/"+path, []byte(value), 0o644); err != nil {
+		t.Error(err)
+	}
+}
+
+// Forward makes the calling thread's namespace forward IPv4 whatever way it comes, and new interfaces silent: their
+// IPv6 addresses would come in their own time.
+func Forward(t testing.TB) {
+	t.Helper()
+	Sysctl(t, "ipv4/conf/all/rp_filter", "0")
+	Sysctl(t, "ipv4/conf/default/rp_filter", "0")
+	Sysctl(t, "ipv4/ip_forward", "1")
+	Sysctl(t, "ipv6/conf/default/disable_ipv6", "1")
 }
 
 // Veth makes the pair a, b in the calling thread's namespace, both up.
