@@ -69,13 +69,8 @@ func Open(cfg Config) (n *Node, err error) {
 			err = fmt.Errorf("mn: %w", err)
 		}
 	}()
-	if n.net, err = osnet.Open(cfg.Log, osnet.OwnerMobileNode); err != nil {
+	if n.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerMobileNode); err != nil {
 		return n, err
-	}
-	if removed, err := n.net.Reconcile(); err != nil {
-		return n, err
-	} else if removed > 0 {
-		cfg.Log.Info("removed what an earlier run left in the kernel", "objects", removed)
 	}
 	lnk, err := n.net.LinkByName(cfg.Interface)
 	if err != nil {

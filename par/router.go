@@ -106,13 +106,8 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
-	if r.net, err = osnet.Open(cfg.Log, osnet.OwnerAccessRouter); err != nil {
+	if r.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err
-	}
-	if removed, err := r.net.Reconcile(); err != nil {
-		return r, err
-	} else if removed > 0 {
-		cfg.Log.Info("removed what an earlier run left in the kernel", "objects", removed)
 	}
 	if err = r.access(); err != nil {
 		return r, err

@@ -104,13 +104,8 @@ func Open(cfg Config) (a *Agent, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if a.net, err = osnet.Open(cfg.Log, osnet.OwnerHomeAgent); err != nil {
+	if a.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerHomeAgent); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
-	}
-	if n, err := a.net.Reconcile(); err != nil {
-		return a, fmt.Errorf("ha: remove what an earlier home agent left: %w", err)
-	} else if n > 0 {
-		cfg.Log.Info("removed what an earlier home agent left in the kernel", "objects", n)
 	}
 	addr := netip.AddrPortFrom(cfg.Core.Address, mip4.Port)
 	if a.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr)); err != nil {

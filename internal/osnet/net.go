@@ -80,7 +80,7 @@ type undoEntry struct {
 
 // Open opens an adapter for the network namespace of the calling thread. owner is one of the Owner constants; a second
 // live owner of the same name in the same namespace is refused with ErrOwned. Needs CAP_NET_ADMIN for anything but
-// reading. Call Reconcile next to remove what an owner that crashed left.
+// reading. Call Reconcile next to remove what an owner that crashed left, or use OpenClean.
 func Open(log *slog.Logger, owner string) (*Net, error) {
 	proto, ok := ownerProtocols[owner]
 	if !ok {

@@ -207,6 +207,29 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+func TestOpenClean(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0", "v1")
+	before := osnettest.Snapshot(t)
+	dead, err := OpenClean(nil, OwnerAccessRouter)
+	must(t, err)
+	makeAll(t, dead)
+	if _, err := OpenClean(nil, OwnerAccessRouter); !errors.Is(err, ErrOwned) {
+		t.Errorf("beside a live owner: %v", err)
+	}
+	dead.release()
+	var log strings.Builder
+	n, err := OpenClean(slog.New(slog.NewTextHandler(&log, nil)), OwnerAccessRouter)
+	must(t, err)
+	if after := osnettest.Snapshot(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	if !strings.Contains(log.String(), "objects=") {
+		t.Errorf("logged %q, want how many objects were removed", &log)
+	}
+	must(t, n.Close())
+}
+
 func TestForeign(t *testing.T) {
 	osnettest.Enter(t)
 	osnettest.Veth(t, "v0", "v1")

@@ -3,10 +3,27 @@ package osnet
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
+
+// OpenClean is Open and Reconcile, for an owner that keeps nothing of the run before. It logs how many objects that left.
+func OpenClean(log *slog.Logger, owner string) (*Net, error) {
+	n, err := Open(log, owner)
+	if err != nil {
+		return nil, err
+	}
+	removed, err := n.Reconcile()
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	if removed > 0 {
+		n.log.Info("removed what an earlier run left in the kernel", "objects", removed)
+	}
+	return n, nil
+}
 
 // Reconcile removes every route, rule, neighbour and address that carries this owner's protocol number and that this Net
 // did not make itself: what an owner that died without Close left. It returns how many objects it removed, and carries on
