@@ -26,24 +26,24 @@ const (
 	KindReport
 )
 
+// kinds names every kind and makes its empty message.
+var kinds = map[Kind]struct {
+	name  string
+	empty func(Header) Message
+}{
+	KindConfigRequest: {"config request", func(h Header) Message { return &ConfigRequest{Header: h} }},
+	KindConfigReply:   {"config reply", func(h Header) Message { return &ConfigReply{Header: h} }},
+	KindTunnelRequest: {"tunnel request", func(h Header) Message { return &TunnelRequest{Header: h} }},
+	KindTunnelReply:   {"tunnel reply", func(h Header) Message { return &TunnelReply{Header: h} }},
+	KindTunnelDelete:  {"tunnel delete", func(h Header) Message { return &TunnelDelete{Header: h} }},
+	KindSwitchBack:    {"switch back", func(h Header) Message { return &SwitchBack{Header: h} }},
+	KindArrival:       {"arrival", func(h Header) Message { return &Arrival{Header: h} }},
+	KindReport:        {"report", func(h Header) Message { return &Report{Header: h} }},
+}
+
 func (k Kind) String() string {
-	switch k {
-	case KindConfigRequest:
-		return "config request"
-	case KindConfigReply:
-		return "config reply"
-	case KindTunnelRequest:
-		return "tunnel request"
-	case KindTunnelReply:
-		return "tunnel reply"
-	case KindTunnelDelete:
-		return "tunnel delete"
-	case KindSwitchBack:
-		return "switch back"
-	case KindArrival:
-		return "arrival"
-	case KindReport:
-		return "report"
+	if kind, ok := kinds[k]; ok {
+		return kind.name
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -175,34 +175,17 @@ func Parse(b []byte) (Message, error) {
 	if len(b) < 17 {
 		return nil, fmt.Errorf("notify: %w: %d octets, expected at least 17", ErrMalformed, len(b))
 	}
-	h := Header{Handover: event.HandoverID(b[1:17])}
-	var m Message
-	switch Kind(b[0]) {
-	case KindConfigRequest:
-		m = &ConfigRequest{Header: h}
-	case KindConfigReply:
-		m = &ConfigReply{Header: h}
-	case KindTunnelRequest:
-		m = &TunnelRequest{Header: h}
-	case KindTunnelReply:
-		m = &TunnelReply{Header: h}
-	case KindTunnelDelete:
-		m = &TunnelDelete{Header: h}
-	case KindSwitchBack:
-		m = &SwitchBack{Header: h}
-	case KindArrival:
-		m = &Arrival{Header: h}
-	case KindReport:
-		m = &Report{Header: h}
-	default:
+	kind, ok := kinds[Kind(b[0])]
+	if !ok {
 		return nil, fmt.Errorf("notify: %w: unknown kind %d", ErrMalformed, b[0])
 	}
+	m := kind.empty(Header{Handover: event.HandoverID(b[1:17])})
 	f, err := parseFields(b[17:])
 	if err == nil {
 		err = m.parseFields(f)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("notify: %s: %w: %w", Kind(b[0]), ErrMalformed, err)
+		return nil, fmt.Errorf("notify: %s: %w: %w", kind.name, ErrMalformed, err)
 	}
 	return m, nil
 }
