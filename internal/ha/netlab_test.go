@@ -50,6 +50,7 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	osnettest.OneCPU(t)
 	osnettest.Enter(t)
 	// Addresses of IPv6 come and go by themselves, and the states are compared.
 	for _, dev := range []string{"all", "default"} {

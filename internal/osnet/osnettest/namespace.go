@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,44 @@ func Main(m *testing.M) {
 		os.Exit(max(1, exit.ExitCode()))
 	case err != nil:
 		panic(err)
+	}
+}
+
+// OneCPU keeps the whole process to one processor until the test ends. A veth is received on the processor that sent: a
+// sender that changes to another one while the first is busy overtakes itself, which a test of order must not blame on
+// what it tests.
+func OneCPU(t testing.TB) {
+	t.Helper()
+	var all unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatalf("processors: %v", err)
+	}
+	var one unix.CPUSet
+	for cpu := range len(all) * 64 {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	affinity(t, &one)
+	t.Cleanup(func() { affinity(t, &all) })
+}
+
+// affinity sets the processors of every thread; new ones inherit them.
+func affinity(t testing.TB, set *unix.CPUSet) {
+	t.Helper()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatalf("threads: %v", err)
+	}
+	for _, e := range threads {
+		tid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			t.Fatalf("threads: %v", err)
+		}
+		if err := unix.SchedSetaffinity(tid, set); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Fatalf("processors of thread %d: %v", tid, err)
+		}
 	}
 }
 
