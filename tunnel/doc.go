@@ -10,7 +10,7 @@
 //	     +--------------+---------------+
 //	  tunnel         tunnel          unknown: counted
 //	     |
-//	  open (replay, integrity) --> follow the peer's outer address (T9)
+//	  open (replay, integrity) --> follow the peer's outer address
 //	     |
 //	     +-- next header 4  --> sane? allowed source? congestion mark --> Receive
 //	     +-- next header 59 --> a marker of ours --> Marker; a dummy: counted

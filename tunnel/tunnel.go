@@ -19,7 +19,7 @@ type TunnelConfig struct {
 	Socket *Socket        // outer packets leave by it; they may arrive by any of the endpoint's
 	Peer   netip.AddrPort // outer address of the other end; may be zero with FollowPeer
 	// FollowPeer adopts the outer address, and the socket, of the newest packet that
-	// is authentic and no replay: the other end may be behind a NAT (T9).
+	// is authentic and no replay: the other end may be behind a NAT.
 	FollowPeer bool
 
 	Out *esp.Outbound
