@@ -65,13 +65,20 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 	for try := 1; ; try++ {
 		span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDHCP, "server", r.cfg.DHCPServer.String())
 		began := time.Now()
-		bounded, cancel := context.WithTimeout(ctx, r.cfg.DHCPTimeout)
+		// To its end even if the node goes away meanwhile: a lease that the server has
+		// granted and nobody has heard of could not be given back.
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.DHCPTimeout)
 		lease, err := client.Acquire(bounded)
 		cancel()
 		span.End(err)
 		reply.DHCP += time.Since(began)
 		if err != nil {
 			reply.Reason = "no address: " + err.Error()
+			return reply
+		}
+		if v.ctx.Err() != nil {
+			r.abandon(lease, m.MAC)
+			reply.Reason = "the session ended"
 			return reply
 		}
 		r.supersede(v, lease.Addr.Addr())
@@ -97,7 +104,7 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			return reply
 		}
 		if !v.keep(lease) {
-			r.release(lease, m.MAC)
+			r.abandon(lease, m.MAC)
 			reply.Reason = "the session ended"
 			return reply
 		}
@@ -147,12 +154,7 @@ func (v *visitor) keep(l dhcp4.Lease) bool {
 // a: DHCP gives an address to one client only, so whoever held it before was this
 // node under a session it has forgotten, as after a crash.
 func (r *Router) supersede(v *visitor, a netip.Addr) {
-	var old *visitor
-	for _, o := range r.visitors() { // r.mu is taken within visitor.mu, never the other way
-		if o != v && o.address() == a {
-			old = o
-		}
-	}
+	old := r.holder(a, v)
 	if old == nil {
 		return
 	}
@@ -162,6 +164,24 @@ func (r *Router) supersede(v *visitor, a netip.Addr) {
 	old.mu.Unlock()
 	if err := r.sessions.Terminate(old.sid); err != nil {
 		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
+	}
+}
+
+// holder is the visitor other than v that has the address a, if there is one.
+func (r *Router) holder(a netip.Addr, v *visitor) *visitor {
+	for _, o := range r.visitors() { // r.mu is taken within visitor.mu, never the other way
+		if o != v && o.address() == a {
+			return o
+		}
+	}
+	return nil
+}
+
+// abandon releases a lease that came too late for its session, unless the node
+// has it under a newer one.
+func (r *Router) abandon(l dhcp4.Lease, mac net.HardwareAddr) {
+	if r.holder(l.Addr.Addr(), nil) == nil {
+		r.release(l, mac)
 	}
 }
 
