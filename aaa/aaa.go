@@ -65,6 +65,7 @@ type Result struct {
 	Decision       Decision
 	MSK            *keys.Secret  // of an Accept, 64 octets, the receiver's to clear
 	SessionTimeout time.Duration // of an Accept; 0: the server sets no limit
+	Identity       string        // of an Accept: whom the server names, else what the node called itself
 }
 
 // ErrTimeout says that no AAA server answered. What wraps it names those that were

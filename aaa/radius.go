@@ -95,7 +95,10 @@ func (s *radiusSession) accept(r radius.Response, out Result) (Result, error) {
 		return Result{Decision: Reject}, fmt.Errorf("aaa: %v accepts %q without MS-MPPE keys; it must use an EAP method that makes keys, and send them", r.Server, s.auth.Identity())
 	}
 	s.auth.Decide(true)
-	out.Decision, out.MSK, out.SessionTimeout = Accept, r.MSK, r.SessionTimeout
+	out.Decision, out.MSK, out.SessionTimeout, out.Identity = Accept, r.MSK, r.SessionTimeout, r.UserName
+	if out.Identity == "" {
+		out.Identity = s.auth.Identity()
+	}
 	return out, nil
 }
 

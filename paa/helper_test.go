@@ -57,7 +57,7 @@ func (h *handler) say(v any) {
 	h.calls <- v
 }
 
-func (h *handler) SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k *keys.SessionKeys, _ time.Duration) {
+func (h *handler) SessionOpened(sid uint32, _ string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, _ time.Duration) {
 	h.say(opened{sid, from, preauth, k})
 }
 func (h *handler) SessionActivated(sid uint32, _ netip.AddrPort) { h.say(activated{sid}) }

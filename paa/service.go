@@ -26,8 +26,9 @@ import (
 type Handler interface {
 	// SessionOpened: the peer at from is authenticated. It comes again, with new
 	// keys, after each re-authentication. The keys belong to the handler, which
-	// clears them. took is the time from the first EAP packet.
-	SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration)
+	// clears them. identity is the peer's as AAA has it; took is the time from the
+	// first EAP packet.
+	SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration)
 	// SessionActivated: the peer has arrived on the link, and the candidate PAA
 	// is the serving one (RFC 5873 §3).
 	SessionActivated(sid uint32, from netip.AddrPort)
@@ -72,12 +73,13 @@ type Service struct {
 
 // session is what the service knows of one PANA session.
 type session struct {
-	eap     aaa.Session
-	ctx     context.Context // of eap
-	cancel  context.CancelFunc
-	span    *event.Span
-	began   time.Time
-	channel *notify.Channel
+	eap      aaa.Session
+	ctx      context.Context // of eap
+	cancel   context.CancelFunc
+	span     *event.Span
+	began    time.Time
+	channel  *notify.Channel
+	identity string // of who authenticated last
 }
 
 // Open listens and serves until Close. The handler is called from then on.
@@ -194,11 +196,11 @@ func (s *Service) start(o pana.EAPStart) {
 	if err != nil {
 		cancel()
 		s.cfg.Log.Warn("authentication not begun", "sid", o.SID, "err", err)
-		s.reply(o.SID, nil, pana.EAPReply{Err: err})
+		s.reply(o.SID, nil, "", pana.EAPReply{Err: err})
 		return
 	}
 	c.eap, c.ctx, c.cancel = eap, ctx, cancel
-	s.reply(o.SID, eap, pana.EAPReply{Packet: eap.Identity()})
+	s.reply(o.SID, eap, "", pana.EAPReply{Packet: eap.Identity()})
 }
 
 // stop abandons an authentication under way.
@@ -223,9 +225,9 @@ func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 		case err != nil:
 			r.MSK.Clear()
 			s.cfg.Log.Warn("authentication failed", "sid", sid, "err", err)
-			s.reply(sid, eap, pana.EAPReply{Packet: r.EAP, Done: true, Err: err, AVPs: reason(err)})
+			s.reply(sid, eap, "", pana.EAPReply{Packet: r.EAP, Done: true, Err: err, AVPs: reason(err)})
 		default:
-			s.reply(sid, eap, pana.EAPReply{
+			s.reply(sid, eap, r.Identity, pana.EAPReply{
 				Packet: r.EAP, Done: r.Decision != aaa.Continue, Success: r.Decision == aaa.Accept,
 				MSK: r.MSK, Lifetime: r.SessionTimeout,
 			})
@@ -253,8 +255,8 @@ func reason(err error) []pana.AVP {
 }
 
 // reply hands r to the PAA machine, if the conversation eap is still the one
-// that the session waits for.
-func (s *Service) reply(sid uint32, eap aaa.Session, r pana.EAPReply) {
+// that the session waits for. identity goes with success.
+func (s *Service) reply(sid uint32, eap aaa.Session, identity string, r pana.EAPReply) {
 	err := s.server.Post(func(now time.Time, p *pana.PAA) {
 		c := s.sessions[sid]
 		if c == nil || c.eap != eap {
@@ -266,6 +268,7 @@ func (s *Service) reply(sid uint32, eap aaa.Session, r pana.EAPReply) {
 			if err == nil && !r.Success {
 				err = errors.New("rejected by the AAA server")
 			}
+			c.identity = identity
 			c.span.End(err)
 			c.stop()
 		}
@@ -292,8 +295,8 @@ func (s *Service) opened(o pana.Opened) {
 		return
 	}
 	c.channel = channel
-	s.cfg.Log.Info("authenticated", "sid", o.SID, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
-	s.handler.SessionOpened(o.SID, o.From, o.Preauth, k, time.Since(c.began))
+	s.cfg.Log.Info("authenticated", "sid", o.SID, "identity", c.identity, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
+	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k, time.Since(c.began))
 }
 
 func (s *Service) notified(o pana.Notified) {

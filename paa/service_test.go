@@ -309,7 +309,7 @@ func TestStaleReply(t *testing.T) {
 	key := aaatest.MSK([]byte("stale"))
 	if err := s.server.Do(func(time.Time, *pana.PAA) {
 		for sid := range s.sessions {
-			s.reply(sid, earlier, pana.EAPReply{Done: true, Success: true, Packet: aaatest.Packet(3, 2), MSK: key})
+			s.reply(sid, earlier, "", pana.EAPReply{Done: true, Success: true, Packet: aaatest.Packet(3, 2), MSK: key})
 		}
 	}); err != nil {
 		t.Fatal(err)

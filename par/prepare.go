@@ -81,7 +81,11 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			reply.Reason = "the session ended"
 			return reply
 		}
-		r.supersede(v, lease.Addr.Addr())
+		if err := r.supersede(v, lease.Addr.Addr()); err != nil {
+			// Not given back: the lease is that of the other one.
+			reply.Reason = "no address: " + err.Error() + ": is the DHCP client identifier of this node its own?"
+			return reply
+		}
 		span = r.cfg.Recorder.Begin(m.Handover, event.PhaseDAD, "addr", lease.Addr.Addr().String())
 		began = time.Now()
 		err = r.proxy.Probe(ctx, lease.Addr.Addr(), m.MAC)
@@ -152,19 +156,29 @@ func (v *visitor) keep(l dhcp4.Lease) bool {
 
 // supersede ends an older session of the same node, which is at v's with address
 // a: DHCP gives an address to one client only, so whoever held it before was this
-// node under a session it has forgotten, as after a crash.
-func (r *Router) supersede(v *visitor, a netip.Addr) {
+// node under a session it has forgotten, as after a crash. A client identifier
+// can be claimed by anybody: what AAA says decides, and somebody else's session
+// stays.
+func (r *Router) supersede(v *visitor, a netip.Addr) error {
 	old := r.holder(a, v)
 	if old == nil {
-		return
+		return nil
 	}
+	v.mu.Lock()
+	identity := v.identity
+	v.mu.Unlock()
 	old.mu.Lock()
+	if old.identity != identity {
+		old.mu.Unlock()
+		return fmt.Errorf("%s is in use in the session of another node", a)
+	}
 	old.dropTunnel("the node began again")
 	old.lease = nil // it lives on under the new session
 	old.mu.Unlock()
 	if err := r.sessions.Terminate(old.sid); err != nil {
 		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
 	}
+	return nil
 }
 
 // holder is the visitor other than v that has the address a, if there is one.

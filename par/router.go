@@ -235,7 +235,7 @@ func (r *Router) capture(addr netip.Addr, v *visitor) {
 }
 
 // SessionOpened implements paa.Handler.
-func (r *Router) SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration) {
+func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration) {
 	r.mu.Lock()
 	v := r.bySID[sid]
 	if v == nil {
@@ -243,9 +243,13 @@ func (r *Router) SessionOpened(sid uint32, from netip.AddrPort, preauth bool, k 
 		r.bySID[sid] = v
 	}
 	r.mu.Unlock()
-	v.opened(k, took)
+	v.opened(identity, k, took)
 	if !preauth { // whoever came here without preparation has leased the address itself
-		r.wg.Go(func() { r.supersede(v, from.Addr().Unmap()) })
+		r.wg.Go(func() {
+			if err := r.supersede(v, from.Addr().Unmap()); err != nil {
+				r.cfg.Log.Warn("address of another session", "sid", sid, "err", err)
+			}
+		})
 	}
 }
 

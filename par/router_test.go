@@ -222,7 +222,7 @@ func TestOneAddress(t *testing.T) {
 // TestRefusedTunnel: a request that is refused changes nothing.
 func TestRefusedTunnel(t *testing.T) {
 	b := start(t, nil)
-	b.r.SessionOpened(2, netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), 0)
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), 0)
 	n := b.prepare(1, elsewhere)
 	stands := b.idle()
 	nonce := make([]byte, 32)
@@ -355,6 +355,31 @@ func TestClosedAfterFlip(t *testing.T) {
 	}
 }
 
+// TestClaimedIdentifier: who claims another node's client identifier, or its
+// address, gets neither its address nor its session.
+func TestClaimedIdentifier(t *testing.T) {
+	b := start(t, nil)
+	n := b.prepare(1, elsewhere)
+	b.r.SessionOpened(2, "other@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(2), 0)
+	b.r.SessionMessage(2, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})
+	if c := got[*notify.ConfigReply](b, 2); !strings.Contains(c.Reason, "in use in the session of another node") {
+		t.Errorf("%+v", c)
+	}
+	b.r.SessionClosed(2, errors.New("the end"))
+	b.send(leased, 5)
+	if k := n.next(); k != 5 {
+		t.Errorf("packet %d", k)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.term[1] {
+		t.Error("the session of the other node was terminated")
+	}
+	if len(b.dhcp.Leases()) != 1 {
+		t.Errorf("leases %v", b.dhcp.Leases())
+	}
+}
+
 // TestBeginAgain: a node that has forgotten its session is served under the new
 // one, with the address it had, and the old session ends.
 func TestBeginAgain(t *testing.T) {
@@ -389,7 +414,7 @@ func TestBeginAgain(t *testing.T) {
 func TestLockOrder(t *testing.T) {
 	b := start(t, nil)
 	b.open(1, elsewhere)
-	b.r.SessionOpened(2, netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), 0)
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), 0)
 	old := b.r.visitor(1)
 	old.mu.Lock() // as in createTunnel
 	done := make(chan struct{})

@@ -27,6 +27,7 @@ type visitor struct {
 	end context.CancelFunc
 
 	mu          sync.Mutex // taken before Router.mu, if both are
+	identity    string     // as AAA has it
 	keys        *keys.SessionKeys
 	authTook    time.Duration
 	mac         net.HardwareAddr
@@ -46,13 +47,13 @@ func newVisitor(r *Router, sid uint32) *visitor {
 	return v
 }
 
-func (v *visitor) opened(k *keys.SessionKeys, took time.Duration) {
+func (v *visitor) opened(identity string, k *keys.SessionKeys, took time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.keys != nil {
 		v.keys.Clear()
 	}
-	v.keys, v.authTook = k, took
+	v.identity, v.keys, v.authTook = identity, k, took
 }
 
 // address returns the visitor's care-of address, the zero Addr before there is one.
