@@ -57,7 +57,10 @@ func (h *handler) say(v any) {
 	h.calls <- v
 }
 
-func (h *handler) SessionOpened(sid uint32, _ string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, _ time.Duration) {
+func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, _ time.Duration) {
+	if identity != aaatest.Identity {
+		h.t.Errorf("identity %q, expected %q", identity, aaatest.Identity)
+	}
 	h.say(opened{sid, from, preauth, k})
 }
 func (h *handler) SessionActivated(sid uint32, _ netip.AddrPort) { h.say(activated{sid}) }

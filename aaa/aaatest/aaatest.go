@@ -65,6 +65,9 @@ func (p *Peer) Handle(b []byte) ([]byte, error) {
 // Result says how the conversation ended.
 func (p *Peer) Result() (done, good bool, msk *keys.Secret) { return p.done, p.good, p.msk }
 
+// Identity is whom a Backend accepts.
+const Identity = "mn@home.example"
+
 // Backend is an AAA server. The zero value accepts everybody, by a challenge that no
 // conversation before had. Its fields are set before the first Start.
 type Backend struct {
@@ -136,7 +139,7 @@ func (c *conversation) Exchange(ctx context.Context, answer []byte) (aaa.Result,
 	if len(answer) != 7 {
 		return aaa.Result{}, errors.New("aaatest: unexpected response")
 	}
-	return aaa.Result{EAP: Packet(success, 2), Decision: aaa.Accept, MSK: MSK(answer[5:])}, nil
+	return aaa.Result{EAP: Packet(success, 2), Decision: aaa.Accept, MSK: MSK(answer[5:]), Identity: Identity}, nil
 }
 
 func (c *conversation) Close() {
