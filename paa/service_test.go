@@ -297,7 +297,7 @@ func TestStaleReply(t *testing.T) {
 	b := &aaatest.Backend{Verdict: func(context.Context) (aaa.Result, error) {
 		close(waits)
 		<-goOn
-		return aaa.Result{EAP: aaatest.Packet(3, 2), Decision: aaa.Accept, MSK: aaatest.MSK([]byte{7, 1})}, nil
+		return aaa.Result{EAP: aaatest.Packet(3, 2), Decision: aaa.Accept, MSK: aaatest.MSK([]byte{7, 1}), Identity: aaatest.Identity}, nil
 	}}
 	s, h, addr := serve(t, b, nil)
 	n := dial(t, addr, pana.PaCConfig{Preauth: true})
