@@ -15,10 +15,11 @@
 // The host route, the neighbour entry and the rule stand before the node leaves
 // its old network; what is left at arrival is to write the queue to the TUN. The
 // flip to direct deletes the host route in a moment in which nothing is on its
-// way through the TUN: a packet of the router's own goes through it as a fence,
-// and when no packet of the visitor came between its sending and its return, the
-// path is empty (reordering at this point is the only one the design allows, and
-// only when no such moment is found in five seconds).
+// way through the TUN: a packet of the router's own goes through it as a fence;
+// when it is out, the reader polls the TUN and waits for a pause after a packet,
+// and goes on polling while the route is deleted. A packet that comes out during
+// the deletion, or no pause in five seconds, makes it a forced flip: reordering
+// there is the only one the design allows, and it is counted.
 //
 // Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at
 // the nAR), Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
