@@ -57,7 +57,7 @@ func (h *handler) say(v any) {
 	h.calls <- v
 }
 
-func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, _ time.Duration) {
+func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys) {
 	if identity != aaatest.Identity {
 		h.t.Errorf("identity %q, expected %q", identity, aaatest.Identity)
 	}

@@ -26,9 +26,8 @@ import (
 type Handler interface {
 	// SessionOpened: the peer at from is authenticated. It comes again, with new
 	// keys, after each re-authentication. The keys belong to the handler, which
-	// clears them. identity is the peer's as AAA has it; took is the time from the
-	// first EAP packet.
-	SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration)
+	// clears them. identity is the peer's as AAA has it.
+	SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys)
 	// SessionActivated: the peer has arrived on the link, and the candidate PAA
 	// is the serving one (RFC 5873 §3).
 	SessionActivated(sid uint32, from netip.AddrPort)
@@ -77,7 +76,6 @@ type session struct {
 	ctx      context.Context // of eap
 	cancel   context.CancelFunc
 	span     *event.Span
-	began    time.Time
 	channel  *notify.Channel
 	identity string // of who authenticated last
 }
@@ -189,7 +187,6 @@ func (s *Service) start(o pana.EAPStart) {
 	}
 	c.stop()
 	c.span.End(context.Canceled)
-	c.began = time.Now()
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth)
 	ctx, cancel := context.WithCancel(s.ctx)
 	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR})
@@ -296,7 +293,7 @@ func (s *Service) opened(o pana.Opened) {
 	}
 	c.channel = channel
 	s.cfg.Log.Info("authenticated", "sid", o.SID, "identity", c.identity, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
-	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k, time.Since(c.began))
+	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k)
 }
 
 func (s *Service) notified(o pana.Notified) {

@@ -235,7 +235,7 @@ func (r *Router) capture(addr netip.Addr, v *visitor) {
 }
 
 // SessionOpened implements paa.Handler.
-func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, took time.Duration) {
+func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys) {
 	r.mu.Lock()
 	v := r.bySID[sid]
 	if v == nil {
@@ -243,7 +243,7 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 		r.bySID[sid] = v
 	}
 	r.mu.Unlock()
-	v.opened(identity, k, took)
+	v.opened(identity, k)
 	if !preauth { // whoever came here without preparation has leased the address itself
 		r.wg.Go(func() {
 			if err := r.supersede(v, from.Addr().Unmap()); err != nil {

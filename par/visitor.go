@@ -29,7 +29,6 @@ type visitor struct {
 	mu          sync.Mutex // taken before Router.mu, if both are
 	identity    string     // as AAA has it
 	keys        *keys.SessionKeys
-	authTook    time.Duration
 	mac         net.HardwareAddr
 	lease       *dhcp4.Lease
 	configuring bool // a configuration is under way
@@ -47,13 +46,13 @@ func newVisitor(r *Router, sid uint32) *visitor {
 	return v
 }
 
-func (v *visitor) opened(identity string, k *keys.SessionKeys, took time.Duration) {
+func (v *visitor) opened(identity string, k *keys.SessionKeys) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.keys != nil {
 		v.keys.Clear()
 	}
-	v.identity, v.keys, v.authTook = identity, k, took
+	v.identity, v.keys = identity, k
 }
 
 // address returns the visitor's care-of address, the zero Addr before there is one.
