@@ -29,7 +29,7 @@ func TestArrowsPointDown(t *testing.T) {
 var planted = []struct{ name, pkg, file, imp, want string }{
 	{"down", "mn", "a.go", "m/tunnel", ""},
 	{"down to a leaf", "mn/link", "a.go", "m/internal/event", ""},
-	{"up", "tunnel/esp", "a.go", "m/tunnel", "does not point down: tunnel/esp is level 1, tunnel is level 3"},
+	{"up", "tunnel/esp", "a.go", "m/tunnel", "does not point down: tunnel/esp is level 1, tunnel is level 4"},
 	{"up from a leaf", "internal/event", "a.go", "m/paa/pana", "does not point down"},
 	{"sideways", "aaa/radius", "a.go", "m/internal/config", "does not point down"},
 	{"daemons", "mn", "a.go", "m/paa", "does not point down"},

@@ -5,6 +5,7 @@ const (
 	leaf    = iota // standard library only
 	pure           // codecs and machines without I/O, except in files named runner
 	adapter        // one outside thing each: a device, a kernel interface, a file format
+	machine        // the adapters of one machine behind one seam
 	service        // adapters joined
 	daemon         // what a main runs
 	lab            // mains, testbed
@@ -37,6 +38,8 @@ var rooms = map[string]int{
 	"internal/wpactrl": adapter,
 	"tunnel/bind":      adapter,
 	"tunnel/tun":       adapter,
+
+	"internal/host": machine,
 
 	"aaa":            service,
 	"aaa/server":     service,

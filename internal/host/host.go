@@ -1,0 +1,128 @@
+// Package host is what a daemon asks of the machine it runs on: the kernel's
+// tables, sockets, the TUN. Everything that mn, par, paa and ha do outside their
+// process goes through a Host, so that a whole handover, every party of it, runs
+// on simulated machines under virtual time, too.
+//
+//	mn, par, paa, ha --> Host --> Linux: osnet, tunnel/bind, tunnel/tun, package net
+//	                         \--> testbed/simnet
+//
+// What each method does, its errors included, is said where Linux takes it from:
+// packages osnet, bind, tun and net.
+package host
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/osnet"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/tun"
+)
+
+// Opener opens the machine for a daemon, owner, of those in package osnet, and
+// removes what an owner of that name before it has left.
+type Opener func(log *slog.Logger, owner string) (Host, error)
+
+// Host is one machine, or one network namespace.
+type Host interface {
+	Tables
+	Sockets
+	// Yield lets others run while a goroutine polls.
+	Yield()
+	// Close undoes every change of the kernel's tables that still stands. Sockets
+	// are closed by whoever opened them.
+	Close() error
+}
+
+// Tables are what the kernel keeps: see osnet.Net.
+type Tables interface {
+	LinkByName(name string) (osnet.Link, error)
+	Prime(names ...string) error
+	WatchLink(ctx context.Context, dev string) (<-chan osnet.LinkState, error)
+	AddAddress(dev string, p netip.Prefix, opt osnet.AddrOptions) error
+	DelAddress(dev string, p netip.Prefix) error
+	SetRoute(r osnet.Route) error
+	DelRoute(r osnet.Route) error
+	AddRule(r osnet.Rule) error
+	DelRule(r osnet.Rule) error
+	SetNeighbour(dev string, addr netip.Addr, mac net.HardwareAddr, permanent bool) error
+	DelNeighbour(dev string, addr netip.Addr) error
+	Resolve(ctx context.Context, dev string, addr netip.Addr) (net.HardwareAddr, error)
+	SetSysctl(key, value string) error
+	CheckRouter(lan, tun string) error
+}
+
+// Sockets are opened here and closed by their user.
+type Sockets interface {
+	// ListenUDP opens a socket on local; port 0 is one that is free.
+	ListenUDP(local netip.AddrPort) (UDP, error)
+	// DialUDP opens a socket from local to remote, through the interface dev only
+	// unless dev is empty.
+	DialUDP(dev string, local, remote netip.AddrPort) (net.Conn, error)
+	// OpenESP opens a socket for ESP in UDP.
+	OpenESP(local netip.AddrPort, o bind.Options) (ESP, error)
+	// OpenIPIP opens a socket for IP in IP.
+	OpenIPIP(local netip.Addr, o bind.Options) (IPIP, error)
+	OpenTUN(cfg tun.Config) (TUN, error)
+	OpenARP(dev string) (ARP, error)
+	// OpenUDPTap opens a tap for UDP packets to port on an interface that may have
+	// no address yet.
+	OpenUDPTap(dev string, port uint16) (UDPTap, error)
+}
+
+// UDP is a datagram socket, as *net.UDPConn is one.
+type UDP interface {
+	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	WriteMsgUDPAddrPort(b, control []byte, to netip.AddrPort) (n, controlN int, err error)
+	LocalAddr() net.Addr
+	Close() error
+}
+
+// ESP is a socket for ESP in UDP: see bind.UDP.
+type ESP interface {
+	LocalAddr() netip.AddrPort
+	Send(to netip.AddrPort, pkt []byte, tos uint8) error
+	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+	Stats() bind.Stats
+	Close() error
+}
+
+// IPIP is a socket for IP in IP: see bind.IPIP.
+type IPIP interface {
+	LocalAddr() netip.Addr
+	Send(dst netip.Addr, inner []byte, tos uint8) error
+	Read(buf []byte) (inner []byte, src netip.Addr, err error)
+	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+	Stats() bind.Stats
+	Close() error
+}
+
+// TUN is a device whose packets the daemon reads and writes: see tun.Device.
+type TUN interface {
+	io.ReadWriteCloser
+	ReadNow(p []byte) (int, error)
+	Name() string
+	MTU() int
+	Stats() (tun.Stats, error)
+}
+
+// ARP is the ARP socket of one interface: see osnet.ARPConn.
+type ARP interface {
+	acd.Conn
+	io.Closer
+	MAC() net.HardwareAddr
+	Device() string
+	SendGratuitous(addr netip.Addr) error
+}
+
+// UDPTap reads and writes whole IPv4 packets of one interface: see osnet.UDPTap.
+type UDPTap interface {
+	io.Closer
+	ReadPacket(ctx context.Context, b []byte) (int, error)
+	WritePacket(dst net.HardwareAddr, ipv4 []byte) error
+}
