@@ -52,6 +52,12 @@ func (e *Endpoint) ListenWith(local netip.AddrPort, o bind.Options) (*Socket, er
 	if err != nil {
 		return nil, fmt.Errorf("tunnel: %w", err)
 	}
+	return e.Attach(udp)
+}
+
+// Attach begins to read udp, which belongs to the endpoint from then on: it is
+// closed in the end, and after an error.
+func (e *Endpoint) Attach(udp UDP) (*Socket, error) {
 	s := &Socket{e: e, udp: udp, done: make(chan struct{})}
 	e.mu.Lock()
 	defer e.mu.Unlock()

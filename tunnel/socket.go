@@ -18,11 +18,20 @@ const (
 	errorPause   = 10 * time.Millisecond
 )
 
+// UDP is a socket for ESP in UDP, as *bind.UDP is one.
+type UDP interface {
+	LocalAddr() netip.AddrPort
+	Send(to netip.AddrPort, pkt []byte, tos uint8) error
+	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+	Stats() bind.Stats
+	Close() error
+}
+
 // Socket is a UDP socket of an endpoint.
 type Socket struct {
 	// fixed after Listen
 	e    *Endpoint
-	udp  *bind.UDP
+	udp  UDP
 	done chan struct{} // closed by Close
 
 	once sync.Once
