@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/config"
 	"openmpa/paa/pana"
+	"openmpa/tunnel/flow"
 )
 
 // configuration is the file's form; example is a complete one.
@@ -46,6 +47,7 @@ type configuration struct {
 		Unused     config.Duration `yaml:"unused"`
 	} `yaml:"tunnel"`
 	Buffer struct {
+		Off     bool            `yaml:"off"`
 		Packets int             `yaml:"packets"`
 		Bytes   config.Bytes    `yaml:"bytes"`
 		Age     config.Duration `yaml:"age"`
@@ -69,7 +71,7 @@ radius:
 dhcp: {server: 10.2.0.3}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
 tunnel: {device: mpa0, address: 169.254.62.52/31, port: 4500, encryption: aes-128-gcm, unused: 60s}
-buffer: {packets: 4096, bytes: 8MiB, age: 10s}
+buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what comes while a node moves is dropped
 `
 
 // withDefaults fills in what the file leaves out.
@@ -128,6 +130,14 @@ func (c configuration) bits() int {
 		return 256
 	}
 	return 0
+}
+
+// buffer is what may be held for a node; the zero Limits hold nothing.
+func (c configuration) buffer() flow.Limits {
+	if c.Buffer.Off {
+		return flow.Limits{}
+	}
+	return flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes), MaxAge: c.Buffer.Age.D()}
 }
 
 func (c configuration) listen() netip.AddrPort { return netip.AddrPortFrom(c.Address, pana.Port) }

@@ -18,6 +18,23 @@ func TestExample(t *testing.T) {
 	}
 }
 
+func TestBuffer(t *testing.T) {
+	for text, want := range map[string]int{
+		"{packets: 4096, bytes": 4096,
+		"{packets: 7, bytes":    7,
+		"{packets: 0, bytes":    4096, // left out
+		"{off: true, bytes":     0,
+	} {
+		c, err := config.Parse[configuration]("ar.yaml", []byte(strings.Replace(example, "{packets: 4096, bytes", text, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.withDefaults().buffer().Packets; got != want {
+			t.Errorf("%s: %d packets may be held, expected %d", text, got, want)
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for name, edit := range map[string][2]string{
 		"node":               {"node: a ", "node: '' "},

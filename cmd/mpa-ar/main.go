@@ -17,7 +17,6 @@ import (
 	"openmpa/paa"
 	"openmpa/paa/notify"
 	"openmpa/par"
-	"openmpa/tunnel/flow"
 )
 
 func main() {
@@ -52,7 +51,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Cipher: c.bits(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
-		Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes), MaxAge: c.Buffer.Age.D()},
+		Buffer: c.buffer(),
 		Unused: c.Tunnel.Unused.D(), Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {

@@ -60,6 +60,8 @@ type runCmd struct {
 	JSON      string `name:"json" placeholder:"FILE" help:"Write the results as one JSON object to FILE, or to standard output for \"-\"."`
 	Repeat    int    `default:"1" placeholder:"1" help:"How often. Each handover starts without session, lease or tunnel at its target."`
 	Direction string `enum:"down,up,both,auto" default:"auto" help:"Which way traffic goes at --rate, the other way has 50 packets/s: down (to the node), up, both, auto (down for bit rates, else both)."`
+	Buffer    string `enum:"on,off" default:"on" help:"off: routers hold nothing while the node moves; its own queue stays."`
+	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
 	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
 	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags
@@ -77,7 +79,12 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 	if c.Repeat < 1 {
 		return fmt.Errorf("--repeat %d: expected 1 or more", c.Repeat)
 	}
-	o.Repeat, o.Probe, o.Keep = c.Repeat, c.Probe, c.Keep
+	for _, f := range s.Fixes {
+		if given(k, f) {
+			return fmt.Errorf("--%s has no meaning for %s, which sets it itself", f, s.Name)
+		}
+	}
+	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks
 	if c.Direction != "auto" {
 		o.Direction = scenario.Direction(c.Direction)
 	}
@@ -85,8 +92,8 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 		s.Adjust(&o, func(flag string) bool { return given(k, flag) })
 	}
 	o.Flags = map[string]string{
-		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": c.Rate, "direction": c.Direction,
-		"dad": o.DAD, "seconds": strconv.FormatFloat(c.Seconds, 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
+		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": c.Direction, "buffer": c.Buffer,
+		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
 	}
 	if err := a.ready(); err != nil {
 		return err
@@ -129,7 +136,7 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 	}
 	fmt.Println()
 	if len(res.Handovers) > 0 {
-		fmt.Println(report.SummaryTable(res))
+		fmt.Println(report.Tables(res))
 	}
 	if err == nil && len(res.Problems) == 0 {
 		fmt.Printf("Kept: %s.\n", s.Promise)

@@ -91,7 +91,10 @@ dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: 4500, encryption: aes-128-gcm}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName)
-	if b.opt.BufferPackets > 0 {
+	switch {
+	case b.opt.BufferOff:
+		text += "buffer: {off: true}\n"
+	case b.opt.BufferPackets > 0:
 		text += fmt.Sprintf("buffer: {packets: %d}\n", b.opt.BufferPackets)
 	}
 	return text

@@ -16,6 +16,8 @@ type Options struct {
 	NoPrepare bool          // the mobile node breaks before it makes
 	// BufferPackets bounds what a router holds for a node.
 	BufferPackets int
+	// BufferOff has routers hold nothing; the node's own queue stays.
+	BufferOff bool
 	// OwnAAA names a network whose router asks a second authentication
 	// server, see Bed.OwnAAA, instead of the first.
 	OwnAAA string

@@ -61,17 +61,19 @@ func TestJSONShape(t *testing.T) {
 		t.Error(d)
 	}
 	summary := got["summary"].(map[string]any)
-	if d := cmp.Diff(map[string]any{"min": 4.0, "p50": 4.0, "p99": 6.0, "max": 6.0}, summary["phases.l2_ms"]); d != "" {
+	if d := cmp.Diff(map[string]any{"count": 2.0, "mean": 5.0, "min": 4.0, "p50": 4.0, "p90": 6.0, "p99": 6.0, "max": 6.0}, summary["phases.l2_ms"]); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(map[string]any{"min": 1.0, "p50": 1.0, "p99": 1.0, "max": 1.0}, summary["flow.up.lost"]); d != "" {
+	if d := cmp.Diff(map[string]any{"count": 1.0, "mean": 1.0, "min": 1.0, "p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 1.0}, summary["flow.up.lost"]); d != "" {
 		t.Error(d)
 	}
 	if _, there := summary["flow.up.max_gap_ms"]; there {
 		t.Error("a field that no handover has is in the summary")
 	}
-	if _, there := got["problems"]; there {
-		t.Error("problems without a problem")
+	for _, absent := range []string{"problems", "cases", "kernel", "started"} {
+		if _, there := got[absent]; there {
+			t.Errorf("%s, of which there is nothing to say", absent)
+		}
 	}
 }
 
@@ -95,7 +97,15 @@ func TestFromStats(t *testing.T) {
 	if f.MaxGapMS != nil || f.IntervalMS != nil || f.JitterMS != nil || f.DelayMaxMS != nil || f.Clean() {
 		t.Errorf("figures of a flow of which nothing arrived: %+v", f)
 	}
+	f.SetHandoverGap(time.Second)
+	if f.HandoverGapMS != nil {
+		t.Error("a silence in a flow without an interval")
+	}
 	f = FromStats(traffic.Stats{Sent: 2, Received: 2, Interval: 20 * time.Millisecond, MaxGap: 1500 * time.Microsecond, MaxDelay: time.Nanosecond * 1600})
+	f.SetHandoverGap(26700 * time.Microsecond)
+	if *f.HandoverGapMS != 26.7 || *f.HandoverJitterMS != 6.7 {
+		t.Errorf("a silence of %v ms, %v ms longer than the interval", *f.HandoverGapMS, *f.HandoverJitterMS)
+	}
 	if *f.IntervalMS != 20 || *f.MaxGapMS != 1.5 || *f.JitterMS != 0 || *f.DelayMaxMS != 0.002 || !f.Clean() {
 		t.Errorf("%+v", f)
 	}
@@ -116,7 +126,7 @@ func TestTables(t *testing.T) {
 	}
 }
 
-func TestDrawTrack(t *testing.T) {
+func TestDrawStrip(t *testing.T) {
 	var sent []int64
 	for i := range 40 {
 		sent = append(sent, int64(i)*int64(20*time.Millisecond))
@@ -130,7 +140,7 @@ func TestDrawTrack(t *testing.T) {
 		return a
 	}
 	none := func(int) bool { return false }
-	tr := Track{Sent: sent, Lost: time.Unix(0, sent[10]), Held: 3 * time.Millisecond}
+	tr := Strip{Sent: sent, Lost: time.Unix(0, sent[10]), Held: 3 * time.Millisecond}
 	tr.Arrivals = arrive(map[int]time.Duration{10: 5 * time.Millisecond}, none)
 	if got := tr.Draw(4, 12); got != "....|h......" {
 		t.Errorf("got %q", got)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"sort"
+	"slices"
 	"time"
 
 	"openmpa/testbed/traffic"
@@ -15,9 +15,14 @@ import (
 type Result struct {
 	Scenario  string             `json:"scenario"`
 	Commit    string             `json:"commit"`
+	Kernel    string             `json:"kernel,omitempty"`  // release of the kernel it ran on
+	Started   *time.Time         `json:"started,omitempty"` // when
 	Flags     map[string]string  `json:"flags"`
 	Handovers []Handover         `json:"handovers"`
 	Summary   map[string]Figures `json:"summary"`
+	// Cases are the figures of each case of a scenario that repeats several;
+	// absent elsewhere.
+	Cases []Case `json:"cases,omitempty"`
 	// Problems are the promises that were not kept, a line each; absent when
 	// all were.
 	Problems []string `json:"problems,omitempty"`
@@ -35,6 +40,14 @@ type Handover struct {
 	Flow   Flows              `json:"flow"`
 	Phases map[string]float64 `json:"phases,omitempty"`
 	Buffer *Buffer            `json:"buffer,omitempty"`
+	// Track is everything that can be drawn of it, where it was asked for.
+	Track *Track `json:"track,omitempty"`
+}
+
+// A Case is the figures over the handovers of one case.
+type Case struct {
+	Name    string             `json:"case"`
+	Summary map[string]Figures `json:"summary"`
 }
 
 // Flows are the two directions, as far as they carried anything.
@@ -54,7 +67,13 @@ type Flow struct {
 	IntervalMS *float64 `json:"interval_ms,omitempty"`
 	MaxGapMS   *float64 `json:"max_gap_ms,omitempty"`
 	JitterMS   *float64 `json:"jitter_ms,omitempty"`
+	DelayP50MS *float64 `json:"delay_p50_ms,omitempty"`
+	DelayP99MS *float64 `json:"delay_p99_ms,omitempty"`
 	DelayMaxMS *float64 `json:"delay_max_ms,omitempty"`
+	// HandoverGapMS is the silence around the time without a link, and
+	// HandoverJitterMS what it is longer than IntervalMS.
+	HandoverGapMS    *float64 `json:"handover_gap_ms,omitempty"`
+	HandoverJitterMS *float64 `json:"handover_jitter_ms,omitempty"`
 }
 
 // Buffer is what the router of the new network held.
@@ -67,12 +86,15 @@ type Buffer struct {
 	Reasons map[string]int `json:"reasons,omitempty"`
 }
 
-// Figures are over all handovers that have the field.
+// Figures are over all handovers that have the field, as many as Count.
 type Figures struct {
-	Min float64 `json:"min"`
-	P50 float64 `json:"p50"`
-	P99 float64 `json:"p99"`
-	Max float64 `json:"max"`
+	Count int     `json:"count"`
+	Mean  float64 `json:"mean"`
+	Min   float64 `json:"min"`
+	P50   float64 `json:"p50"`
+	P90   float64 `json:"p90"`
+	P99   float64 `json:"p99"`
+	Max   float64 `json:"max"`
 }
 
 // MS is a duration in milliseconds, to the microsecond.
@@ -80,11 +102,16 @@ func MS(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
 }
 
+// rounded takes the noise of the arithmetic away: to the microsecond.
+func rounded(ms float64) float64 { return math.Round(ms*1000) / 1000 }
+
 // FromStats is the JSON form of a flow's figures.
 func FromStats(s traffic.Stats) *Flow {
 	f := &Flow{Sent: s.Sent, Received: s.Received, Lost: s.Lost, Duplicated: s.Duplicated, Reordered: s.Reordered}
 	put := func(to **float64, d time.Duration) { v := MS(d); *to = &v }
 	if s.Received > 0 {
+		put(&f.DelayP50MS, s.MedianDelay)
+		put(&f.DelayP99MS, s.P99Delay)
 		put(&f.DelayMaxMS, s.MaxDelay)
 		if s.MaxGap > 0 {
 			put(&f.MaxGapMS, s.MaxGap)
@@ -97,8 +124,28 @@ func FromStats(s traffic.Stats) *Flow {
 	return f
 }
 
+// SetHandoverGap notes the silence around the time without a link.
+func (f *Flow) SetHandoverGap(d time.Duration) {
+	if d <= 0 || f.IntervalMS == nil {
+		return
+	}
+	gap := MS(d)
+	jitter := rounded(gap - *f.IntervalMS)
+	f.HandoverGapMS, f.HandoverJitterMS = &gap, &jitter
+}
+
 // Clean reports whether nothing was lost, duplicated or reordered.
 func (f *Flow) Clean() bool { return f.Lost == 0 && f.Duplicated == 0 && f.Reordered == 0 }
+
+// SetFloor notes what the kernel alone takes from link up to the first
+// packet, and what of the handover's own figure is beyond that.
+func (h *Handover) SetFloor(d time.Duration) {
+	floor := MS(d)
+	h.Phases["l3_floor_ms"] = floor
+	if l3, ok := h.Phases["l3_ms"]; ok {
+		h.Phases["l3_beyond_floor_ms"] = rounded(l3 - floor)
+	}
+}
 
 // Fields are the handover's numbers by their path in the JSON object, such
 // as "flow.down.lost".
@@ -121,7 +168,11 @@ func (h Handover) Fields() map[string]float64 {
 		opt(name+"interval_ms", f.IntervalMS)
 		opt(name+"max_gap_ms", f.MaxGapMS)
 		opt(name+"jitter_ms", f.JitterMS)
+		opt(name+"delay_p50_ms", f.DelayP50MS)
+		opt(name+"delay_p99_ms", f.DelayP99MS)
 		opt(name+"delay_max_ms", f.DelayMaxMS)
+		opt(name+"handover_gap_ms", f.HandoverGapMS)
+		opt(name+"handover_jitter_ms", f.HandoverJitterMS)
 	}
 	for k, v := range h.Phases {
 		m["phases."+k] = v
@@ -136,17 +187,49 @@ func (h Handover) Fields() map[string]float64 {
 }
 
 // Summarize fills in the summary.
-func (r *Result) Summarize() {
-	all := make(map[string][]float64)
+func (r *Result) Summarize() { r.Summary = summarize(r.Handovers) }
+
+// SummarizeCases fills in the figures of each case instead: over different
+// cases there is nothing to say.
+func (r *Result) SummarizeCases() {
+	r.Summary, r.Cases = map[string]Figures{}, nil
+	of := make(map[string][]Handover)
+	var names []string
 	for _, h := range r.Handovers {
+		if of[h.Case] == nil {
+			names = append(names, h.Case)
+		}
+		of[h.Case] = append(of[h.Case], h)
+	}
+	for _, n := range names {
+		r.Cases = append(r.Cases, Case{Name: n, Summary: summarize(of[n])})
+	}
+}
+
+func summarize(hs []Handover) map[string]Figures {
+	all := make(map[string][]float64)
+	for _, h := range hs {
 		for k, v := range h.Fields() {
 			all[k] = append(all[k], v)
 		}
 	}
-	r.Summary = make(map[string]Figures, len(all))
+	out := make(map[string]Figures, len(all))
 	for k, v := range all {
-		sort.Float64s(v)
-		r.Summary[k] = Figures{Min: v[0], P50: percentile(v, 50), P99: percentile(v, 99), Max: v[len(v)-1]}
+		out[k] = figures(v)
+	}
+	return out
+}
+
+// figures sorts v, which must not be empty.
+func figures(v []float64) Figures {
+	slices.Sort(v)
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return Figures{
+		Count: len(v), Mean: rounded(sum / float64(len(v))),
+		Min: v[0], P50: percentile(v, 50), P90: percentile(v, 90), P99: percentile(v, 99), Max: v[len(v)-1],
 	}
 }
 

@@ -22,6 +22,7 @@ var PhaseNames = []struct{ Field, Title string }{
 	{"l2_ms", "link down to link up"},
 	{"l3_ms", "link up to the first packet"},
 	{"l3_floor_ms", "  the same for a bare bridge swap"},
+	{"l3_beyond_floor_ms", "  beyond that"},
 }
 
 // Table lays rows out in columns; the first is left-aligned, the others are
@@ -102,7 +103,10 @@ func Compare(titles []string, hs []Handover) string {
 			{"duplicated", "  duplicated", ""},
 			{"reordered", "  reordered", ""},
 			{"max_gap_ms", "  longest silence", "ms"},
-			{"delay_max_ms", "  longest delay", "ms"},
+			{"delay_p50_ms", "  one-way delay, median", "ms"},
+			{"delay_p99_ms", "    99th percentile", "ms"},
+			{"delay_max_ms", "    longest", "ms"},
+			{"jitter_ms", "  jitter (RFC 3550), largest", "ms"},
 		} {
 			add(x.title, "flow."+d.field+"."+x.field, x.unit)
 		}
@@ -145,12 +149,31 @@ func number(v float64) string {
 	}
 }
 
+// Tables are what a run prints: the summary, or RFC 6252's figures where it
+// measured those, and the delays.
+func Tables(r *Result) string {
+	var parts []string
+	if t := FigureTable(r); t != "" {
+		parts = append(parts, t, strings.Join(FigureNotes(), "\n")+"\n")
+	} else {
+		parts = append(parts, SummaryTable(r))
+	}
+	if t := DelayTable(r); t != "" {
+		parts = append(parts, t)
+	}
+	if s := BeyondFloor(r); s != "" {
+		parts = append(parts, s+"\n")
+	}
+	return strings.Join(parts, "\n")
+}
+
 // SummaryTable shows the summary of a run.
 func SummaryTable(r *Result) string {
-	rows := [][]string{{fmt.Sprintf("of %d handovers", len(r.Handovers)), "min", "p50", "p99", "max"}}
+	head := fmt.Sprintf("of %d handovers", len(r.Handovers))
 	if len(r.Handovers) == 1 {
-		rows[0] = []string{"of 1 handover", "min", "p50", "p99", "max"}
+		head = "of 1 handover"
 	}
+	rows := [][]string{{head, "mean", "min", "p50", "p90", "p99", "max"}}
 	order := make([]string, 0, len(r.Summary))
 	seen := make(map[string]bool)
 	put := func(k string) {
@@ -163,7 +186,7 @@ func SummaryTable(r *Result) string {
 		put("phases." + p.Field)
 	}
 	for _, d := range []string{"down", "up"} {
-		for _, f := range []string{"sent", "received", "lost", "duplicated", "reordered", "interval_ms", "max_gap_ms", "jitter_ms", "delay_max_ms"} {
+		for _, f := range []string{"sent", "received", "lost", "duplicated", "reordered", "interval_ms", "max_gap_ms", "handover_gap_ms", "handover_jitter_ms", "jitter_ms", "delay_p50_ms", "delay_p99_ms", "delay_max_ms"} {
 			put("flow." + d + "." + f)
 		}
 	}
@@ -179,7 +202,7 @@ func SummaryTable(r *Result) string {
 	sort.Strings(rest)
 	for _, k := range append(order, rest...) {
 		f := r.Summary[k]
-		rows = append(rows, []string{k, number(f.Min), number(f.P50), number(f.P99), number(f.Max)})
+		rows = append(rows, []string{k, number(f.Mean), number(f.Min), number(f.P50), number(f.P90), number(f.P99), number(f.Max)})
 	}
 	return Table(rows)
 }

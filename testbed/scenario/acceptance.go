@@ -78,6 +78,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
 		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
+		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}

@@ -23,13 +23,13 @@ func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems 
 
 `, opt.Rate, opt.Gap, bed.DescribeDAD(opt.DAD))
 	var hs []report.Handover
-	var tracks []Tracks
+	var strips []Strips
 	for _, name := range []string{"handover", "break-before-make"} {
 		s, err := Find(name)
 		if err != nil {
 			return nil, err
 		}
-		res, t, err := runTracked(ctx, s, opt, p)
+		res, t, err := runWithStrips(ctx, s, opt, p)
 		for _, line := range res.Problems {
 			problems = append(problems, name+": "+line)
 		}
@@ -39,7 +39,7 @@ func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems 
 		if len(res.Handovers) != 1 {
 			return problems, fmt.Errorf("scenario: %s measured %d handovers, expected 1", name, len(res.Handovers))
 		}
-		hs, tracks = append(hs, res.Handovers[0]), append(tracks, t)
+		hs, strips = append(hs, res.Handovers[0]), append(strips, t)
 	}
 	fmt.Fprintln(w, report.Compare([]string{"with MPA", "without"}, hs))
 	fmt.Fprintln(w, "The packets around the move, in the order of sending:")
@@ -47,8 +47,8 @@ func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems 
 	for i, title := range []string{"with MPA", "without"} {
 		for _, d := range []struct {
 			word string
-			t    report.Track
-		}{{"to the node", tracks[i].Down}, {"from the node", tracks[i].Up}} {
+			t    report.Strip
+		}{{"to the node", strips[i].Down}, {"from the node", strips[i].Up}} {
 			fmt.Fprintf(w, "  %-9s %-14s %s\n", title, d.word, d.t.Draw(20, 60))
 			title = ""
 		}

@@ -59,10 +59,10 @@ func (f *flows) close() error { return errors.Join(f.down.Close(), f.up.Close())
 // heldUp is the delay from which the picture shows a packet as held up.
 const heldUp = 3 * time.Millisecond
 
-func (f *flows) tracks(lost time.Time) Tracks {
-	return Tracks{
-		Down: report.Track{Sent: f.down.SentTimes(), Arrivals: f.down.Arrivals(), Lost: lost, Held: heldUp},
-		Up:   report.Track{Sent: f.up.SentTimes(), Arrivals: f.up.Arrivals(), Lost: lost, Held: heldUp},
+func (f *flows) strips(lost time.Time) Strips {
+	return Strips{
+		Down: report.Strip{Sent: f.down.SentTimes(), Arrivals: f.down.Arrivals(), Lost: lost, Held: heldUp},
+		Up:   report.Strip{Sent: f.up.SentTimes(), Arrivals: f.up.Arrivals(), Lost: lost, Held: heldUp},
 	}
 }
 

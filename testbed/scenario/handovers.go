@@ -13,23 +13,23 @@ import (
 	"openmpa/testbed/traffic"
 )
 
-// repeat moves the node from b to a, back, and so on, and has judge look at
-// each move.
+// repeat moves the node from where it is to the other network, back, and so
+// on, and has judge look at each move.
 func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m measured)) error {
-	from := "b"
 	for i := range r.opt.Repeat {
-		to := topo.Other(from)
+		from, to := r.at, topo.Other(r.at)
 		r.p.Line("%s: %d of %d, from %s to %s", r.res.Scenario, i+1, r.opt.Repeat, from, to)
 		m, err := r.move(ctx, b, from, to)
 		if err != nil {
 			return fmt.Errorf("scenario: %s %d of %d, from %s to %s: %w", r.res.Scenario, i+1, r.opt.Repeat, from, to, err)
 		}
+		m.Case = r.caseName
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
 		judge(fmt.Sprintf("%s %d (%s to %s)", r.res.Scenario, i+1, from, to), m)
 		if m.Outcome == string(event.Completed) {
-			from = to
+			r.at = to
 		}
-		if err := r.oneLease(ctx, b, from); err != nil {
+		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
 	}
@@ -64,9 +64,34 @@ func (r *run) expectOutcome(name string, m measured, want event.Outcome) {
 }
 
 func handovers(ctx context.Context, r *run) error {
+	judge := r.judgeClean
+	if r.opt.BufferOff {
+		judge = r.judgeUnbuffered
+	}
 	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
-		return r.repeat(ctx, b, r.judgeClean)
+		return r.repeat(ctx, b, judge)
 	})
+}
+
+// judgeUnbuffered holds a prepared handover to its promise when routers hold
+// nothing: what is lost to the node is what the router counts as dropped. The
+// probe's packets count there, too.
+func (r *run) judgeUnbuffered(name string, m measured) {
+	r.expectOutcome(name, m, event.Completed)
+	if m.Buffer == nil {
+		r.problem("%s: the router does not say what it dropped", name)
+		return
+	}
+	if lost, dropped := m.down.Lost, m.Buffer.Dropped; lost > dropped || lost < dropped && !r.opt.Probe {
+		r.problem("%s: %d packets to the mobile node are lost, and the router counts %d as dropped%s", name, lost, dropped, where(m, m.down))
+	}
+	if m.down.Duplicated > 0 || m.down.Reordered > 0 {
+		r.problem("%s: %d duplicated, %d reordered to the mobile node%s", name, m.down.Duplicated, m.down.Reordered, where(m, m.down))
+	}
+	if !m.Flow.Up.Clean() {
+		r.problem("%s: from the mobile node, which has a queue, %d lost, %d duplicated, %d reordered%s",
+			name, m.up.Lost, m.up.Duplicated, m.up.Reordered, where(m, m.up))
+	}
 }
 
 // judgeClean holds a prepared handover to its promise.
@@ -98,11 +123,14 @@ func breakBeforeMake(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
 	opt.NoPrepare = true
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
-		return r.repeat(ctx, b, func(name string, m measured) {
-			r.expectOutcome(name, m, event.Completed)
-			r.expectQuiet(name, m, m.end)
-		})
+		return r.repeat(ctx, b, r.judgeBroken)
 	})
+}
+
+// judgeBroken holds a handover that was not prepared to its promise.
+func (r *run) judgeBroken(name string, m measured) {
+	r.expectOutcome(name, m, event.Completed)
+	r.expectQuiet(name, m, m.end)
 }
 
 // expectQuiet checks that nothing sent after a point in time was lost, and
@@ -111,8 +139,8 @@ func (r *run) expectQuiet(name string, m measured, after time.Time) {
 	for _, d := range []struct {
 		word  string
 		stats traffic.Stats
-		track report.Track
-	}{{"to", m.down, m.tracks.Down}, {"from", m.up, m.tracks.Up}} {
+		track report.Strip
+	}{{"to", m.down, m.strips.Down}, {"from", m.up, m.strips.Up}} {
 		sent, lost := 0, 0
 		for _, at := range d.track.Sent {
 			if at > after.UnixNano() {

@@ -28,9 +28,9 @@ const (
 	stragglers = time.Second
 )
 
-// Tracks are both directions of a flow around a move, for the picture.
-type Tracks struct {
-	Down, Up report.Track
+// Strips are both directions of a flow around a move, for the picture.
+type Strips struct {
+	Down, Up report.Strip
 }
 
 // measured is a handover with everything that was seen of it.
@@ -41,7 +41,7 @@ type measured struct {
 	up      traffic.Stats
 	end     time.Time // of the handover, by the mobile node's timeline
 	moves   []linkctl.Move
-	tracks  Tracks
+	strips  Strips
 }
 
 // move measures the floor where it is wanted, waits until nothing of the
@@ -59,7 +59,7 @@ func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, 
 	}
 	m, err := r.attempt(ctx, b, from, to)
 	if err == nil && r.opt.Probe {
-		m.Phases["l3_floor_ms"] = report.MS(floor)
+		m.SetFloor(floor)
 	}
 	return m, err
 }
@@ -93,8 +93,16 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	if len(m.moves) > 0 {
 		lost = m.moves[0].Lost
 	}
-	m.tracks = flows.tracks(lost)
-	r.tracks = m.tracks
+	m.strips = flows.strips(lost)
+	r.strips = m.strips
+	if last := len(m.moves) - 1; last >= 0 && !m.moves[last].Up.IsZero() {
+		up := m.moves[last].Up
+		m.Flow.Down.SetHandoverGap(traffic.Silence(m.strips.Down.Sent, m.strips.Down.Arrivals, lost, up))
+		m.Flow.Up.SetHandoverGap(traffic.Silence(m.strips.Up.Sent, m.strips.Up.Arrivals, lost, up))
+	}
+	if r.opt.Tracks {
+		m.Track = track(m)
+	}
 	return m, nil
 }
 
@@ -151,7 +159,9 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 		m.Outcome, m.Reason = string(e.Outcome), e.Reason
 	}
 	m.Phases = phases(m.records)
-	m.Buffer = buffer(ofNode(m.records, to))
+	if m.Buffer = buffer(ofNode(m.records, to)); m.Buffer != nil && r.opt.BufferOff {
+		m.Buffer.HeldMS = nil // for that long it dropped
+	}
 	moves = w.done()
 	if len(moves) > 0 && !moves[0].Up.IsZero() {
 		m.Phases["l2_ms"] = report.MS(moves[0].Gap())

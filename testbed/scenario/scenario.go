@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"openmpa/testbed/bed"
 	"openmpa/testbed/report"
 	"openmpa/testbed/traffic"
@@ -25,6 +27,10 @@ type Options struct {
 	Probe bool   // measure l3 and its floor
 	Logs  string // directory for the daemons' logs; empty: none
 	Keep  bool   // wait for the end of ctx before the lab is taken apart
+	// BufferOff has routers hold nothing.
+	BufferOff bool
+	// Tracks has handovers carry what can be drawn of them.
+	Tracks bool
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -56,7 +62,7 @@ func (o Options) rates() (down, up traffic.Rate) {
 
 // bed are the options of the lab itself.
 func (o Options) bed(p *Progress) bed.Options {
-	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, Logs: o.Logs, Say: p.Line}
+	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line}
 }
 
 // A Scenario is one thing the lab can run.
@@ -64,8 +70,11 @@ type Scenario struct {
 	Name    string
 	Doc     string // one line
 	Promise string // what makes the run fail when it does not hold
+	// Fixes are flags that have no meaning with it: it sets them itself.
+	Fixes []string
 	// Adjust changes the options that were not given on the command line.
 	Adjust func(o *Options, given func(flag string) bool)
+	cases  bool // it repeats several, each of which is summed up
 	run    func(ctx context.Context, r *run) error
 }
 
@@ -81,6 +90,11 @@ func All() []Scenario {
 			Name: "break-before-make", run: breakBeforeMake,
 			Doc:     "the same move with nothing prepared, for comparison",
 			Promise: "every handover completes, and traffic goes on after it",
+		},
+		{
+			Name: "figure6-mip4", run: figure6, cases: true, Adjust: adjustFigure6, Fixes: []string{"buffer", "direction"},
+			Doc:     "the measurements of RFC 6252's Figures 6 and 7: without buffers, with buffers, without MPA",
+			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped",
 		},
 		{
 			Name: "failed-switch", run: failedSwitch,
@@ -117,9 +131,12 @@ type run struct {
 	opt Options
 	p   *Progress
 	res *report.Result
-	// tracks are the flows of the last measured handover.
-	tracks Tracks
+	// strips are the flows of the last measured handover.
+	strips Strips
 	flowID uint32
+	at     string // network that serves the node
+	// caseName is that of the handovers to come, in scenarios with several.
+	caseName string
 }
 
 // problem notes a promise that was not kept.
@@ -131,16 +148,32 @@ func (r *run) problem(format string, args ...any) {
 // as far as it came. The error is for what kept the lab from doing its
 // work; promises that were not kept are in the result.
 func Run(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, error) {
-	res, _, err := runTracked(ctx, s, opt, p)
+	res, _, err := runWithStrips(ctx, s, opt, p)
 	return res, err
 }
 
-func runTracked(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, Tracks, error) {
-	r := &run{opt: opt, p: p, res: &report.Result{Scenario: s.Name, Commit: opt.Commit, Flags: opt.Flags, Handovers: []report.Handover{}}}
+func runWithStrips(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, Strips, error) {
+	now := time.Now().Round(time.Second)
+	r := &run{opt: opt, p: p, res: &report.Result{
+		Scenario: s.Name, Commit: opt.Commit, Kernel: kernel(), Started: &now, Flags: opt.Flags, Handovers: []report.Handover{},
+	}}
 	err := s.run(ctx, r)
 	p.Done()
-	r.res.Summarize()
-	return r.res, r.tracks, err
+	if s.cases {
+		r.res.SummarizeCases()
+	} else {
+		r.res.Summarize()
+	}
+	return r.res, r.strips, err
+}
+
+// kernel is the release of the running one.
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 // withBed runs fn in a lab of its own and takes it apart after. What was
@@ -150,6 +183,7 @@ func (r *run) withBed(ctx context.Context, opt bed.Options, fn func(*bed.Bed) er
 	if err != nil {
 		return err
 	}
+	r.at = "b"
 	err = fn(b)
 	if r.opt.Keep && ctx.Err() == nil {
 		r.p.Done()

@@ -98,7 +98,7 @@ func TestExpectQuiet(t *testing.T) {
 	for i := range 10 {
 		sent = append(sent, at(i*20).UnixNano())
 	}
-	track := report.Track{Sent: sent}
+	track := report.Strip{Sent: sent}
 	good := traffic.Stats{Losses: []traffic.Run{{First: 2, Last: 3, At: at(40)}}}
 	for _, x := range []struct {
 		name string
@@ -112,7 +112,7 @@ func TestExpectQuiet(t *testing.T) {
 		{"nothing sent after the end", good, at(500), true},
 	} {
 		r := &run{res: &report.Result{}}
-		m := measured{down: good, up: x.up, tracks: Tracks{Down: track, Up: track}}
+		m := measured{down: good, up: x.up, strips: Strips{Down: track, Up: track}}
 		r.expectQuiet(x.name, m, x.end)
 		if (len(r.res.Problems) > 0) != x.bad {
 			t.Errorf("%s: problems %q", x.name, r.res.Problems)

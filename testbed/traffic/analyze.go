@@ -1,7 +1,7 @@
 package traffic
 
 import (
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -30,8 +30,9 @@ type Stats struct {
 	// Jitter is the largest value that the running estimate of RFC 3550,
 	// section 6.4.1, took.
 	Jitter time.Duration
-	// MaxDelay is the longest time from sending to arrival.
-	MaxDelay time.Duration
+	// MedianDelay, P99Delay and MaxDelay are of the times from sending to
+	// arrival: percentiles by the nearest rank, and the longest.
+	MedianDelay, P99Delay, MaxDelay time.Duration
 	// SendErrors are those of Lost that the sender's kernel refused.
 	SendErrors int
 	// Losses are the runs of lost numbers, in order.
@@ -58,6 +59,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 	seen := make([]bool, len(sent))
 	var (
 		gaps     []int64
+		delays   []int64
 		highest  uint64
 		jitter   float64
 		previous *Arrival
@@ -74,9 +76,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		}
 		seen[a.Seq] = true
 		s.Received++
-		if delay := time.Duration(a.At - a.Sent); delay > s.MaxDelay {
-			s.MaxDelay = delay
-		}
+		delays = append(delays, a.At-a.Sent)
 		if previous != nil {
 			if a.Seq < highest {
 				s.Reordered++
@@ -100,11 +100,36 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		s.gap(previous.At, sent[len(sent)-1]-previous.At)
 	}
 	if len(gaps) > 0 {
-		sort.Slice(gaps, func(i, j int) bool { return gaps[i] < gaps[j] })
+		slices.Sort(gaps)
 		s.Interval = time.Duration(gaps[len(gaps)/2])
+	}
+	if n := len(delays); n > 0 {
+		slices.Sort(delays)
+		rank := func(percent int) time.Duration { return time.Duration(delays[(n*percent+99)/100-1]) }
+		s.MedianDelay, s.P99Delay, s.MaxDelay = rank(50), rank(99), rank(100)
 	}
 	s.Losses = losses(sent, seen)
 	return s
+}
+
+// Silence is the longest time without an arrival that has a part in the time
+// from one moment to another, such as that without a link: it reaches from the
+// last arrival before to the first one after. When nothing comes any more it
+// lasts until the last datagram was sent. It is 0 when nothing came before.
+func Silence(sent []int64, arrivals []Arrival, from, to time.Time) time.Duration {
+	longest := int64(0)
+	overlap := func(begin, end int64) {
+		if begin <= to.UnixNano() && end >= from.UnixNano() {
+			longest = max(longest, end-begin)
+		}
+	}
+	for i := 1; i < len(arrivals); i++ {
+		overlap(arrivals[i-1].At, arrivals[i].At)
+	}
+	if len(arrivals) > 0 && len(sent) > 0 {
+		overlap(arrivals[len(arrivals)-1].At, sent[len(sent)-1])
+	}
+	return time.Duration(longest)
 }
 
 func note(list []Arrival, a Arrival) []Arrival {

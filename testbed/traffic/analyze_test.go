@@ -36,22 +36,22 @@ func TestAnalyze(t *testing.T) {
 	}{
 		{"all", arrive(sent, ms, 0, 1, 2, 3, 4, 5), Stats{
 			Sent: 6, Received: 6, Interval: 20 * time.Millisecond,
-			MaxGap: 20 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MaxDelay: time.Millisecond,
+			MaxGap: 20 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MedianDelay: time.Millisecond, P99Delay: time.Millisecond, MaxDelay: time.Millisecond,
 		}},
 		{"two runs lost", arrive(sent, ms, 0, 3, 5), Stats{
 			Sent: 6, Received: 3, Lost: 3, Interval: 60 * time.Millisecond,
-			MaxGap: 60 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MaxDelay: time.Millisecond,
+			MaxGap: 60 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MedianDelay: time.Millisecond, P99Delay: time.Millisecond, MaxDelay: time.Millisecond,
 			Losses: []Run{{1, 2, time.Unix(0, 1020*ms)}, {4, 4, time.Unix(0, 1080*ms)}},
 		}},
 		{"the end is lost", arrive(sent, ms, 0, 1), Stats{
 			Sent: 6, Received: 2, Lost: 4, Interval: 20 * time.Millisecond,
-			MaxGap: 79 * time.Millisecond, MaxGapAt: time.Unix(0, 1021*ms), MaxDelay: time.Millisecond,
+			MaxGap: 79 * time.Millisecond, MaxGapAt: time.Unix(0, 1021*ms), MedianDelay: time.Millisecond, P99Delay: time.Millisecond, MaxDelay: time.Millisecond,
 			Losses: []Run{{2, 5, time.Unix(0, 1040*ms)}},
 		}},
 		{"nothing", nil, Stats{Sent: 6, Lost: 6, Losses: []Run{{0, 5, time.Unix(0, 1000*ms)}}}},
 		{"duplicates and a stranger", append(arrive(sent, ms, 0, 1, 1, 2, 3, 0, 4, 5), Arrival{Seq: 6, At: 1}), Stats{
 			Sent: 6, Received: 6, Duplicated: 2, Interval: 20 * time.Millisecond,
-			MaxGap: 20 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MaxDelay: time.Millisecond,
+			MaxGap: 20 * time.Millisecond, MaxGapAt: time.Unix(0, 1001*ms), MedianDelay: time.Millisecond, P99Delay: time.Millisecond, MaxDelay: time.Millisecond,
 			Duplicates: arrive(sent, ms, 1, 0),
 		}},
 	} {
@@ -76,7 +76,8 @@ func TestAnalyzeReordering(t *testing.T) {
 	if d := cmp.Diff(a[2:4], s.Reorderings); d != "" {
 		t.Error(d)
 	}
-	if s.Reordered != 2 || s.Lost != 0 || s.Duplicated != 0 || s.MaxDelay != 42*time.Millisecond {
+	// Of 1, 1, 42, 23 and 1 ms.
+	if s.Reordered != 2 || s.Lost != 0 || s.Duplicated != 0 || s.MedianDelay != time.Millisecond || s.P99Delay != 42*time.Millisecond || s.MaxDelay != 42*time.Millisecond {
 		t.Errorf("%+v", s)
 	}
 	// J after differences of 0, 41, 19 and 22 ms; the largest is the last.
@@ -86,6 +87,28 @@ func TestAnalyzeReordering(t *testing.T) {
 	}
 	if got := float64(s.Jitter) / float64(ms); got < j-0.001 || got > j+0.001 {
 		t.Errorf("jitter %v ms, expected %v", got, j)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	sent := every20(10)
+	at := func(ms20 float64) time.Time { return time.Unix(0, 1000*ms+int64(ms20*float64(20*ms))) }
+	for _, x := range []struct {
+		name     string
+		arrivals []Arrival
+		from, to time.Time
+		want     time.Duration
+	}{
+		{"around two lost", arrive(sent, 0, 0, 1, 2, 5, 6, 7, 8, 9), at(3.2), at(3.4), 60 * time.Millisecond},
+		{"not the longer one elsewhere", arrive(sent, 0, 0, 4, 5, 6, 7, 8, 9), at(5.2), at(5.4), 20 * time.Millisecond},
+		{"over two gaps", arrive(sent, 0, 0, 1, 2, 4, 5, 6, 7, 8, 9), at(1.5), at(3.5), 40 * time.Millisecond},
+		{"nothing after", arrive(sent, 0, 0, 1, 2), at(2.5), at(3), 140 * time.Millisecond},
+		{"nothing before", arrive(sent, 0, 7, 8, 9), at(2.5), at(3), 0},
+		{"nothing at all", nil, at(2.5), at(3), 0},
+	} {
+		if got := Silence(sent, x.arrivals, x.from, x.to); got != x.want {
+			t.Errorf("%s: got %v, expected %v", x.name, got, x.want)
+		}
 	}
 }
 

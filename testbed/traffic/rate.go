@@ -70,6 +70,9 @@ func (r Rate) Interval() time.Duration {
 	return time.Duration(float64(time.Second) / r.PerSecond)
 }
 
+// Flag is the rate as it was given.
+func (r Rate) Flag() string { return r.text }
+
 // String is the rate in words.
 func (r Rate) String() string {
 	if r.Bits() {

@@ -8,13 +8,13 @@ import (
 	"openmpa/testbed/traffic"
 )
 
-// Track is one direction of a flow around a move, a character for each
+// Strip is one direction of a flow around a move, a character for each
 // packet in the order of sending:
 //
 //	. arrived   h arrived, but was held up   x lost   | the link went
 //
 // A long run of losses is drawn as x(n).
-type Track struct {
+type Strip struct {
 	Sent     []int64 // ns of the wall clock, by number
 	Arrivals []traffic.Arrival
 	// Lost is when the link went, Held the delay from which a packet counts
@@ -23,9 +23,9 @@ type Track struct {
 	Held time.Duration
 }
 
-// Draw draws the track in at most width characters: before packets from
+// Draw draws the strip in at most width characters: before packets from
 // before the move, then what follows.
-func (t Track) Draw(before, width int) string {
+func (t Strip) Draw(before, width int) string {
 	const (
 		lost    = 'x'
 		onTime  = '.'
