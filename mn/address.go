@@ -182,7 +182,7 @@ func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 }
 
 func (n *Node) dhcp() *dhcp4.Client {
-	return &dhcp4.Client{Net: n.net, Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Rand: n.cfg.Rand}
+	return &dhcp4.Client{Sockets: n.net, Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Rand: n.cfg.Rand}
 }
 
 // release gives a lease back, from wherever the node is.

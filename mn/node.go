@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	machine "openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/mn/link"
 	"openmpa/paa/notify"
@@ -30,8 +31,8 @@ var ErrBusy = errors.New("mn: a handover is under way")
 // Node is a running mobile node.
 type Node struct {
 	cfg      Config
-	net      *osnet.Net
-	arp      *osnet.ARPConn
+	net      machine.Host
+	arp      machine.ARP
 	dev      *tun.Device
 	endpoint *tunnel.Endpoint
 	home     *home
@@ -69,7 +70,7 @@ func Open(cfg Config) (n *Node, err error) {
 			err = fmt.Errorf("mn: %w", err)
 		}
 	}()
-	if n.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerMobileNode); err != nil {
+	if n.net, err = machine.Linux(cfg.Log, osnet.OwnerMobileNode); err != nil {
 		return n, err
 	}
 	lnk, err := n.net.LinkByName(cfg.Interface)

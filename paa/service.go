@@ -16,6 +16,7 @@ import (
 	"openmpa/aaa"
 	"openmpa/aaa/radius"
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -40,6 +41,7 @@ type Handler interface {
 // Config of a Service.
 type Config struct {
 	Listen      netip.AddrPort    // UDP; RFC 5191 assigns port 716
+	Sockets     host.Sockets      // where it listens; nil: in the calling thread's network namespace
 	Identities  notify.Identities // told to the PaC under AUTH
 	Lifetime    time.Duration     // of a session
 	AuthTimeout time.Duration     // from the first message to the end of EAP
@@ -82,7 +84,7 @@ type session struct {
 
 // Open listens and serves until Close. The handler is called from then on.
 func Open(cfg Config, h Handler) (*Service, error) {
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(cfg.Listen))
+	conn, err := cfg.listen()
 	if err != nil {
 		return nil, fmt.Errorf("paa: listen on %s: %w; is the address on this machine and the port free?", cfg.Listen, err)
 	}
@@ -112,6 +114,13 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	}
 	close(s.ready)
 	return s, nil
+}
+
+func (c Config) listen() (pana.Conn, error) {
+	if c.Sockets != nil {
+		return c.Sockets.ListenUDP(c.Listen)
+	}
+	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(c.Listen))
 }
 
 func (s *Service) allowed(a netip.Addr) bool {

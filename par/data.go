@@ -1,7 +1,6 @@
 package par
 
 import (
-	"runtime"
 	"time"
 
 	"openmpa/tunnel/flow"
@@ -129,7 +128,7 @@ func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time)
 		case now.After(end):
 			return false
 		case n == 0:
-			runtime.Gosched()
+			r.host.Yield()
 		}
 	}
 }

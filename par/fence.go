@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"openmpa/internal/host"
 )
 
 // fence sends packets of the router's own through the TUN: when one has come
 // out, everything that went in before it has come out too.
 type fence struct {
-	conn *net.UDPConn
+	conn net.Conn
 	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
 
@@ -52,7 +53,7 @@ const attention = time.Millisecond
 // fenceWait bounds the wait for one fence: a full queue may have dropped it.
 const fenceWait = 20 * time.Millisecond
 
-func newFence(p netip.Prefix) (*fence, error) {
+func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	far := p.Masked().Addr()
 	if far == p.Addr() {
 		far = far.Next()
@@ -60,7 +61,7 @@ func newFence(p netip.Prefix) (*fence, error) {
 	if p.Bits() != 31 || !far.Is4() {
 		return nil, fmt.Errorf("address %s of the TUN: expected an IPv4 prefix of length 31, whose other address is free", p)
 	}
-	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: p.Addr().AsSlice()}, &net.UDPAddr{IP: far.AsSlice(), Port: 9})
+	conn, err := s.DialUDP("", netip.AddrPortFrom(p.Addr(), 0), netip.AddrPortFrom(far, 9))
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
@@ -80,7 +81,7 @@ func (f *fence) cross(v *visitor, late bool) verdict {
 		v.r.cfg.Log.Warn("fence not sent", "err", err)
 	}
 	for end := time.Now().Add(attention); c.state.Load() == underway && len(c.done) == 0 && time.Now().Before(end); {
-		runtime.Gosched()
+		v.r.host.Yield()
 	}
 	select {
 	case w := <-c.done:

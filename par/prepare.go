@@ -283,10 +283,10 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
 		return nil, err
 	}
-	if err := r.net.SetNeighbour(r.cfg.Access, m.Inner, v.mac, true); err != nil {
+	if err := r.host.SetNeighbour(r.cfg.Access, m.Inner, v.mac, true); err != nil {
 		return nil, err
 	}
-	if err := r.net.SetRoute(v.hostRoute()); err != nil {
+	if err := r.host.SetRoute(v.hostRoute()); err != nil {
 		return nil, err
 	}
 	t := v.tunnel

@@ -16,12 +16,14 @@ import (
 	"openmpa/internal/acd"
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/tun"
 )
@@ -36,6 +38,7 @@ type Sessions interface {
 
 // Config of a Router.
 type Config struct {
+	Host        host.Opener  // the machine; nil: host.Linux
 	Access      string       // interface of the access link
 	Address     netip.Addr   // of the router there: PANA, ESP and the DHCP relay speak from it
 	Port        uint16       // UDP port of ESP (RFC 3948: 4500)
@@ -58,8 +61,8 @@ type Config struct {
 type Router struct {
 	cfg      Config
 	sessions Sessions
-	net      *osnet.Net
-	dev      *tun.Device
+	host     host.Host
+	dev      host.TUN
 	endpoint *tunnel.Endpoint
 	socket   *tunnel.Socket
 	proxy    *neigh.Proxy
@@ -97,6 +100,9 @@ func Open(cfg Config) (r *Router, err error) {
 	if cfg.Configure == 0 {
 		cfg.Configure = configure
 	}
+	if cfg.Host == nil {
+		cfg.Host = host.Linux
+	}
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -106,31 +112,31 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
-	if r.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerAccessRouter); err != nil {
+	if r.host, err = cfg.Host(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err
 	}
 	if err = r.access(); err != nil {
 		return r, err
 	}
-	if r.dev, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+	if r.dev, err = r.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
 		return r, err
 	}
-	if err = r.net.CheckRouter(cfg.Access, r.dev.Name()); err != nil {
+	if err = r.host.CheckRouter(cfg.Access, r.dev.Name()); err != nil {
 		return r, err
 	}
-	if err = r.net.Prime(cfg.Access, r.dev.Name()); err != nil {
+	if err = r.host.Prime(cfg.Access, r.dev.Name()); err != nil {
 		return r, err
 	}
 	for _, step := range []func() error{
-		func() error { return r.net.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
+		func() error { return r.host.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
 		func() error {
-			return r.net.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
+			return r.host.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
 		},
 		func() error {
-			return r.net.AddRule(osnet.Rule{Priority: rulePriority, IIF: r.dev.Name(), Table: table})
+			return r.host.AddRule(osnet.Rule{Priority: rulePriority, IIF: r.dev.Name(), Table: table})
 		},
 		func() error { // PANA with a care-of address is with a node on the access link: no tunnel is for it
-			return r.net.AddRule(osnet.Rule{
+			return r.host.AddRule(osnet.Rule{
 				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: pana.Port, Table: table,
 			})
 		},
@@ -139,17 +145,21 @@ func Open(cfg Config) (r *Router, err error) {
 			return r, err
 		}
 	}
-	if r.fence, err = newFence(cfg.Fence); err != nil {
+	if r.fence, err = newFence(r.host, cfg.Fence); err != nil {
 		return r, err
 	}
 	r.endpoint = tunnel.NewEndpoint(cfg.Log)
-	if r.socket, err = r.endpoint.Listen(netip.AddrPortFrom(cfg.Address, cfg.Port), ""); err != nil {
+	udp, err := r.host.OpenESP(netip.AddrPortFrom(cfg.Address, cfg.Port), bind.Options{})
+	if err != nil {
 		return r, err
 	}
-	if r.proxy, err = neigh.Listen(r.net, cfg.Access, neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}); err != nil {
+	if r.socket, err = r.endpoint.Attach(udp); err != nil {
 		return r, err
 	}
-	if r.relay, err = dhcp4.OpenRelay(dhcp4.RelayConfig{Giaddr: cfg.Address, Server: cfg.DHCPServer, CircuitID: cfg.Access, Log: cfg.Log}); err != nil {
+	if r.proxy, err = neigh.Listen(r.host, cfg.Access, neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}); err != nil {
+		return r, err
+	}
+	if r.relay, err = dhcp4.OpenRelay(dhcp4.RelayConfig{Sockets: r.host, Giaddr: cfg.Address, Server: cfg.DHCPServer, CircuitID: cfg.Access, Log: cfg.Log}); err != nil {
 		return r, err
 	}
 	r.wg.Go(r.readTUN)
@@ -158,7 +168,7 @@ func Open(cfg Config) (r *Router, err error) {
 
 // access finds the prefix and link-layer address of the access link.
 func (r *Router) access() error {
-	link, err := r.net.LinkByName(r.cfg.Access)
+	link, err := r.host.LinkByName(r.cfg.Access)
 	if err != nil {
 		return err
 	}
@@ -201,8 +211,8 @@ func (r *Router) Close() {
 	if r.fence != nil {
 		r.fence.close()
 	}
-	if r.net != nil {
-		if err := r.net.Close(); err != nil {
+	if r.host != nil {
+		if err := r.host.Close(); err != nil {
 			r.cfg.Log.Error("left in the kernel", "err", err)
 		}
 	}

@@ -166,7 +166,7 @@ func (v *visitor) switchBack() {
 
 // capture brings the packets for the care-of address into the TUN.
 func (v *visitor) capture() {
-	if err := v.r.net.SetRoute(v.hostRoute()); err != nil {
+	if err := v.r.host.SetRoute(v.hostRoute()); err != nil {
 		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
 	}
 }
@@ -220,7 +220,7 @@ func (v *visitor) settle(wasForced bool) {
 	v.tunnel.Close()
 	v.tunnel = nil
 	// From here on the entry ages like any other.
-	err := v.r.net.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
+	err := v.r.host.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
 	v.spans.flip.End(err, "forced", wasForced)
 	id := v.handover
 	v.mu.Unlock()
@@ -260,7 +260,7 @@ func (v *visitor) uncapture() {
 	}
 	route := v.hostRoute()
 	v.mu.Unlock()
-	if err := v.r.net.DelRoute(route); err != nil {
+	if err := v.r.host.DelRoute(route); err != nil {
 		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
 	}
 	v.mu.Lock()
@@ -331,7 +331,7 @@ func (v *visitor) close(reason error) {
 	if v.lease == nil {
 		return
 	}
-	_ = v.r.net.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
+	_ = v.r.host.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
 	lease := *v.lease
 	v.lease = nil
 	v.r.wg.Go(func() { v.r.release(lease, v.mac) })
@@ -371,7 +371,7 @@ func (v *visitor) dropTunnel(why string) {
 	}
 	v.r.proxy.Remove(addr)
 	v.r.capture(addr, nil)
-	err := errors.Join(v.r.net.DelRoute(v.hostRoute()), v.r.net.DelNeighbour(v.r.cfg.Access, addr))
+	err := errors.Join(v.r.host.DelRoute(v.hostRoute()), v.r.host.DelNeighbour(v.r.cfg.Access, addr))
 	if err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}

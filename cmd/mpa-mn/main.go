@@ -18,7 +18,7 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
-	"openmpa/internal/osnet"
+	"openmpa/internal/host"
 	"openmpa/mn"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
@@ -106,7 +106,7 @@ func run(ctx context.Context, env daemon.Env) error {
 			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
-		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net *osnet.Net) (link.Adapter, error) {
+		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net host.Host) (link.Adapter, error) {
 			return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Interface: c.Interface, Net: net})
 		},
 		Rand: rand.Reader, Recorder: recorder, Log: env.Log,

@@ -14,7 +14,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"openmpa/internal/osnet"
+	"openmpa/internal/host"
 )
 
 const maxNAKs = 2 // how often Acquire begins again after a NAK
@@ -26,10 +26,10 @@ type Timing struct {
 	Tries int           // messages of one kind; default 5, which is 31 s
 }
 
-// Client leases an address under one client identifier. Either Net and Iface (on our own link) or Relay must be set. A
+// Client leases an address under one client identifier. Either Sockets and Iface (on our own link) or Relay must be set. A
 // Client is used by one goroutine at a time; any number of Clients may share a Relay.
 type Client struct {
-	Net      *osnet.Net       // for leases on our own link
+	Sockets  host.Sockets     // for leases on our own link
 	Iface    string           // our link
 	MAC      net.HardwareAddr // chaddr: the client's Ethernet address
 	ClientID []byte           // option 61, type octet first, 2 to 255 octets; nil: type 1 and MAC
@@ -56,8 +56,8 @@ func (c *Client) identity() (*identity, error) {
 	switch {
 	case c.Relay != nil:
 		id.giaddr, id.circuit = c.Relay.cfg.Giaddr, c.Relay.cfg.CircuitID
-	case c.Net == nil || c.Iface == "":
-		return nil, errors.New("dhcp4: neither a relay nor a network and an interface given")
+	case c.Sockets == nil || c.Iface == "":
+		return nil, errors.New("dhcp4: neither a relay nor sockets and an interface given")
 	}
 	return id, nil
 }
@@ -104,7 +104,7 @@ func (c *Client) begin(id *identity) (transport, error) {
 		}
 		return nil, fmt.Errorf("dhcp4: %w: is the source of randomness broken?", errXIDInUse)
 	}
-	return openLink(c.Net, c.Iface)
+	return openLink(c.Sockets, c.Iface)
 }
 
 // Acquire leases an address. Errors: *NoAnswerError, *NAKError (after beginning again), ctx's, or the socket's.
@@ -242,13 +242,13 @@ func (c *Client) spread(d time.Duration) (time.Duration, error) {
 // Renew asks for more time. Over a relay it goes through the relay; else it is unicast to the server from the leased address,
 // which must be on the interface (RENEWING).
 func (c *Client) Renew(ctx context.Context, l Lease) (Lease, error) {
-	return c.extend(ctx, l, l.ServerID, func() (transport, error) { return openUnicast(c.Net, c.Iface, l.Addr.Addr(), l.ServerID) })
+	return c.extend(ctx, l, l.ServerID, func() (transport, error) { return openUnicast(c.Sockets, c.Iface, l.Addr.Addr(), l.ServerID) })
 }
 
 // Rebind asks any server of the link for more time (REBINDING), for when the server that gave the lease is silent. Over a
 // relay it is Renew.
 func (c *Client) Rebind(ctx context.Context, l Lease) (Lease, error) {
-	return c.extend(ctx, l, netip.Addr{}, func() (transport, error) { return openLink(c.Net, c.Iface) })
+	return c.extend(ctx, l, netip.Addr{}, func() (transport, error) { return openLink(c.Sockets, c.Iface) })
 }
 
 func (c *Client) extend(ctx context.Context, l Lease, server netip.Addr, open func() (transport, error)) (Lease, error) {
@@ -323,7 +323,7 @@ func (c *Client) Release(ctx context.Context, l Lease, from netip.Addr) error {
 		if !from.IsValid() {
 			from = l.Addr.Addr()
 		}
-		t, err = openUnicast(c.Net, c.Iface, from, l.ServerID)
+		t, err = openUnicast(c.Sockets, c.Iface, from, l.ServerID)
 	}
 	if err != nil {
 		return err

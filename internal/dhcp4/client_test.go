@@ -15,14 +15,15 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
 )
 
-func relay(t *testing.T) *Relay {
+func relay(t *testing.T, s host.Sockets) *Relay {
 	t.Helper()
 	osnettest.IP(t, "address add 10.2.0.1/24 dev v0")
-	r, err := OpenRelay(RelayConfig{Giaddr: giaddr, Server: serverA, CircuitID: "lan0"})
+	r, err := OpenRelay(RelayConfig{Sockets: s, Giaddr: giaddr, Server: serverA, CircuitID: "lan0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func TestOnLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{Net: n, Iface: "v0", MAC: l0.MAC, ClientID: []byte("\x00mn@home"), Subnet: subnet, Timing: fast}
+	c := &Client{Sockets: n, Iface: "v0", MAC: l0.MAC, ClientID: []byte("\x00mn@home"), Subnet: subnet, Timing: fast}
 	l := acquire(t, c)
 	checkLease(t, l, "10.2.0.100/24", c.ClientID)
 	d := s.messages(dhcpv4.MessageTypeDiscover)[0]
@@ -96,9 +97,9 @@ func TestOnLink(t *testing.T) {
 
 // TestRelayed leases for many nodes at once over one socket.
 func TestRelayed(t *testing.T) {
-	_, s := lab(t)
-	r := relay(t)
-	if _, err := OpenRelay(RelayConfig{Giaddr: giaddr, Server: serverA}); err == nil || !strings.Contains(err.Error(), "another DHCP server or relay") {
+	n, s := lab(t)
+	r := relay(t, n)
+	if _, err := OpenRelay(RelayConfig{Sockets: n, Giaddr: giaddr, Server: serverA}); err == nil || !strings.Contains(err.Error(), "another DHCP server or relay") {
 		t.Errorf("second relay: %v", err)
 	}
 	const nodes = 20
@@ -159,8 +160,8 @@ func TestRelayed(t *testing.T) {
 
 // TestRefusals: answers of a server gone wrong are not believed, and the error names what was wrong.
 func TestRefusals(t *testing.T) {
-	_, s := lab(t)
-	r := relay(t)
+	n, s := lab(t)
+	r := relay(t, n)
 	opt := func(code dhcpv4.OptionCode, b []byte) func(*dhcpv4.DHCPv4) {
 		return func(m *dhcpv4.DHCPv4) { m.UpdateOption(dhcpv4.OptGeneric(code, b)) }
 	}
@@ -213,7 +214,7 @@ func TestRefusals(t *testing.T) {
 
 func TestSilenceAndNAK(t *testing.T) {
 	n, s := lab(t)
-	r := relay(t)
+	r := relay(t, n)
 	c := &Client{Relay: r, MAC: macA, Subnet: subnet, Timing: Timing{First: 20 * time.Millisecond, Max: 40 * time.Millisecond, Tries: 3}}
 
 	s.mu.Lock()
@@ -235,7 +236,7 @@ func TestSilenceAndNAK(t *testing.T) {
 	if _, err := patient.Acquire(ctx); !errors.As(err, &no) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("context ended: %v", err)
 	}
-	link := &Client{Net: n, Iface: "v0", MAC: macA, Timing: c.Timing}
+	link := &Client{Sockets: n, Iface: "v0", MAC: macA, Timing: c.Timing}
 	if _, err := link.Acquire(t.Context()); !errors.As(err, &no) || !strings.Contains(err.Error(), "any server on v0") {
 		t.Errorf("empty server on the link: %v", err)
 	}
@@ -291,13 +292,16 @@ func TestSilenceAndNAK(t *testing.T) {
 			return err
 		},
 		"that Acquire": func() error { return c.Decline(t.Context(), Lease{}) },
-		"no interface": func() error { _, err := (&Client{Net: n, Iface: "nosuch", MAC: macA}).Acquire(t.Context()); return err },
-		"not on this":  func() error { _, err := link.Renew(t.Context(), l); return err },
-		"access interface": func() error {
-			_, err := OpenRelay(RelayConfig{Giaddr: netip.MustParseAddr("10.9.9.9"), Server: serverA})
+		"no interface": func() error {
+			_, err := (&Client{Sockets: n, Iface: "nosuch", MAC: macA}).Acquire(t.Context())
 			return err
 		},
-		"unicast": func() error { _, err := OpenRelay(RelayConfig{Server: serverA}); return err },
+		"not on this": func() error { _, err := link.Renew(t.Context(), l); return err },
+		"access interface": func() error {
+			_, err := OpenRelay(RelayConfig{Sockets: n, Giaddr: netip.MustParseAddr("10.9.9.9"), Server: serverA})
+			return err
+		},
+		"unicast": func() error { _, err := OpenRelay(RelayConfig{Sockets: n, Server: serverA}); return err },
 	} {
 		if err := fn(); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "dhcp4: ") {
 			t.Errorf("want an error with %q, got %v", want, err)

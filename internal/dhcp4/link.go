@@ -10,20 +10,20 @@ import (
 	"syscall"
 	"time"
 
-	"openmpa/internal/osnet"
+	"openmpa/internal/host"
 )
 
 // onLink sends and hears whole IPv4 packets, for a host without an address.
 type onLink struct {
-	tap  *osnet.UDPTap
+	tap  host.UDPTap
 	dev  string
 	buf  [2048]byte
 	err  error
 	next uint16 // IP identification
 }
 
-func openLink(n *osnet.Net, dev string) (transport, error) {
-	tap, err := n.OpenUDPTap(dev, clientPort)
+func openLink(s host.Sockets, dev string) (transport, error) {
+	tap, err := s.OpenUDPTap(dev, clientPort)
 	if err != nil {
 		return nil, fmt.Errorf("dhcp4: %w", err)
 	}
@@ -126,34 +126,14 @@ func fold(s uint32) uint16 {
 
 // unicastConn is an ordinary socket from an address we hold to one server.
 type unicastConn struct {
-	conn   *net.UDPConn
+	conn   net.Conn
 	server netip.Addr
 	buf    [maxMessageSize + 1]byte
 	err    error
 }
 
-func openUnicast(n *osnet.Net, dev string, from, server netip.Addr) (transport, error) {
-	t := &unicastConn{server: server}
-	d := net.Dialer{
-		LocalAddr: net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, clientPort)),
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var err error
-			if e := c.Control(func(fd uintptr) {
-				err = syscall.SetsockoptString(int(fd), syscall.SOL_SOCKET, syscall.SO_BINDTODEVICE, dev)
-			}); e != nil {
-				return e
-			}
-			return err
-		},
-	}
-	err := n.Do(func() error {
-		c, err := d.Dial("udp4", netip.AddrPortFrom(server, serverPort).String())
-		if err != nil {
-			return err
-		}
-		t.conn = c.(*net.UDPConn)
-		return nil
-	})
+func openUnicast(s host.Sockets, dev string, from, server netip.Addr) (transport, error) {
+	conn, err := s.DialUDP(dev, netip.AddrPortFrom(from, clientPort), netip.AddrPortFrom(server, serverPort))
 	if err != nil {
 		switch {
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -163,7 +143,7 @@ func openUnicast(n *osnet.Net, dev string, from, server netip.Addr) (transport, 
 		}
 		return nil, fmt.Errorf("dhcp4: socket from %s on %s: %w", from, dev, err)
 	}
-	return t, nil
+	return &unicastConn{conn: conn, server: server}, nil
 }
 
 func (t *unicastConn) send(m []byte) error {

@@ -13,10 +13,13 @@ import (
 	"syscall"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"openmpa/internal/host"
 )
 
 // RelayConfig says where a Relay stands.
 type RelayConfig struct {
+	Sockets   host.Sockets
 	Giaddr    netip.Addr // our address on the link the visitors will be on: names the subnet to the server
 	Server    netip.Addr // DHCP server
 	CircuitID string     // option 82 sub-option 1, at most 253 octets; empty: no option 82
@@ -30,7 +33,7 @@ var errXIDInUse = errors.New("transaction identifier in use")
 // Relay is the socket on giaddr:67 that all visitors of a router share. Safe for use by any number of Clients.
 type Relay struct {
 	cfg     RelayConfig
-	conn    *net.UDPConn
+	conn    host.UDP
 	done    chan struct{}
 	dropped atomic.Uint64
 
@@ -39,8 +42,7 @@ type Relay struct {
 	byXID  map[dhcpv4.TransactionID]*relayed
 }
 
-// OpenRelay binds giaddr:67 in the calling thread's network namespace. Needs root or CAP_NET_BIND_SERVICE, and no other DHCP
-// server or relay on that address.
+// OpenRelay binds giaddr:67. Needs root or CAP_NET_BIND_SERVICE, and no other DHCP server or relay on that address.
 func OpenRelay(cfg RelayConfig) (*Relay, error) {
 	if !unicast(cfg.Giaddr) || !unicast(cfg.Server) {
 		return nil, fmt.Errorf("dhcp4: relay from %s to %s: expected two IPv4 unicast addresses", cfg.Giaddr, cfg.Server)
@@ -51,7 +53,7 @@ func OpenRelay(cfg RelayConfig) (*Relay, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(cfg.Giaddr, serverPort)))
+	conn, err := cfg.Sockets.ListenUDP(netip.AddrPortFrom(cfg.Giaddr, serverPort))
 	if err != nil {
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):

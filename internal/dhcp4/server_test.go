@@ -14,6 +14,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"go.uber.org/goleak"
 
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
 )
@@ -117,7 +118,7 @@ func (s *server) behave(fn func(req, resp *dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
 }
 
 // lab is a client's namespace (the test's) joined by v0-v1 to the server's.
-func lab(t *testing.T) (*osnet.Net, *server) {
+func lab(t *testing.T) (host.Host, *server) {
 	t.Helper()
 	osnettest.Enter(t)
 	other := osnettest.Other(t)
@@ -141,7 +142,7 @@ func lab(t *testing.T) (*osnet.Net, *server) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve() }()
 	t.Cleanup(func() { srv.Close(); <-done })
-	n, err := osnet.Open(nil, osnet.OwnerLab)
+	n, err := host.Linux(nil, osnet.OwnerLab)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 )
 
@@ -29,7 +30,7 @@ type ExternalConfig struct {
 	Socket    string        // path of the controller's Unix stream socket
 	Timeout   time.Duration // for one request and its answer; default 5 s. ctx may end it earlier
 	Interface string        // interface to watch
-	Net       *osnet.Net    // to watch it; nil: Watch fails
+	Net       host.Tables   // to watch it; nil: Watch fails
 }
 
 // RefusedError is a controller's {"ok":false}.

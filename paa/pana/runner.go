@@ -37,7 +37,15 @@ type runner struct {
 	closed bool                  // guarded by mu: nobody runs calls any more
 
 	// owner goroutine
-	conn *net.UDPConn
+	conn Conn
+}
+
+// Conn is a datagram socket that is not connected, as *net.UDPConn is one. Close
+// ends a read under way with an error that is net.ErrClosed.
+type Conn interface {
+	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	Close() error
 }
 
 // machine is what the owner goroutine drives.
@@ -48,7 +56,7 @@ type machine interface {
 	flush() // outputs: datagrams to the socket, the rest to the handler
 }
 
-func newRunner(conn *net.UDPConn) *runner {
+func newRunner(conn Conn) *runner {
 	return &runner{
 		packets: make(chan datagram, 64), wake: make(chan struct{}, 1), done: make(chan struct{}), conn: conn,
 	}
@@ -143,7 +151,7 @@ func (r *runner) do(f func(now time.Time)) error {
 }
 
 // read starts a reader, which ends when conn is closed.
-func (r *runner) read(conn *net.UDPConn) {
+func (r *runner) read(conn Conn) {
 	r.wg.Go(func() {
 		for {
 			data := buffers.Get().(*[]byte)

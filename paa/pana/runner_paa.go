@@ -2,7 +2,6 @@ package pana
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -16,15 +15,15 @@ type Server struct {
 	sendErrs atomic.Uint64
 }
 
-// Serve runs a PAA over conn, which must not be connected. The Server owns it
-// from then on and closes it in the end; after an error it is still the
+// Serve runs a PAA over conn. The Server owns it from then on and closes it in the
+// end; after an error it is still the
 // caller's. Bind it to one address: answers have to leave from the address
 // that was asked.
 //
 // handler gets every output but Send, in order, on the Server's goroutine. It
 // must neither block nor call Do; Post is for that. It is not called after
 // Close has returned. The end of ctx is like Close without waiting.
-func Serve(ctx context.Context, conn *net.UDPConn, cfg PAAConfig, handler func(Output)) (*Server, error) {
+func Serve(ctx context.Context, conn Conn, cfg PAAConfig, handler func(Output)) (*Server, error) {
 	paa, err := NewPAA(cfg)
 	if err != nil {
 		return nil, err

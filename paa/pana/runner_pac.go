@@ -3,7 +3,6 @@ package pana
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 )
@@ -17,13 +16,13 @@ type Client struct {
 }
 
 // Dial starts a session with the PAA over conn: the first PCI leaves at once.
-// conn must not be connected. The Client owns it from then on and closes it in
-// the end; after an error it is still the caller's.
+// The Client owns conn from then on and closes it in the end; after an error it
+// is still the caller's.
 //
 // handler gets every output but Send, in order, on the Client's goroutine. It
 // must neither block nor call Do; Post is for that. It is not called after
 // Close has returned. The end of ctx is like Close without waiting.
-func Dial(ctx context.Context, conn *net.UDPConn, paa netip.AddrPort, cfg PaCConfig, handler func(Output)) (*Client, error) {
+func Dial(ctx context.Context, conn Conn, paa netip.AddrPort, cfg PaCConfig, handler func(Output)) (*Client, error) {
 	if !paa.IsValid() || paa.Port() == 0 {
 		return nil, fmt.Errorf("%w: the PAA's address %v needs a port, %d as a rule", ErrConfig, paa, Port)
 	}
@@ -57,7 +56,7 @@ func (c *Client) Post(f func(now time.Time, p *PaC)) error {
 // sent again at once. The PAA adopts the address with the next message that it
 // can authenticate: the activating notification, a termination, or an empty
 // notification if there is nothing else to say. A closed Client closes conn.
-func (c *Client) Rebind(conn *net.UDPConn) {
+func (c *Client) Rebind(conn Conn) {
 	err := c.do(func(now time.Time) {
 		old := c.conn
 		c.conn = conn

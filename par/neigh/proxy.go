@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/osnet"
+	"openmpa/internal/host"
 )
 
-// Conn is the ARP socket of one interface: an *osnet.ARPConn, or a fake.
+// Conn is the ARP socket of one interface: a host.ARP, or a fake.
 type Conn interface {
 	acd.Conn
 	io.Closer
@@ -76,8 +76,8 @@ type entry struct {
 }
 
 // Listen opens a proxy on the interface.
-func Listen(n *osnet.Net, ifname string, cfg Config) (*Proxy, error) {
-	c, err := n.OpenARP(ifname)
+func Listen(s host.Sockets, ifname string, cfg Config) (*Proxy, error) {
+	c, err := s.OpenARP(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("neigh: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"openmpa/internal/acd"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
 )
@@ -20,11 +21,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	nCoA    = netip.MustParseAddr("10.2.0.100")
-	host    = netip.MustParseAddr("10.2.0.50")
-	router  = acd.MAC{2, 0, 0, 0, 0, 1}
-	visitor = acd.MAC{2, 0, 0, 0, 0, 2}
-	other   = acd.MAC{2, 0, 0, 0, 0, 3}
+	nCoA      = netip.MustParseAddr("10.2.0.100")
+	neighbour = netip.MustParseAddr("10.2.0.50")
+	router    = acd.MAC{2, 0, 0, 0, 0, 1}
+	visitor   = acd.MAC{2, 0, 0, 0, 0, 2}
+	other     = acd.MAC{2, 0, 0, 0, 0, 3}
 )
 
 type sent struct {
@@ -87,23 +88,23 @@ func TestAnswers(t *testing.T) {
 		answer bool
 		want   Stats
 	}{
-		{"not set", nil, request(other, host, nCoA), false, Stats{}},
-		{"another address", &Policy{}, request(other, host, far), false, Stats{}},
-		{"asked", &Policy{}, request(other, host, nCoA), true, Stats{Answered: 1}},
-		{"asked, visitor known", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(other, host, nCoA), true, Stats{Answered: 1}},
-		{"the visitor asks", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(visitor, host, nCoA), false, Stats{Own: 1}},
+		{"not set", nil, request(other, neighbour, nCoA), false, Stats{}},
+		{"another address", &Policy{}, request(other, neighbour, far), false, Stats{}},
+		{"asked", &Policy{}, request(other, neighbour, nCoA), true, Stats{Answered: 1}},
+		{"asked, visitor known", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(other, neighbour, nCoA), true, Stats{Answered: 1}},
+		{"the visitor asks", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(visitor, neighbour, nCoA), false, Stats{Own: 1}},
 		{"the visitor probes", &Policy{IgnoreMAC: visitor.HardwareAddr(), AnswerProbes: true}, request(visitor, zero, nCoA), false, Stats{Own: 1}},
 		{"the visitor announces", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(visitor, nCoA, nCoA), false, Stats{}},
-		{"the visitor asks for another", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(visitor, nCoA, host), false, Stats{}},
+		{"the visitor asks for another", &Policy{IgnoreMAC: visitor.HardwareAddr()}, request(visitor, nCoA, neighbour), false, Stats{}},
 		{"probe", &Policy{}, request(other, zero, nCoA), false, Stats{Probes: 1}},
 		{"probe to be answered", &Policy{AnswerProbes: true}, request(other, zero, nCoA), true, Stats{Answered: 1}},
 		{"announcement by a stranger", &Policy{}, request(other, nCoA, nCoA), false, Stats{Conflicts: 1}},
-		{"a stranger asks with the address", &Policy{}, request(other, nCoA, host), false, Stats{Conflicts: 1}},
-		{"a stranger answers", &Policy{}, acd.Packet{Op: acd.OpReply, SenderMAC: other, SenderIP: nCoA, TargetIP: host}, false, Stats{Conflicts: 1}},
-		{"a reply to the address", &Policy{}, acd.Packet{Op: acd.OpReply, SenderMAC: other, SenderIP: host, TargetIP: nCoA}, false, Stats{}},
-		{"the router asks", &Policy{}, request(router, host, nCoA), false, Stats{}},
-		{"group sender", &Policy{}, request(acd.MAC{1, 0, 0x5e, 0, 0, 1}, host, nCoA), false, Stats{Invalid: 1}},
-		{"zero sender", &Policy{}, request(acd.MAC{}, host, nCoA), false, Stats{Invalid: 1}},
+		{"a stranger asks with the address", &Policy{}, request(other, nCoA, neighbour), false, Stats{Conflicts: 1}},
+		{"a stranger answers", &Policy{}, acd.Packet{Op: acd.OpReply, SenderMAC: other, SenderIP: nCoA, TargetIP: neighbour}, false, Stats{Conflicts: 1}},
+		{"a reply to the address", &Policy{}, acd.Packet{Op: acd.OpReply, SenderMAC: other, SenderIP: neighbour, TargetIP: nCoA}, false, Stats{}},
+		{"the router asks", &Policy{}, request(router, neighbour, nCoA), false, Stats{}},
+		{"group sender", &Policy{}, request(acd.MAC{1, 0, 0x5e, 0, 0, 1}, neighbour, nCoA), false, Stats{Invalid: 1}},
+		{"zero sender", &Policy{}, request(acd.MAC{}, neighbour, nCoA), false, Stats{Invalid: 1}},
 		{"group sender address", &Policy{}, request(other, netip.MustParseAddr("224.0.0.1"), nCoA), false, Stats{Invalid: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,7 +141,7 @@ func TestAnswers(t *testing.T) {
 				}
 				p.Remove(nCoA)
 				p.Remove(nCoA)
-				f.in <- request(other, host, nCoA)
+				f.in <- request(other, neighbour, nCoA)
 				synctest.Wait()
 				if out := f.take(); len(out) != 0 {
 					t.Errorf("answered after Remove: %+v", out)
@@ -183,7 +184,7 @@ func TestAnnounceAndErrors(t *testing.T) {
 			t.Errorf("sent %+v, want %+v", out, want)
 		}
 		f.fail = errors.New("no link")
-		f.in <- request(other, host, nCoA)
+		f.in <- request(other, neighbour, nCoA)
 		synctest.Wait()
 		if s := p.Stats(); s.Failed != 1 || s.Answered != 0 {
 			t.Errorf("stats %+v", s)
@@ -235,7 +236,7 @@ func TestProbe(t *testing.T) {
 					t.Errorf("probe: %v, want conflict %v", err, c.conflict)
 				}
 				probes := len(f.take())
-				f.in <- request(other, host, nCoA)
+				f.in <- request(other, neighbour, nCoA)
 				synctest.Wait()
 				if got := len(f.take()); got == 1 == c.conflict {
 					t.Errorf("%d answers after a probe with conflict %v", got, c.conflict)
@@ -280,7 +281,7 @@ func TestKernelAsks(t *testing.T) {
 	osnettest.Enter(t)
 	far := osnettest.Other(t)
 	osnettest.VethTo(t, "lan0", "v1", far)
-	n, err := osnet.Open(nil, osnet.OwnerLab)
+	n, err := host.Linux(nil, osnet.OwnerLab)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +313,7 @@ func TestKernelAsks(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	var conflict *acd.ConflictError
-	if err := p.Probe(t.Context(), host, nil); !errors.As(err, &conflict) {
+	if err := p.Probe(t.Context(), neighbour, nil); !errors.As(err, &conflict) {
 		t.Errorf("probe of an address in use: %v", err)
 	}
 	if _, err := Listen(n, "nosuch", Config{}); err == nil {
