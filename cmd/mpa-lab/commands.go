@@ -21,13 +21,19 @@ type flags struct {
 	Rate    string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
 	DAD     string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
 	Logs    string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs and configurations in DIR."`
+	AAA     string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
+	TLS     string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
+	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
 func (f flags) options(a *app) (scenario.Options, error) {
 	o := scenario.Options{
 		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true, Logs: f.Logs,
-		Lead: time.Duration(f.Seconds * float64(time.Second)),
+		Lead: time.Duration(f.Seconds * float64(time.Second)), AAA: f.AAA, DHCP: f.DHCP,
+	}
+	if f.TLS != "both" {
+		o.TLS = f.TLS
 	}
 	if f.L2Gap < 0 || f.L2Gap > time.Minute {
 		return o, fmt.Errorf("--l2-gap %v: expected up to one minute", f.L2Gap)
@@ -94,6 +100,7 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 	o.Flags = map[string]string{
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": c.Direction, "buffer": c.Buffer,
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
+		"aaa": c.AAA, "tls": c.TLS, "dhcp": c.DHCP,
 	}
 	if err := a.ready(); err != nil {
 		return err

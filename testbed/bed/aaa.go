@@ -50,8 +50,16 @@ func (b *Bed) OwnAAA(ctx context.Context, a AAA) error {
 			return err
 		}
 	}
-	state, name := a.setup()
-	return b.start(ctx, OwnAAAName, topo.AAA, "mpa-aaa", b.configAAA(OwnAAAName, state, name, aaaOwnPort))
+	return b.startAAA(ctx, OwnAAAName, a, aaaOwnPort)
+}
+
+// startAAA starts an authentication server.
+func (b *Bed) startAAA(ctx context.Context, name string, a AAA, port uint16) error {
+	state, serverName := a.setup()
+	if b.opt.AAA == AAAFreeRADIUS {
+		return b.startFreeRADIUS(ctx, name, state, serverName, port)
+	}
+	return b.start(ctx, name, topo.AAA, "mpa-aaa", b.configAAA(name, state, serverName, port))
 }
 
 // certificates makes the state directories of the servers, and the mobile

@@ -29,7 +29,7 @@ type Bed struct {
 	Top  *topo.Topology
 	Link *linkctl.Controller // of the mobile node
 	Bare *linkctl.Controller // of the bare host
-	DHCP *dhcpd.Server
+	DHCP DHCPServer
 	// OnMove is told of each move of the mobile node's link; set it between
 	// moves only.
 	OnMove func(linkctl.Move)
@@ -110,7 +110,7 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
 		})
 	}
-	if b.DHCP, err = dhcpd.Serve(b.Top.Space(topo.DHCP), pools, leaseTime); err != nil {
+	if err = b.startDHCP(ctx, pools); err != nil {
 		return err
 	}
 	start, _ := topo.NetworkByName("b")
@@ -185,7 +185,7 @@ func (b *Bed) saveLogs() error {
 		return err
 	}
 	var errs []error
-	for _, pattern := range []string{"*.log", "*.yaml"} {
+	for _, pattern := range []string{"*.log", "*.yaml", "*.conf"} {
 		files, err := filepath.Glob(b.Run.File(pattern))
 		errs = append(errs, err)
 		for _, f := range files {

@@ -65,8 +65,8 @@ func TestNetworkOfALab(t *testing.T) {
 	if got := lease.ACK.YourIPAddr.String(); got != "10.1.0.100" {
 		t.Errorf("leased %s", got)
 	}
-	if l := b.Bound("b"); len(l) != 1 || len(b.Bound("a")) != 0 {
-		t.Errorf("leases %v", b.DHCP.Leases())
+	if l, err := b.Bound(""); err != nil || len(l) != 1 || l[0].Network != "b" {
+		t.Errorf("leases %v, %v", l, err)
 	}
 	mn := b.Top.Space(topo.MN).Netlink()
 	eth, err := mn.LinkByName(topo.MNIf)
@@ -197,7 +197,7 @@ func TestStartThatFailsLeavesNothing(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	for _, o := range []Options{{}, {Bin: "x", DAD: "slow"}, {Bin: "x", OwnAAA: "z"}} {
+	for _, o := range []Options{{}, {Bin: "x", DAD: "slow"}, {Bin: "x", OwnAAA: "z"}, {Bin: "x", AAA: "z"}, {Bin: "x", DHCP: "z"}, {Bin: "x", TLS: "1.1"}} {
 		if b, err := StartNetwork(context.Background(), o); err == nil {
 			b.Close()
 			t.Errorf("%+v was taken", o)

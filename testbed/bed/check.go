@@ -54,14 +54,14 @@ func (b *Bed) compare() error {
 }
 
 // Bound are the leases that are bound, in one network or, for "", in all.
-func (b *Bed) Bound(network string) []dhcpd.Lease {
-	var bound []dhcpd.Lease
-	for _, l := range b.DHCP.Leases() {
+func (b *Bed) Bound(network string) (bound []dhcpd.Lease, err error) {
+	all, err := b.DHCP.Leases()
+	for _, l := range all {
 		if l.State == dhcpd.Bound && (network == "" || l.Network == network) {
 			bound = append(bound, l)
 		}
 	}
-	return bound
+	return bound, err
 }
 
 // leasesGone waits until no lease is bound, as it has to be when the mobile
@@ -69,8 +69,9 @@ func (b *Bed) Bound(network string) []dhcpd.Lease {
 func (b *Bed) leasesGone() error {
 	var left []dhcpd.Lease
 	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if left = b.Bound(""); len(left) == 0 {
-			return nil
+		var err error
+		if left, err = b.Bound(""); err != nil || len(left) == 0 {
+			return err
 		}
 		if time.Now().After(deadline) {
 			break

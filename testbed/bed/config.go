@@ -18,6 +18,8 @@ const (
 	aaaOwnPort = 1912 // of the second server, see Options.OwnAAA
 	homeSPI    = 256
 	tunName    = "mpa0"
+
+	radiusSecret = "radius.secret" // file of the routers' secret
 )
 
 // dad is the configuration of duplicate address detection, the same for
@@ -31,12 +33,13 @@ func (o Options) dad() string {
 
 // writeSecrets makes the keys the daemons share; each lab has its own.
 func (b *Bed) writeSecrets() error {
-	for _, name := range []string{"radius.secret", "mn-ha.key"} {
+	// FreeRADIUS takes no octets for a secret: its digits are the secret.
+	for name, prefix := range map[string]string{radiusSecret: "", "mn-ha.key": "hex:"} {
 		key := make([]byte, 32)
 		if _, err := rand.Read(key); err != nil {
 			return fmt.Errorf("bed: %w", err)
 		}
-		if err := os.WriteFile(b.Run.File(name), []byte("hex:"+hex.EncodeToString(key)+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(b.Run.File(name), []byte(prefix+hex.EncodeToString(key)+"\n"), 0o600); err != nil {
 			return fmt.Errorf("bed: %w", err)
 		}
 	}
@@ -52,15 +55,16 @@ func (b *Bed) writeConfig(name, text string) (string, error) {
 	return path, nil
 }
 
-func (b *Bed) configAAA(name, state, serverName string, port int) string {
+func (b *Bed) configAAA(name, state, serverName string, port uint16) string {
+	lo, hi := b.opt.tlsVersions()
 	return fmt.Sprintf(`node: %s
 control: %s
 listen: %v:%d
 state: %s
 server-name: %s
 clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
-tls: {min-version: "1.2", max-version: "1.3"}
-`, name, b.Run.File(name+".sock"), topo.AAAServer, port, b.Run.File(state), serverName)
+tls: {min-version: "%s", max-version: "%s"}
+`, name, b.Run.File(name+".sock"), topo.AAAServer, port, b.Run.File(state), serverName, lo, hi)
 }
 
 func (b *Bed) configHA() string {

@@ -30,8 +30,7 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.certificates(); err != nil {
 		return err
 	}
-	state, serverName := AAAGood.setup()
-	if err := b.start(ctx, topo.AAA, topo.AAA, "mpa-aaa", b.configAAA(topo.AAA, state, serverName, aaaPort)); err != nil {
+	if err := b.startAAA(ctx, topo.AAA, AAAGood, aaaPort); err != nil {
 		return err
 	}
 	if b.opt.OwnAAA != "" {
@@ -63,16 +62,22 @@ func (b *Bed) start(ctx context.Context, name, node, binary, config string) erro
 	if err != nil {
 		return err
 	}
-	c, err := proc.Start(b.Run, proc.Spec{
-		Name: name, Space: b.Top.Space(node), Dir: b.Run.Path,
+	return b.run(ctx, proc.Spec{
+		Name: name, Space: b.Top.Space(node),
 		Command: []string{filepath.Join(b.opt.Bin, binary), "--config", path, "--log-level", b.logLevel()},
-		Log:     b.Run.File(name + ".log"), Control: b.Run.File(name + ".sock"),
+		Control: b.Run.File(name + ".sock"),
 	})
+}
+
+// run starts a child in the run directory and waits until it answers.
+func (b *Bed) run(ctx context.Context, spec proc.Spec) error {
+	spec.Dir, spec.Log = b.Run.Path, b.Run.File(spec.Name+".log")
+	c, err := proc.Start(b.Run, spec)
 	if err != nil {
 		return err
 	}
-	b.children[name] = c
-	b.order = append(b.order, name)
+	b.children[spec.Name] = c
+	b.order = append(b.order, spec.Name)
 	return c.Ready(ctx, readyLimit)
 }
 
@@ -145,8 +150,16 @@ func (b *Bed) Client(daemon string) *control.Client { return b.children[daemon].
 // Child is a daemon's process, nil when it is not running.
 func (b *Bed) Child(daemon string) *proc.Child { return b.children[daemon] }
 
-// Daemons are the names of the running daemons in the order of their start.
-func (b *Bed) Daemons() []string { return append([]string(nil), b.order...) }
+// Daemons are the names of the running daemons of ours in the order of their
+// start.
+func (b *Bed) Daemons() (names []string) {
+	for _, n := range b.order {
+		if b.children[n].Ours() {
+			names = append(names, n)
+		}
+	}
+	return names
+}
 
 // stop ends one daemon in order.
 func (b *Bed) stop(name string) error {

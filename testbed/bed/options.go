@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
 )
 
@@ -18,6 +19,13 @@ type Options struct {
 	BufferPackets int
 	// BufferOff has routers hold nothing; the node's own queue stays.
 	BufferOff bool
+	// AAA is the authentication server: AAAEmbedded (also when empty) or
+	// AAAFreeRADIUS.
+	AAA string
+	// TLS is the only version of TLS it speaks, "1.2" or "1.3"; empty: both.
+	TLS string
+	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
+	DHCP string
 	// OwnAAA names a network whose router asks a second authentication
 	// server, see Bed.OwnAAA, instead of the first.
 	OwnAAA string
@@ -37,6 +45,14 @@ const (
 	DADStandard = "rfc5227"
 )
 
+// The servers that are not always ours.
+const (
+	AAAEmbedded   = "embedded"
+	AAAFreeRADIUS = "freeradius"
+	DHCPEmbedded  = "embedded"
+	DHCPKea       = "kea"
+)
+
 // DescribeDAD says what a choice of timers means, for the output.
 func DescribeDAD(name string) string {
 	if name == DADStandard {
@@ -51,6 +67,29 @@ func (o Options) check() error {
 	case "", DADFast, DADStandard:
 	default:
 		return fmt.Errorf("bed: %q are no timers for duplicate address detection: expected %s or %s", o.DAD, DADFast, DADStandard)
+	}
+	switch o.AAA {
+	case "", AAAEmbedded:
+	case AAAFreeRADIUS:
+		if _, err := (peers.FreeRADIUS{}).Program(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("bed: %q is no authentication server: expected %s or %s", o.AAA, AAAEmbedded, AAAFreeRADIUS)
+	}
+	switch o.DHCP {
+	case "", DHCPEmbedded:
+	case DHCPKea:
+		if _, err := (peers.Kea{}).Program(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("bed: %q is no DHCP server: expected %s or %s", o.DHCP, DHCPEmbedded, DHCPKea)
+	}
+	switch o.TLS {
+	case "", "1.2", "1.3":
+	default:
+		return fmt.Errorf("bed: %q is no version of TLS for EAP: expected 1.2 or 1.3", o.TLS)
 	}
 	if o.OwnAAA != "" {
 		if _, ok := topo.NetworkByName(o.OwnAAA); !ok {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,11 +22,15 @@ type Spec struct {
 	Name    string // unique in the lab
 	Space   *space.Space
 	Command []string
-	Dir     string // working directory
-	Log     string // file for standard output and error
-	// Control is the path of the control socket, by which the child is
-	// known to be ready.
+	Dir     string   // working directory
+	Log     string   // file for standard output and error
+	Env     []string // beside the lab's own
+	// Control is the path of the control socket, by which a daemon of ours
+	// is known to be ready.
 	Control string
+	// Answers is how a daemon of somebody else's is: it asks once, and may
+	// wait for the answer until ctx ends.
+	Answers func(ctx context.Context) error
 }
 
 // A Child is a running daemon.
@@ -47,6 +52,9 @@ func Start(run *rundir.Dir, spec Spec) (*Child, error) {
 	defer log.Close()
 	cmd := exec.Command(spec.Command[0], spec.Command[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, log, log
+	if len(spec.Env) > 0 {
+		cmd.Env = append(os.Environ(), spec.Env...)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := spec.Space.Do(cmd.Start); err != nil {
 		return nil, fmt.Errorf("proc: start %s: %w", spec.Name, err)
@@ -75,14 +83,35 @@ func (c *Child) Done() <-chan struct{} { return c.done }
 // Client talks to the child's control socket.
 func (c *Child) Client() *control.Client { return control.NewClient(c.spec.Control) }
 
-// Ready waits until the child's control socket answers, at most for limit.
+// Ours reports whether the child is a daemon of ours, with a control socket.
+func (c *Child) Ours() bool { return c.spec.Answers == nil }
+
+// Ready waits until the child answers, at most for limit.
 func (c *Child) Ready(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	client := c.Client()
+	answers := c.spec.Answers
+	if c.Ours() {
+		client := c.Client()
+		answers = func(ctx context.Context) error {
+			var status any
+			return client.Status(ctx, &status)
+		}
+	}
+	// One that has ended will not answer any more.
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	asking, cancelAsking := context.WithCancel(ctx)
+	defer cancelAsking()
+	wg.Go(func() {
+		select {
+		case <-c.done:
+			cancelAsking()
+		case <-asking.Done():
+		}
+	})
 	for {
-		var status any
-		err := client.Status(ctx, &status)
+		err := answers(asking)
 		if err == nil {
 			return nil
 		}

@@ -10,7 +10,6 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
-	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/topo"
 )
 
@@ -41,8 +40,10 @@ func faultList() []fault {
 			if err := b.OwnAAA(ctx, bed.AAAGood); err != nil {
 				return nil, err
 			}
-			setEmpty(b, true)
-			return func() error { setEmpty(b, false); return nil }, nil
+			if err := errors.Join(b.DHCP.Reset(), b.DHCP.SetEmpty("a", true)); err != nil {
+				return nil, err
+			}
+			return func() error { return b.DHCP.SetEmpty("a", false) }, nil
 		}},
 	}
 }
@@ -126,13 +127,6 @@ func (r *run) fault(ctx context.Context, b *bed.Bed, f fault) (err error) {
 	return r.awaitClean(ctx, b, "a")
 }
 
-func setEmpty(b *bed.Bed, empty bool) {
-	b.DHCP.With(func(t *dhcpd.Table) {
-		t.Reset()
-		t.SetEmpty("a", empty)
-	})
-}
-
 // occupyPool has the bare host use every address of network a's pool.
 func occupyPool(ctx context.Context, b *bed.Bed) (func() error, error) {
 	a, _ := topo.NetworkByName("a")
@@ -150,8 +144,7 @@ func occupyPool(ctx context.Context, b *bed.Bed) (func() error, error) {
 		for _, fn := range undo {
 			errs = append(errs, fn())
 		}
-		b.DHCP.With(func(t *dhcpd.Table) { t.Reset() })
-		return errors.Join(errs...)
+		return errors.Join(append(errs, b.DHCP.Reset())...)
 	}
 	for addr := a.PoolLo; !a.PoolHi.Less(addr); addr = addr.Next() {
 		x := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}

@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
+	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
@@ -38,16 +39,19 @@ func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m 
 
 // oneLease waits until the serving network's lease is the only one.
 func (r *run) oneLease(ctx context.Context, b *bed.Bed, serving string) error {
+	var bound []dhcpd.Lease
+	var err error
 	good := func() bool {
-		return len(b.Bound(serving)) == 1 && len(b.Bound("")) == 1
+		bound, err = b.Bound("")
+		return err != nil || len(bound) == 1 && bound[0].Network == serving
 	}
 	if await(ctx, cleanLimit, good) == nil {
-		return nil
+		return err
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	r.problem("leases after the handover: %v; expected one, in network %s", b.Bound(""), serving)
+	r.problem("leases after the handover: %v; expected one, in network %s", bound, serving)
 	return nil
 }
 

@@ -264,7 +264,10 @@ func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error 
 		if err := b.Client(network).Status(ctx, &status); err != nil {
 			return fmt.Errorf("scenario: status of router %s: %w", network, err)
 		}
-		leases := b.Bound(network)
+		leases, err := b.Bound(network)
+		if err != nil {
+			return err
+		}
 		if len(status.Visitors) == 0 && len(leases) == 0 {
 			return nil
 		}

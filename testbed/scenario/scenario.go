@@ -30,7 +30,8 @@ type Options struct {
 	// BufferOff has routers hold nothing.
 	BufferOff bool
 	// Tracks has handovers carry what can be drawn of them.
-	Tracks bool
+	Tracks         bool
+	AAA, DHCP, TLS string // see bed.Options
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -62,7 +63,7 @@ func (o Options) rates() (down, up traffic.Rate) {
 
 // bed are the options of the lab itself.
 func (o Options) bed(p *Progress) bed.Options {
-	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line}
+	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS}
 }
 
 // A Scenario is one thing the lab can run.

@@ -1,0 +1,124 @@
+package bed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"openmpa/aaa/radius"
+	"openmpa/aaa/server"
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/peers"
+	"openmpa/testbed/proc"
+	"openmpa/testbed/topo"
+)
+
+// DHCPServer is the DHCP server of a lab, of whatever make.
+type DHCPServer interface {
+	// Leases are the addresses that are not free now.
+	Leases() ([]dhcpd.Lease, error)
+	// SetEmpty has a network without a free address, or no longer.
+	SetEmpty(network string, empty bool) error
+	// Reset frees every address that was declined.
+	Reset() error
+	// Close ends it, where it is no child of the lab.
+	Close() error
+}
+
+// embedded is the lab's own server.
+type embedded struct{ *dhcpd.Server }
+
+func (e embedded) Leases() ([]dhcpd.Lease, error) { return e.Server.Leases(), nil }
+
+func (e embedded) SetEmpty(network string, empty bool) error {
+	e.With(func(t *dhcpd.Table) { t.SetEmpty(network, empty) })
+	return nil
+}
+
+func (e embedded) Reset() error {
+	e.With(func(t *dhcpd.Table) { t.Reset() })
+	return nil
+}
+
+// startDHCP starts the server that was asked for.
+func (b *Bed) startDHCP(ctx context.Context, pools []dhcpd.Pool) error {
+	if b.opt.DHCP != DHCPKea {
+		s, err := dhcpd.Serve(b.Top.Space(topo.DHCP), pools, leaseTime)
+		if err != nil {
+			return err
+		}
+		b.DHCP = embedded{s}
+		return nil
+	}
+	kea := peers.Kea{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Lifetime: leaseTime}
+	command, err := kea.Command()
+	if err != nil {
+		return err
+	}
+	b.opt.say("starting Kea")
+	b.DHCP = kea
+	return b.run(ctx, proc.Spec{
+		Name: topo.DHCP, Space: b.Top.Space(topo.DHCP), Command: command, Env: kea.Environment(),
+		Answers: func(ctx context.Context) error {
+			for _, p := range pools {
+				n, _ := topo.NetworkByName(p.Network)
+				if err := kea.Answers(ctx, p, func(a *net.UDPAddr) (*net.UDPConn, error) { return b.udp(n.Router, a) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+}
+
+// startFreeRADIUS starts a FreeRADIUS with the certificates of a state
+// directory.
+func (b *Bed) startFreeRADIUS(ctx context.Context, name, state, serverName string, port uint16) error {
+	certificates, err := server.OpenState(b.Run.File(state))
+	if err != nil {
+		return fmt.Errorf("bed: %w", err)
+	}
+	if _, err := certificates.ServerCertificate(serverName); err != nil {
+		return fmt.Errorf("bed: %w", err)
+	}
+	secret, err := os.ReadFile(b.Run.File(radiusSecret))
+	if err != nil {
+		return fmt.Errorf("bed: %w", err)
+	}
+	f := peers.FreeRADIUS{
+		Dir: b.Run.Path, Name: name, Listen: netip.AddrPortFrom(topo.AAAServer, port),
+		Clients: netip.MustParsePrefix("10.0.0.0/8"), Secret: string(bytes.TrimSpace(secret)), State: b.Run.File(state),
+	}
+	f.MinTLS, f.MaxTLS = b.opt.tlsVersions()
+	command, err := f.Command()
+	if err != nil {
+		return err
+	}
+	b.opt.say("starting FreeRADIUS")
+	return b.run(ctx, proc.Spec{
+		Name: name, Space: b.Top.Space(topo.AAA), Command: command,
+		Answers: func(ctx context.Context) error {
+			return f.Answers(ctx, MNIdentity, func() (radius.Conn, error) { return b.udp(topo.RB, nil) })
+		},
+	})
+}
+
+// udp opens a socket on a node.
+func (b *Bed) udp(node string, local *net.UDPAddr) (conn *net.UDPConn, err error) {
+	err = b.Top.Space(node).Do(func() error {
+		conn, err = net.ListenUDP("udp4", local)
+		return err
+	})
+	return conn, err
+}
+
+// tlsVersions are the lowest and the highest that EAP-TLS may take.
+func (o Options) tlsVersions() (lo, hi string) {
+	if o.TLS != "" {
+		return o.TLS, o.TLS
+	}
+	return "1.2", "1.3"
+}

@@ -1,0 +1,71 @@
+package peers
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"openmpa/testbed/dhcpd"
+)
+
+// loaderOf is the dynamic loader a program asks for.
+func loaderOf(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("peers: %s: %w", path, err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		name := make([]byte, min(p.Filesz, 4096))
+		if _, err := p.ReadAt(name, 0); err != nil {
+			return "", fmt.Errorf("peers: %s: %w", path, err)
+		}
+		return strings.TrimRight(string(name), "\x00"), nil
+	}
+	return "", fmt.Errorf("peers: %s names no dynamic loader", path)
+}
+
+// offered sends relayed DHCPDISCOVERs until an offer from the pool comes, or
+// ctx ends.
+func offered(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) (err error) {
+	conn, err := listen(&net.UDPAddr{IP: p.Router.AsSlice(), Port: dhcpv4.ServerPort})
+	if err != nil {
+		return fmt.Errorf("peers: ask for an offer: %w", err)
+	}
+	defer conn.Close()
+	m, err := dhcpv4.NewDiscovery(net.HardwareAddr{0x02, 0, 0, 0, 0, 1}, dhcpv4.WithGatewayIP(p.Router.AsSlice()))
+	if err != nil {
+		return fmt.Errorf("peers: ask for an offer: %w", err)
+	}
+	buf := make([]byte, 1500)
+	for ctx.Err() == nil {
+		if _, err := conn.WriteToUDP(m.ToBytes(), &net.UDPAddr{IP: p.Server.AsSlice(), Port: dhcpv4.ServerPort}); err != nil {
+			return fmt.Errorf("peers: ask for an offer: %w", err)
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			return fmt.Errorf("peers: ask for an offer: %w", err)
+		}
+		n, err := conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("peers: ask for an offer: %w", err)
+		}
+		r, err := dhcpv4.FromBytes(buf[:n])
+		if err == nil && r.TransactionID == m.TransactionID && r.MessageType() == dhcpv4.MessageTypeOffer {
+			return nil
+		}
+	}
+	return fmt.Errorf("peers: no offer of an address in network %s: %w", p.Network, ctx.Err())
+}
