@@ -124,6 +124,24 @@ func TestWhereGoIsLookedFor(t *testing.T) {
 	}
 }
 
+// TestWhatIsInstalled runs the script's look at the flags alone.
+func TestWhatIsInstalled(t *testing.T) {
+	dir := checkout(t)
+	for args, want := range map[string]bool{
+		"run handover":                       false,
+		"run handover --aaa freeradius":      true,
+		"demo --aaa=freeradius --dhcp kea":   true,
+		"run handover --aaa embedded":        false,
+		"run freeradius --aaa":               false,
+		"run handover --logs aaa freeradius": false,
+	} {
+		cmd := exec.Command("bash", "-c", `source <(sed -n '/^wants()/,/^}/p' "$0"); wants aaa freeradius `+args, filepath.Join(dir, "testbed/lab"))
+		if err := cmd.Run(); (err == nil) != want {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	dir := checkout(t)
 	for _, tc := range []struct {
