@@ -26,11 +26,12 @@ type candidate struct {
 	client *pana.Client
 
 	// owner goroutine of client
+	eap     pana.EAPPeer // of the last authentication
 	keys    *keys.SessionKeys
 	channel *notify.Channel
 	acks    map[uint64]chan error
 
-	opened   chan error // the keys are there, or why not
+	opened   chan opening
 	messages chan notify.Message
 	closed   chan struct{} // closed with reason set
 	reason   error
@@ -48,6 +49,27 @@ const (
 	reauthBefore = 5 * time.Minute  // the end of a session, or at its half if that is sooner
 )
 
+// opening is how an authentication ended in which EAP succeeded.
+type opening struct {
+	tls string // its version, when the method has one
+	err error  // why there are no keys for the session
+}
+
+// eapPeer makes the peer of one authentication and remembers it.
+func (c *candidate) eapPeer() (pana.EAPPeer, error) {
+	p, err := c.n.cfg.NewEAP()
+	c.eap = p
+	return p, err
+}
+
+// tlsVersion is what the last authentication used, empty when it is not known.
+func (c *candidate) tlsVersion() string {
+	if p, ok := c.eap.(interface{ TLSVersion() string }); ok {
+		return p.TLSVersion()
+	}
+	return ""
+}
+
 var errClosedSession = errors.New("the session has ended")
 
 // authenticate makes the session with c's router, from the address from.
@@ -61,9 +83,9 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	}
 	at = []any{"from", conn.LocalAddr().String()} // the router's and the AAA server's records name it
 	c.acks = map[uint64]chan error{}
-	c.opened, c.messages, c.closed = make(chan error, 1), make(chan notify.Message, 16), make(chan struct{})
+	c.opened, c.messages, c.closed = make(chan opening, 1), make(chan notify.Message, 16), make(chan struct{})
 	c.client, err = pana.Dial(c.n.ctx, conn, c.net.PAA, pana.PaCConfig{
-		Preauth: preauth, NewEAP: c.n.cfg.NewEAP, Rand: c.n.cfg.Rand, AuthTimeout: c.n.cfg.Timers.Auth,
+		Preauth: preauth, NewEAP: c.eapPeer, Rand: c.n.cfg.Rand, AuthTimeout: c.n.cfg.Timers.Auth,
 		PingInterval: pingInterval, ReauthBefore: reauthBefore,
 	}, c.output)
 	if err != nil {
@@ -72,8 +94,11 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	ctx, cancel := context.WithTimeout(ctx, c.n.cfg.Timers.Auth+time.Second)
 	defer cancel()
 	select {
-	case err := <-c.opened:
-		return err
+	case o := <-c.opened:
+		if o.tls != "" {
+			at = append(at, "tls", o.tls)
+		}
+		return o.err
 	case <-c.closed:
 		return explain(c.reason)
 	case <-ctx.Done():
@@ -145,7 +170,7 @@ func (c *candidate) output(o pana.Output) {
 	case pana.Opened:
 		err := c.derive(o)
 		select {
-		case c.opened <- err: // the first time
+		case c.opened <- opening{c.tlsVersion(), err}: // the first time
 		default:
 			if err != nil {
 				c.n.cfg.Log.Error("keys of a session not renewed", "paa", c.net.PAA, "err", err)

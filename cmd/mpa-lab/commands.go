@@ -136,6 +136,9 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 			name = h.Case
 		}
 		line := fmt.Sprintf("  %-30s %s", name, h.Outcome)
+		if h.TLS != "" {
+			line += ", authenticated by EAP-TLS (" + h.TLS + ")"
+		}
 		if h.Reason != "" {
 			line += ": " + h.Reason
 		}

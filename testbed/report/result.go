@@ -35,6 +35,9 @@ type Handover struct {
 	To      string `json:"to"`
 	Outcome string `json:"outcome"`
 	Reason  string `json:"reason,omitempty"`
+	// TLS is its version in the authentication at the new network, by the
+	// node's record of it.
+	TLS string `json:"tls,omitempty"`
 	// Case names what was done to it, in scenarios with several cases.
 	Case   string             `json:"case,omitempty"`
 	Flow   Flows              `json:"flow"`

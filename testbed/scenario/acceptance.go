@@ -77,11 +77,18 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
 		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
 		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
+		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
+		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
+}
+
+// foreign has other people's servers in the place of ours.
+func foreign(tls string) func(*Options) {
+	return func(o *Options) { o.AAA, o.DHCP, o.TLS = bed.AAAFreeRADIUS, bed.DHCPKea, tls }
 }
 
 func problemsOf(ctx context.Context, name string, opt Options, p *Progress) ([]string, error) {

@@ -37,6 +37,16 @@ func phases(records []event.Event) map[string]float64 {
 	return m
 }
 
+// tlsVersion is what an authentication used, by whoever's record of it.
+func tlsVersion(records []event.Event) string {
+	for _, e := range records {
+		if v, ok := e.Attrs["tls"].(string); ok && e.Phase == event.PhaseAuth && e.Kind == event.KindEnd && e.Outcome == event.OK {
+			return v
+		}
+	}
+	return ""
+}
+
 // ending is the record that ends the whole handover.
 func ending(records []event.Event) (event.Event, bool) {
 	for _, e := range records {

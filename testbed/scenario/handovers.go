@@ -116,6 +116,9 @@ func (r *run) judgeClean(name string, m measured) {
 			r.problem("%s: %s the mobile node %d of %d reordered without a forced flip%s", name, d.word, d.s.Reordered, d.s.Sent, where(m, d.s))
 		}
 	}
+	if want := "TLS " + r.opt.TLS; r.opt.TLS != "" && m.Outcome == string(event.Completed) && m.TLS != want {
+		r.problem("%s: authenticated by %q, expected %s", name, m.TLS, want)
+	}
 	if r.opt.Probe && m.Outcome == string(event.Completed) {
 		if _, ok := m.Phases["l3_ms"]; !ok {
 			r.problem("%s: no packet of the probe arrived after link up", name)

@@ -159,6 +159,7 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 		m.Outcome, m.Reason = string(e.Outcome), e.Reason
 	}
 	m.Phases = phases(m.records)
+	m.TLS = tlsVersion(detail.Records)
 	if m.Buffer = buffer(ofNode(m.records, to)); m.Buffer != nil && r.opt.BufferOff {
 		m.Buffer.HeldMS = nil // for that long it dropped
 	}
