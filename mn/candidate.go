@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/event"
@@ -35,6 +36,7 @@ type candidate struct {
 	messages chan notify.Message
 	closed   chan struct{} // closed with reason set
 	reason   error
+	sid      atomic.Uint32 // of the session, 0 while there is none
 
 	address *address // the care-of address and how it was obtained
 	path    *path
@@ -169,6 +171,7 @@ func (c *candidate) output(o pana.Output) {
 	switch o := o.(type) {
 	case pana.Opened:
 		err := c.derive(o)
+		c.sid.Store(o.SID)
 		select {
 		case c.opened <- opening{c.tlsVersion(), err}: // the first time
 		default:
@@ -185,6 +188,7 @@ func (c *candidate) output(o pana.Output) {
 		}
 	case pana.Closed:
 		c.reason = o.Reason
+		c.sid.Store(0)
 		if c.channel != nil && !errors.Is(o.Reason, pana.ErrTerminated) {
 			c.n.cfg.Log.Warn("the session has ended: the router may give the address to another node", "paa", c.net.PAA, "reason", o.Reason)
 		}

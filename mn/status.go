@@ -11,6 +11,7 @@ type Status struct {
 	Network    string            `json:"network,omitempty"` // serving
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
+	Session    uint32            `json:"session,omitempty"` // with the router, as it names it
 	Home       string            `json:"home_address"`
 	HomeAgent  string            `json:"home_agent"`
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
@@ -34,6 +35,7 @@ func (n *Node) Status() Status {
 	s.State, s.Problem = n.state, n.why
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
+		s.Session = c.sid.Load()
 		l := c.address.lease.Load()
 		s.LeaseUntil = l.Start.Add(l.Lifetime).UTC().Format("2006-01-02T15:04:05Z")
 	}
