@@ -176,7 +176,10 @@ func (listCmd) Run(*app) error {
 	return nil
 }
 
-type testCmd struct{ flags }
+type testCmd struct {
+	CrashSeed string `env:"OPENMPA_CRASH_SEED" placeholder:"WORD" help:"Chooses which cells of the crash matrix are played, by default the commit does (${env})."`
+	flags
+}
 
 func (c *testCmd) Run(a *app) error {
 	o, err := c.options(a)
@@ -186,6 +189,7 @@ func (c *testCmd) Run(a *app) error {
 	if err := a.ready(); err != nil {
 		return err
 	}
+	o.CrashSeed = c.CrashSeed
 	if scenario.Acceptance(a.ctx, o, a.self, progress(), os.Stdout) > 0 {
 		return errQuiet
 	}

@@ -34,6 +34,7 @@ type cli struct {
 
 	Demo     demoCmd     `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
 	Run      runCmd      `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
+	Crash    crashCmd    `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
 	List     listCmd     `cmd:"" help:"The scenarios, a line each."`
 	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
 	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`

@@ -159,6 +159,49 @@ func TestReleasedLeaseIsGone(t *testing.T) {
 	}
 }
 
+// TestKilledDHCP has nobody answer between death and restart, and the lease
+// known after.
+func TestKilledDHCP(t *testing.T) {
+	b := network(t)
+	ask := func() error {
+		return b.Top.Space(topo.MN).Do(func() error {
+			c, err := nclient4.New(topo.MNIf, nclient4.WithTimeout(300*time.Millisecond), nclient4.WithRetry(2))
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Request(context.Background())
+			return err
+		})
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Kill(DHCPName); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(); err == nil {
+		t.Error("somebody who was killed has answered")
+	}
+	if err := b.Restart(context.Background(), DHCPName); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := b.Bound("b"); len(l) != 1 || err != nil {
+		t.Errorf("leases after the restart: %v, %v", l, err)
+	}
+	if err := ask(); err != nil {
+		t.Errorf("after the restart: %v", err)
+	}
+	for _, err := range []error{func() error { _, err := b.Kill("nobody"); return err }(), b.Restart(context.Background(), "nobody")} {
+		if err == nil {
+			t.Error("nobody was killed, or started")
+		}
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTwoLabsBesideOneAnother(t *testing.T) {
 	a, b := network(t), network(t)
 	if a.Run.ID == b.Run.ID || a.Run.NamePrefix() == b.Run.NamePrefix() {

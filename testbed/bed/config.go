@@ -95,6 +95,9 @@ dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: 4500, encryption: aes-128-gcm}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName)
+	if b.opt.Quick {
+		text = strings.Replace(text, "encryption: ", "unused: 5s, encryption: ", 1)
+	}
 	switch {
 	case b.opt.BufferOff:
 		text += "buffer: {off: true}\n"
@@ -108,6 +111,10 @@ func (b *Bed) configMN() string {
 	var nets strings.Builder
 	for _, n := range topo.Networks {
 		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(n.Points, ", "))
+	}
+	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
+	if b.opt.Quick {
+		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}"
 	}
 	return fmt.Sprintf(`node: mn
 control: %s
@@ -124,8 +131,8 @@ networks:
 %smobility:
   mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
 %s
-timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}
+%s
 prepare: %v
 `, b.Run.File("mn.sock"), topo.MNIf, b.Run.File("link.sock"), tunName, MNIdentity, ServerName, nets.String(),
-		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), !b.opt.NoPrepare)
+		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), timers, !b.opt.NoPrepare)
 }

@@ -192,6 +192,41 @@ func (b *Bed) killAll() error {
 	return errors.Join(errs...)
 }
 
+// DHCPName stands for the DHCP server where a daemon is named.
+const DHCPName = topo.DHCP
+
+// Kill ends a daemon, or the DHCP server, as a crash would: it gets no chance to
+// clean up. It returns when the process has ended, and tells when it was hit;
+// Restart starts it again.
+func (b *Bed) Kill(name string) (at time.Time, err error) {
+	c := b.children[name]
+	switch {
+	case c == nil && name == DHCPName:
+		err := b.DHCP.Close()
+		return time.Now(), err
+	case c == nil:
+		return at, fmt.Errorf("bed: no daemon %q is running", name)
+	}
+	return c.KillAt()
+}
+
+// Restart starts a daemon again that was killed, with its configuration, its
+// state directory and its log, and waits until it answers.
+func (b *Bed) Restart(ctx context.Context, name string) (err error) {
+	c := b.children[name]
+	switch {
+	case c == nil && name == DHCPName:
+		return b.restartDHCP()
+	case c == nil:
+		return fmt.Errorf("bed: no daemon %q was running", name)
+	}
+	if c, err = c.Again(); err != nil {
+		return err
+	}
+	b.children[name] = c
+	return c.Ready(ctx, readyLimit)
+}
+
 // Pause stops a daemon from doing anything, as if its machine hung, until
 // the returned function is called.
 func (b *Bed) Pause(daemon string) (resume func() error, err error) {

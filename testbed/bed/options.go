@@ -26,6 +26,9 @@ type Options struct {
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
 	DHCP string
+	// Quick gives everything that waits for somebody else's sign of life a few
+	// seconds: for scenarios in which daemons die.
+	Quick bool
 	// OwnAAA names a network whose router asks a second authentication
 	// server, see Bed.OwnAAA, instead of the first.
 	OwnAAA string

@@ -74,6 +74,20 @@ func (b *Bed) startDHCP(ctx context.Context, pools []dhcpd.Pool) error {
 	})
 }
 
+// restartDHCP opens the sockets of the lab's own server again. It knows its
+// leases, as one does that notes them down before it grants them.
+func (b *Bed) restartDHCP() error {
+	e, ok := b.DHCP.(embedded)
+	if !ok {
+		return fmt.Errorf("bed: the DHCP server is not the lab's own")
+	}
+	var table *dhcpd.Table
+	e.With(func(t *dhcpd.Table) { table = t })
+	s, err := dhcpd.ServeTable(b.Top.Space(topo.DHCP), table)
+	b.DHCP = embedded{s}
+	return err
+}
+
 // startFreeRADIUS starts a FreeRADIUS with the certificates of a state
 // directory.
 func (b *Bed) startFreeRADIUS(ctx context.Context, name, state, serverName string, port uint16) error {

@@ -29,8 +29,13 @@ func Serve(s *space.Space, pools []Pool, lifetime time.Duration) (*Server, error
 	if err != nil {
 		return nil, err
 	}
+	return ServeTable(s, table)
+}
+
+// ServeTable is Serve with the leases there are.
+func ServeTable(s *space.Space, table *Table) (*Server, error) {
 	srv := &Server{table: table}
-	for _, p := range pools {
+	for _, p := range table.pools {
 		var one *server4.Server
 		err := s.Do(func() (err error) {
 			one, err = server4.NewServer(p.Interface, nil, func(conn net.PacketConn, _ net.Addr, m *dhcpv4.DHCPv4) {

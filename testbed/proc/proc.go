@@ -71,6 +71,16 @@ func Start(run *rundir.Dir, spec Spec) (*Child, error) {
 	return c, nil
 }
 
+// Again starts once more what has ended: the same command with the same log.
+func (c *Child) Again() (*Child, error) {
+	select {
+	case <-c.done:
+		return Start(c.run, c.spec)
+	default:
+		return nil, fmt.Errorf("proc: %s is running", c.spec.Name)
+	}
+}
+
 // Name is the child's name.
 func (c *Child) Name() string { return c.spec.Name }
 
@@ -151,11 +161,21 @@ func (c *Child) Stop(limit time.Duration) error {
 
 // Kill ends the child at once, as a crash would.
 func (c *Child) Kill() error {
-	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("proc: kill %s: %w", c.spec.Name, err)
+	_, err := c.KillAt()
+	return err
+}
+
+// KillAt is Kill that tells when the signal was delivered. From then on the
+// child does nothing; that it has ended takes the kernel longer, up to tens of
+// milliseconds when it has to take a TUN away.
+func (c *Child) KillAt() (at time.Time, err error) {
+	err = c.cmd.Process.Kill()
+	at = time.Now()
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return at, fmt.Errorf("proc: kill %s: %w", c.spec.Name, err)
 	}
 	<-c.done
-	return c.run.Forget(c.spec.Name)
+	return at, c.run.Forget(c.spec.Name)
 }
 
 // Signal sends a signal to the child.

@@ -120,3 +120,32 @@ func TestReady(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestKilledAndStartedAgain(t *testing.T) {
+	c := start(t, "sh", "-c", "echo up; exec sleep 600")
+	waitLog(t, c, "up")
+	if _, err := c.Again(); err == nil || !strings.Contains(err.Error(), "running") {
+		t.Errorf("started beside itself: %v", err)
+	}
+	before := time.Now()
+	at, err := c.KillAt()
+	if err != nil || at.Before(before) || at.After(time.Now()) {
+		t.Errorf("killed at %v, %v", at, err)
+	}
+	select {
+	case <-c.Done():
+	default:
+		t.Error("it has not ended")
+	}
+	next, err := c.Again()
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitLog(t, next, "up\n    | up") // both write to the same log
+	if next.PID() == c.PID() {
+		t.Error("the same process")
+	}
+	if err := next.Kill(); err != nil {
+		t.Error(err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"openmpa/testbed/bed"
+	"openmpa/testbed/crash"
 	"openmpa/testbed/report"
 	"openmpa/testbed/rundir"
 	"openmpa/testbed/space"
@@ -81,6 +82,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
+		{crashName(opt), func(ctx context.Context) ([]string, error) { return crashes(ctx, opt, p) }},
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
@@ -98,6 +100,38 @@ func problemsOf(ctx context.Context, name string, opt Options, p *Progress) ([]s
 	}
 	res, err := Run(ctx, s, opt, p)
 	return res.Problems, err
+}
+
+// crashSeed chooses the cells of the crash matrix that are played: others for
+// each commit, unless one is given.
+func crashSeed(opt Options) string {
+	if opt.CrashSeed != "" {
+		return opt.CrashSeed
+	}
+	return opt.Commit
+}
+
+// crashName names the cells that are played.
+func crashName(opt Options) string {
+	var cells []string
+	for _, c := range crash.Sample(crashSeed(opt)) {
+		cells = append(cells, c.String())
+	}
+	return "crashes: " + strings.Join(cells, ", ")
+}
+
+// crashes plays a sample of the crash matrix.
+func crashes(ctx context.Context, opt Options, p *Progress) ([]string, error) {
+	records, err := crash.Run(ctx, crash.Options{
+		Bed: bed.Options{Bin: opt.Bin, Gap: opt.Gap}, Commit: opt.Commit, Cells: crash.Sample(crashSeed(opt)), Logs: opt.Logs, Progress: p.Line,
+	})
+	var problems []string
+	for _, r := range records {
+		for _, line := range r.Problems {
+			problems = append(problems, fmt.Sprintf("%v: %s", r.Cell(), line))
+		}
+	}
+	return problems, err
 }
 
 // twoLabs runs the same scenario in two labs at the same time.

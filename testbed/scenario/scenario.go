@@ -32,6 +32,8 @@ type Options struct {
 	// Tracks has handovers carry what can be drawn of them.
 	Tracks         bool
 	AAA, DHCP, TLS string // see bed.Options
+	// CrashSeed chooses the crashes of the acceptance set; empty: the commit does.
+	CrashSeed string
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/crash"
+)
+
+type crashCmd struct {
+	Victims []string      `placeholder:"mn,next" help:"Whom to kill: mn, next, previous, ha, aaa, dhcp; all of them by default. next and previous are the routers of the handover."`
+	Points  []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
+	Cells   []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
+	Delay   time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
+	Jobs    int           `default:"1" placeholder:"1" help:"Labs beside one another."`
+	JSON    string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
+	Resume  string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
+	L2Gap   time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move."`
+	Logs    string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs of the cells that fail in DIR."`
+	List    bool          `help:"Only list the cells."`
+}
+
+// cells are what the flags name.
+func (c *crashCmd) cells() (cells []crash.Cell, err error) {
+	for _, s := range c.Cells {
+		cell, err := crash.ParseCell(s)
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, cell)
+	}
+	if c.Cells == nil {
+		var victims []crash.Party
+		for _, v := range c.Victims {
+			if !slices.Contains(crash.Victims, crash.Party(v)) {
+				return nil, fmt.Errorf("--victims %s: expected some of %v", v, crash.Victims)
+			}
+			victims = append(victims, crash.Party(v))
+		}
+		var points []crash.Point
+		for _, p := range c.Points {
+			if !slices.Contains(crash.Points, crash.Point(p)) {
+				return nil, fmt.Errorf("--points %q: expected some of %q", p, crash.Points)
+			}
+			points = append(points, crash.Point(p))
+		}
+		cells = crash.Cells(victims, points)
+	}
+	if c.Delay < 0 || c.Delay > time.Minute {
+		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
+	}
+	for i := range cells {
+		cells[i].Delay = c.Delay
+	}
+	return cells, nil
+}
+
+func (c *crashCmd) Run(a *app) (err error) {
+	cells, err := c.cells()
+	if err != nil {
+		return err
+	}
+	if c.List {
+		for _, cell := range cells {
+			fmt.Println(cell)
+		}
+		return nil
+	}
+	if c.Jobs < 1 || c.Jobs > 32 {
+		return fmt.Errorf("--jobs %d: expected 1 to 32", c.Jobs)
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	p := progress()
+	opt := crash.Options{
+		Bed: bed.Options{Bin: a.bin, Gap: c.L2Gap}, Commit: commit(a.self), Cells: cells, Jobs: c.Jobs, Logs: c.Logs,
+		Progress: p.Line,
+		Failed: func(r crash.Record) {
+			p.Done()
+			fmt.Fprintf(os.Stderr, "FAIL %v\n     %s\n", r.Cell(), strings.ReplaceAll(strings.Join(r.Problems, "\n"), "\n", "\n     "))
+		},
+	}
+	if opt.Book, err = c.book(opt.Commit); err != nil {
+		return err
+	}
+	records, err := crash.Run(a.ctx, opt)
+	err = errors.Join(err, opt.Book.Close())
+	p.Done()
+	if len(records) > 0 {
+		fmt.Printf("%s\n%s", crash.Table(records), crash.Summary(records))
+	}
+	if err == nil && slices.ContainsFunc(records, func(r crash.Record) bool { return !r.Passed }) {
+		err = errQuiet
+	}
+	return err
+}
+
+// book opens the file of records, nil without one.
+func (c *crashCmd) book(commit string) (*crash.Book, error) {
+	switch {
+	case c.JSON != "" && c.Resume != "":
+		return nil, errors.New("--json begins a file and --resume goes on with one: expected one of them")
+	case c.JSON != "":
+		if err := os.Remove(c.JSON); err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+		return crash.OpenBook(c.JSON, commit)
+	case c.Resume != "":
+		return crash.OpenBook(c.Resume, commit)
+	}
+	return nil, nil
+}

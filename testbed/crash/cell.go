@@ -1,0 +1,302 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"openmpa/internal/control"
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+)
+
+const (
+	lead          = 200 * time.Millisecond // of traffic before the handover
+	handoverLimit = time.Minute            // until a handover has an outcome
+	recoverLimit  = time.Minute
+	leasesLimit   = time.Minute
+	losslessFor   = time.Second
+	look          = 20 * time.Millisecond // between two looks
+)
+
+// cellRun is a cell under way.
+type cellRun struct {
+	cell Cell
+	bed  *bed.Bed
+	rec  *Record
+	died time.Time
+	// second is when the handover after the recovery was asked for.
+	second time.Time
+}
+
+// runCell plays a cell in a lab of its own. logs gets the daemons' logs.
+func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Record {
+	begun := time.Now()
+	rec := Record{Victim: cell.Victim, Point: cell.Point, DelayMS: cell.Delay.Milliseconds(), At: begun}
+	opt.Logs, opt.Quick = logs, true
+	b, err := bed.Start(ctx, opt)
+	if err != nil {
+		rec.problem("the lab does not start: %v", err)
+		return rec
+	}
+	r := &cellRun{cell: cell, bed: b, rec: &rec}
+	if err := r.play(ctx); err != nil {
+		rec.problem("%v", err)
+	}
+	if err := b.Close(); err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			rec.problem("at the end: %s", line)
+		}
+	}
+	panics, err := findPanics(logs)
+	if err != nil {
+		rec.problem("%v", err)
+	}
+	rec.Problems = append(rec.Problems, panics...)
+	rec.Passed = len(rec.Problems) == 0
+	rec.TookS = time.Since(begun).Seconds()
+	return rec
+}
+
+func (r *cellRun) play(ctx context.Context) (err error) {
+	t, err := openTraffic(r.bed)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		var e error
+		r.rec.Down, r.rec.Up, e = t.end(r.second)
+		err = errors.Join(err, e)
+	}()
+	if err := sleep(ctx, lead); err != nil {
+		return err
+	}
+	if err := r.crash(ctx); err != nil {
+		return err
+	}
+	if err := r.recovered(ctx, t); err != nil {
+		return err
+	}
+	if err := r.again(ctx); err != nil {
+		return err
+	}
+	return r.oneLease(ctx)
+}
+
+// crash has the victim die in a handover, starts it again, and waits for the
+// handover's outcome.
+func (r *cellRun) crash(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	killed, disarm, err := r.arm(ctx)
+	if err != nil {
+		return err
+	}
+	defer disarm()
+	answered := make(chan struct{})
+	var result control.HandoverResult
+	var answer error
+	go func() {
+		defer close(answered)
+		result, answer = order(ctx, r.bed, other(networkOf(r.bed.Link.Point())))
+	}()
+	defer func() { cancel(); <-answered }()
+	select {
+	case err = <-killed:
+	case <-answered:
+		select { // the last records come with the answer
+		case err = <-killed:
+		case <-time.After(2 * time.Second):
+			err = fmt.Errorf("crash: the handover ended (%s, %w) and its timeline had no %q", result.Outcome, answer, r.cell.Point)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, r.cell.Delay); err != nil {
+		return err
+	}
+	if err := r.bed.Restart(ctx, r.cell.Victim.daemon()); err != nil {
+		return fmt.Errorf("crash: %s does not start again: %w", r.cell.Victim, err)
+	}
+	<-answered
+	switch {
+	case r.cell.Victim == MN:
+		return nil // who was asked is gone
+	case ctx.Err() != nil:
+		return fmt.Errorf("crash: the handover hangs: no outcome in %v", handoverLimit)
+	case answer != nil:
+		return fmt.Errorf("crash: the handover has no outcome: %w", answer)
+	}
+	r.rec.Outcome, r.rec.Reason = string(result.Outcome), result.Reason
+	switch {
+	case result.Outcome == event.Completed:
+	case result.Outcome != event.Failed && result.Outcome != event.SwitchedBack:
+		r.rec.problem("the handover's outcome is %q", result.Outcome)
+	case result.Reason == "" || strings.Contains(result.Reason, "\n"):
+		r.rec.problem("the handover ended %s without one clear reason: %q", result.Outcome, result.Reason)
+	}
+	return nil
+}
+
+// arm has the victim killed by the record. The channel says when it is dead;
+// disarm must be called.
+func (r *cellRun) arm(ctx context.Context) (killed <-chan error, disarm func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	daemon := r.cell.Point.party().daemon()
+	client := r.bed.Client(daemon)
+	var last uint64
+	if err := client.Events(ctx, 0, false, func(e event.Event) error { last = e.Seq; return nil }); err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("crash: timeline of %s: %w", daemon, err)
+	}
+	dead := make(chan error, 1)
+	armed := make(chan struct{})
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		once := sync.OnceFunc(func() { close(armed) })
+		err := client.Follow(ctx, last, once, func(e event.Event) error {
+			if e.Node != daemon || pointOf(daemon, e) != r.cell.Point {
+				return nil
+			}
+			var err error
+			r.died, err = r.bed.Kill(r.cell.Victim.daemon())
+			hit, gone := report.MS(r.died.Sub(e.Time)), report.MS(time.Since(e.Time))
+			r.rec.HitMS, r.rec.GoneMS = &hit, &gone
+			dead <- err
+			return errFired
+		})
+		if !errors.Is(err, errFired) {
+			dead <- fmt.Errorf("crash: timeline of %s, waiting for %q: %w", daemon, r.cell.Point, err)
+		}
+		once()
+	}()
+	<-armed
+	return dead, func() { cancel(); <-following }, nil
+}
+
+var errFired = errors.New("fired")
+
+// order has the node move to a network.
+func order(ctx context.Context, b *bed.Bed, to string) (control.HandoverResult, error) {
+	var result control.HandoverResult
+	err := b.Client(topo.MN).Command(ctx, control.CommandHandover, control.HandoverArgs{Network: to, Wait: true}, &result)
+	return result, err
+}
+
+// recovered waits until everything stands and nothing is lost for a second.
+func (r *cellRun) recovered(ctx context.Context, t *traffics) error {
+	missing := "nothing was looked at"
+	var whole time.Time // since when everything stands
+	for time.Since(r.died) < recoverLimit {
+		now := time.Now()
+		good := t.lossless(now)
+		if whole.IsZero() {
+			if r.rec.Network, missing = standing(ctx, r.bed); missing == "" {
+				whole = now
+			}
+		}
+		if from := latest(whole, good); missing == "" && now.Sub(from) >= losslessFor+late {
+			if _, missing = standing(ctx, r.bed); missing == "" { // still
+				took := report.MS(max(0, from.Sub(r.died)))
+				r.rec.RecoveryMS = &took
+				return nil
+			}
+			whole = time.Time{}
+		}
+		if err := sleep(ctx, look); err != nil {
+			return err
+		}
+	}
+	if missing == "" {
+		missing = "packets are lost all the time"
+	}
+	return fmt.Errorf("crash: not recovered within %v: %s", recoverLimit, missing)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// again moves once more, from where the node is.
+func (r *cellRun) again(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	r.second = time.Now()
+	result, err := order(ctx, r.bed, other(r.rec.Network))
+	if err != nil {
+		return fmt.Errorf("crash: the handover after the recovery: %w", err)
+	}
+	r.rec.Second = string(result.Outcome)
+	if result.Outcome != event.Completed {
+		return fmt.Errorf("crash: the handover after the recovery is %s: %s", result.Outcome, result.Reason)
+	}
+	return nil
+}
+
+// oneLease waits until no lease is left but the one of the network where the
+// node is.
+func (r *cellRun) oneLease(ctx context.Context) error {
+	for {
+		all, err := r.bed.Bound("")
+		if err != nil {
+			return err
+		}
+		if len(all) == 1 && all[0].Network == networkOf(r.bed.Link.Point()) {
+			took := report.MS(time.Since(r.died))
+			r.rec.LeasesMS = &took
+			return nil
+		}
+		if time.Since(r.died) > recoverLimit+leasesLimit {
+			return fmt.Errorf("crash: the node is at %s, and leased are %v", r.bed.Link.Point(), all)
+		}
+		if err := sleep(ctx, look); err != nil {
+			return err
+		}
+	}
+}
+
+// findPanics looks through the logs in a folder and those below it.
+func findPanics(dir string) (problems []string, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.log"))
+	if err != nil {
+		return nil, fmt.Errorf("crash: %w", err)
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("crash: there are no logs in %s", dir)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return problems, fmt.Errorf("crash: %w", err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.Contains(line, "msg=panic") {
+				problems = append(problems, fmt.Sprintf("%s: %.300s", filepath.Base(f), line))
+			}
+		}
+	}
+	return problems, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,112 @@
+package crash
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"openmpa/testbed/report"
+)
+
+// Table draws the verdicts, points down and victims across.
+func Table(records []Record) string {
+	verdicts := make(map[Point]map[Party]string)
+	for _, r := range records {
+		if verdicts[r.Point] == nil {
+			verdicts[r.Point] = make(map[Party]string)
+		}
+		word := "ok"
+		if !r.Passed {
+			word = "FAIL"
+		}
+		verdicts[r.Point][r.Victim] = word
+	}
+	head := []string{"killed at"}
+	for _, v := range Victims {
+		head = append(head, string(v))
+	}
+	rows := [][]string{head}
+	for _, p := range Points {
+		if verdicts[p] == nil {
+			continue
+		}
+		row := []string{string(p)}
+		for _, v := range Victims {
+			word := verdicts[p][v]
+			if word == "" {
+				word = "-"
+			}
+			row = append(row, word)
+		}
+		rows = append(rows, row)
+	}
+	return report.Table(rows)
+}
+
+// spread is the least, the median, the ninth tenth and the most of a figure.
+func spread(format string, values []float64) string {
+	if len(values) == 0 {
+		return "-"
+	}
+	slices.Sort(values)
+	var parts []string
+	for _, q := range []float64{0, 0.5, 0.9, 1} {
+		parts = append(parts, fmt.Sprintf(format, values[int(q*float64(len(values)-1)+0.5)]))
+	}
+	return strings.Join(parts, " ")
+}
+
+// Summary says how many passed, and how each victim's death was felt.
+func Summary(records []Record) string {
+	rows := [][]string{{"killed", "passed", "hit after ms", "recovered after ms", "one lease after ms", "silence down ms", "lost down", "lost up", "handover"}}
+	passed := 0
+	for _, v := range Victims {
+		var hit, recovery, leases, silence, down, up []float64
+		outcomes := make(map[string]int)
+		n, good := 0, 0
+		note := func(list *[]float64, x *float64) {
+			if x != nil {
+				*list = append(*list, *x)
+			}
+		}
+		for _, r := range records {
+			if r.Victim != v {
+				continue
+			}
+			n++
+			if r.Passed {
+				good++
+			}
+			note(&hit, r.HitMS)
+			note(&recovery, r.RecoveryMS)
+			note(&leases, r.LeasesMS)
+			if r.Down != nil && r.Up != nil {
+				silence, down, up = append(silence, r.Down.SilenceMS), append(down, float64(r.Down.Lost)), append(up, float64(r.Up.Lost))
+			}
+			if r.Outcome != "" {
+				outcomes[r.Outcome]++
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		passed += good
+		rows = append(rows, []string{
+			string(v), fmt.Sprintf("%d/%d", good, n), spread("%.2f", hit), spread("%.0f", recovery), spread("%.0f", leases),
+			spread("%.0f", silence), spread("%.0f", down), spread("%.0f", up), counts(outcomes),
+		})
+	}
+	return fmt.Sprintf("Least, median, 90th percentile, most:\n\n%s\n%d cells, %d passed, %d failed\n", report.Table(rows), len(records), passed, len(records)-passed)
+}
+
+func counts(m map[string]int) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
+	}
+	if parts == nil {
+		return "-"
+	}
+	return strings.Join(parts, ", ")
+}
