@@ -45,14 +45,15 @@ func (a *address) addr() netip.Addr     { return a.prefix().Addr() }
 func (a *address) prefix() netip.Prefix { return a.lease.Load().Addr }
 func (a *address) router() netip.Addr   { return a.lease.Load().Router }
 
-func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+// single is the prefix of one address.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 func (c *candidate) virtualRule() osnet.Rule {
-	return osnet.Rule{Priority: priorityVirtual, From: host(c.address.addr()), Table: tableVirtual + c.slot}
+	return osnet.Rule{Priority: priorityVirtual, From: single(c.address.addr()), Table: tableVirtual + c.slot}
 }
 
 func (c *candidate) physicalRule() osnet.Rule {
-	return osnet.Rule{Priority: priorityPhysical, From: host(c.address.addr()), Table: tablePhysical + c.slot}
+	return osnet.Rule{Priority: priorityPhysical, From: single(c.address.addr()), Table: tablePhysical + c.slot}
 }
 
 func (c *candidate) virtualRoute() osnet.Route {
@@ -67,7 +68,7 @@ func (c *candidate) virtual() error {
 	n := c.n.net
 	return firstError(
 		func() error {
-			return n.AddAddress(c.n.dev.Name(), host(c.address.addr()), osnet.AddrOptions{NoPrefixRoute: true})
+			return n.AddAddress(c.n.dev.Name(), single(c.address.addr()), osnet.AddrOptions{NoPrefixRoute: true})
 		},
 		func() error { return n.SetRoute(c.virtualRoute()) },
 		func() error { return n.AddRule(c.virtualRule()) },
@@ -102,7 +103,7 @@ func (c *candidate) leaveVirtual() error {
 	return errors.Join(
 		n.DelRule(c.virtualRule()),
 		n.DelRoute(c.virtualRoute()),
-		n.DelAddress(c.n.dev.Name(), host(c.address.addr())),
+		n.DelAddress(c.n.dev.Name(), single(c.address.addr())),
 	)
 }
 

@@ -20,7 +20,7 @@ import (
 	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
-	machine "openmpa/internal/host"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/link"
@@ -51,7 +51,7 @@ var (
 // adapter moves the other end of the node's link between two bridges.
 type adapter struct {
 	*bed
-	net machine.Host
+	net host.Host
 
 	mu    sync.Mutex
 	point string
@@ -178,7 +178,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 		},
 		Home: mip4.ClientConfig{HomeAddress: homeAddress, HomeAgent: agentAddr, SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256, Rand: rand.Reader},
 		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
-		Link: func(n machine.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil },
+		Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil },
 	}
 	if os.Getenv("OPENMPA_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -307,7 +307,7 @@ func (c *candidate) rtt() (d time.Duration) {
 
 // leave ends the session, from wherever the node now is, and waits a little for
 // the router to say that it knows.
-func (c *candidate) leave(from *net.UDPConn) {
+func (c *candidate) leave(from host.UDP) {
 	if c.client == nil {
 		if from != nil {
 			_ = from.Close()
@@ -343,8 +343,8 @@ func (c *candidate) ended() error {
 }
 
 // udp opens a socket at a care-of address for PANA.
-func (n *Node) udp(from netip.Addr) (*net.UDPConn, error) {
-	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
+func (n *Node) udp(from netip.Addr) (host.UDP, error) {
+	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, 0))
 	if err != nil {
 		return nil, fmt.Errorf("socket at %s: %w", from, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"openmpa/internal/acd"
 	"openmpa/internal/event"
-	machine "openmpa/internal/host"
+	"openmpa/internal/host"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
@@ -58,7 +58,8 @@ type Config struct {
 	Timers    Timers
 	Buffer    flow.Limits // uplink while between two links, and what waits for a path's end
 	Prepare   bool        // false: break before make
-	Link      func(machine.Host) (link.Adapter, error)
+	Host      host.Opener // nil: host.Linux
+	Link      func(host.Host) (link.Adapter, error)
 	Rand      io.Reader
 	Recorder  *event.Recorder
 	Log       *slog.Logger

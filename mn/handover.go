@@ -13,6 +13,7 @@ import (
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
 )
 
@@ -209,7 +210,11 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if err != nil {
 		return err
 	}
-	if c.socket, err = n.endpoint.Listen(netip.AddrPortFrom(from, 0), n.cfg.Interface); err != nil {
+	udp, err := n.net.OpenESP(netip.AddrPortFrom(from, 0), bind.Options{Device: n.cfg.Interface})
+	if err != nil {
+		return err
+	}
+	if c.socket, err = n.endpoint.Attach(udp); err != nil {
 		return err
 	}
 	if c.path, err = n.home.newPath(c.address.addr()); err != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
-	machine "openmpa/internal/host"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/mn/link"
 	"openmpa/paa/notify"
@@ -31,9 +31,9 @@ var ErrBusy = errors.New("mn: a handover is under way")
 // Node is a running mobile node.
 type Node struct {
 	cfg      Config
-	net      machine.Host
-	arp      machine.ARP
-	dev      *tun.Device
+	net      host.Host
+	arp      host.ARP
+	dev      host.TUN
 	endpoint *tunnel.Endpoint
 	home     *home
 	link     link.Adapter
@@ -70,7 +70,11 @@ func Open(cfg Config) (n *Node, err error) {
 			err = fmt.Errorf("mn: %w", err)
 		}
 	}()
-	if n.net, err = machine.Linux(cfg.Log, osnet.OwnerMobileNode); err != nil {
+	open := cfg.Host
+	if open == nil {
+		open = host.Linux
+	}
+	if n.net, err = open(cfg.Log, osnet.OwnerMobileNode); err != nil {
 		return n, err
 	}
 	lnk, err := n.net.LinkByName(cfg.Interface)
@@ -92,13 +96,13 @@ func Open(cfg Config) (n *Node, err error) {
 	if n.arp, err = n.net.OpenARP(cfg.Interface); err != nil {
 		return n, err
 	}
-	if n.dev, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+	if n.dev, err = n.net.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
 		return n, err
 	}
 	if err = n.net.Prime(cfg.Interface, n.dev.Name()); err != nil {
 		return n, err
 	}
-	if err = n.net.AddAddress(n.dev.Name(), host(cfg.Home.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+	if err = n.net.AddAddress(n.dev.Name(), single(cfg.Home.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
 		return n, err
 	}
 	if err = n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: n.dev.Name(), Src: cfg.Home.HomeAddress}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/host"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel"
 	"openmpa/tunnel/bind"
@@ -19,8 +20,8 @@ import (
 type path struct {
 	home *home
 	coa  netip.Addr
-	ipip *bind.IPIP   // native
-	udp  *net.UDPConn // registrations from this care-of address
+	ipip host.IPIP // native
+	udp  host.UDP  // registrations from this care-of address
 
 	// guarded by home.mu
 	delivery *flow.Delivery
@@ -32,7 +33,7 @@ type path struct {
 // It delivers nothing yet.
 func (h *home) newPath(coa netip.Addr) (p *path, err error) {
 	p = &path{home: h, coa: coa, delivery: flow.NewDelivery(h.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
-	if p.ipip, err = bind.OpenIPIP(coa, bind.Options{}); err != nil {
+	if p.ipip, err = h.n.net.OpenIPIP(coa, bind.Options{}); err != nil {
 		return nil, fmt.Errorf("path from %s: %w", coa, err)
 	}
 	if p.udp, err = h.n.udp(coa); err != nil {
