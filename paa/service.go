@@ -46,6 +46,7 @@ type Config struct {
 	Lifetime    time.Duration     // of a session
 	AuthTimeout time.Duration     // from the first message to the end of EAP
 	MaxSessions int
+	Ping        time.Duration  // silence after which a peer is asked; twice that ends its session. 0: never
 	Allow       []netip.Prefix // who may pre-authenticate (RFC 5873 §6); none: everybody
 	Backend     aaa.Backend
 	Bind        func(*Service) // is given the service before the first session; may be nil
@@ -53,10 +54,6 @@ type Config struct {
 	Recorder    *event.Recorder
 	Log         *slog.Logger
 }
-
-// pingInterval is the silence after which a peer is asked whether it is there;
-// one that is not is forgotten after some minutes, and its address given back.
-const pingInterval = time.Minute
 
 // Service is a running PAA.
 type Service struct {
@@ -96,7 +93,7 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.server, err = pana.Serve(s.ctx, conn, pana.PAAConfig{
 		Rand: cfg.Rand, Lifetime: cfg.Lifetime, AuthTimeout: cfg.AuthTimeout, MaxSessions: cfg.MaxSessions,
-		PingInterval: pingInterval,
+		PingInterval: cfg.Ping, PingTimeout: cfg.Ping,
 		ParCAVPs: func(uint32) []pana.AVP {
 			return []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: identities}}
 		},
@@ -160,6 +157,12 @@ func (s *Service) Send(sid uint32, m notify.Message) error {
 // Terminate ends session sid (RFC 5191 §4.5).
 func (s *Service) Terminate(sid uint32) error {
 	return s.server.Post(func(now time.Time, p *pana.PAA) { p.Terminate(now, sid) })
+}
+
+// Invite tells a PaC that had a session with us before a restart, and does not know
+// yet that it is gone (RFC 5191 §4.1). Nobody need hear it.
+func (s *Service) Invite(to netip.AddrPort) error {
+	return s.server.Post(func(now time.Time, p *pana.PAA) { p.Invite(now, to) })
 }
 
 // output takes what the PAA machine says, on its goroutine.

@@ -26,6 +26,7 @@ type configuration struct {
 		Lifetime config.Duration `yaml:"lifetime"`
 		Auth     config.Duration `yaml:"auth"`
 		Sessions int             `yaml:"sessions"`
+		Ping     config.Duration `yaml:"ping"`
 		Allow    []config.Prefix `yaml:"allow"`
 	} `yaml:"pana"`
 	RADIUS struct {
@@ -64,7 +65,10 @@ control: /run/openmpa/a.sock
 access: {interface: lan0}            # towards the points of attachment
 address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay
 identity: {ca: ca.a.example, ar: ar.a.example}
-pana: {lifetime: 1h, allow: [10.1.0.0/24]}   # allow: from where nodes may pre-authenticate; none: everywhere
+pana:
+  lifetime: 1h
+  allow: [10.1.0.0/24]               # from where nodes may pre-authenticate; none: everywhere
+  ping: 30s                          # a silent node is asked after this; after twice this it is given up
 radius:
   nas-identifier: ar-a
   servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
@@ -79,6 +83,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.PANA.Lifetime, config.Duration(time.Hour))
 	config.Default(&c.PANA.Auth, config.Duration(20*time.Second))
 	config.Default(&c.PANA.Sessions, 1000)
+	config.Default(&c.PANA.Ping, config.Duration(30*time.Second))
 	config.Default(&c.RADIUS.Timeout, config.Duration(8*time.Second))
 	config.Default(&c.DHCP.Timeout, config.Duration(8*time.Second))
 	config.Default(&c.RADIUS.NASIdentifier, c.Node)

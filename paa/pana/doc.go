@@ -98,6 +98,9 @@
 //     or after two seconds.
 //   - The lifetime does not end a re-authentication that has begun;
 //     FAILED_SESS_TIMEOUT does (RFC 5609).
+//   - A PAR[S] of another session reaches an open PaC when the PAA was restarted, or
+//     from anybody: the PaC pings at once, a few seconds of silence then end the
+//     session, and it does so every five seconds at most.
 //   - Sessions end at the end of their lifetime without PTR (RFC 5609).
 //   - PTR in a re-authentication is accepted, as RFC 5191 section 5.5 has it.
 //   - A Vendor-Id 0 under the V bit is malformed: it would disguise an IETF AVP.
@@ -111,8 +114,8 @@
 //
 // # Not covered
 //
-// Sessions that the PAA starts by an unsolicited PAR[S] (RFC 5191 section 4.1; the
-// PaC would answer one after Start), and so EAP in our own PAR[S]; EAP peers that
+// EAP in our own PAR[S], and its retransmission when the PaC has not asked
+// (Invite; the PaC answers one after Start); EAP peers that
 // need time, for which the PaC would send PARs (the PAA accepts such PaCs); the
 // relay (RFC 6345); encryption of AVPs (RFC 6786); discovery by DHCP (RFC 5192).
 package pana

@@ -70,6 +70,7 @@ type endpoint struct {
 	notifyAt time.Time // the rate limit holds the queue until then
 	limit    bucket
 	rtt      rttEstimate
+	liveness
 }
 
 func (m *Message) e() bool       { return m.Flags.Has(FlagE) }

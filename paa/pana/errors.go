@@ -133,6 +133,15 @@ func (e *ErrLifetime) Error() string {
 	return fmt.Sprintf("pana: session lifetime of %v has run out", e.Lifetime)
 }
 
+// ErrSilent closes a session whose peer has not been heard for so long, although it
+// was asked.
+type ErrSilent struct{ For time.Duration }
+
+// Error implements error.
+func (e *ErrSilent) Error() string {
+	return fmt.Sprintf("pana: nothing that could be verified came from the peer for %v, and no answer to a ping", e.For)
+}
+
 // ErrRetransmissions closes a session whose peer left a request unanswered
 // (RFC 5191 section 9).
 type ErrRetransmissions struct {

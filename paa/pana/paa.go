@@ -26,6 +26,7 @@ type PAAConfig struct {
 	ParCAVPs         func(sid uint32) []AVP             // what a successful PAR[C] carries besides the AVPs of RFC 5191
 	AllowPreauth     func(netip.Addr) bool              // who may pre-authenticate (RFC 5873 section 6); nil: everybody
 	PingInterval     time.Duration                      // ping after that much silence; 0: never
+	PingTimeout      time.Duration                      // close after that much more; 0: when Request says so
 	AllowKeyless     bool                               // open sessions without PANA SA when EAP exports no keys; never for pre-authentication
 	Reconfigure      bool                               // set the I bit: the PaC needs another address afterwards
 	Request          Retransmission                     // default RFC 5191 section 9.1
@@ -91,7 +92,7 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	if cfg.Request, err = cfg.Request.orDefault(defaultREQ, "Request"); err != nil {
 		return nil, err
 	}
-	if cfg.Lifetime < 0 || cfg.PreauthLifetime < 0 || cfg.AuthTimeout < 0 || cfg.PingInterval < 0 ||
+	if cfg.Lifetime < 0 || cfg.PreauthLifetime < 0 || cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 ||
 		cfg.MaxSessions < 0 || cfg.MaxPending < 0 || cfg.PCIRate < 0 || cfg.PCIRatePerSource < 0 {
 		return nil, fmt.Errorf("%w: PAA: durations, limits and rates must not be negative", ErrConfig)
 	}

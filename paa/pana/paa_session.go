@@ -56,7 +56,7 @@ type session struct {
 	failure  error
 	lifetime time.Duration
 
-	authFrom, authAt, lifeAt, pingAt, goneAt time.Time
+	authFrom, authAt, lifeAt, goneAt time.Time
 }
 
 // deadline is the earliest timer of the session.
@@ -65,7 +65,7 @@ func (s *session) deadline() time.Time {
 	if s.state != paaClosed {
 		s.next(&d)
 	}
-	for _, t := range []time.Time{s.authAt, s.lifeAt, s.pingAt, s.goneAt} {
+	for _, t := range []time.Time{s.authAt, s.lifeAt, s.pingAt, s.silentAt, s.goneAt} {
 		d.add(t)
 	}
 	return d.t
@@ -90,16 +90,14 @@ func (s *session) tick(now time.Time) {
 	case due(now, s.lifeAt):
 		s.close(now, &ErrLifetime{Lifetime: s.lifetime})
 		return
+	case due(now, s.silentAt):
+		s.close(now, s.silent(now))
+		return
 	case !s.retransmit(now):
 		s.close(now, s.exhausted(now))
 		return
 	}
-	if due(now, s.pingAt) {
-		s.pingAt = now.Add(s.p.cfg.PingInterval)
-		if s.state == paaOpen && s.out == nil && len(s.queue) == 0 {
-			s.ask(now, TypeNtfy, FlagP, nil, s.sa, 0, &notification{})
-		}
-	}
+	s.ping(now, s.state == paaOpen)
 	s.proceed(now)
 }
 
@@ -109,7 +107,8 @@ func (s *session) proceed(now time.Time) {
 		s.termDue = false
 		s.abandon()
 		s.state = paaTerminating
-		s.authAt, s.lifeAt, s.pingAt = time.Time{}, time.Time{}, time.Time{}
+		s.authAt, s.lifeAt = time.Time{}, time.Time{}
+		s.deaf()
 		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseAdministrative))}, s.sa, 0, nil)
 	}
 	if s.out == nil && s.held != nil && s.state == paaWaitEAP {
@@ -146,7 +145,8 @@ func (s *session) close(now time.Time, reason error) {
 	s.abandon()
 	s.sa.clear()
 	s.sa = nil
-	s.authAt, s.lifeAt, s.pingAt = time.Time{}, time.Time{}, time.Time{}
+	s.authAt, s.lifeAt = time.Time{}, time.Time{}
+	s.deaf()
 	s.goneAt = now.Add(closedLinger)
 	if s.p.byAddr[s.to] == s {
 		delete(s.p.byAddr, s.to)
@@ -167,6 +167,7 @@ func (s *session) enterReauth(now time.Time) {
 	s.authFrom = now
 	s.authAt = now.Add(s.p.cfg.AuthTimeout)
 	s.lifeAt = time.Time{} // FAILED_SESS_TIMEOUT takes its place (RFC 5609)
+	s.deaf()
 	s.q.emit(EAPStart{SID: s.sid, From: s.to, Preauth: s.preauth, Reauth: true})
 }
 
@@ -313,9 +314,7 @@ func (s *session) confirmed(now time.Time) {
 	s.lifetime = s.newLife
 	s.lifeAt = now.Add(s.newLife)
 	s.authAt = time.Time{}
-	if s.p.cfg.PingInterval > 0 {
-		s.pingAt = now.Add(s.p.cfg.PingInterval)
-	}
+	s.listen(now)
 	s.q.emit(o)
 }
 
@@ -328,13 +327,6 @@ func (s *session) moved(now time.Time, from netip.AddrPort) {
 	s.to = from
 	s.q.emit(AddressChanged{SID: s.sid, From: from})
 	s.kick(now)
-}
-
-// heard restarts the liveness test.
-func (s *session) heard(now time.Time) {
-	if !s.pingAt.IsZero() {
-		s.pingAt = now.Add(s.p.cfg.PingInterval)
-	}
 }
 
 // answer replies and remembers the request for the time after closing.

@@ -76,13 +76,25 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 		p.counts.add(DiscardLimit)
 		return
 	}
+	if !p.open(now, from, m.e()) {
+		p.counts.add(DiscardLimit)
+	}
+}
+
+// Invite sends a PAR[S] to a PaC that has not asked for one (RFC 5191 section 4.1):
+// to one that had a session before a restart. One that has none, or does not want
+// another, is silent. Nothing is kept.
+func (p *PAA) Invite(now time.Time, to netip.AddrPort) { p.open(now, to, false) }
+
+// open sends a PAR[S] and forgets it.
+func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {
 	for try := range byte(cookieTry) {
-		if sid, seq := p.cookies.make(from, m.e(), slotOf(now), try); sid != 0 && p.sessions[sid] == nil {
-			p.outs.emit(Send{To: from, Data: p.start(sid, seq, m.e())})
-			return
+		if sid, seq := p.cookies.make(to, e, slotOf(now), try); sid != 0 && p.sessions[sid] == nil {
+			p.outs.emit(Send{To: to, Data: p.start(sid, seq, e)})
+			return true
 		}
 	}
-	p.counts.add(DiscardLimit)
+	return false
 }
 
 func (p *PAA) full() bool {
@@ -130,7 +142,7 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	}
 	s := &session{p: p, index: -1, state: paaWaitEAP, hs: h, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
 	s.endpoint = endpoint{
-		q: &p.outs, counts: &p.counts, rnd: &p.random, params: p.cfg.Request,
+		q: &p.outs, counts: &p.counts, rnd: &p.random, params: p.cfg.Request, liveness: liveness{every: p.cfg.PingInterval, patience: p.cfg.PingTimeout},
 		to: from, sid: m.SID, preauth: m.e(), txSeq: m.Seq + 1,
 		limit: bucket{rate: notifyRate, burst: notifyBurst},
 	}

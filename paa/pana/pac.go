@@ -36,6 +36,7 @@ type PaCConfig struct {
 	Integrities   []keys.Integrity        // in order of preference
 	AuthTimeout   time.Duration           // FAILED_SESS_TIMEOUT of RFC 5609; default 30 s
 	PingInterval  time.Duration           // ping after that much silence; 0: never
+	PingTimeout   time.Duration           // close after that much more; 0: when Request says so
 	ReauthBefore  time.Duration           // re-authenticate that long before the lifetime ends; 0: never
 	AllowKeyless  bool                    // accept a session without PANA SA; never with Preauth
 	PCI           Retransmission          // default RFC 5191 section 9.1
@@ -115,7 +116,6 @@ type PaC struct {
 	failAt    time.Time // end of eapErrorLinger
 	lifeAt    time.Time
 	reauthAt  time.Time
-	pingAt    time.Time
 	lastRaw   []byte // the last request answered, for duplicates after closing
 }
 
@@ -140,7 +140,7 @@ func NewPaC(cfg PaCConfig) (*PaC, error) {
 	if cfg.Request, err = cfg.Request.orDefault(defaultREQ, "Request"); err != nil {
 		return nil, err
 	}
-	if cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.ReauthBefore < 0 {
+	if cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 || cfg.ReauthBefore < 0 {
 		return nil, fmt.Errorf("%w: PaC: durations must not be negative", ErrConfig)
 	}
 	if cfg.AuthTimeout == 0 {
@@ -148,7 +148,7 @@ func NewPaC(cfg PaCConfig) (*PaC, error) {
 	}
 	c := &PaC{cfg: cfg, random: random{cfg.Rand}}
 	c.endpoint = endpoint{
-		q: &c.outs, counts: &c.counts, rnd: &c.random, params: cfg.Request,
+		q: &c.outs, counts: &c.counts, rnd: &c.random, params: cfg.Request, liveness: liveness{every: cfg.PingInterval, patience: cfg.PingTimeout},
 		preauth: cfg.Preauth, limit: bucket{rate: notifyRate, burst: notifyBurst},
 	}
 	return c, nil
@@ -283,7 +283,7 @@ func (c *PaC) Deadline() (time.Time, bool) {
 		if c.pciActive {
 			d.add(c.pci.next)
 		}
-		for _, t := range []time.Time{c.authAt, c.failAt, c.lifeAt, c.reauthAt, c.pingAt} {
+		for _, t := range []time.Time{c.authAt, c.failAt, c.lifeAt, c.reauthAt, c.pingAt, c.silentAt} {
 			d.add(t)
 		}
 	}
@@ -305,6 +305,9 @@ func (c *PaC) OnDeadline(now time.Time) {
 	case due(now, c.lifeAt):
 		c.close(&ErrLifetime{Lifetime: c.lifetime})
 		return
+	case due(now, c.silentAt):
+		c.close(c.silent(now))
+		return
 	}
 	if c.pciActive && c.pci.due(now) {
 		if !c.pci.again(now, c.rnd) {
@@ -321,12 +324,7 @@ func (c *PaC) OnDeadline(now time.Time) {
 		c.reauthAt = time.Time{}
 		c.reauthDue = c.state == PaCOpen
 	}
-	if due(now, c.pingAt) {
-		c.pingAt = now.Add(c.cfg.PingInterval)
-		if c.state == PaCOpen && c.out == nil && len(c.queue) == 0 {
-			c.ask(now, TypeNtfy, FlagP, nil, c.sa, 0, &notification{})
-		}
-	}
+	c.ping(now, c.state == PaCOpen)
 	c.proceed(now)
 }
 
@@ -356,7 +354,8 @@ func (c *PaC) proceed(now time.Time) {
 		case c.termDue && (c.state == PaCOpen || c.state == PaCReauth):
 			c.termDue = false
 			c.state = PaCTerminating
-			c.authAt, c.lifeAt, c.reauthAt, c.pingAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+			c.authAt, c.lifeAt, c.reauthAt = time.Time{}, time.Time{}, time.Time{}
+			c.deaf()
 			c.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseLogout))}, c.sa, 0, nil)
 		case c.reauthDue && c.state == PaCOpen:
 			c.reauthDue = false

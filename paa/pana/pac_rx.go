@@ -50,9 +50,15 @@ func (c *PaC) HandlePacket(now time.Time, b []byte) {
 
 // rxStart: PAR[S]. Until the first PAR without S arrives each new one replaces
 // the one before: the PAA may be stateless and have changed its mind (RFC 5191
-// section 4.1). Other octets with the same number count as new.
+// section 4.1). Other octets with the same number count as new. In an open
+// session it comes from a PAA that wants another one, as after a restart, or
+// from anybody: it is a reason to ask, and no more.
 func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 	switch {
+	case c.state == PaCOpen && m.SID != c.sid && m.e() == c.preauth:
+		c.doubt(now)
+		c.drop(DiscardUnexpected)
+		return
 	case c.state != PaCWaitPAA || m.Flags.Has(FlagA|FlagP) || m.SID == 0:
 		c.drop(DiscardUnexpected)
 		return
@@ -269,6 +275,7 @@ func (c *PaC) enterReauth(now time.Time) {
 	c.authFrom = now
 	c.authAt = now.Add(c.cfg.AuthTimeout)
 	c.lifeAt, c.reauthAt = time.Time{}, time.Time{}
+	c.deaf()
 	if c.out != nil && !c.out.note.activates() {
 		c.out.paused = true
 	}
@@ -300,13 +307,6 @@ func (c *PaC) rxAnswer(now time.Time, m *Message, f *fields, raw []byte) {
 			c.sawNonce = false
 			c.enterReauth(now)
 		}
-	}
-}
-
-// heard restarts the liveness test.
-func (c *PaC) heard(now time.Time) {
-	if c.cfg.PingInterval > 0 && !c.pingAt.IsZero() {
-		c.pingAt = now.Add(c.cfg.PingInterval)
 	}
 }
 
@@ -416,9 +416,7 @@ func (c *PaC) complete(now time.Time, m *Message, f *fields, raw []byte, sa *ass
 	if b := c.cfg.ReauthBefore; b > 0 {
 		c.reauthAt = now.Add(max(o.Lifetime-b, o.Lifetime/2))
 	}
-	if c.cfg.PingInterval > 0 {
-		c.pingAt = now.Add(c.cfg.PingInterval)
-	}
+	c.listen(now)
 	c.q.emit(o)
 }
 
