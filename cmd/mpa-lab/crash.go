@@ -17,6 +17,7 @@ type crashCmd struct {
 	Points  []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
 	Cells   []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
 	Delay   time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
+	Hasty   bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
 	Jobs    int           `default:"1" placeholder:"1" help:"Labs beside one another."`
 	JSON    string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
 	Resume  string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
@@ -55,7 +56,7 @@ func (c *crashCmd) cells() (cells []crash.Cell, err error) {
 		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
 	}
 	for i := range cells {
-		cells[i].Delay = c.Delay
+		cells[i].Delay, cells[i].Hasty = c.Delay, c.Hasty
 	}
 	return cells, nil
 }

@@ -30,6 +30,9 @@ func (b *Bed) states() (map[string]kstate.State, error) {
 	return all, nil
 }
 
+// Kernel is what the kernel holds in the lab's namespaces now, by node.
+func (b *Bed) Kernel() (map[string]kstate.State, error) { return b.states() }
+
 // compare tells what differs from before the daemons started.
 func (b *Bed) compare() error {
 	after, err := b.states()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
+	"openmpa/testbed/kstate"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
 )
@@ -21,7 +23,7 @@ const (
 	lead          = 200 * time.Millisecond // of traffic before the handover
 	handoverLimit = time.Minute            // until a handover has an outcome
 	recoverLimit  = time.Minute
-	leasesLimit   = time.Minute
+	settleLimit   = time.Minute
 	losslessFor   = time.Second
 	look          = 20 * time.Millisecond // between two looks
 )
@@ -32,6 +34,8 @@ type cellRun struct {
 	bed  *bed.Bed
 	rec  *Record
 	died time.Time
+	// before is what the kernel held before the handover, by namespace.
+	before map[string]kstate.State
 	// second is when the handover after the recovery was asked for.
 	second time.Time
 }
@@ -39,7 +43,7 @@ type cellRun struct {
 // runCell plays a cell in a lab of its own. logs gets the daemons' logs.
 func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Record {
 	begun := time.Now()
-	rec := Record{Victim: cell.Victim, Point: cell.Point, DelayMS: cell.Delay.Milliseconds(), At: begun}
+	rec := Record{Victim: cell.Victim, Point: cell.Point, DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, At: begun}
 	opt.Logs, opt.Quick = logs, true
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
@@ -75,6 +79,9 @@ func (r *cellRun) play(ctx context.Context) (err error) {
 		r.rec.Down, r.rec.Up, e = t.end(r.second)
 		err = errors.Join(err, e)
 	}()
+	if r.before, err = r.bed.Kernel(); err != nil {
+		return err
+	}
 	if err := sleep(ctx, lead); err != nil {
 		return err
 	}
@@ -84,10 +91,15 @@ func (r *cellRun) play(ctx context.Context) (err error) {
 	if err := r.recovered(ctx, t); err != nil {
 		return err
 	}
+	if !r.cell.Hasty {
+		if err := r.settled(ctx); err != nil {
+			return err
+		}
+	}
 	if err := r.again(ctx); err != nil {
 		return err
 	}
-	return r.oneLease(ctx)
+	return r.settled(ctx)
 }
 
 // crash has the victim die in a handover, starts it again, and waits for the
@@ -245,26 +257,55 @@ func (r *cellRun) again(ctx context.Context) error {
 	return nil
 }
 
-// oneLease waits until no lease is left but the one of the network where the
-// node is.
-func (r *cellRun) oneLease(ctx context.Context) error {
+// settled waits until nothing reminds of the crash: no lease is left but the
+// one of the network where the node is, and the kernel holds what it held
+// before the handover. What it holds on the node depends on where that is.
+func (r *cellRun) settled(ctx context.Context) error {
+	begun := time.Now()
 	for {
-		all, err := r.bed.Bound("")
+		wrong, err := r.unsettled()
 		if err != nil {
 			return err
 		}
-		if len(all) == 1 && all[0].Network == networkOf(r.bed.Link.Point()) {
-			took := report.MS(time.Since(r.died))
-			r.rec.LeasesMS = &took
+		if len(wrong) == 0 {
+			if r.rec.SettledMS == nil {
+				took := report.MS(time.Since(r.died))
+				r.rec.SettledMS = &took
+			}
 			return nil
 		}
-		if time.Since(r.died) > recoverLimit+leasesLimit {
-			return fmt.Errorf("crash: the node is at %s, and leased are %v", r.bed.Link.Point(), all)
+		if time.Since(begun) > settleLimit {
+			return fmt.Errorf("crash: not settled within %v: %s", settleLimit, strings.Join(wrong, "; "))
 		}
-		if err := sleep(ctx, look); err != nil {
+		if err := sleep(ctx, 5*look); err != nil {
 			return err
 		}
 	}
+}
+
+func (r *cellRun) unsettled() (wrong []string, err error) {
+	leases, err := r.bed.Bound("")
+	if err != nil {
+		return nil, err
+	}
+	network := networkOf(r.bed.Link.Point())
+	if len(leases) != 1 || leases[0].Network != network {
+		return []string{fmt.Sprintf("the node is at network %s, and leased are %v", network, leases)}, nil
+	}
+	now, err := r.bed.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	for node, state := range now {
+		if node == topo.MN || node == topo.Air {
+			continue
+		}
+		for _, line := range kstate.Diff(r.before[node], state) {
+			wrong = append(wrong, node+": "+line)
+		}
+	}
+	slices.Sort(wrong)
+	return wrong, nil
 }
 
 // findPanics looks through the logs in a folder and those below it.

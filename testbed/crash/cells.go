@@ -128,6 +128,9 @@ type Cell struct {
 	Victim Party
 	Point  Point
 	Delay  time.Duration // from the death to the start
+	// Hasty asks for the next handover when traffic goes on, and not only when
+	// nothing of the crash is left.
+	Hasty bool
 }
 
 // String is how a cell is written on the command line.
@@ -170,7 +173,7 @@ func Sample(seed string) []Cell {
 	rnd := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // no secret: it has to be the same for the same seed
 	var chosen []Cell
 	for i, n := range rnd.Perm(len(Points))[:len(Victims)] {
-		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], Delay: Delay})
+		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], Delay: Delay, Hasty: rnd.IntN(2) == 1})
 	}
 	return chosen
 }

@@ -112,7 +112,7 @@ func TestSampleRotates(t *testing.T) {
 func record(commit string, c Cell, problems ...string) Record {
 	f := 1.5
 	return Record{
-		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Problems: problems, Passed: problems == nil,
+		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, Problems: problems, Passed: problems == nil,
 		HitMS: &f, RecoveryMS: &f, Outcome: "completed", Down: &Flow{Lost: 3}, Up: &Flow{},
 	}
 }
@@ -128,9 +128,9 @@ func TestBookResumes(t *testing.T) {
 		t.Cleanup(func() { b.Close() })
 		return b
 	}
-	one := Cell{MN, Points[0], 300 * time.Millisecond}
-	two := Cell{HA, Points[1], 0}
-	three := Cell{HA, Points[1], time.Second}
+	one := Cell{MN, Points[0], 300 * time.Millisecond, true}
+	two := Cell{HA, Points[1], 0, false}
+	three := Cell{HA, Points[1], time.Second, false}
 	b := open("c1")
 	for _, r := range []Record{record("c1", one), record("c1", two, "broken"), record("c2", three)} {
 		if err := b.Add(r); err != nil {

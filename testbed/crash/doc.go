@@ -7,8 +7,10 @@
 //	order   handover from b to a, prepared
 //	point   the record is written ── SIGKILL ── delay ── started again
 //	wait    the handover ends; everything stands again [recovery]
-//	order   another handover, from where the node is, prepared
-//	wait    no lease but the one in use
+//	wait    no lease but the one in use, the kernel as before [settled]
+//	order   another handover, from where the node is, prepared; a hasty cell
+//	        does so before it has settled
+//	wait    settled again
 //	stop    in order; the kernel holds what it held before the daemons
 //
 // Everything stands when all daemons answer, the node says it is attached

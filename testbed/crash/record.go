@@ -18,6 +18,7 @@ type Record struct {
 	Victim  Party  `json:"victim"`
 	Point   Point  `json:"point"`
 	DelayMS int64  `json:"delay_ms"`
+	Hasty   bool   `json:"hasty,omitempty"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
 	Problems []string  `json:"problems,omitempty"`
@@ -33,9 +34,10 @@ type Record struct {
 	Outcome string `json:"outcome,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	// RecoveryMS runs from the death until everything stands and no packet is
-	// lost any more, LeasesMS until there is no lease but the one in use.
+	// lost any more, SettledMS until there is no lease but the one in use and
+	// the kernel holds what it held before.
 	RecoveryMS *float64 `json:"recovery_ms,omitempty"`
-	LeasesMS   *float64 `json:"leases_ms,omitempty"`
+	SettledMS  *float64 `json:"settled_ms,omitempty"`
 	// Network is where the node was after the recovery.
 	Network string `json:"network,omitempty"`
 	// Second is the outcome of the handover after the recovery.
@@ -57,7 +59,7 @@ type Flow struct {
 
 // Cell is the cell of the record.
 func (r *Record) Cell() Cell {
-	return Cell{Victim: r.Victim, Point: r.Point, Delay: time.Duration(r.DelayMS) * time.Millisecond}
+	return Cell{Victim: r.Victim, Point: r.Point, Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty}
 }
 
 func (r *Record) problem(format string, args ...any) {

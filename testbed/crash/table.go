@@ -59,10 +59,10 @@ func spread(format string, values []float64) string {
 
 // Summary says how many passed, and how each victim's death was felt.
 func Summary(records []Record) string {
-	rows := [][]string{{"killed", "passed", "hit after ms", "recovered after ms", "one lease after ms", "silence down ms", "lost down", "lost up", "handover"}}
+	rows := [][]string{{"killed", "passed", "hit after ms", "recovered after ms", "settled after ms", "silence down ms", "lost down", "lost up", "handover"}}
 	passed := 0
 	for _, v := range Victims {
-		var hit, recovery, leases, silence, down, up []float64
+		var hit, recovery, settled, silence, down, up []float64
 		outcomes := make(map[string]int)
 		n, good := 0, 0
 		note := func(list *[]float64, x *float64) {
@@ -80,7 +80,7 @@ func Summary(records []Record) string {
 			}
 			note(&hit, r.HitMS)
 			note(&recovery, r.RecoveryMS)
-			note(&leases, r.LeasesMS)
+			note(&settled, r.SettledMS)
 			if r.Down != nil && r.Up != nil {
 				silence, down, up = append(silence, r.Down.SilenceMS), append(down, float64(r.Down.Lost)), append(up, float64(r.Up.Lost))
 			}
@@ -93,7 +93,7 @@ func Summary(records []Record) string {
 		}
 		passed += good
 		rows = append(rows, []string{
-			string(v), fmt.Sprintf("%d/%d", good, n), spread("%.2f", hit), spread("%.0f", recovery), spread("%.0f", leases),
+			string(v), fmt.Sprintf("%d/%d", good, n), spread("%.2f", hit), spread("%.0f", recovery), spread("%.0f", settled),
 			spread("%.0f", silence), spread("%.0f", down), spread("%.0f", up), counts(outcomes),
 		})
 	}
