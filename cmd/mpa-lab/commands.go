@@ -3,12 +3,15 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"openmpa/testbed/bed"
+	"openmpa/testbed/impair"
 	"openmpa/testbed/report"
 	"openmpa/testbed/scenario"
 	"openmpa/testbed/topo"
@@ -24,6 +27,8 @@ type flags struct {
 	AAA     string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
 	TLS     string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
 	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: \"core-a>=...\" away from the core, \"core-a<=...\" towards it. Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
+	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
@@ -43,8 +48,37 @@ func (f flags) options(a *app) (scenario.Options, error) {
 		return o, fmt.Errorf("--seconds %g: expected 0.1 to 600", f.Seconds)
 	}
 	var err error
+	if o.Links, err = f.links(); err != nil {
+		return o, err
+	}
 	o.Rate, err = traffic.ParseRate(f.Rate)
 	return o, err
+}
+
+// links are the bad links that were asked for.
+func (f flags) links() (map[string]impair.Both, error) {
+	links, err := impair.Parse(f.Link)
+	if err != nil {
+		return nil, fmt.Errorf("--link: %w", err)
+	}
+	names := topo.Standard().LinkNames()
+	for name := range links {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("--link: there is no link %q; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	if f.RTTAAA != 0 {
+		aaa := links[topo.LinkAAA]
+		if aaa.In.Delay != 0 || aaa.Out.Delay != 0 {
+			return nil, fmt.Errorf("--rtt-aaa: --link %s gives a delay, too", topo.LinkAAA)
+		}
+		if f.RTTAAA < 0 || f.RTTAAA > 10*time.Second {
+			return nil, fmt.Errorf("--rtt-aaa %v: expected up to ten seconds", f.RTTAAA)
+		}
+		aaa.In.Delay, aaa.Out.Delay = f.RTTAAA/2, f.RTTAAA/2
+		links[topo.LinkAAA] = aaa
+	}
+	return links, nil
 }
 
 type demoCmd struct{ flags }
@@ -102,6 +136,12 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
 		"aaa": c.AAA, "tls": c.TLS, "dhcp": c.DHCP,
 	}
+	if len(c.Link) > 0 {
+		o.Flags["link"] = strings.Join(c.Link, " ")
+	}
+	if c.RTTAAA > 0 {
+		o.Flags["rtt-aaa"] = c.RTTAAA.String()
+	}
 	if err := a.ready(); err != nil {
 		return err
 	}
@@ -147,6 +187,9 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 	fmt.Println()
 	if len(res.Handovers) > 0 {
 		fmt.Println(report.Tables(res))
+	}
+	if len(res.Links) > 0 {
+		fmt.Println(report.LinkLines(res.Links))
 	}
 	if err == nil && len(res.Problems) == 0 {
 		fmt.Printf("Kept: %s.\n", s.Promise)

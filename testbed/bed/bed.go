@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"openmpa/mn/mobility/mip4"
 	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/impair"
 	"openmpa/testbed/kstate"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/proc"
@@ -30,6 +32,8 @@ type Bed struct {
 	Link *linkctl.Controller // of the mobile node
 	Bare *linkctl.Controller // of the bare host
 	DHCP DHCPServer
+	// Links are the bad links.
+	Links *impair.Set
 	// OnMove is told of each move of the mobile node's link; set it between
 	// moves only.
 	OnMove func(linkctl.Move)
@@ -82,7 +86,11 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard()); err != nil {
+	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = topo.HomeAddress, tunnelPort, mip4.HMACSHA256
+	if b.Links, err = impair.NewSet(b.opt.Links, b.opt.Traffic, nil); err != nil {
+		return err
+	}
+	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard(), b.Links); err != nil {
 		return err
 	}
 	if b.before, err = b.states(); err != nil {
@@ -168,6 +176,7 @@ func (b *Bed) dismantle() error {
 	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })
 	closeIf(b.Link != nil, func() error { return b.Link.Close() })
 	closeIf(b.Bare != nil, func() error { return b.Bare.Close() })
+	closeIf(b.Links != nil, func() error { return b.Links.Close() })
 	closeIf(b.Top != nil, func() error { return b.Top.Close() })
 	closeIf(b.root != nil, func() error { return b.root.Close() })
 	closeIf(b.Run != nil && b.opt.Logs != "", b.saveLogs)

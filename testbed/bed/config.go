@@ -17,6 +17,7 @@ const (
 	aaaPort    = 1812
 	aaaOwnPort = 1912 // of the second server, see Options.OwnAAA
 	homeSPI    = 256
+	tunnelPort = 4500
 	tunName    = "mpa0"
 
 	radiusSecret = "radius.secret" // file of the routers' secret
@@ -93,8 +94,8 @@ pana: {lifetime: 1h, allow: [%[4]v]}
 radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
 dhcp: {server: %[7]v}
 %[8]s
-tunnel: {device: %[9]s, port: 4500, encryption: aes-128-gcm}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName)
+tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, tunnelPort)
 	if b.opt.Quick {
 		text = strings.Replace(text, "encryption: ", "unused: 5s, encryption: ", 1)
 	}

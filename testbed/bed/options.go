@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"openmpa/testbed/impair"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
 )
@@ -32,6 +33,9 @@ type Options struct {
 	// OwnAAA names a network whose router asks a second authentication
 	// server, see Bed.OwnAAA, instead of the first.
 	OwnAAA string
+	// Links are the bad links by name, and Traffic is what they tell apart.
+	Links   map[string]impair.Both
+	Traffic impair.Traffic
 	// Logs is a directory that gets the daemons' logs and configurations
 	// when the lab is taken apart; empty: they go with the lab.
 	Logs string

@@ -23,6 +23,8 @@ type Result struct {
 	// Cases are the figures of each case of a scenario that repeats several;
 	// absent elsewhere.
 	Cases []Case `json:"cases,omitempty"`
+	// Links are the bad links by name.
+	Links map[string]Link `json:"links,omitempty"`
 	// Problems are the promises that were not kept, a line each; absent when
 	// all were.
 	Problems []string `json:"problems,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/bed"
+	"openmpa/testbed/impair"
 	"openmpa/testbed/report"
 	"openmpa/testbed/traffic"
 )
@@ -34,6 +35,8 @@ type Options struct {
 	AAA, DHCP, TLS string // see bed.Options
 	// CrashSeed chooses the crashes of the acceptance set; empty: the commit does.
 	CrashSeed string
+	// Links are the bad links by name.
+	Links map[string]impair.Both
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -65,7 +68,13 @@ func (o Options) rates() (down, up traffic.Rate) {
 
 // bed are the options of the lab itself.
 func (o Options) bed(p *Progress) bed.Options {
-	return bed.Options{Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS}
+	down, up := o.rates()
+	return bed.Options{
+		Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
+		Traffic: impair.Traffic{
+			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
+		},
+	}
 }
 
 // A Scenario is one thing the lab can run.
@@ -196,6 +205,14 @@ func (r *run) withBed(ctx context.Context, opt bed.Options, fn func(*bed.Bed) er
 	if closed := b.Close(); closed != nil {
 		for _, line := range strings.Split(closed.Error(), "\n") {
 			r.problem("%s", line)
+		}
+	}
+	if r.res.Links = b.Links.Report(); len(r.res.Links) == 0 {
+		r.res.Links = nil
+	}
+	for name, l := range r.res.Links {
+		if n := l.In.TooSlow + l.Out.TooSlow; n > 0 {
+			r.problem("link %s: the lab itself was too slow for %d frames", name, n)
 		}
 	}
 	return err

@@ -19,13 +19,21 @@ import (
 // A Topology is a plan in the kernel: one namespace for each node.
 type Topology struct {
 	Plan   Plan
+	joiner Joiner
 	spaces map[string]*space.Space
 }
 
-// Build makes the plan's namespaces, named prefix + node, and all in them.
-// When it fails, or ctx ends, nothing is left.
-func Build(ctx context.Context, prefix string, plan Plan) (*Topology, error) {
-	t := &Topology{Plan: plan, spaces: make(map[string]*space.Space)}
+// A Joiner makes links that are no veth pairs. Join makes two Ethernet devices,
+// outerIf and innerIf, which are down, or leaves the link to the caller.
+type Joiner interface {
+	Join(name string, outer *space.Space, outerIf string, inner *space.Space, innerIf string) (made bool, err error)
+}
+
+// Build makes the plan's namespaces, named prefix + node, and all in them. j is
+// asked for each link that has a name; nil: every link is a veth pair. When it
+// fails, or ctx ends, nothing is left but what j made.
+func Build(ctx context.Context, prefix string, plan Plan, j Joiner) (*Topology, error) {
+	t := &Topology{Plan: plan, joiner: j, spaces: make(map[string]*space.Space)}
 	if err := t.build(ctx, prefix); err != nil {
 		return nil, errors.Join(fmt.Errorf("topo: %w", err), t.Close())
 	}
@@ -147,38 +155,30 @@ func addBridge(s *space.Space, name string, addr net.HardwareAddr) error {
 	return setUp(s, name)
 }
 
-// addLink makes the veth pair number i of the plan. The indexes of its ends
-// differ: the kernel takes a change of carrier for urgent only on a device
-// whose peer has another index than itself, and otherwise tells of it up to
-// a second later, which would be measured as somebody else's delay.
+// addLink makes the link number i of the plan.
 func (t *Topology) addLink(i int, l Link) error {
 	a, b := t.spaces[l.A.Node], t.spaces[l.B.Node]
 	if a == nil || b == nil {
 		return fmt.Errorf("link %s-%s: no such node", l.A.Node, l.B.Node)
 	}
-	la := netlink.NewLinkAttrs()
-	la.Name = l.A.If
-	la.Index = 100 + i
-	la.HardwareAddr = mac(0xa0, byte(i))
-	err := a.Netlink().LinkAdd(&netlink.Veth{
-		LinkAttrs: la, PeerName: l.B.If, PeerHardwareAddr: mac(0xa1, byte(i)),
-		PeerNamespace: netlink.NsFd(b.FD()),
-	})
-	if err != nil {
-		return fmt.Errorf("link %s/%s to %s/%s: %w", l.A.Node, l.A.If, l.B.Node, l.B.If, err)
+	made := false
+	if t.joiner != nil && l.Name != "" {
+		var err error
+		if made, err = t.joiner.Join(l.Name, a, l.A.If, b, l.B.If); err != nil {
+			return fmt.Errorf("link %s: %w", l.Name, err)
+		}
 	}
-	far, err := b.Netlink().LinkByName(l.B.If)
-	if err != nil {
-		return fmt.Errorf("%s: %s: %w", b.Name(), l.B.If, err)
-	}
-	if far.Attrs().Index == la.Index {
-		return fmt.Errorf("link %s/%s to %s/%s: both ends have index %d", l.A.Node, l.A.If, l.B.Node, l.B.If, la.Index)
+	if made {
+		for n, e := range []End{l.A, l.B} {
+			if err := setMAC(t.spaces[e.Node], e.If, linkMAC(i, n)); err != nil {
+				return err
+			}
+		}
+	} else if err := addVeth(a, b, i, l); err != nil {
+		return err
 	}
 	for _, e := range []End{l.A, l.B} {
 		s := t.spaces[e.Node]
-		if err := checksumsInSoftware(s, e.If); err != nil {
-			return err
-		}
 		if e.Bridge != "" {
 			if err := join(s, e.If, e.Bridge); err != nil {
 				return err
@@ -194,6 +194,48 @@ func (t *Topology) addLink(i int, l Link) error {
 		return err
 	}
 	return setUp(b, l.B.If)
+}
+
+// addVeth makes the veth pair number i of the plan. The indexes of its ends
+// differ: the kernel takes a change of carrier for urgent only on a device
+// whose peer has another index than itself, and otherwise tells of it up to
+// a second later, which would be measured as somebody else's delay.
+func addVeth(a, b *space.Space, i int, l Link) error {
+	la := netlink.NewLinkAttrs()
+	la.Name = l.A.If
+	la.Index = 100 + i
+	la.HardwareAddr = linkMAC(i, 0)
+	err := a.Netlink().LinkAdd(&netlink.Veth{
+		LinkAttrs: la, PeerName: l.B.If, PeerHardwareAddr: linkMAC(i, 1),
+		PeerNamespace: netlink.NsFd(b.FD()),
+	})
+	if err != nil {
+		return fmt.Errorf("link %s/%s to %s/%s: %w", l.A.Node, l.A.If, l.B.Node, l.B.If, err)
+	}
+	far, err := b.Netlink().LinkByName(l.B.If)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", b.Name(), l.B.If, err)
+	}
+	if far.Attrs().Index == la.Index {
+		return fmt.Errorf("link %s/%s to %s/%s: both ends have index %d", l.A.Node, l.A.If, l.B.Node, l.B.If, la.Index)
+	}
+	return errors.Join(checksumsInSoftware(a, l.A.If), checksumsInSoftware(b, l.B.If))
+}
+
+// linkMAC is the address of an end (0: A, 1: B) of link i.
+func linkMAC(i, end int) net.HardwareAddr {
+	return mac(0xa0+byte(end), byte(i)) //nolint:gosec // few links
+}
+
+func setMAC(s *space.Space, ifname string, addr net.HardwareAddr) error {
+	l, err := s.Netlink().LinkByName(ifname)
+	if err == nil {
+		err = s.Netlink().LinkSetHardwareAddr(l, addr)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: address %v of %s: %w", s.Name(), addr, ifname, err)
+	}
+	return nil
 }
 
 func mac(kind, n byte) net.HardwareAddr {
@@ -283,7 +325,8 @@ func (t *Topology) settle(ctx context.Context) error {
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", e.Node, e.If, err)
 				}
-				if link.Attrs().OperState == netlink.OperUp {
+				// A TAP device has no idea of its own whether it works.
+				if st := link.Attrs().OperState; st == netlink.OperUp || st == netlink.OperUnknown && link.Type() == "tuntap" {
 					break
 				}
 				if time.Now().After(deadline) {

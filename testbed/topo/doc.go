@@ -1,9 +1,9 @@
 // Package topo describes and builds the network of the lab.
 //
 // The description, [Standard], is plain data: nodes (each a network
-// namespace), bridges, links (veth pairs) and static routes. [Build] makes
-// it, [Draw] and [Dot] show it; all three read the same data, so the picture
-// cannot differ from the network.
+// namespace), bridges, links (veth pairs, or what a [Joiner] makes) and static
+// routes. [Build] makes it, [Draw] and [Dot] show it; all three read the same
+// data, so the picture cannot differ from the network.
 //
 //	          network b                                  network a
 //	mn ~~~ poa-b1 poa-b2 ── rb ──── core ──── ra ── poa-a1 poa-a2 ~~~ bare

@@ -43,11 +43,11 @@ func Draw(p Plan) string {
 				if ends[0].Addr.IsValid() {
 					addr = ends[0].Addr.String()
 				}
-				note := ""
+				note := "link " + l.Name
 				if l.Down {
-					note = "  (moves from one bridge to the other)"
+					note = "(moves from one bridge to the other)"
 				}
-				fmt.Fprintf(&b, "      %-7s %-14s to %s/%s%s\n", ends[0].If, addr, ends[1].Node, ends[1].If, note)
+				fmt.Fprintf(&b, "      %-7s %-14s to %-12s %s\n", ends[0].If, addr, ends[1].Node+"/"+ends[1].If, note)
 			}
 		}
 	}

@@ -94,9 +94,10 @@ type End struct {
 	Bridge   string       // bridge of the node which the end joins
 }
 
-// A Link is a veth pair. Down leaves the far end B down: somebody attaches
-// it later.
+// A Link joins two nodes; A is further from the core than B. Down leaves the end
+// B down: somebody attaches it later, and the link has no name.
 type Link struct {
+	Name string
 	A, B End
 	Down bool
 }
@@ -131,6 +132,20 @@ type Plan struct {
 	Routes     []Route
 	Neighbours []Neighbour
 }
+
+// LinkNames are the names of the links that have one.
+func (p Plan) LinkNames() []string {
+	var names []string
+	for _, l := range p.Links {
+		if l.Name != "" {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+// LinkAAA is the name of the authentication server's link.
+const LinkAAA = "core-aaa"
 
 // The interfaces in "air" that package linkctl moves, and the interfaces at
 // the other end.
@@ -178,31 +193,35 @@ func Standard() Plan {
 		plan.Addresses = append(plan.Addresses, Address{n.Router, "lan0", netip.PrefixFrom(n.Address, 24)})
 		for _, point := range n.Points {
 			plan.Links = append(plan.Links, Link{
-				A: End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
-				B: End{Node: n.Router, If: point, Bridge: "lan0"},
+				Name: point,
+				A:    End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
+				B:    End{Node: n.Router, If: point, Bridge: "lan0"},
 			})
 		}
 		plan.Links = append(plan.Links, Link{
-			A: End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
-			B: End{Node: n.Router, If: "dhcp", Bridge: "lan0"},
+			Name: "dhcp-" + n.Name,
+			A:    End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
+			B:    End{Node: n.Router, If: "dhcp", Bridge: "lan0"},
 		})
 	}
-	for _, c := range []struct{ node, core, near, far string }{
-		{RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
-		{RA, "to-ra", "10.0.2.1/30", "10.0.2.2/30"},
-		{HA, "to-ha", "10.0.3.1/30", "10.0.3.2/30"},
-		{CN, "to-cn", "10.0.4.1/30", "10.0.4.2/30"},
-		{AAA, "to-aaa", "10.0.5.1/30", "10.0.5.2/30"},
+	for _, c := range []struct{ name, node, core, near, far string }{
+		{"core-b", RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
+		{"core-a", RA, "to-ra", "10.0.2.1/30", "10.0.2.2/30"},
+		{"core-ha", HA, "to-ha", "10.0.3.1/30", "10.0.3.2/30"},
+		{"core-cn", CN, "to-cn", "10.0.4.1/30", "10.0.4.2/30"},
+		{LinkAAA, AAA, "to-aaa", "10.0.5.1/30", "10.0.5.2/30"},
 	} {
 		plan.Links = append(plan.Links, Link{
-			A: End{Node: c.node, If: "core", Addr: p(c.near)},
-			B: End{Node: Core, If: c.core, Addr: p(c.far)},
+			Name: c.name,
+			A:    End{Node: c.node, If: "core", Addr: p(c.near)},
+			B:    End{Node: Core, If: c.core, Addr: p(c.far)},
 		})
 		plan.Routes = append(plan.Routes, Route{c.node, def, p(c.far).Addr()})
 	}
 	plan.Links = append(plan.Links, Link{
-		A: End{Node: HA, If: "home0", Addr: p("10.9.0.1/24")},
-		B: End{Node: HL, If: "eth0", Addr: p("10.9.0.9/24")},
+		Name: "home",
+		A:    End{Node: HL, If: "eth0", Addr: p("10.9.0.9/24")},
+		B:    End{Node: HA, If: "home0", Addr: p("10.9.0.1/24")},
 	})
 	plan.Routes = append(plan.Routes,
 		Route{Core, p("10.1.0.0/24"), a("10.0.1.1")},

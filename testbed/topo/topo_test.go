@@ -91,7 +91,7 @@ func TestStandardPlanIsSound(t *testing.T) {
 func TestBuild(t *testing.T) {
 	needRoot(t)
 	const prefix = "topotest-"
-	top, err := Build(context.Background(), prefix, Standard())
+	top, err := Build(context.Background(), prefix, Standard(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,13 +146,13 @@ func TestBuildCancelledLeavesNothing(t *testing.T) {
 	const prefix = "topotestc-"
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if top, err := Build(ctx, prefix, Standard()); err == nil {
+	if top, err := Build(ctx, prefix, Standard(), nil); err == nil {
 		top.Close()
 		t.Fatal("built although it was cancelled")
 	}
 	bad := Standard()
 	bad.Routes = append(bad.Routes, Route{CN, netip.MustParsePrefix("10.77.0.0/16"), netip.MustParseAddr("172.31.255.1")})
-	if top, err := Build(context.Background(), prefix, bad); err == nil {
+	if top, err := Build(context.Background(), prefix, bad, nil); err == nil {
 		top.Close()
 		t.Fatal("built a route without a way to its next hop")
 	}

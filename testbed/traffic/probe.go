@@ -9,6 +9,9 @@ import (
 // ProbeRate is the rate of a probe in each direction, packets a second.
 const ProbeRate = 5000
 
+// ProbePayload is the length of its datagrams, octets of UDP payload.
+const ProbePayload = 64
+
 // A Probe is a fast flow in each direction that finds the first datagram to
 // get through after a link has come up. It stops with that one.
 type Probe struct {
@@ -22,7 +25,7 @@ type Probe struct {
 func OpenProbe(a, b Endpoint, port uint16, id uint32) (*Probe, error) {
 	p := &Probe{}
 	spec := Spec{Name: "probe down", ID: id, From: a, To: b, Port: port, Rate: PerSecond(ProbeRate), OnArrival: p.arrived}
-	spec.Rate.Payload = 64
+	spec.Rate.Payload = ProbePayload
 	down, err := Open(spec)
 	if err != nil {
 		return nil, err

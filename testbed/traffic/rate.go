@@ -26,7 +26,34 @@ type Rate struct {
 // ParseRate understands "50" (datagrams a second of RTPPayload octets) and
 // "100M", "2.5M", "400k", "1G" (bits a second in IP packets of 1400 octets).
 func ParseRate(s string) (Rate, error) {
-	factor := 0.0
+	v, bits, err := parseNumber(s)
+	if err != nil {
+		return Rate{}, fmt.Errorf(`traffic: rate %q: expected packets a second ("50") or bits a second ("100M")`, s)
+	}
+	r := Rate{PerSecond: v, Payload: RTPPayload, text: s}
+	if bits {
+		r.PerSecond = v / (8 * fullPacket)
+		r.Payload = fullPacket - headers
+	}
+	if r.PerSecond < 0.1 || r.PerSecond > 1e6 {
+		return Rate{}, fmt.Errorf("traffic: rate %q is %.3g packets a second; from 0.1 to 1000000 can be sent", s, r.PerSecond)
+	}
+	return r, nil
+}
+
+// ParseBits understands bits a second as ParseRate does, and bare numbers.
+func ParseBits(s string) (float64, error) {
+	v, _, err := parseNumber(s)
+	if err != nil {
+		return 0, fmt.Errorf(`traffic: %q: expected bits a second, such as "10M"`, s)
+	}
+	return v, nil
+}
+
+// parseNumber reads a positive number; bits says that a unit of bits a second
+// stood behind it, which is multiplied in.
+func parseNumber(s string) (v float64, bits bool, err error) {
+	factor := 1.0
 	number := s
 	if n := len(s); n > 0 {
 		switch s[n-1] {
@@ -37,24 +64,16 @@ func ParseRate(s string) (Rate, error) {
 		case 'g', 'G':
 			factor = 1e9
 		}
-		if factor != 0 {
+		if factor != 1 {
 			number = s[:n-1]
 		}
 	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	v, err = strconv.ParseFloat(strings.TrimSpace(number), 64)
 	// Written so that NaN does not pass.
-	if err != nil || !(v > 0) || v > 1e12 {
-		return Rate{}, fmt.Errorf(`traffic: rate %q: expected packets a second ("50") or bits a second ("100M")`, s)
+	if err == nil && (!(v > 0) || v > 1e12) {
+		err = strconv.ErrRange
 	}
-	r := Rate{PerSecond: v, Payload: RTPPayload, text: s}
-	if factor != 0 {
-		r.PerSecond = v * factor / (8 * fullPacket)
-		r.Payload = fullPacket - headers
-	}
-	if r.PerSecond < 0.1 || r.PerSecond > 1e6 {
-		return Rate{}, fmt.Errorf("traffic: rate %q is %.3g packets a second; from 0.1 to 1000000 can be sent", s, r.PerSecond)
-	}
-	return r, nil
+	return v * factor, factor != 1, err
 }
 
 // PerSecond is a rate in datagrams a second of the default payload.

@@ -1,0 +1,166 @@
+package impair
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"openmpa/mn/mobility/mip4"
+	"openmpa/paa/keys"
+	"openmpa/tunnel"
+	"openmpa/tunnel/esp"
+	"openmpa/tunnel/ipip"
+)
+
+var (
+	home   = netip.MustParseAddr("10.9.0.2")
+	agent  = netip.MustParseAddr("10.0.3.1")
+	careOf = netip.MustParseAddr("10.2.0.100")
+	far    = netip.MustParseAddr("10.0.4.1")
+	router = netip.MustParseAddr("10.2.0.1")
+	ofLab  = Traffic{
+		Home: home, FlowPort: 20000, ProbePort: 21000, Down: 1372, Up: 172, Probe: 64, TunnelPort: 4500, Marker: mip4.HMACSHA256,
+	}
+)
+
+func ethernet(kind uint16, packet []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(make([]byte, 12), kind), packet...)
+}
+
+func udp(t *testing.T, src, dst netip.Addr, from, to uint16, payload []byte) []byte {
+	t.Helper()
+	b, err := ipip.AppendHeader(nil, ipip.Header{Src: src, Dst: dst, Protocol: protocolUDP}, udpLen+len(payload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = binary.BigEndian.AppendUint16(b, from)
+	b = binary.BigEndian.AppendUint16(b, to)
+	b = binary.BigEndian.AppendUint16(b, uint16(udpLen+len(payload)))
+	return append(append(b, 0, 0), payload...)
+}
+
+func inIP(t *testing.T, src, dst netip.Addr, inner []byte) []byte {
+	t.Helper()
+	b, err := ipip.Encapsulate(nil, ipip.Header{Src: src, Dst: dst}, inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestClassify makes the packets as the daemons make them.
+func TestClassify(t *testing.T) {
+	c, err := NewClassifier(ofLab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := esp.NewOutbound(1000, keys.NewSecret(make([]byte, 20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(inner []byte, next byte) []byte {
+		b, err := out.Seal(nil, inner, next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	marker := func(k tunnel.MarkerKind) []byte {
+		b, err := tunnel.Marker{Kind: k}.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seal(b, esp.NextHeaderDummy)
+	}
+	sa := mip4.Security{SPI: 256, Key: keys.NewSecret(make([]byte, 32)), Algorithm: mip4.HMACSHA256}
+	pathEnd := func(down bool) []byte {
+		b, err := mip4.AppendMarkerPacket(nil, mip4.Marker{HomeAddress: home, HomeAgent: agent, Down: down}, sa)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	up := func(inner []byte) []byte { return inIP(t, careOf, agent, inner) }
+	down := func(inner []byte) []byte { return inIP(t, agent, careOf, inner) }
+	toRouter := func(b []byte) []byte { return udp(t, careOf, router, 40000, 4500, b) }
+	toNode := func(b []byte) []byte { return udp(t, router, careOf, 4500, 40000, b) }
+	upData := udp(t, home, far, 20001, 20000, make([]byte, 172))
+	downData := udp(t, far, home, 20001, 20000, make([]byte, 1372))
+	probe := udp(t, far, home, 21001, 21000, make([]byte, 64))
+	for _, x := range []struct {
+		what   string
+		packet []byte
+		want   Kind
+	}{
+		{"plain up", upData, KindUp},
+		{"plain down", downData, KindDown},
+		{"plain probe", probe, KindProbe},
+		{"up", up(upData), KindUp},
+		{"down", down(downData), KindDown},
+		{"probe", down(probe), KindProbe},
+		{"up in ESP", toRouter(seal(up(upData), 4)), KindUp},
+		{"down in ESP", toNode(seal(down(downData), 4)), KindDown},
+		{"probe in ESP", toNode(seal(down(probe), 4)), KindProbe},
+		{"depart", toRouter(marker(tunnel.Depart)), KindDepart},
+		{"departed", toNode(marker(tunnel.Departed)), KindDeparted},
+		{"path end up", up(pathEnd(false)), KindPathUp},
+		{"path end down", down(pathEnd(true)), KindPathDown},
+		{"path end up in ESP", toRouter(seal(up(pathEnd(false)), 4)), KindPathUp},
+		{"path end down in ESP", toNode(seal(down(pathEnd(true)), 4)), KindPathDown},
+		{"other in ESP", toRouter(seal(up(udp(t, home, far, 1, 2, make([]byte, 40))), 4)), KindOther},
+		{"keepalive", toRouter([]byte{esp.Keepalive}), KindOther},
+		{"flow of somebody else", udp(t, far, router, 20001, 20000, make([]byte, 172)), KindOther},
+		{"datagrams of another port", down(udp(t, far, home, 5, 6, make([]byte, 172))), KindOther},
+		{"twice in IP", down(inIP(t, far, agent, upData)), KindOther},
+	} {
+		if got := c.Classify(ethernet(etherIPv4, x.packet)); got != x.want {
+			t.Errorf("%s is taken for %v, expected %v", x.what, got, x.want)
+		}
+		frame := ethernet(etherIPv4, x.packet)
+		for n := range frame { // cut off anywhere it is nothing, and no panic
+			if got := c.Classify(frame[:n]); got != KindOther {
+				t.Errorf("%s cut to %d octets is taken for %v", x.what, n, got)
+			}
+		}
+	}
+	fragment := append([]byte(nil), upData...)
+	fragment[6] = 0x20
+	if got := c.Classify(ethernet(etherIPv4, fragment)); got != KindOther {
+		t.Errorf("a fragment is taken for %v", got)
+	}
+	if got := c.Classify(ethernet(etherARP, nil)); got != KindARP {
+		t.Errorf("ARP is taken for %v", got)
+	}
+	same := ofLab
+	same.Probe = same.Up
+	if _, err := NewClassifier(same); err == nil {
+		t.Error("probe and flow cannot be told apart, and nobody says so")
+	}
+}
+
+func TestThief(t *testing.T) {
+	var told []Kind
+	th := &Thief{OnTake: func(k Kind) { told = append(told, k) }}
+	takes := func(k Kind) bool { return th.take(k) }
+	if takes(KindDepart) {
+		t.Error("a marker is taken although no handover has begun")
+	}
+	for range 2 {
+		th.Begin(KindDepart, KindPathUp)
+		got := []bool{takes(KindUp), takes(KindDepart), takes(KindDepart), takes(KindDeparted), takes(KindPathUp)}
+		for i, want := range []bool{false, true, false, false, true} {
+			if got[i] != want {
+				t.Errorf("frame %d: taken is %v", i, got[i])
+			}
+		}
+		if list := th.End(); len(list) != 2 || takes(KindDepart) {
+			t.Errorf("taken are %v, expected two; and nothing after the end", list)
+		}
+	}
+	if len(told) != 4 {
+		t.Errorf("told of %v", told)
+	}
+	if (*Thief)(nil).take(KindDepart) {
+		t.Error("nobody takes a marker")
+	}
+}
