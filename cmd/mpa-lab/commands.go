@@ -192,7 +192,7 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 		fmt.Println(report.LinkLines(res.Links))
 	}
 	if err == nil && len(res.Problems) == 0 {
-		fmt.Printf("Kept: %s.\n", s.Promise)
+		fmt.Printf("Kept: %s.\n", s.PromiseWith(o))
 	}
 }
 

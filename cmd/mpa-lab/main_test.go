@@ -45,6 +45,11 @@ func TestCommandLine(t *testing.T) {
 		{"run handover --repeat 0", 1, "1 or more"},
 		{"run handover --seconds 0", 1, "0.1 to 600"},
 		{"run handover --direction sideways", 64, "direction"},
+		{"run handover --link nowhere=delay:1ms", 1, "there are poa-b1,"},
+		{"run handover --link core-a=speed:1", 1, "jitter:5ms"},
+		{"run handover --rtt-aaa 1h", 1, "up to ten seconds"},
+		{"run handover --rtt-aaa 1ms --link core-aaa=delay:1ms", 1, "a delay, too"},
+		{"topology", 0, "link core-aaa"},
 		{"demo --dad never", 64, "rfc5227"},
 		{"--bin " + empty + " test", 1, map[bool]string{true: "is not in", false: "root"}[os.Geteuid() == 0]},
 	} {

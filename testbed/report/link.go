@@ -63,6 +63,14 @@ func (d LinkDirection) String() string {
 	return b.String()
 }
 
+// AddLink adds what one link did.
+func (r *Result) AddLink(name string, l Link) {
+	if r.Links == nil {
+		r.Links = make(map[string]Link)
+	}
+	r.Links[name] = l
+}
+
 // LinkLines shows what links did, a line for each direction.
 func LinkLines(links map[string]Link) string {
 	names := make([]string, 0, len(links))

@@ -68,6 +68,9 @@ type Flow struct {
 	Lost       int `json:"lost"`
 	Duplicated int `json:"duplicated"`
 	Reordered  int `json:"reordered"`
+	// LostOnLinks are those of Lost that the bad links of the lab count; absent
+	// when there are none.
+	LostOnLinks *int `json:"lost_on_links,omitempty"`
 	// These are absent when too little arrived to say.
 	IntervalMS *float64 `json:"interval_ms,omitempty"`
 	MaxGapMS   *float64 `json:"max_gap_ms,omitempty"`
@@ -170,6 +173,9 @@ func (h Handover) Fields() map[string]float64 {
 		m[name+"lost"] = float64(f.Lost)
 		m[name+"duplicated"] = float64(f.Duplicated)
 		m[name+"reordered"] = float64(f.Reordered)
+		if f.LostOnLinks != nil {
+			m[name+"lost_on_links"] = float64(*f.LostOnLinks)
+		}
 		opt(name+"interval_ms", f.IntervalMS)
 		opt(name+"max_gap_ms", f.MaxGapMS)
 		opt(name+"jitter_ms", f.JitterMS)

@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"openmpa/internal/event"
@@ -106,14 +107,12 @@ func (r *run) judgeClean(name string, m measured) {
 		forced = m.Buffer.ForcedFlips
 	}
 	for _, d := range []struct {
-		word string
-		s    traffic.Stats
-	}{{"to", m.down}, {"from", m.up}} {
-		if d.s.Lost > 0 || d.s.Duplicated > 0 {
-			r.problem("%s: %s the mobile node %d lost, %d duplicated of %d%s", name, d.word, d.s.Lost, d.s.Duplicated, d.s.Sent, where(m, d.s))
-		}
-		if d.s.Reordered > 0 && forced == 0 {
-			r.problem("%s: %s the mobile node %d of %d reordered without a forced flip%s", name, d.word, d.s.Reordered, d.s.Sent, where(m, d.s))
+		word    string
+		s       traffic.Stats
+		onLinks int
+	}{{"to", m.down, m.onLinks.down}, {"from", m.up, m.onLinks.up}} {
+		if flaws := r.opt.tolerance().flaws(d.s, d.onLinks, forced); len(flaws) > 0 {
+			r.problem("%s: of %d packets %s the mobile node %s%s", name, d.s.Sent, d.word, strings.Join(flaws, ", "), where(m, d.s))
 		}
 	}
 	if want := "TLS " + r.opt.TLS; r.opt.TLS != "" && m.Outcome == string(event.Completed) && m.TLS != want {

@@ -42,6 +42,7 @@ type measured struct {
 	end     time.Time // of the handover, by the mobile node's timeline
 	moves   []linkctl.Move
 	strips  Strips
+	onLinks lostOnLinks
 }
 
 // move measures the floor where it is wanted, waits until nothing of the
@@ -73,6 +74,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 		return m, err
 	}
 	defer func() { err = errors.Join(err, flows.close()) }()
+	before := lostSoFar(b)
 	flows.start()
 	if err := sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
@@ -89,6 +91,10 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 		return m, err
 	}
 	m.Flow = report.Flows{Down: report.FromStats(m.down), Up: report.FromStats(m.up)}
+	if len(r.opt.Links) > 0 {
+		m.onLinks = lostSoFar(b).since(before)
+		m.Flow.Down.LostOnLinks, m.Flow.Up.LostOnLinks = &m.onLinks.down, &m.onLinks.up
+	}
 	lost := time.Time{}
 	if len(m.moves) > 0 {
 		lost = m.moves[0].Lost
