@@ -9,6 +9,7 @@ import (
 	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
+	"openmpa/internal/state"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
@@ -60,6 +61,7 @@ type Config struct {
 	Prepare   bool        // false: break before make
 	Host      host.Opener // nil: host.Linux
 	Link      func(host.Host) (link.Adapter, error)
+	State     state.Store // what is kept over a crash
 	Rand      io.Reader
 	Recorder  *event.Recorder
 	Log       *slog.Logger

@@ -18,6 +18,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
+	"openmpa/internal/state"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -52,6 +53,7 @@ type Config struct {
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
 	Buffer      flow.Limits   // per visitor
 	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
+	State       state.Store   // what is kept over a crash
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger

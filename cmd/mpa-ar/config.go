@@ -14,6 +14,7 @@ import (
 type configuration struct {
 	Node    string      `yaml:"node"`
 	Control config.Path `yaml:"control"`
+	State   config.Path `yaml:"state"`
 	Access  struct {
 		Interface string `yaml:"interface"`
 	} `yaml:"access"`
@@ -62,6 +63,7 @@ type radiusServer struct {
 
 const example = `node: a                              # name in events and reports
 control: /run/openmpa/a.sock
+state: /var/lib/openmpa/ar.db        # file of what is kept over a crash, made on first start
 access: {interface: lan0}            # towards the points of attachment
 address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay
 identity: {ca: ca.a.example, ar: ar.a.example}
@@ -80,6 +82,7 @@ buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what
 
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
+	config.Default(&c.State, config.StateFile("ar"))
 	config.Default(&c.PANA.Lifetime, config.Duration(time.Hour))
 	config.Default(&c.PANA.Auth, config.Duration(20*time.Second))
 	config.Default(&c.PANA.Sessions, 1000)

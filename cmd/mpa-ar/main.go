@@ -14,6 +14,7 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
+	"openmpa/internal/state"
 	"openmpa/paa"
 	"openmpa/paa/notify"
 	"openmpa/par"
@@ -31,6 +32,7 @@ It runs on the router of an access network, needs CAP_NET_ADMIN, CAP_NET_RAW and
 /dev/net/tun, IPv4 forwarding, and no strict reverse path filter. It removes from
 the kernel what it put there when it ends, and after a crash when it starts again.`,
 		Example: example,
+		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
 		Check:   config.CheckFiles[configuration],
 		Run:     run,
 	})
@@ -43,6 +45,11 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	c = c.withDefaults()
 	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	store, err := state.Open(c.State.String(), env.Log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
 	client, err := radiusClient(c)
 	if err != nil {
 		return err
@@ -52,7 +59,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Cipher: c.bits(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
 		Buffer: c.buffer(),
-		Unused: c.Tunnel.Unused.D(), Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 type configuration struct {
 	Node    string      `yaml:"node,required"`
 	Control config.Path `yaml:"control,required"`
+	State   config.Path `yaml:"state"`
 	Address config.Addr `yaml:"address,required"`
 	Home    struct {
 		Interface string        `yaml:"interface"`
@@ -43,6 +44,7 @@ type mobileNode struct {
 
 const example = `node: ha                             # name in events and reports
 control: /run/openmpa/ha.sock
+state: /var/lib/openmpa/ha.db        # file of what is kept over a crash, made on first start
 address: 10.0.3.1                    # of this home agent: registrations (UDP 434) and IP in IP
 home: {interface: home0, prefix: 10.9.0.0/24}   # home link; without an interface no ARP is answered
 tunnel: {device: mpa0, mtu: 1400}    # mtu: of an inner packet

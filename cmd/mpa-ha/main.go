@@ -12,6 +12,7 @@ import (
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/state"
 )
 
 func main() {
@@ -30,6 +31,7 @@ filter. It removes from the kernel what it put there when it ends, and after a c
 it starts again.`,
 		Example: example,
 		Files: []daemon.File{
+			{Path: "state", Purpose: "bindings, kept over a crash; one daemon, one file"},
 			{Path: "key-file", Purpose: "key shared with a mobile node, 16 octets or more; see --example"},
 		},
 		Check: check,
@@ -64,6 +66,13 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	defer clear()
+	config.Default(&c.State, config.StateFile("ha"))
+	store, err := state.Open(c.State.String(), env.Log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	cfg.State = store
 	cfg.Log = env.Log
 	cfg.Recorder = event.NewRecorder(c.Node, env.Log, event.DefaultSize)
 	agent, err := ha.Open(cfg)

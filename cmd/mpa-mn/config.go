@@ -16,6 +16,7 @@ import (
 type configuration struct {
 	Node      string      `yaml:"node"`
 	Control   config.Path `yaml:"control"`
+	State     config.Path `yaml:"state"`
 	Interface string      `yaml:"interface"`
 	Link      struct {
 		Type   string      `yaml:"type"`
@@ -74,6 +75,7 @@ type network struct {
 
 const example = `node: mn                              # name in events
 control: /run/openmpa/mn.sock
+state: /var/lib/openmpa/mn.db         # file of what is kept over a crash, made on first start
 interface: eth0                       # towards the points of attachment
 link: {type: external, socket: /run/openmpa/link.sock}   # who moves the link
 tunnel: {device: mpa0, mtu: 1400}
@@ -94,6 +96,7 @@ prepare: true                         # false: break before make
 
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
+	config.Default(&c.State, config.StateFile("mn"))
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.MTU, 1400)
 	config.Default(&c.EAP.MinVersion, "1.2")

@@ -19,6 +19,7 @@ import (
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
+	"openmpa/internal/state"
 	"openmpa/mn"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
@@ -38,6 +39,7 @@ It needs CAP_NET_ADMIN, CAP_NET_RAW and /dev/net/tun. A move is asked for with
 "mpactl handover NETWORK". It removes from the kernel what it put there when it
 ends, and after a crash when it starts again.`,
 		Example: example,
+		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
 		Check: func(path string) error {
 			c, err := load(path)
 			if err == nil {
@@ -94,6 +96,11 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
+	store, err := state.Open(c.State.String(), env.Log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
 	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
 	m := c.Mobility.MIP4
 	node, err := mn.Open(mn.Config{
@@ -109,7 +116,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net host.Host) (link.Adapter, error) {
 			return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Interface: c.Interface, Net: net})
 		},
-		Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
 		return err

@@ -138,3 +138,7 @@ type Path string
 
 // String returns the name, resolved if it was relative.
 func (p Path) String() string { return string(p) }
+
+// StateFile is where a daemon keeps its state (internal/state) unless its file says
+// otherwise with the key "state".
+func StateFile(daemon string) Path { return Path("/var/lib/openmpa/" + daemon + ".db") }

@@ -10,6 +10,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
+	"openmpa/internal/state"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/tun"
@@ -39,6 +40,8 @@ type Config struct {
 	TunnelAddress netip.Prefix // of the TUN
 	MTU           int          // octets of an inner packet
 
+	// State keeps the bindings over a crash.
+	State    state.Store
 	Recorder *event.Recorder
 	Log      *slog.Logger
 }

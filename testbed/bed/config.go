@@ -71,6 +71,7 @@ tls: {min-version: "%s", max-version: "%s"}
 func (b *Bed) configHA() string {
 	return fmt.Sprintf(`node: ha
 control: %s
+state: ha.db
 address: %v
 home: {interface: home0, prefix: %v}
 tunnel: {device: %s, mtu: 1400}
@@ -87,6 +88,7 @@ func (b *Bed) configAR(n topo.Network) string {
 	}
 	text := fmt.Sprintf(`node: %[1]s
 control: %[2]s
+state: %[1]s.db
 access: {interface: lan0}
 address: %[3]v
 identity: {ca: ca.%[1]s.example, ar: ar.%[1]s.example}
@@ -119,6 +121,7 @@ func (b *Bed) configMN() string {
 	}
 	return fmt.Sprintf(`node: mn
 control: %s
+state: mn.db
 interface: %s
 link: {type: external, socket: %s}
 tunnel: {device: %s, mtu: 1400}
