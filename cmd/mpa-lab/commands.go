@@ -29,6 +29,7 @@ type flags struct {
 	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: \"core-a>=...\" away from the core, \"core-a<=...\" towards it. Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
 	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
+	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
@@ -51,6 +52,7 @@ func (f flags) options(a *app) (scenario.Options, error) {
 	if o.Links, err = f.links(); err != nil {
 		return o, err
 	}
+	o.LoseMarkers = f.Lose == "markers"
 	o.Rate, err = traffic.ParseRate(f.Rate)
 	return o, err
 }
@@ -134,7 +136,7 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 	o.Flags = map[string]string{
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": c.Direction, "buffer": c.Buffer,
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
-		"aaa": c.AAA, "tls": c.TLS, "dhcp": c.DHCP,
+		"aaa": c.AAA, "tls": c.TLS, "dhcp": c.DHCP, "lose": c.Lose,
 	}
 	if len(c.Link) > 0 {
 		o.Flags["link"] = strings.Join(c.Link, " ")
@@ -190,6 +192,9 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 	}
 	if len(res.Links) > 0 {
 		fmt.Println(report.LinkLines(res.Links))
+	}
+	if o.LoseMarkers {
+		fmt.Println(report.MarkerLine(res))
 	}
 	if err == nil && len(res.Problems) == 0 {
 		fmt.Printf("Kept: %s.\n", s.PromiseWith(o))

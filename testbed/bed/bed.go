@@ -34,6 +34,8 @@ type Bed struct {
 	DHCP DHCPServer
 	// Links are the bad links.
 	Links *impair.Set
+	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
+	Thief *impair.Thief
 	// OnMove is told of each move of the mobile node's link; set it between
 	// moves only.
 	OnMove func(linkctl.Move)
@@ -87,7 +89,10 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 		return err
 	}
 	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = topo.HomeAddress, tunnelPort, mip4.HMACSHA256
-	if b.Links, err = impair.NewSet(b.opt.Links, b.opt.Traffic, nil); err != nil {
+	if b.opt.LoseMarkers {
+		b.Thief = &impair.Thief{}
+	}
+	if b.Links, err = impair.NewSet(b.opt.links(), b.opt.Traffic, b.Thief); err != nil {
 		return err
 	}
 	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard(), b.Links); err != nil {

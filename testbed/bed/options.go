@@ -2,6 +2,7 @@ package bed
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"openmpa/testbed/impair"
@@ -36,6 +37,8 @@ type Options struct {
 	// Links are the bad links by name, and Traffic is what they tell apart.
 	Links   map[string]impair.Both
 	Traffic impair.Traffic
+	// LoseMarkers has Bed.Thief take markers on the links of both networks.
+	LoseMarkers bool
 	// Logs is a directory that gets the daemons' logs and configurations
 	// when the lab is taken apart; empty: they go with the lab.
 	Logs string
@@ -107,6 +110,20 @@ func (o Options) check() error {
 		return fmt.Errorf("bed: it is not known where the daemons' binaries are")
 	}
 	return nil
+}
+
+// links are all links that are not to be good ones.
+func (o Options) links() map[string]impair.Both {
+	all := maps.Clone(o.Links)
+	if o.LoseMarkers {
+		if all == nil {
+			all = make(map[string]impair.Both)
+		}
+		for _, n := range topo.Networks {
+			all[n.Link] = all[n.Link]
+		}
+	}
+	return all
 }
 
 func (o Options) say(format string, args ...any) {

@@ -85,3 +85,23 @@ func LinkLines(links map[string]Link) string {
 	}
 	return b.String()
 }
+
+// MarkerLine counts the markers that were lost on purpose.
+func MarkerLine(r *Result) string {
+	counts := make(map[string]int)
+	var kinds []string
+	for _, h := range r.Handovers {
+		for _, k := range h.MarkersLost {
+			if counts[k]++; counts[k] == 1 {
+				kinds = append(kinds, k)
+			}
+		}
+	}
+	sort.Strings(kinds)
+	total := 0
+	for i, k := range kinds {
+		total += counts[k]
+		kinds[i] = fmt.Sprintf("%d %s", counts[k], k)
+	}
+	return fmt.Sprintf("  %d markers lost on purpose in %d handovers: %s\n", total, len(r.Handovers), strings.Join(kinds, ", "))
+}

@@ -20,3 +20,10 @@ func TestLinkLines(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkerLine(t *testing.T) {
+	r := &Result{Handovers: []Handover{{MarkersLost: []string{"depart", "departed"}}, {MarkersLost: []string{"depart"}}, {}}}
+	if got := MarkerLine(r); got != "  3 markers lost on purpose in 3 handovers: 2 depart, 1 departed\n" {
+		t.Errorf("%q", got)
+	}
+}

@@ -41,10 +41,12 @@ type Handover struct {
 	// node's record of it.
 	TLS string `json:"tls,omitempty"`
 	// Case names what was done to it, in scenarios with several cases.
-	Case   string             `json:"case,omitempty"`
-	Flow   Flows              `json:"flow"`
-	Phases map[string]float64 `json:"phases,omitempty"`
-	Buffer *Buffer            `json:"buffer,omitempty"`
+	Case string `json:"case,omitempty"`
+	// MarkersLost are the kinds of markers that were lost on purpose.
+	MarkersLost []string           `json:"markers_lost,omitempty"`
+	Flow        Flows              `json:"flow"`
+	Phases      map[string]float64 `json:"phases,omitempty"`
+	Buffer      *Buffer            `json:"buffer,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.
 	Track *Track `json:"track,omitempty"`
 }

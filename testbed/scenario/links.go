@@ -60,10 +60,16 @@ func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 
 // PromiseWith is the promise when the scenario is run with options.
 func (s Scenario) PromiseWith(o Options) string {
-	if s.onBadLinks == "" || len(o.Links) == 0 {
+	if s.onBadLinks == "" {
 		return s.Promise
 	}
-	text := s.onBadLinks
+	text := s.Promise
+	if len(o.Links) > 0 {
+		text = s.onBadLinks
+	}
+	if o.LoseMarkers {
+		text += "; and all that although each marker was lost once in each handover"
+	}
 	switch t := o.tolerance(); {
 	case t.copies && t.disorder:
 		text += "; duplicates and order are as the links make them"

@@ -10,6 +10,7 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
+	"openmpa/testbed/impair"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
@@ -79,7 +80,15 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	if err := sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
 	}
+	if b.Thief != nil {
+		b.Thief.Begin(impair.Markers...)
+	}
 	m.moves, err = r.command(ctx, b, to, &m)
+	if b.Thief != nil {
+		for _, k := range b.Thief.End() {
+			m.MarkersLost = append(m.MarkersLost, k.String())
+		}
+	}
 	if err != nil {
 		return m, err
 	}
@@ -173,6 +182,8 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 	if len(moves) > 0 && !moves[0].Up.IsZero() {
 		m.Phases["l2_ms"] = report.MS(moves[0].Gap())
 		if w.probe != nil {
+			// What waits for a lost marker comes when the handover is long over.
+			_ = await(ctx, stragglers, w.probe.Done)
 			w.probe.Stop()
 			if d, _, ok := w.probe.First(); ok {
 				m.Phases["l3_ms"] = report.MS(d)

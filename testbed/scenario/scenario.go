@@ -37,6 +37,8 @@ type Options struct {
 	CrashSeed string
 	// Links are the bad links by name.
 	Links map[string]impair.Both
+	// LoseMarkers has each marker of a handover be lost once.
+	LoseMarkers bool
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -71,6 +73,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	down, up := o.rates()
 	return bed.Options{
 		Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
+		LoseMarkers: o.LoseMarkers,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},

@@ -41,6 +41,7 @@ type Network struct {
 	PoolLo  netip.Addr
 	PoolHi  netip.Addr
 	Points  []string
+	Link    string // from the router to the core, by name
 }
 
 // Networks are the two visited networks, b first: the mobile node starts
@@ -50,13 +51,13 @@ var Networks = []Network{
 		Name: "b", Router: RB, Prefix: netip.MustParsePrefix("10.1.0.0/24"),
 		Address: netip.MustParseAddr("10.1.0.1"), DHCP: netip.MustParseAddr("10.1.0.3"), DHCPIf: "lanb",
 		PoolLo: netip.MustParseAddr("10.1.0.100"), PoolHi: netip.MustParseAddr("10.1.0.199"),
-		Points: []string{"poa-b1", "poa-b2"},
+		Points: []string{"poa-b1", "poa-b2"}, Link: "core-b",
 	},
 	{
 		Name: "a", Router: RA, Prefix: netip.MustParsePrefix("10.2.0.0/24"),
 		Address: netip.MustParseAddr("10.2.0.1"), DHCP: netip.MustParseAddr("10.2.0.3"), DHCPIf: "lana",
 		PoolLo: netip.MustParseAddr("10.2.0.100"), PoolHi: netip.MustParseAddr("10.2.0.199"),
-		Points: []string{"poa-a1", "poa-a2"},
+		Points: []string{"poa-a1", "poa-a2"}, Link: "core-a",
 	},
 }
 
@@ -205,8 +206,8 @@ func Standard() Plan {
 		})
 	}
 	for _, c := range []struct{ name, node, core, near, far string }{
-		{"core-b", RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
-		{"core-a", RA, "to-ra", "10.0.2.1/30", "10.0.2.2/30"},
+		{Networks[0].Link, RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
+		{Networks[1].Link, RA, "to-ra", "10.0.2.1/30", "10.0.2.2/30"},
 		{"core-ha", HA, "to-ha", "10.0.3.1/30", "10.0.3.2/30"},
 		{"core-cn", CN, "to-cn", "10.0.4.1/30", "10.0.4.2/30"},
 		{LinkAAA, AAA, "to-aaa", "10.0.5.1/30", "10.0.5.2/30"},
