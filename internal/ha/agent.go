@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/mn/mobility/mip4"
@@ -26,10 +27,11 @@ const (
 // wants the TUN to have an address.
 var DefaultTunnelAddress = netip.MustParsePrefix("169.254.62.54/31")
 
-// Config of a home agent on a Linux host. Zero fields but Core and Home take defaults.
+// Config of a home agent. Zero fields but Core take defaults.
 type Config struct {
 	Node string // name in status
 	Core CoreConfig
+	Host host.Opener // the machine; nil: host.Linux
 	// HomeInterface is the interface of the home link, where home addresses are answered
 	// for. Empty: the home network is a virtual one, nothing is answered.
 	HomeInterface string
@@ -57,6 +59,9 @@ func (c *Config) Check() error {
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
 	}
+	if c.Host == nil {
+		c.Host = host.Linux
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -82,10 +87,10 @@ type Agent struct {
 	// fixed after Open
 	cfg   Config
 	core  *Core
-	net   *osnet.Net
-	tun   *tun.Device
-	ipip  *bind.IPIP
-	udp   *net.UDPConn
+	host  host.Host
+	tun   host.TUN
+	ipip  host.IPIP
+	udp   host.UDP
 	home  *homeLink // nil without a home interface
 	index int       // of the home interface, 0 without
 	wake  chan struct{}
@@ -94,7 +99,7 @@ type Agent struct {
 	badRequests throttle // owner: the reader of requests
 }
 
-// Open opens everything in the network namespace of the calling thread, removes what a
+// Open opens everything, by default in the network namespace of the calling thread, removes what a
 // home agent before this one left in the kernel, and checks the kernel's settings. Run
 // must follow, or Close.
 func Open(cfg Config) (a *Agent, err error) {
@@ -107,29 +112,29 @@ func Open(cfg Config) (a *Agent, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	if a.net, err = osnet.OpenClean(cfg.Log, osnet.OwnerHomeAgent); err != nil {
+	if a.host, err = cfg.Host(cfg.Log, osnet.OwnerHomeAgent); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
 	}
 	addr := netip.AddrPortFrom(cfg.Core.Address, mip4.Port)
-	if a.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr)); err != nil {
+	if a.udp, err = a.host.ListenUDP(addr); err != nil {
 		return a, fmt.Errorf("ha: listen for registrations: %w: is %v an address of this host, and no other home agent running?", err, cfg.Core.Address)
 	}
-	if a.ipip, err = bind.OpenIPIP(cfg.Core.Address, bind.Options{}); err != nil {
+	if a.ipip, err = a.host.OpenIPIP(cfg.Core.Address, bind.Options{}); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
 	}
-	if a.tun, err = tun.Open(tun.Config{Name: cfg.Device, MTU: cfg.MTU}); err != nil {
+	if a.tun, err = a.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU}); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
 	}
-	if err = a.net.AddAddress(a.tun.Name(), cfg.TunnelAddress, osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+	if err = a.host.AddAddress(a.tun.Name(), cfg.TunnelAddress, osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
 		return a, fmt.Errorf("ha: %w", err)
 	}
-	if err := a.net.SetSysctl("net/ipv6/conf/"+a.tun.Name()+"/disable_ipv6", "1"); err != nil {
+	if err := a.host.SetSysctl("net/ipv6/conf/"+a.tun.Name()+"/disable_ipv6", "1"); err != nil {
 		cfg.Log.Debug("the TUN speaks IPv6, too; what it says is dropped", "err", err)
 	}
 	if err = a.openHome(); err != nil {
 		return a, err
 	}
-	if err = a.net.CheckRouter(cfg.HomeInterface, a.tun.Name()); err != nil {
+	if err = a.host.CheckRouter(cfg.HomeInterface, a.tun.Name()); err != nil {
 		return a, fmt.Errorf("ha: this host cannot be a home agent as it is set up: %w", err)
 	}
 	a.core, err = NewCore(cfg.Core, a)
@@ -142,16 +147,16 @@ func (a *Agent) openHome() error {
 	if name == "" {
 		return nil
 	}
-	link, err := a.net.LinkByName(name)
+	link, err := a.host.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("ha: home link: %w", err)
 	}
 	a.index = link.Index
-	arp, err := a.net.OpenARP(name)
+	arp, err := a.host.OpenARP(name)
 	if err != nil {
 		return fmt.Errorf("ha: home link: %w", err)
 	}
-	a.home, err = newHomeLink(arp, a.net, a.cfg.Log)
+	a.home, err = newHomeLink(arp, a.host, a.cfg.Log)
 	return err
 }
 
@@ -172,8 +177,8 @@ func (a *Agent) Close() error {
 	if a.ipip != nil {
 		errs = append(errs, a.ipip.Close())
 	}
-	if a.net != nil {
-		if err := a.net.Close(); !errors.Is(err, osnet.ErrClosed) {
+	if a.host != nil {
+		if err := a.host.Close(); !errors.Is(err, osnet.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

@@ -10,7 +10,7 @@
 //
 // core.go, register.go and forward.go are the home agent without sockets: they act on
 // the [World] and are told of requests and packets. run.go, kernel.go and home.go are
-// the World of a Linux host.
+// the World of a machine (package host).
 //
 // # A binding
 //

@@ -28,7 +28,7 @@ func (a *Agent) route(home netip.Addr) osnet.Route {
 
 // Bound implements World.
 func (a *Agent) Bound(home netip.Addr) error {
-	if err := a.net.SetRoute(a.route(home)); err != nil {
+	if err := a.host.SetRoute(a.route(home)); err != nil {
 		return err
 	}
 	if a.home != nil {
@@ -42,7 +42,7 @@ func (a *Agent) Unbound(home netip.Addr) {
 	if a.home != nil {
 		a.home.remove(home)
 	}
-	if err := a.net.DelRoute(a.route(home)); err != nil {
+	if err := a.host.DelRoute(a.route(home)); err != nil {
 		a.cfg.Log.Warn("the route of a home address stays until the end", "home_address", home, "err", err)
 	}
 }
