@@ -18,6 +18,7 @@ type crashCmd struct {
 	Cells   []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
 	Delay   time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
 	Hasty   bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
+	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	Jobs    int           `default:"1" placeholder:"1" help:"Labs beside one another."`
 	JSON    string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
 	Resume  string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
@@ -28,11 +29,16 @@ type crashCmd struct {
 
 // cells are what the flags name.
 func (c *crashCmd) cells() (cells []crash.Cell, err error) {
+	if c.Delay < 0 || c.Delay > time.Minute {
+		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
+	}
+	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, DHCP: c.DHCP}
 	for _, s := range c.Cells {
 		cell, err := crash.ParseCell(s)
 		if err != nil {
 			return nil, err
 		}
+		cell.How = how
 		cells = append(cells, cell)
 	}
 	if c.Cells == nil {
@@ -50,13 +56,7 @@ func (c *crashCmd) cells() (cells []crash.Cell, err error) {
 			}
 			points = append(points, crash.Point(p))
 		}
-		cells = crash.Cells(victims, points)
-	}
-	if c.Delay < 0 || c.Delay > time.Minute {
-		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
-	}
-	for i := range cells {
-		cells[i].Delay, cells[i].Hasty = c.Delay, c.Hasty
+		cells = crash.Cells(victims, points, how)
 	}
 	return cells, nil
 }

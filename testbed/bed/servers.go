@@ -63,6 +63,10 @@ func (b *Bed) startDHCP(ctx context.Context, pools []dhcpd.Pool) error {
 	return b.run(ctx, proc.Spec{
 		Name: topo.DHCP, Space: b.Top.Space(topo.DHCP), Command: command, Env: kea.Environment(),
 		Answers: func(ctx context.Context) error {
+			if b.children[topo.MN] != nil { // started again: routers have the port that answers would come to
+				_, err := kea.Leases()
+				return err
+			}
 			for _, p := range pools {
 				n, _ := topo.NetworkByName(p.Network)
 				if err := kea.Answers(ctx, p, func(a *net.UDPAddr) (*net.UDPConn, error) { return b.udp(n.Router, a) }); err != nil {

@@ -43,8 +43,11 @@ type cellRun struct {
 // runCell plays a cell in a lab of its own. logs gets the daemons' logs.
 func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Record {
 	begun := time.Now()
-	rec := Record{Victim: cell.Victim, Point: cell.Point, DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, At: begun}
-	opt.Logs, opt.Quick = logs, true
+	rec := Record{
+		Victim: cell.Victim, Point: cell.Point, At: begun,
+		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, DHCP: cell.DHCP,
+	}
+	opt.Logs, opt.Quick, opt.DHCP = logs, true, cell.DHCP
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		rec.problem("the lab does not start: %v", err)

@@ -127,10 +127,17 @@ const Delay = 300 * time.Millisecond
 type Cell struct {
 	Victim Party
 	Point  Point
-	Delay  time.Duration // from the death to the start
+	How
+}
+
+// How says in what way a cell is played.
+type How struct {
+	Delay time.Duration // from the death to the start
 	// Hasty asks for the next handover when traffic goes on, and not only when
 	// nothing of the crash is left.
 	Hasty bool
+	// DHCP is the server, see [bed.Options].
+	DHCP string
 }
 
 // String is how a cell is written on the command line.
@@ -151,7 +158,7 @@ func ParseCell(s string) (Cell, error) {
 
 // Cells are all cells of some victims and points, in the order of the points;
 // nil stands for all.
-func Cells(victims []Party, points []Point) []Cell {
+func Cells(victims []Party, points []Point, how How) []Cell {
 	var all []Cell
 	for _, p := range Points {
 		if points != nil && !slices.Contains(points, p) {
@@ -159,7 +166,7 @@ func Cells(victims []Party, points []Point) []Cell {
 		}
 		for _, v := range Victims {
 			if victims == nil || slices.Contains(victims, v) {
-				all = append(all, Cell{Victim: v, Point: p})
+				all = append(all, Cell{Victim: v, Point: p, How: how})
 			}
 		}
 	}
@@ -173,7 +180,7 @@ func Sample(seed string) []Cell {
 	rnd := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // no secret: it has to be the same for the same seed
 	var chosen []Cell
 	for i, n := range rnd.Perm(len(Points))[:len(Victims)] {
-		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], Delay: Delay, Hasty: rnd.IntN(2) == 1})
+		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, DHCP: bed.DHCPEmbedded}})
 	}
 	return chosen
 }

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestCells(t *testing.T) {
-	all := Cells(nil, nil)
+	all := Cells(nil, nil, How{})
 	if len(all) != len(Points)*len(Victims) {
 		t.Fatalf("%d cells", len(all))
 	}
@@ -38,7 +38,7 @@ func TestCells(t *testing.T) {
 			t.Errorf("%q is written by %q", c.Point, p)
 		}
 	}
-	some := Cells([]Party{HA, MN}, []Point{"mn l2 end", "mn l2 begin"})
+	some := Cells([]Party{HA, MN}, []Point{"mn l2 end", "mn l2 begin"}, How{})
 	want := []Cell{{Victim: MN, Point: "mn l2 begin"}, {Victim: HA, Point: "mn l2 begin"}, {Victim: MN, Point: "mn l2 end"}, {Victim: HA, Point: "mn l2 end"}}
 	if d := cmp.Diff(want, some); d != "" {
 		t.Error(d)
@@ -112,7 +112,7 @@ func TestSampleRotates(t *testing.T) {
 func record(commit string, c Cell, problems ...string) Record {
 	f := 1.5
 	return Record{
-		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, Problems: problems, Passed: problems == nil,
+		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, DHCP: c.DHCP, Problems: problems, Passed: problems == nil,
 		HitMS: &f, RecoveryMS: &f, Outcome: "completed", Down: &Flow{Lost: 3}, Up: &Flow{},
 	}
 }
@@ -128,9 +128,9 @@ func TestBookResumes(t *testing.T) {
 		t.Cleanup(func() { b.Close() })
 		return b
 	}
-	one := Cell{MN, Points[0], 300 * time.Millisecond, true}
-	two := Cell{HA, Points[1], 0, false}
-	three := Cell{HA, Points[1], time.Second, false}
+	one := Cell{MN, Points[0], How{300 * time.Millisecond, true, "kea"}}
+	two := Cell{HA, Points[1], How{}}
+	three := Cell{HA, Points[1], How{Delay: time.Second}}
 	b := open("c1")
 	for _, r := range []Record{record("c1", one), record("c1", two, "broken"), record("c2", three)} {
 		if err := b.Add(r); err != nil {

@@ -19,6 +19,7 @@ type Record struct {
 	Point   Point  `json:"point"`
 	DelayMS int64  `json:"delay_ms"`
 	Hasty   bool   `json:"hasty,omitempty"`
+	DHCP    string `json:"dhcp"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
 	Problems []string  `json:"problems,omitempty"`
@@ -59,7 +60,9 @@ type Flow struct {
 
 // Cell is the cell of the record.
 func (r *Record) Cell() Cell {
-	return Cell{Victim: r.Victim, Point: r.Point, Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty}
+	return Cell{Victim: r.Victim, Point: r.Point, How: How{
+		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, DHCP: r.DHCP,
+	}}
 }
 
 func (r *Record) problem(format string, args ...any) {
