@@ -99,7 +99,7 @@ dhcp: {server: %[7]v}
 tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, tunnelPort)
 	if b.opt.Quick {
-		text = strings.Replace(text, "encryption: ", "unused: 5s, encryption: ", 1)
+		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "encryption: ", "unused: 5s, encryption: ").Replace(text)
 	}
 	switch {
 	case b.opt.BufferOff:
