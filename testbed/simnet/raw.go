@@ -1,0 +1,385 @@
+package simnet
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/host"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/ipip"
+	"openmpa/tunnel/tun"
+)
+
+// ipipSocket is a host.IPIP.
+type ipipSocket struct {
+	h     *machineHost
+	m     *Machine
+	local netip.Addr
+	in    *inbox
+	stats bind.Stats // guarded by World.mu
+}
+
+// OpenIPIP implements host.Sockets.
+func (h *machineHost) OpenIPIP(local netip.Addr, _ bind.Options) (p host.IPIP, err error) {
+	err = h.change(func() error {
+		if !h.m.isLocal(local) {
+			return fmt.Errorf("simnet: %s: IP in IP on %v: %w", h.m.name, local, unix.EADDRNOTAVAIL)
+		}
+		s := &ipipSocket{h: h, m: h.m, local: local, in: newInbox(socketQueue)}
+		h.m.ipip = append(h.m.ipip, s)
+		h.socks[s] = s.shut
+		p = s
+		return nil
+	})
+	return p, err
+}
+
+func (s *ipipSocket) shut() {
+	if s.in.shut() {
+		s.m.ipip = slices.DeleteFunc(s.m.ipip, func(o *ipipSocket) bool { return o == s })
+		s.in.lose(s.m)
+	}
+}
+
+func (s *ipipSocket) offer(pkt []byte) {
+	if !s.in.put(pkt) {
+		s.m.w.lost(s.m.name, ReasonQueue, pkt)
+	}
+}
+
+func (s *ipipSocket) LocalAddr() netip.Addr { return s.local }
+
+func (s *ipipSocket) Send(dst netip.Addr, inner []byte, tos uint8) error {
+	w := s.m.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-s.in.done:
+		return fmt.Errorf("simnet: IP in IP: %w", net.ErrClosed)
+	default:
+	}
+	s.m.ident++
+	pkt, err := ipip.Encapsulate(nil, ipip.Header{Src: s.local, Dst: dst, TTL: ttl, TOS: tos, ID: s.m.ident}, inner)
+	if err != nil {
+		s.stats.SendErrors++
+		return err
+	}
+	s.stats.Sent++
+	w.given(s.m, ViaIPIP, pkt[ipip.HeaderLen:])
+	if !s.m.output(pkt, "") {
+		return fmt.Errorf("simnet: IP in IP to %v: %w", dst, unix.ENETUNREACH)
+	}
+	return nil
+}
+
+func (s *ipipSocket) Read([]byte) (inner []byte, src netip.Addr, err error) {
+	for {
+		pkt, ok := s.in.get(nil)
+		if !ok {
+			return nil, src, fmt.Errorf("simnet: IP in IP: %w", net.ErrClosed)
+		}
+		if inner, src, ok = s.open(pkt); ok {
+			return inner, src, nil
+		}
+	}
+}
+
+// open takes the inner packet out of pkt.
+func (s *ipipSocket) open(pkt []byte) (inner []byte, src netip.Addr, ok bool) {
+	s.m.w.mu.Lock()
+	defer s.m.w.mu.Unlock()
+	inner, src, _, err := ipip.Decapsulate(slices.Clone(pkt))
+	if err != nil {
+		s.stats.Malformed++
+		s.m.w.lost(s.m.name, ReasonMalformed, pkt)
+		return nil, src, false
+	}
+	s.stats.Received++
+	s.m.w.taken(s.m, ViaIPIP, inner)
+	return inner, src, true
+}
+
+func (s *ipipSocket) ReadBatch(*bind.Batch) ([]bind.Packet, error) {
+	inner, src, err := s.Read(nil)
+	if err != nil {
+		return nil, err
+	}
+	return []bind.Packet{{Data: inner, From: netip.AddrPortFrom(src, 0), TOS: inner[1]}}, nil
+}
+
+func (s *ipipSocket) Stats() bind.Stats {
+	s.m.w.mu.Lock()
+	defer s.m.w.mu.Unlock()
+	return s.stats
+}
+
+func (s *ipipSocket) Close() error {
+	s.m.w.mu.Lock()
+	defer s.m.w.mu.Unlock()
+	s.shut()
+	delete(s.h.socks, s)
+	return nil
+}
+
+// tunDevice is a host.TUN.
+type tunDevice struct {
+	h     *machineHost
+	i     *Interface
+	in    *inbox
+	stats tun.Stats // guarded by World.mu
+}
+
+// OpenTUN implements host.Sockets.
+func (h *machineHost) OpenTUN(cfg tun.Config) (t host.TUN, err error) {
+	err = h.change(func() error {
+		if h.m.find(cfg.Name) != nil {
+			return fmt.Errorf("simnet: %s: TUN %s: %w", h.m.name, cfg.Name, unix.EBUSY)
+		}
+		i := h.m.addInterface(cfg.Name)
+		if cfg.MTU == 0 {
+			cfg.MTU = tun.DefaultMTU
+		}
+		if cfg.QueueLen == 0 {
+			cfg.QueueLen = tun.DefaultQueueLen
+		}
+		i.mtu = cfg.MTU
+		i.tun = &tunDevice{h: h, i: i, in: newInbox(cfg.QueueLen)}
+		h.socks[i.tun] = i.tun.shut
+		t = i.tun
+		return nil
+	})
+	return t, err
+}
+
+func (t *tunDevice) shut() {
+	if t.in.shut() {
+		t.i.m.removeInterface(t.i)
+		t.in.lose(t.i.m)
+	}
+}
+
+func (t *tunDevice) offer(pkt []byte) {
+	if !t.in.put(pkt) {
+		t.stats.ReadDropped++
+		t.i.m.w.lost(t.i.name(), ReasonQueue, pkt)
+	}
+}
+
+func (t *tunDevice) Name() string { return t.i.dev }
+func (t *tunDevice) MTU() int     { return t.i.mtu }
+
+func (t *tunDevice) Read(b []byte) (int, error) {
+	pkt, ok := t.in.get(nil)
+	if !ok {
+		return 0, fmt.Errorf("simnet: %s: %w", t.i.name(), os.ErrClosed)
+	}
+	return t.read(pkt, b), nil
+}
+
+func (t *tunDevice) ReadNow(b []byte) (int, error) {
+	select {
+	case <-t.in.done:
+		return 0, fmt.Errorf("simnet: %s: %w", t.i.name(), os.ErrClosed)
+	case pkt := <-t.in.ch:
+		return t.read(pkt, b), nil
+	default:
+		return 0, nil
+	}
+}
+
+func (t *tunDevice) read(pkt, b []byte) int {
+	w := t.i.m.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	t.stats.Read++
+	w.taken(t.i.m, ViaTUN, pkt)
+	return copy(b, pkt)
+}
+
+func (t *tunDevice) Write(b []byte) (int, error) {
+	w := t.i.m.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-t.in.done:
+		return 0, fmt.Errorf("simnet: %s: %w", t.i.name(), os.ErrClosed)
+	default:
+	}
+	t.stats.Write++
+	pkt := slices.Clone(b)
+	w.given(t.i.m, ViaTUN, pkt)
+	t.i.m.receive(t.i, pkt)
+	return len(b), nil
+}
+
+func (t *tunDevice) Stats() (tun.Stats, error) {
+	t.i.m.w.mu.Lock()
+	defer t.i.m.w.mu.Unlock()
+	return t.stats, nil
+}
+
+func (t *tunDevice) Close() error {
+	t.i.m.w.mu.Lock()
+	defer t.i.m.w.mu.Unlock()
+	t.shut()
+	delete(t.h.socks, t)
+	return nil
+}
+
+// arpConn is a host.ARP.
+type arpConn struct {
+	h  *machineHost
+	i  *Interface
+	in *inbox
+}
+
+// OpenARP implements host.Sockets.
+func (h *machineHost) OpenARP(dev string) (a host.ARP, err error) {
+	err = h.change(func() error {
+		i, err := h.m.device(dev)
+		if err != nil {
+			return err
+		}
+		c := &arpConn{h: h, i: i, in: newInbox(socketQueue)}
+		i.arps = append(i.arps, c)
+		h.socks[c] = c.shut
+		a = c
+		return nil
+	})
+	return a, err
+}
+
+func (c *arpConn) shut() {
+	if c.in.shut() {
+		c.i.arps = slices.DeleteFunc(c.i.arps, func(o *arpConn) bool { return o == c })
+	}
+}
+
+func (c *arpConn) MAC() net.HardwareAddr { return c.i.mac.HardwareAddr() }
+func (c *arpConn) Device() string        { return c.i.dev }
+
+func (c *arpConn) ReadARP(ctx context.Context) (acd.Packet, error) {
+	for {
+		pkt, err := c.in.read(ctx)
+		if err != nil {
+			return acd.Packet{}, err
+		}
+		if p, err := acd.ParseARP(pkt); err == nil {
+			return p, nil
+		}
+	}
+}
+
+// read is get with a context.
+func (b *inbox) read(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if pkt, ok := b.get(ctx.Done()); ok {
+		return pkt, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("simnet: %w", net.ErrClosed)
+}
+
+func (c *arpConn) WriteARP(dst net.HardwareAddr, p acd.Packet) error {
+	b, err := p.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return c.i.write(c.in, dst, typeARP, b)
+}
+
+// write sends a frame for a raw socket.
+func (i *Interface) write(in *inbox, dst net.HardwareAddr, typ etherType, b []byte) error {
+	to, err := acd.MACFrom(dst)
+	if err != nil {
+		return err
+	}
+	i.m.w.mu.Lock()
+	defer i.m.w.mu.Unlock()
+	select {
+	case <-in.done:
+		return fmt.Errorf("simnet: %s: %w", i.name(), net.ErrClosed)
+	default:
+	}
+	i.send(to, typ, b)
+	return nil
+}
+
+func (c *arpConn) SendGratuitous(a netip.Addr) error {
+	return c.WriteARP(acd.Broadcast(), acd.AnnouncementPacket(a, c.i.mac))
+}
+
+func (c *arpConn) Close() error {
+	c.i.m.w.mu.Lock()
+	defer c.i.m.w.mu.Unlock()
+	c.shut()
+	delete(c.h.socks, c)
+	return nil
+}
+
+// udpTap is a host.UDPTap.
+type udpTap struct {
+	h    *machineHost
+	i    *Interface
+	port uint16
+	in   *inbox
+}
+
+// OpenUDPTap implements host.Sockets.
+func (h *machineHost) OpenUDPTap(dev string, port uint16) (u host.UDPTap, err error) {
+	err = h.change(func() error {
+		i, err := h.m.device(dev)
+		if err != nil {
+			return err
+		}
+		t := &udpTap{h: h, i: i, port: port, in: newInbox(socketQueue)}
+		i.taps = append(i.taps, t)
+		h.socks[t] = t.shut
+		u = t
+		return nil
+	})
+	return u, err
+}
+
+func (t *udpTap) shut() {
+	if t.in.shut() {
+		t.i.taps = slices.DeleteFunc(t.i.taps, func(o *udpTap) bool { return o == t })
+	}
+}
+
+// offer gives the tap a copy of what comes off the link, if it is for its port.
+func (t *udpTap) offer(pkt []byte) {
+	_, _, proto, body, _, err := ipip.ParseIPv4(pkt)
+	if err == nil && proto == protoUDP && len(pkt) >= body+udpLen && binary.BigEndian.Uint16(pkt[body+2:]) == t.port {
+		_ = t.in.put(pkt) // a full queue drops, as the kernel's
+	}
+}
+
+func (t *udpTap) ReadPacket(ctx context.Context, b []byte) (int, error) {
+	pkt, err := t.in.read(ctx)
+	return copy(b, pkt), err
+}
+
+func (t *udpTap) WritePacket(dst net.HardwareAddr, ipv4 []byte) error {
+	return t.i.write(t.in, dst, typeIPv4, slices.Clone(ipv4))
+}
+
+func (t *udpTap) Close() error {
+	t.i.m.w.mu.Lock()
+	defer t.i.m.w.mu.Unlock()
+	t.shut()
+	delete(t.h.socks, t)
+	return nil
+}
