@@ -12,6 +12,7 @@ import (
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
+	"openmpa/testbed/picture"
 	"openmpa/testbed/report"
 	"openmpa/testbed/scenario"
 	"openmpa/testbed/topo"
@@ -83,7 +84,35 @@ func (f flags) links() (map[string]impair.Both, error) {
 	return links, nil
 }
 
-type demoCmd struct{ flags }
+// record is the options as they were taken, for the results.
+func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string {
+	m := map[string]string{
+		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": "auto", "buffer": "on",
+		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
+		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose,
+	}
+	if len(f.Link) > 0 {
+		m["link"] = strings.Join(f.Link, " ")
+	}
+	if f.RTTAAA > 0 {
+		m["rtt-aaa"] = f.RTTAAA.String()
+	}
+	if o.Direction != scenario.Default {
+		m["direction"] = string(o.Direction)
+	}
+	if o.BufferOff {
+		m["buffer"] = "off"
+	}
+	for _, fixed := range s.Fixes {
+		delete(m, fixed)
+	}
+	return m
+}
+
+type demoCmd struct {
+	Pictures string `type:"path" placeholder:"DIR" help:"Draw both handovers into DIR: comparison.svg and comparison.png."`
+	flags
+}
 
 func (c *demoCmd) Run(a *app) error {
 	o, err := c.options(a)
@@ -93,7 +122,14 @@ func (c *demoCmd) Run(a *app) error {
 	if err := a.ready(); err != nil {
 		return err
 	}
-	problems, err := scenario.Demo(a.ctx, o, progress(), os.Stdout)
+	o.Tracks = c.Pictures != ""
+	hs, problems, err := scenario.Demo(a.ctx, o, progress(), os.Stdout)
+	if err == nil && c.Pictures != "" {
+		var p picture.Picture
+		if p, err = picture.Comparison("comparison", picture.Move{Title: "With MPA", Handover: hs[0]}, picture.Move{Title: "Without MPA", Handover: hs[1]}); err == nil {
+			err = writePictures(c.Pictures, []picture.Picture{p})
+		}
+	}
 	return verdict(problems, err)
 }
 
@@ -103,6 +139,7 @@ type runCmd struct {
 	Repeat    int    `default:"1" placeholder:"1" help:"How often. Each handover starts without session, lease or tunnel at its target."`
 	Direction string `enum:"down,up,both,auto" default:"auto" help:"Which way traffic goes at --rate, the other way has 50 packets/s: down (to the node), up, both, auto (down for bit rates, else both)."`
 	Buffer    string `enum:"on,off" default:"on" help:"off: routers hold nothing while the node moves; its own queue stays."`
+	Pictures  string `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
 	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
 	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
 	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
@@ -126,28 +163,27 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 			return fmt.Errorf("--%s has no meaning for %s, which sets it itself", f, s.Name)
 		}
 	}
-	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks
+	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks || c.Pictures != ""
 	if c.Direction != "auto" {
 		o.Direction = scenario.Direction(c.Direction)
 	}
 	if s.Adjust != nil {
 		s.Adjust(&o, func(flag string) bool { return given(k, flag) })
 	}
-	o.Flags = map[string]string{
-		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": c.Direction, "buffer": c.Buffer,
-		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
-		"aaa": c.AAA, "tls": c.TLS, "dhcp": c.DHCP, "lose": c.Lose,
-	}
-	if len(c.Link) > 0 {
-		o.Flags["link"] = strings.Join(c.Link, " ")
-	}
-	if c.RTTAAA > 0 {
-		o.Flags["rtt-aaa"] = c.RTTAAA.String()
-	}
+	o.Flags = c.record(s, o)
 	if err := a.ready(); err != nil {
 		return err
 	}
 	res, err := scenario.Run(a.ctx, s, o, progress())
+	if c.Pictures != "" {
+		perr := drawResult(c.Pictures, res)
+		if err == nil {
+			err = perr
+		}
+	}
+	if !c.Tracks {
+		res.DropTracks()
+	}
 	if c.JSON != "" {
 		if werr := res.WriteJSON(c.JSON); werr != nil && err == nil {
 			err = werr

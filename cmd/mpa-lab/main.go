@@ -26,6 +26,7 @@ Examples:
   sudo ./testbed/lab demo                                   one handover with MPA and one without
   sudo ./testbed/lab run handover --repeat 50 --json o.json fifty of them, with figures
   sudo ./testbed/lab run handover --rate 100M --l2-gap 50ms under load, with a slow link
+  sudo ./testbed/lab report                                 measure, and write it all to report.html
   sudo ./testbed/lab run failed-switch --keep               leave the lab up to look around
   sudo ./testbed/lab topology                               what is where`
 
@@ -35,6 +36,7 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
 	Run      runCmd      `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
 	Crash    crashCmd    `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
+	Report   reportCmd   `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
 	List     listCmd     `cmd:"" help:"The scenarios, a line each."`
 	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
 	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`

@@ -3,8 +3,11 @@ package main
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"openmpa/testbed/report"
 )
 
 // output runs the program and returns its exit code with what it prints.
@@ -50,12 +53,54 @@ func TestCommandLine(t *testing.T) {
 		{"run handover --rtt-aaa 1h", 1, "up to ten seconds"},
 		{"run handover --rtt-aaa 1ms --link core-aaa=delay:1ms", 1, "a delay, too"},
 		{"topology", 0, "link core-aaa"},
+		{"run handover --buffer half", 64, "buffer"},
+		{"run figure6-mip4 --buffer off", 1, "sets it itself"},
+		{"report --repeat 0", 1, "1 or more"},
+		{"report main_test.go", 1, "report --from "},
+		{"report --from main_test.go", 1, "is not what"},
+		{"report --from nowhere.json", 64, "nowhere.json"},
 		{"demo --dad never", 64, "rfc5227"},
 		{"--bin " + empty + " test", 1, map[bool]string{true: "is not in", false: "root"}[os.Geteuid() == 0]},
 	} {
 		code, text := output(t, strings.Fields(x.args)...)
 		if code != x.code || !strings.Contains(text, x.want) {
 			t.Errorf("%s: exit code %d, expected %d with %q in\n%s", x.args, code, x.code, x.want, text)
+		}
+	}
+}
+
+func TestReportFromFiles(t *testing.T) {
+	dir := t.TempDir()
+	var files []string
+	for _, name := range []string{"handover", "break-before-make"} {
+		r := &report.Result{Scenario: name, Handovers: []report.Handover{{From: "b", To: "a", Outcome: "completed"}}}
+		if name == "break-before-make" {
+			r.Problems = []string{"traffic did not go on"}
+		}
+		r.Summarize()
+		path := filepath.Join(dir, name+".json")
+		if err := r.WriteJSON(path); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, path)
+	}
+	page := filepath.Join(dir, "page.html")
+	code, text := output(t, "report", "--out", page, "--from", files[0])
+	if code != 0 || !strings.Contains(text, page) {
+		t.Fatalf("exit code %d: %s", code, text)
+	}
+	// A promise that was not kept then is not kept now.
+	code, text = output(t, "report", "--out", page, "--from", files[0], files[1])
+	if code != 1 || !strings.Contains(text, "break-before-make: traffic did not go on") {
+		t.Fatalf("exit code %d: %s", code, text)
+	}
+	html, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"from network b to a and back", "traffic did not go on"} {
+		if !strings.Contains(string(html), want) {
+			t.Errorf("the page does not say %q", want)
 		}
 	}
 }

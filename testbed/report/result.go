@@ -251,6 +251,29 @@ func percentile(v []float64, p int) float64 {
 	return v[max((len(v)*p+99)/100, 1)-1]
 }
 
+// DropTracks takes out what is there for pictures only.
+func (r *Result) DropTracks() {
+	for i := range r.Handovers {
+		r.Handovers[i].Track = nil
+	}
+}
+
+// ReadJSON reads what WriteJSON wrote.
+func ReadJSON(path string) (*Result, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("report: %w", err)
+	}
+	r := &Result{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("report: %s is not what `lab run --json` writes: %w", path, err)
+	}
+	if r.Scenario == "" {
+		return nil, fmt.Errorf("report: %s is not what `lab run --json` writes: it names no scenario", path)
+	}
+	return r, nil
+}
+
 // WriteJSON writes the result to a file, or to standard output for "-".
 func (r *Result) WriteJSON(path string) error {
 	b, err := json.MarshalIndent(r, "", "  ")

@@ -66,7 +66,7 @@ func Compare(titles []string, hs []Handover) string {
 		for _, f := range fields {
 			v, ok := f[field]
 			any = any || ok
-			row = append(row, cell(v, ok, unit))
+			row = append(row, Cell(v, ok, unit))
 		}
 		if any {
 			rows = append(rows, row)
@@ -125,7 +125,8 @@ func trimBlank(rows [][]string) [][]string {
 	return rows
 }
 
-func cell(v float64, ok bool, unit string) string {
+// Cell writes a figure, or a dash where there is none.
+func Cell(v float64, ok bool, unit string) string {
 	if !ok {
 		return "-"
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // Demo runs one handover with MPA and one without, in the same network and
-// with the same traffic, and writes them side by side. The returned lines
+// with the same traffic, writes them side by side and returns both. The lines
 // are the promises that were not kept.
-func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems []string, err error) {
+func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (hs []report.Handover, problems []string, err error) {
 	start := time.Now()
 	opt.Repeat = 1
 	fmt.Fprintf(w, `One handover from network b to network a, with MPA and without, in the same network:
@@ -22,22 +22,21 @@ func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems 
 %s.
 
 `, opt.Rate, opt.Gap, bed.DescribeDAD(opt.DAD))
-	var hs []report.Handover
 	var strips []Strips
 	for _, name := range []string{"handover", "break-before-make"} {
 		s, err := Find(name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		res, t, err := runWithStrips(ctx, s, opt, p)
 		for _, line := range res.Problems {
 			problems = append(problems, name+": "+line)
 		}
 		if err != nil {
-			return problems, err
+			return nil, problems, err
 		}
 		if len(res.Handovers) != 1 {
-			return problems, fmt.Errorf("scenario: %s measured %d handovers, expected 1", name, len(res.Handovers))
+			return nil, problems, fmt.Errorf("scenario: %s measured %d handovers, expected 1", name, len(res.Handovers))
 		}
 		hs, strips = append(hs, res.Handovers[0]), append(strips, t)
 	}
@@ -55,7 +54,7 @@ func Demo(ctx context.Context, opt Options, p *Progress, w io.Writer) (problems 
 	}
 	fmt.Fprintf(w, "\n%s\n\nThis took %v. More: %s\n", verdict(hs[0], hs[1]), time.Since(start).Round(100*time.Millisecond),
 		"`sudo ./testbed/lab list`")
-	return problems, nil
+	return hs, problems, nil
 }
 
 // verdict is the result in a sentence.
