@@ -42,7 +42,7 @@ type Config struct {
 	TunnelAddress netip.Prefix // of the TUN
 	MTU           int          // octets of an inner packet
 
-	// State keeps the bindings over a crash.
+	// State keeps the bindings over a crash; nil: they are not kept.
 	State    state.Store
 	Recorder *event.Recorder
 	Log      *slog.Logger
@@ -58,6 +58,9 @@ func (c *Config) Check() error {
 	}
 	if c.MTU == 0 {
 		c.MTU = DefaultMTU
+	}
+	if c.State == nil {
+		c.State = state.NewMemory()
 	}
 	if c.Host == nil {
 		c.Host = host.Linux
@@ -100,8 +103,8 @@ type Agent struct {
 }
 
 // Open opens everything, by default in the network namespace of the calling thread, removes what a
-// home agent before this one left in the kernel, and checks the kernel's settings. Run
-// must follow, or Close.
+// home agent before this one left in the kernel, checks the kernel's settings, and makes the
+// bindings that were kept stand again. Run must follow, or Close.
 func Open(cfg Config) (a *Agent, err error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -137,8 +140,10 @@ func Open(cfg Config) (a *Agent, err error) {
 	if err = a.host.CheckRouter(cfg.HomeInterface, a.tun.Name()); err != nil {
 		return a, fmt.Errorf("ha: this host cannot be a home agent as it is set up: %w", err)
 	}
-	a.core, err = NewCore(cfg.Core, a)
-	return a, err
+	if a.core, err = NewCore(cfg.Core, a); err != nil {
+		return a, err
+	}
+	return a, a.restore()
 }
 
 // openHome opens the home link, when there is one.

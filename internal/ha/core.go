@@ -22,7 +22,8 @@ const (
 )
 
 // World is what the core acts on. To and From are called with a lock of the home
-// address held: they must not call the core, and should not block for long.
+// address held: they must not call the core, and should not block for long. The others
+// may take their time: they hold up registrations of the home address only.
 type World interface {
 	// To sends an inner packet to a care-of address, encapsulated.
 	To(careOf netip.Addr, inner []byte) error
@@ -33,6 +34,10 @@ type World interface {
 	Bound(home netip.Addr) error
 	// Unbound ends it. It reports trouble by itself.
 	Unbound(home netip.Addr)
+	// Keep stores what must be known of a home address after a crash, in place of what
+	// was kept of it before, and returns when it is safe. With an error a registration
+	// is denied.
+	Keep(home netip.Addr, k Kept) error
 	// Wake says that Deadline may be earlier than it was. It must not block.
 	Wake()
 }
@@ -116,20 +121,24 @@ type Core struct {
 	counters counters // atomic
 }
 
-// node is all the core knows of one home address. Where both locks are needed, mu is
-// taken first.
+// node is all the core knows of one home address. Where several locks are needed, they
+// are taken in the order of the fields.
 type node struct {
 	// fixed after NewCore
 	home netip.Addr
 	sa   mip4.Security
 
-	// registration and downlink, guarded by mu
+	// registration: held while a request is handled, also while the kernel and the
+	// disk are waited for
+	registering sync.Mutex
+	lastID      uint64 // highest identification that was valid
+	hasID       bool
+	denied      time.Time // when code 131 was last sent
+
+	// downlink, guarded by mu; to change it, registering too
 	mu            sync.Mutex
 	binding       *binding
-	lastID        uint64 // highest identification that was valid
-	hasID         bool
-	denied        time.Time // when code 131 was last sent
-	registrations uint64    // accepted
+	registrations uint64 // accepted
 
 	// uplink, guarded by up
 	up      sync.Mutex
@@ -209,31 +218,48 @@ func (c *Core) OnDeadline(now time.Time) []Notice {
 		}
 		n.up.Unlock()
 
-		n.mu.Lock()
-		if b := n.binding; b != nil && !b.expires.IsZero() && !now.Before(b.expires) {
-			c.unbind(n)
-			out = append(out, Notice{What: NoticeExpired, Home: n.home, CareOf: b.careOf})
+	}
+	// After all gates: a registration that waits for the disk holds up what follows.
+	for _, n := range c.nodes {
+		if !n.expired(now) {
+			continue
 		}
-		n.mu.Unlock()
+		n.registering.Lock()
+		if n.expired(now) { // still
+			careOf := n.binding.careOf
+			c.unbind(n)
+			out = append(out, Notice{What: NoticeExpired, Home: n.home, CareOf: careOf})
+		}
+		n.registering.Unlock()
 	}
 	return out
 }
 
-// Close ends all bindings, for an orderly end of the home agent.
+func (n *node) expired(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b := n.binding
+	return b != nil && !b.expires.IsZero() && !now.Before(b.expires)
+}
+
+// Close ends all bindings, for an orderly end of the home agent. What was kept of them
+// stays, for the next one.
 func (c *Core) Close() {
 	for _, n := range c.nodes {
-		n.mu.Lock()
+		n.registering.Lock()
 		if n.binding != nil {
 			c.unbind(n)
 		}
-		n.mu.Unlock()
+		n.registering.Unlock()
 	}
 }
 
-// unbind removes the binding of n. n.mu is held.
+// unbind removes the binding of n. n.registering is held.
 func (c *Core) unbind(n *node) {
 	c.world.Unbound(n.home)
+	n.mu.Lock()
 	n.binding = nil
+	n.mu.Unlock()
 	n.up.Lock()
 	defer n.up.Unlock()
 	c.flush(n)
@@ -258,6 +284,7 @@ const (
 	NoticeBound        = "bound"         // first binding
 	NoticeMoved        = "moved"         // another care-of address
 	NoticeRenewed      = "renewed"       // the same care-of address
+	NoticeRestored     = "restored"      // kept over the end of the home agent before
 	NoticeUnbound      = "unbound"       // deregistered
 	NoticeExpired      = "expired"       // lifetime over
 	NoticeDenied       = "denied"        // a request was denied

@@ -22,6 +22,17 @@
 //	  +---------------------------+ +---------------------------------------------+
 //	      lifetime over, or deregistered: all of it undone
 //
+// # What survives a crash
+//
+// An accepted request is stored before anything else comes of it, and synced: binding,
+// lifetime and identification ([Kept]). At start the bindings stand again, with routes and
+// ARP, before the first packet; requests older than the last accepted are replays as
+// before. If it cannot be stored the request is denied with code 130, and a binding from
+// before stands; a deregistration is accepted all the same. A request that was denied
+// is not stored: it changed nothing. Of a change of path under way it is kept from
+// where packets are still taken, not what waited for a marker. An orderly end undoes the
+// bindings in the kernel and keeps them in the store.
+//
 // # Order when a binding changes
 //
 // Down: one lock per binding covers sending a packet and changing where to. The change
@@ -50,6 +61,5 @@
 //
 // Simultaneous bindings (code 1 says so), broadcast and multicast to the mobile node,
 // dynamic home agent and home address assignment, foreign agents that share a security association with
-// us, minimal and GRE encapsulation, tunnel soft state (RFC 2003 section 5). What was accepted last is not
-// kept over a restart: within the clock window an old request could be replayed then.
+// us, minimal and GRE encapsulation, tunnel soft state (RFC 2003 section 5).
 package ha

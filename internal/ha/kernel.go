@@ -1,9 +1,14 @@
 package ha
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
+	"time"
 
 	"openmpa/internal/osnet"
+	"openmpa/internal/state"
 	"openmpa/tunnel/ipip"
 )
 
@@ -45,6 +50,44 @@ func (a *Agent) Unbound(home netip.Addr) {
 	if err := a.host.DelRoute(a.route(home)); err != nil {
 		a.cfg.Log.Warn("the route of a home address stays until the end", "home_address", home, "err", err)
 	}
+}
+
+// keyPrefix is that of the home addresses in the store.
+const keyPrefix = "mip4/"
+
+// Keep implements World.
+func (a *Agent) Keep(home netip.Addr, k Kept) error {
+	_, err := state.PutJSON(a.cfg.State, keyPrefix+home.String(), k, k.Until)
+	if err != nil {
+		a.cfg.Log.Error("a registration was not stored", "home_address", home, "err", err)
+	}
+	return err
+}
+
+// restore makes the bindings stand again that were kept.
+func (a *Agent) restore() error {
+	kept, err := state.ListJSON[Kept](a.cfg.State, keyPrefix)
+	if errors.Is(err, state.ErrClosed) {
+		return fmt.Errorf("ha: %w", err)
+	}
+	if err != nil {
+		a.cfg.Log.Error("some bindings are forgotten", "err", err)
+	}
+	for _, k := range kept {
+		home, err := netip.ParseAddr(strings.TrimPrefix(k.Record.Key, keyPrefix))
+		if err != nil {
+			a.cfg.Log.Error("a binding is forgotten", "err", err)
+			continue
+		}
+		notice, ok, err := a.core.Restore(time.Now(), home, k.Value)
+		if err != nil {
+			a.cfg.Log.Error("a binding is forgotten", "err", err)
+		}
+		if ok {
+			a.record(notice)
+		}
+	}
+	return nil
 }
 
 // Wake implements World.

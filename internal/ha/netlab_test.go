@@ -46,6 +46,7 @@ type lab struct {
 	signal  map[netip.Addr]*net.UDPConn // of the mobile node, by care-of address
 	paths   map[netip.Addr]*bind.IPIP
 	hostUDP *net.UDPConn
+	request []byte // that was sent last
 }
 
 func newLab(t *testing.T) *lab {
@@ -74,9 +75,11 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-func (l *lab) config() Config {
+func (l *lab) config() Config { return labConfig(l.rec) }
+
+func labConfig(rec *event.Recorder) Config {
 	return Config{
-		Node: "ha", HomeInterface: "home0", HomePrefix: netip.MustParsePrefix("10.9.0.0/24"), Device: "hatest0", Recorder: l.rec,
+		Node: "ha", HomeInterface: "home0", HomePrefix: netip.MustParsePrefix("10.9.0.0/24"), Device: "hatest0", Recorder: rec,
 		Core: CoreConfig{Address: agent, Nodes: []Node{{HomeAddress: home, Security: sa}}, Hold: flow.Limits{Packets: 5000}},
 	}
 }
@@ -177,7 +180,7 @@ func (l *lab) exchange() mip4.Output {
 			if !isSend {
 				return o
 			}
-			from = s.From
+			from, l.request = s.From, s.Data
 			if _, err := l.signal[from].WriteToUDPAddrPort(s.Data, s.To); err != nil {
 				l.Fatal(err)
 			}
@@ -242,6 +245,14 @@ var (
 	hostPort = netip.AddrPortFrom(atHome, 5000)
 )
 
+// status is that of the home agent, if it runs in this process.
+func (l *lab) status() string {
+	if l.agent == nil {
+		return ""
+	}
+	return fmt.Sprintf("%+v", l.agent.Status())
+}
+
 // up sends numbers from the mobile node by way of careOf.
 func (l *lab) up(careOf netip.Addr, first, last int) {
 	l.Helper()
@@ -272,7 +283,7 @@ func (l *lab) atHost(count int) []string {
 		_ = l.hostUDP.SetReadDeadline(time.Now().Add(patience))
 		n, src, err := l.hostUDP.ReadFromUDPAddrPort(buf)
 		if err != nil {
-			l.Fatalf("after %d of %d: %v\n%+v", len(got), count, err, l.agent.Status())
+			l.Fatalf("after %d of %d: %v\n%s", len(got), count, err, l.status())
 		}
 		if src != mnPort {
 			l.Errorf("from %v", src)
@@ -300,7 +311,7 @@ func (l *lab) at(careOf netip.Addr, count int) []string {
 	for range count {
 		inner, src, err := l.paths[careOf].Read(buf)
 		if err != nil {
-			l.Fatalf("after %d of %d: %v\n%+v", len(got), count, err, l.agent.Status())
+			l.Fatalf("after %d of %d: %v\n%s", len(got), count, err, l.status())
 		}
 		if src != agent {
 			l.Errorf("outer source %v", src)

@@ -82,6 +82,7 @@ func (nowhere) To(netip.Addr, []byte) error { return nil }
 func (nowhere) From([]byte) error           { return nil }
 func (nowhere) Bound(netip.Addr) error      { return nil }
 func (nowhere) Unbound(netip.Addr)          {}
+func (nowhere) Keep(netip.Addr, Kept) error { return nil }
 func (nowhere) Wake()                       {}
 
 func TestNoAllocationPerPacket(t *testing.T) {

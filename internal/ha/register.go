@@ -35,8 +35,8 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 		c.counters.add(ctrDropUnknownNode)
 		return Answer{}, errUnknownNode
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.registering.Lock()
+	defer n.registering.Unlock()
 
 	a := Answer{
 		To:         netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
@@ -72,7 +72,7 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 		return c.deny(n, a, &req, code, req.ID, reason)
 	}
 	if req.Lifetime == 0 {
-		return c.deregister(n, a, &req)
+		return c.deregister(now, n, a, &req)
 	}
 	return c.register(now, n, a, &req)
 }
@@ -94,13 +94,19 @@ func (c *Core) valid(req *mip4.Request) (mip4.Code, string) {
 		return mip4.CodeNoSuchEncapsulation, "only IP in IP is spoken here"
 	case req.Lifetime == 0 && req.CareOf == req.HomeAddress:
 		return mip4.CodeAccepted, ""
-	case !ordinary(req.CareOf) || req.CareOf == c.cfg.Address || c.nodes[req.CareOf] != nil:
+	case c.unfit(req.CareOf):
 		return mip4.CodePoorlyFormed, req.CareOf.String() + " cannot be a care-of address"
 	}
 	return mip4.CodeAccepted, ""
 }
 
-// register makes, moves or renews a binding (section 3.8.2.2). n.mu is held.
+// unfit says that an address cannot be a care-of address.
+func (c *Core) unfit(a netip.Addr) bool {
+	return !ordinary(a) || a == c.cfg.Address || c.nodes[a] != nil
+}
+
+// register makes, moves or renews a binding (section 3.8.2.2). It is stored before
+// anything else happens: what cannot be kept is not promised. n.registering is held.
 func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (Answer, error) {
 	granted := min(req.Lifetime, mip4.LifetimeField(c.cfg.Lifetime))
 	was := n.binding
@@ -113,20 +119,29 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 	if next.offered {
 		next.markers.Path = pm.Path
 	}
-	switch {
-	case was == nil:
+	if was != nil && was.careOf == next.careOf {
+		next.since = was.since
+		if next.offered {
+			next.markers = was.markers // the path is the old one's
+		}
+	}
+	if err := c.keep(now, n, next, req.ID); err != nil {
+		return c.deny(n, a, req, mip4.CodeResources, req.ID, err.Error())
+	}
+	if was == nil {
 		if err := c.world.Bound(n.home); err != nil {
+			_ = c.keep(now, n, nil, req.ID) // World has reported it; a restart would try once more
 			return c.deny(n, a, req, mip4.CodeReason, req.ID, err.Error())
 		}
+	}
+	n.mu.Lock()
+	switch {
+	case was == nil:
 		a.Notice.What = NoticeBound
 		n.binding = next
 		c.setPath(now, n, netip.Addr{})
 	case was.careOf == next.careOf:
 		a.Notice.What = NoticeRenewed
-		next.since = was.since
-		if next.offered {
-			next.markers = was.markers // the path is the old one's
-		}
 		n.binding = next
 		n.up.Lock()
 		n.reverse = next.reverse
@@ -139,6 +154,7 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 		c.move(now, n, was, next)
 	}
 	n.registrations++
+	n.mu.Unlock()
 	a.Notice.Path, a.Notice.Lifetime = next.markers.Path, mip4.LifetimeOf(granted)
 	c.world.Wake()
 	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, granted, req.ID, next)
@@ -183,13 +199,16 @@ func (c *Core) setPath(now time.Time, n *node, old netip.Addr) {
 	}
 }
 
-// deregister handles a request with lifetime zero (section 3.8.2.2). n.mu is held.
-func (c *Core) deregister(n *node, a Answer, req *mip4.Request) (Answer, error) {
+// deregister handles a request with lifetime zero (section 3.8.2.2). It does not need
+// the store's consent: a node at home is worse off with a binding than with one that
+// might come back after a crash. n.registering is held.
+func (c *Core) deregister(now time.Time, n *node, a Answer, req *mip4.Request) (Answer, error) {
 	a.Notice.What = NoticeUnbound
 	if b := n.binding; b != nil && (req.CareOf == n.home || req.CareOf == b.careOf) {
 		a.Notice.Previous = b.careOf
 		c.unbind(n)
 	}
+	_ = c.keep(now, n, n.binding, req.ID) // World has reported it
 	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, 0, req.ID, nil)
 }
 

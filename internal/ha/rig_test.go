@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +18,12 @@ import (
 	"openmpa/tunnel/flow"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(crashEnv); path != "" {
+		crashChild(path)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -39,6 +45,8 @@ type fakeWorld struct {
 	refuse error // of Bound
 	lost   error // of To
 	wakes  int
+	kept   map[netip.Addr]Kept
+	full   error // of Keep
 }
 
 func (w *fakeWorld) note(format string, args ...any) {
@@ -70,7 +78,20 @@ func (w *fakeWorld) Bound(home netip.Addr) error {
 }
 
 func (w *fakeWorld) Unbound(home netip.Addr) { w.note("unbound %v", home) }
-func (w *fakeWorld) Wake()                   { w.mu.Lock(); w.wakes++; w.mu.Unlock() }
+func (w *fakeWorld) Keep(home netip.Addr, k Kept) error {
+	if w.full != nil {
+		return w.full
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.kept == nil {
+		w.kept = make(map[netip.Addr]Kept)
+	}
+	w.kept[home] = k
+	return nil
+}
+
+func (w *fakeWorld) Wake() { w.mu.Lock(); w.wakes++; w.mu.Unlock() }
 
 // rig is a core, its world, and a mobile node's hand at the requests.
 type rig struct {
