@@ -10,25 +10,27 @@ import (
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/crash"
+	"openmpa/testbed/scenario"
 )
 
 type crashCmd struct {
-	Victims []string      `placeholder:"mn,next" help:"Whom to kill: mn, next, previous, ha, aaa, dhcp; all of them by default. next and previous are the routers of the handover."`
-	Points  []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
-	Cells   []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
-	Delay   time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
-	Hasty   bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
-	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
-	Jobs    int           `default:"1" placeholder:"1" help:"Labs beside one another."`
-	JSON    string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
-	Resume  string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
-	L2Gap   time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move."`
-	Logs    string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs of the cells that fail in DIR."`
-	List    bool          `help:"Only list the cells."`
+	Victims  []string      `placeholder:"mn,next" help:"Whom to kill: mn, next, previous, ha, aaa, dhcp; all of them by default. next and previous are the routers of the handover."`
+	Points   []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
+	Messages bool          `help:"At the messages between the parties instead, as a tap at the next router sees them."`
+	Cells    []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
+	Delay    time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
+	Hasty    bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
+	DHCP     string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	Jobs     int           `default:"1" placeholder:"1" help:"Labs beside one another."`
+	JSON     string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
+	Resume   string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
+	L2Gap    time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move."`
+	Logs     string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs of the cells that fail in DIR."`
+	List     bool          `help:"Only list the cells."`
 }
 
 // cells are what the flags name.
-func (c *crashCmd) cells() (cells []crash.Cell, err error) {
+func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err error) {
 	if c.Delay < 0 || c.Delay > time.Minute {
 		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
 	}
@@ -49,12 +51,21 @@ func (c *crashCmd) cells() (cells []crash.Cell, err error) {
 			}
 			victims = append(victims, crash.Party(v))
 		}
-		var points []crash.Point
-		for _, p := range c.Points {
-			if !slices.Contains(crash.Points, crash.Point(p)) {
-				return nil, fmt.Errorf("--points %q: expected some of %q", p, crash.Points)
+		points := crash.Points
+		if c.Messages {
+			p.Line("crash: the messages of a handover without a crash")
+			if points, err = crash.Messages(a.ctx, bed.Options{Bin: a.bin, Gap: c.L2Gap, DHCP: c.DHCP}); err != nil {
+				return nil, err
 			}
-			points = append(points, crash.Point(p))
+		}
+		if c.Points != nil {
+			points = nil
+		}
+		for _, name := range c.Points {
+			if !slices.Contains(crash.Points, crash.Point(name)) {
+				return nil, fmt.Errorf("--points %q: expected some of %q", name, crash.Points)
+			}
+			points = append(points, crash.Point(name))
 		}
 		cells = crash.Cells(victims, points, how)
 	}
@@ -62,7 +73,8 @@ func (c *crashCmd) cells() (cells []crash.Cell, err error) {
 }
 
 func (c *crashCmd) Run(a *app) (err error) {
-	cells, err := c.cells()
+	p := progress()
+	cells, err := c.cells(a, p)
 	if err != nil {
 		return err
 	}
@@ -78,7 +90,6 @@ func (c *crashCmd) Run(a *app) (err error) {
 	if err := a.ready(); err != nil {
 		return err
 	}
-	p := progress()
 	opt := crash.Options{
 		Bed: bed.Options{Bin: a.bin, Gap: c.L2Gap}, Commit: commit(a.self), Cells: cells, Jobs: c.Jobs, Logs: c.Logs,
 		Progress: p.Line,

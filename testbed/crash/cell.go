@@ -161,18 +161,48 @@ func (r *cellRun) crash(ctx context.Context) error {
 	return nil
 }
 
-// arm has the victim killed by the record. The channel says when it is dead;
+// arm has the victim killed at the point. The channel says when it is dead;
 // disarm must be called.
 func (r *cellRun) arm(ctx context.Context) (killed <-chan error, disarm func(), err error) {
+	dead := make(chan error, 1)
+	kill := func(at time.Time) {
+		var err error
+		r.died, err = r.bed.Kill(r.cell.Victim.daemon())
+		hit, gone := report.MS(r.died.Sub(at)), report.MS(time.Since(at))
+		r.rec.HitMS, r.rec.GoneMS = &hit, &gone
+		dead <- err
+	}
+	if r.cell.Point.isMessage() {
+		disarm, err = r.armWire(kill)
+	} else {
+		disarm, err = r.armTimeline(ctx, kill, dead)
+	}
+	return dead, disarm, err
+}
+
+// armWire waits for a message.
+func (r *cellRun) armWire(kill func(at time.Time)) (disarm func(), err error) {
+	t, err := openTap(r.bed, func(p Point, at time.Time) {
+		if p == r.cell.Point {
+			kill(at)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = t.close() }, nil
+}
+
+// armTimeline waits for a record. What keeps it from that goes to failed.
+func (r *cellRun) armTimeline(ctx context.Context, kill func(at time.Time), failed chan<- error) (disarm func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	daemon := r.cell.Point.party().daemon()
 	client := r.bed.Client(daemon)
 	var last uint64
 	if err := client.Events(ctx, 0, false, func(e event.Event) error { last = e.Seq; return nil }); err != nil {
 		cancel()
-		return nil, nil, fmt.Errorf("crash: timeline of %s: %w", daemon, err)
+		return nil, fmt.Errorf("crash: timeline of %s: %w", daemon, err)
 	}
-	dead := make(chan error, 1)
 	armed := make(chan struct{})
 	following := make(chan struct{})
 	go func() {
@@ -182,20 +212,16 @@ func (r *cellRun) arm(ctx context.Context) (killed <-chan error, disarm func(), 
 			if e.Node != daemon || pointOf(daemon, e) != r.cell.Point {
 				return nil
 			}
-			var err error
-			r.died, err = r.bed.Kill(r.cell.Victim.daemon())
-			hit, gone := report.MS(r.died.Sub(e.Time)), report.MS(time.Since(e.Time))
-			r.rec.HitMS, r.rec.GoneMS = &hit, &gone
-			dead <- err
+			kill(e.Time)
 			return errFired
 		})
 		if !errors.Is(err, errFired) {
-			dead <- fmt.Errorf("crash: timeline of %s, waiting for %q: %w", daemon, r.cell.Point, err)
+			failed <- fmt.Errorf("crash: timeline of %s, waiting for %q: %w", daemon, r.cell.Point, err)
 		}
 		once()
 	}()
 	<-armed
-	return dead, func() { cancel(); <-following }, nil
+	return func() { cancel(); <-following }, nil
 }
 
 var errFired = errors.New("fired")

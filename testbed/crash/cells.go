@@ -150,22 +150,18 @@ func (c Cell) file() string { return strings.ReplaceAll(c.String(), " ", "-") }
 func ParseCell(s string) (Cell, error) {
 	victim, point, _ := strings.Cut(s, "@")
 	c := Cell{Victim: Party(victim), Point: Point(point)}
-	if !slices.Contains(Victims, c.Victim) || !slices.Contains(Points, c.Point) {
+	if !slices.Contains(Victims, c.Victim) || !slices.Contains(Points, c.Point) && !c.Point.isMessage() {
 		return c, fmt.Errorf("crash: %q is no cell: expected VICTIM@POINT, as in %q; `mpa-lab crash --list` shows them all", s, Cell{Victim: Next, Point: Points[10]})
 	}
 	return c, nil
 }
 
-// Cells are all cells of some victims and points, in the order of the points;
-// nil stands for all.
+// Cells are all cells of some victims and points; no victims stands for all.
 func Cells(victims []Party, points []Point, how How) []Cell {
 	var all []Cell
-	for _, p := range Points {
-		if points != nil && !slices.Contains(points, p) {
-			continue
-		}
+	for _, p := range points {
 		for _, v := range Victims {
-			if victims == nil || slices.Contains(victims, v) {
+			if len(victims) == 0 || slices.Contains(victims, v) {
 				all = append(all, Cell{Victim: v, Point: p, How: how})
 			}
 		}

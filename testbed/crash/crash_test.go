@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestCells(t *testing.T) {
-	all := Cells(nil, nil, How{})
+	all := Cells(nil, Points, How{})
 	if len(all) != len(Points)*len(Victims) {
 		t.Fatalf("%d cells", len(all))
 	}
@@ -38,7 +38,7 @@ func TestCells(t *testing.T) {
 			t.Errorf("%q is written by %q", c.Point, p)
 		}
 	}
-	some := Cells([]Party{HA, MN}, []Point{"mn l2 end", "mn l2 begin"}, How{})
+	some := Cells([]Party{HA, MN}, []Point{"mn l2 begin", "mn l2 end"}, How{})
 	want := []Cell{{Victim: MN, Point: "mn l2 begin"}, {Victim: HA, Point: "mn l2 begin"}, {Victim: MN, Point: "mn l2 end"}, {Victim: HA, Point: "mn l2 end"}}
 	if d := cmp.Diff(want, some); d != "" {
 		t.Error(d)

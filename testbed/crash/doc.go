@@ -17,7 +17,9 @@
 // to the network where its link is, the router there knows the session, the
 // home agent has the binding, and for a second no packet was lost either way.
 //
-// The points are a fixed list, so that a cell has the same name wherever it
+// A point may also be a message between the parties, see [Messages].
+//
+// The records are a fixed list, so that a cell has the same name wherever it
 // runs. [Run] begins with a handover in which nobody dies and fails when its
 // records are not those of the list.
 package crash

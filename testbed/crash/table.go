@@ -12,9 +12,11 @@ import (
 // Table draws the verdicts, points down and victims across.
 func Table(records []Record) string {
 	verdicts := make(map[Point]map[Party]string)
+	var order []Point
 	for _, r := range records {
 		if verdicts[r.Point] == nil {
 			verdicts[r.Point] = make(map[Party]string)
+			order = append(order, r.Point)
 		}
 		word := "ok"
 		if !r.Passed {
@@ -27,10 +29,7 @@ func Table(records []Record) string {
 		head = append(head, string(v))
 	}
 	rows := [][]string{head}
-	for _, p := range Points {
-		if verdicts[p] == nil {
-			continue
-		}
+	for _, p := range order {
 		row := []string{string(p)}
 		for _, v := range Victims {
 			word := verdicts[p][v]
