@@ -86,11 +86,17 @@ type RejectError struct {
 	Server   string // that decided
 	Identity string // of the node, as it gave it
 	Message  string // from the server; often empty
+	// Bare says that the server sent no EAP packet: it was not EAP that decided, and
+	// EAP tells the node nothing.
+	Bare bool
 }
 
 // Error implements error in one line.
 func (e *RejectError) Error() string {
 	s := fmt.Sprintf("aaa: %s rejected %q", e.Server, e.Identity)
+	if e.Bare {
+		s += " without an EAP packet: it does not know the conversation (was it restarted just now?), or its policy refuses"
+	}
 	if e.Message != "" {
 		return s + fmt.Sprintf(": %q", e.Message)
 	}

@@ -77,7 +77,7 @@ func (s *radiusSession) Exchange(ctx context.Context, response []byte) (Result, 
 	case radius.AccessReject:
 		s.auth.Decide(false)
 		out.Decision = Reject
-		return out, &RejectError{Server: r.Server.String(), Identity: s.auth.Identity(), Message: r.ReplyMessage}
+		return out, &RejectError{Server: r.Server.String(), Identity: s.auth.Identity(), Message: r.ReplyMessage, Bare: r.EAP == nil}
 	default:
 		// Anything but a Request in a challenge would end the node's side without a
 		// decision (RFC 3579 section 2.6.3).

@@ -245,19 +245,31 @@ func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 }
 
 // reason tells the node what it cannot learn by EAP: that the AAA server could
-// not be asked. What that server has decided is its own to tell.
+// not be asked, or has refused without an EAP packet. What EAP has decided is
+// that server's own to tell.
 func reason(err error) []pana.AVP {
-	if rejected := (*aaa.RejectError)(nil); errors.As(err, &rejected) {
-		return nil
-	}
 	text := "the router could not finish the authentication: " + err.Error()
-	if silent := (*radius.TimeoutError)(nil); errors.As(err, &silent) {
+	var (
+		rejected *aaa.RejectError
+		silent   *radius.TimeoutError
+	)
+	switch {
+	case errors.As(err, &rejected) && !rejected.Bare:
+		return nil
+	case errors.As(err, &rejected):
+		text = "the AAA server " + rejected.Server + " refused, but not by EAP: was it restarted just now, or does its policy refuse this node?"
+	case errors.As(err, &silent):
 		var names []string
 		for _, a := range silent.Tried {
 			names = append(names, a.String())
 		}
-		text = fmt.Sprintf("the router could not reach its AAA server (%s silent for %v)", strings.Join(names, ", "), silent.Waited.Round(100*time.Millisecond))
-	} else if errors.Is(err, aaa.ErrTimeout) {
+		waited := silent.Waited.Round(100 * time.Millisecond)
+		text = fmt.Sprintf("the router could not reach its AAA server (%s silent for %v)", strings.Join(names, ", "), waited)
+		if silent.Refused != nil {
+			text = fmt.Sprintf("the router could not trust what its AAA server answered (%s, for %v): %s",
+				strings.Join(names, ", "), waited, strings.TrimPrefix(silent.Refused.Error(), "radius: "))
+		}
+	case errors.Is(err, aaa.ErrTimeout):
 		text = "the router could not reach its AAA server: " + err.Error()
 	}
 	return []pana.AVP{{Code: notify.AVPReason, Vendor: pana.VendorID, Data: notify.ReasonAVP(text)}}

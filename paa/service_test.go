@@ -217,6 +217,11 @@ func TestReason(t *testing.T) {
 		{aaa.ErrTimeout, "the router could not reach its AAA server: aaa: no answer"},
 		{errors.New("aaa: 5 invalid\nresponses"), "the router could not finish the authentication: aaa: 5 invalid?responses"},
 		{&aaa.RejectError{}, ""},
+		{&aaa.RejectError{Server: "10.0.5.1:1812", Bare: true}, "the AAA server 10.0.5.1:1812 refused, but not by EAP: was it restarted just now, or does its policy refuse this node?"},
+		{
+			&radius.TimeoutError{Tried: two.Tried[:1], Waited: two.Waited, Refused: radius.ErrNoMessageAuthenticator},
+			"the router could not trust what its AAA server answered (10.0.5.1:1812, for 8s): packet without a Message-Authenticator",
+		},
 	} {
 		avps := reason(c.err)
 		got := ""

@@ -58,6 +58,7 @@ type Peer struct {
 	identity string
 	config   *tls.Config
 	size     int
+	shown    *bool // our certificate has been asked for; written by TLS, which is parked when we read
 
 	// owner
 	state     peerState
@@ -99,8 +100,12 @@ func NewPeer(cfg PeerConfig) (*Peer, error) {
 	cert := cfg.TLS.Certificate
 	// Always ours, whatever CAs the server names: so that its refusal is about the
 	// certificate, not about none having been sent.
-	t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
-	return &Peer{identity: cfg.Identity, config: t, size: size}, nil
+	shown := new(bool)
+	t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		*shown = true
+		return &cert, nil
+	}
+	return &Peer{identity: cfg.Identity, config: t, size: size, shown: shown}, nil
 }
 
 // Handle takes one packet from the authenticator and returns the response to send,
@@ -226,12 +231,14 @@ func (p *Peer) fail(err error) {
 
 func (p *Peer) reject() {
 	if p.err == nil {
-		stage := "during EAP-TLS, without a reason; does it trust the CA of our certificate?"
-		switch p.state {
-		case peerIdle:
+		stage := "in EAP-TLS, before it had our certificate; is there a version of TLS in common, or was it restarted just now?"
+		switch {
+		case p.state == peerIdle:
 			stage = "before EAP-TLS began; is the identity known there, and EAP-TLS enabled?"
-		case peerComplete:
-			stage = "after TLS had succeeded; it does not authorize this identity"
+		case p.state == peerComplete:
+			stage = "after TLS had succeeded; it does not authorize this identity, or was restarted just now"
+		case *p.shown:
+			stage = "when it had our certificate, without a reason; does it trust the CA that issued it, and does it name our identity?"
 		}
 		p.err = &RejectedError{Stage: stage}
 	}

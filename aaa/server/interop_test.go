@@ -1,9 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
-	"crypto/tls"
-	"errors"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,9 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"openmpa/aaa"
 	"openmpa/aaa/eap"
-	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 )
 
@@ -35,6 +33,25 @@ func program(t *testing.T, name, pkg string) string {
 	}
 	t.Skipf("%s is not installed: apt-get install %s", name, pkg)
 	return ""
+}
+
+// hexLine reads the octets that eapol_test prints under a name, the last time it
+// does.
+func hexLine(t *testing.T, text, name string) []byte {
+	t.Helper()
+	var octets []byte
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), name+" - hexdump(len=")
+		if !ok {
+			continue
+		}
+		_, digits, _ := strings.Cut(rest, "):")
+		var err error
+		if octets, err = hex.DecodeString(strings.ReplaceAll(digits, " ", "")); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+	return octets
 }
 
 func mustWrite(t *testing.T, path, content string) {
@@ -112,6 +129,12 @@ func TestEapolTest(t *testing.T) {
 				if version, _, _ := strings.Cut(name, " in"); !strings.Contains(text, "SSL: Using TLS version "+strings.Replace(version, "TLS ", "TLSv", 1)) {
 					t.Error("another TLS version")
 				}
+				// All 64 octets of what it has derived, against what it got from us.
+				msk := hexLine(t, text, "EAP-TLS: Derived key")
+				recv, send := hexLine(t, text, "MS-MPPE-Recv-Key (crypt)"), hexLine(t, text, "MS-MPPE-Send-Key (sign)")
+				if len(msk) != 64 || !bytes.Equal(msk, append(recv, send...)) {
+					t.Errorf("MSK %x at the node, %x and %x from the server", msk, recv, send)
+				}
 				return
 			}
 			events := recorder.Events(event.HandoverID{})
@@ -120,110 +143,4 @@ func TestEapolTest(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestFreeRADIUS lets our peer and our RADIUS client authenticate at FreeRADIUS.
-func TestFreeRADIUS(t *testing.T) {
-	bin := program(t, "freeradius", "freeradius")
-	text, err := os.ReadFile("testdata/freeradius.conf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stateDir := filepath.Join(t.TempDir(), "state")
-	state := mustState(t, stateDir)
-	if _, err := state.ServerCertificate(serverName); err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t}
-	node := s.issue(state, nodeName)
-	rogue := s.issue(mustState(t, t.TempDir()), nodeName)
-	rogue.TLS.Roots = node.TLS.Roots
-	for name, c := range map[string]struct {
-		tls, curve string
-		fragment   int
-		version    uint16
-	}{
-		"TLS 1.3":                           {"1.3", "X25519:prime256v1", 1024, tls.VersionTLS13},
-		"TLS 1.2":                           {"1.2", "X25519:prime256v1", 1024, tls.VersionTLS12},
-		"TLS 1.3 after a HelloRetryRequest": {"1.3", "prime256v1", 1024, tls.VersionTLS13},
-		"TLS 1.3 in fragments":              {"1.3", "X25519:prime256v1", 200, tls.VersionTLS13},
-		"TLS 1.2 in small fragments":        {"1.2", "X25519:prime256v1", 150, tls.VersionTLS12},
-	} {
-		t.Run(name, func(t *testing.T) {
-			addr := startFreeRADIUS(t, bin, string(text), map[string]string{
-				"STATE": stateDir, "TLS": c.tls, "CURVE": c.curve, "FRAGMENT": strconv.Itoa(c.fragment),
-			})
-			client, err := radius.NewClient(radius.Config{
-				NASIdentifier: "ar-a", Servers: []radius.Server{{Addr: addr, Secret: secret("testing123")}}, Timeout: 10 * time.Second,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Close()
-			cfg := node
-			cfg.FragmentSize = c.fragment
-			p, r, err := authenticate(t, aaa.NewRADIUS(client), cfg)
-			if err != nil || r.Decision != aaa.Accept {
-				t.Fatalf("%v, %v, node: %v", r.Decision, err, p.Err())
-			}
-			_, success, msk := p.Result()
-			if !success || !msk.Equal(r.MSK) || r.SessionTimeout != time.Hour || p.TLSVersion() != tls.VersionName(c.version) {
-				t.Errorf("success %v, MSK equal %v, session timeout %v, %s", success, msk.Equal(r.MSK), r.SessionTimeout, p.TLSVersion())
-			}
-
-			var reject *aaa.RejectError
-			var rejected *eap.RejectedError
-			bad := rogue
-			bad.FragmentSize = c.fragment
-			// It sends EAP-Failure at once, without the alert.
-			if p, _, err = authenticate(t, aaa.NewRADIUS(client), bad); !errors.As(err, &reject) || !errors.As(p.Err(), &rejected) {
-				t.Errorf("client of another CA: %v, node: %v", err, p.Err())
-			}
-			bad = node
-			bad.TLS.ServerName = "evil.home.example"
-			if p, _, err = authenticate(t, aaa.NewRADIUS(client), bad); !errors.As(err, &reject) || !errors.Is(p.Err(), eap.ErrWrongName) {
-				t.Errorf("server of another name: %v, node: %v", err, p.Err())
-			}
-			if n := client.Counters(); n.Replies != n.Sent || n.Retransmitted != 0 {
-				t.Errorf("%+v", n)
-			}
-		})
-	}
-}
-
-// startFreeRADIUS runs a FreeRADIUS on a free port of the loopback interface.
-func startFreeRADIUS(t *testing.T, bin, text string, fill map[string]string) netip.AddrPort {
-	t.Helper()
-	probe, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := probe.LocalAddr().(*net.UDPAddr).AddrPort()
-	_ = probe.Close()
-	dir := t.TempDir()
-	fill["DIR"], fill["PORT"] = dir, strconv.Itoa(int(addr.Port()))
-	for word, value := range fill {
-		text = strings.ReplaceAll(text, "@"+word+"@", value)
-	}
-	mustWrite(t, filepath.Join(dir, "radiusd.conf"), text)
-	cmd := exec.Command(bin, "-d", dir, "-n", "radiusd", "-f", "-l", filepath.Join(dir, "radius.log"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // of a killed process: always an error
-	})
-	// It is there once the port is taken.
-	for range 200 {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
-		if err != nil {
-			return addr
-		}
-		_ = c.Close()
-		time.Sleep(25 * time.Millisecond)
-	}
-	log, _ := os.ReadFile(filepath.Join(dir, "radius.log"))
-	t.Fatalf("freeradius does not listen:\n%s", log)
-	return addr
 }

@@ -185,6 +185,13 @@ func (s *site) router(addr, key string) (*radius.Client, aaa.Backend) {
 // authenticate carries packets between a node and a backend.
 func authenticate(t *testing.T, backend aaa.Backend, cfg eap.PeerConfig) (p *eap.Peer, r aaa.Result, err error) {
 	t.Helper()
+	return converse(t, backend, cfg, func(int) {})
+}
+
+// converse is authenticate with something done before each exchange, by its number
+// from 0 on.
+func converse(t *testing.T, backend aaa.Backend, cfg eap.PeerConfig, before func(round int)) (p *eap.Peer, r aaa.Result, err error) {
+	t.Helper()
 	p, err = eap.NewPeer(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -196,12 +203,14 @@ func authenticate(t *testing.T, backend aaa.Backend, cfg eap.PeerConfig) (p *eap
 	}
 	defer session.Close()
 	r.EAP = session.Identity()
-	for range 200 {
+	for round := range 200 {
 		response, _ := p.Handle(r.EAP)
 		if r.Decision != aaa.Continue {
 			return p, r, err
 		}
+		before(round)
 		if r, err = session.Exchange(t.Context(), response); err != nil && r.EAP == nil {
+			p.AltReject() // as PANA does
 			return p, r, err
 		}
 	}
