@@ -231,8 +231,14 @@ func (v *visitor) settle(wasForced bool) {
 // visitor's is on its way through the TUN. It reports whether it had to be
 // forced, and false if the visitor went away before.
 func (v *visitor) flip() (wasForced, ok bool) {
-	deadline := time.Now().Add(flipWithin)
+	began := time.Now()
+	deadline := began.Add(flipWithin)
 	for v.draining() {
+		now := time.Now()
+		if rest := pauseWorthwhile(now.Sub(began)) - v.pausedFor(now); rest > 0 {
+			time.Sleep(rest)
+			continue
+		}
 		switch v.r.fence.cross(v, time.Now().After(deadline)) {
 		case flipped:
 			return false, true
@@ -242,6 +248,21 @@ func (v *visitor) flip() (wasForced, ok bool) {
 		}
 	}
 	return false, false
+}
+
+// pauseWorthwhile is how long the visitor's packets must have stayed away for an
+// attempt to flip, by the time waited so far. At first only a pause as between the
+// packets of speech will do, in which none comes while the route is being deleted;
+// after that shorter ones, and at last those that the reader itself looks for.
+func pauseWorthwhile(waited time.Duration) time.Duration {
+	switch {
+	case waited < 300*time.Millisecond:
+		return 3 * time.Millisecond
+	case waited < 600*time.Millisecond:
+		return 500 * time.Microsecond
+	default:
+		return 0
+	}
 }
 
 func (v *visitor) draining() bool {
