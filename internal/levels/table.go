@@ -81,7 +81,7 @@ var thirdParties = map[string][]string{
 	"github.com/emiago/sipgo":             {"mn/mobility", "testbed"},
 	"github.com/fiorix/go-diameter":       {"aaa/diameter"},
 	"github.com/goccy/go-yaml":            {"internal/config", "testbed"},
-	"github.com/google/nftables":          {"internal/osnet"},
+	"github.com/google/nftables":          {"internal/osnet", "testbed"},
 	"github.com/insomniacslk/dhcp":        {"internal/dhcp4", "testbed"},
 	"github.com/mdlayher":                 {"internal/osnet", "testbed"},
 	"github.com/pion":                     {"mn/mobility", "testbed"},

@@ -42,6 +42,8 @@ type Network struct {
 	PoolHi  netip.Addr
 	Points  []string
 	Link    string // from the router to the core, by name
+	// Outer is the router's address on that link.
+	Outer netip.Addr
 }
 
 // Networks are the two visited networks, b first: the mobile node starts
@@ -52,12 +54,14 @@ var Networks = []Network{
 		Address: netip.MustParseAddr("10.1.0.1"), DHCP: netip.MustParseAddr("10.1.0.3"), DHCPIf: "lanb",
 		PoolLo: netip.MustParseAddr("10.1.0.100"), PoolHi: netip.MustParseAddr("10.1.0.199"),
 		Points: []string{"poa-b1", "poa-b2"}, Link: "core-b",
+		Outer: netip.MustParseAddr("10.0.1.1"),
 	},
 	{
 		Name: "a", Router: RA, Prefix: netip.MustParsePrefix("10.2.0.0/24"),
 		Address: netip.MustParseAddr("10.2.0.1"), DHCP: netip.MustParseAddr("10.2.0.3"), DHCPIf: "lana",
 		PoolLo: netip.MustParseAddr("10.2.0.100"), PoolHi: netip.MustParseAddr("10.2.0.199"),
 		Points: []string{"poa-a1", "poa-a2"}, Link: "core-a",
+		Outer: netip.MustParseAddr("10.0.2.1"),
 	},
 }
 
@@ -225,8 +229,8 @@ func Standard() Plan {
 		B:    End{Node: HA, If: "home0", Addr: p("10.9.0.1/24")},
 	})
 	plan.Routes = append(plan.Routes,
-		Route{Core, p("10.1.0.0/24"), a("10.0.1.1")},
-		Route{Core, p("10.2.0.0/24"), a("10.0.2.1")},
+		Route{Core, Networks[0].Prefix, Networks[0].Outer},
+		Route{Core, Networks[1].Prefix, Networks[1].Outer},
 		Route{Core, HomePrefix, HomeAgent},
 		Route{HL, def, a("10.9.0.1")},
 		Route{DHCP, def, a("10.1.0.1")},
