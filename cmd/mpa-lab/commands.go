@@ -31,6 +31,7 @@ type flags struct {
 	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: \"core-a>=...\" away from the core, \"core-a<=...\" towards it. Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
 	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
+	NAT     bool          `name:"nat" help:"Put an address translator on each access router, between the node and the router it moves to."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
@@ -53,7 +54,7 @@ func (f flags) options(a *app) (scenario.Options, error) {
 	if o.Links, err = f.links(); err != nil {
 		return o, err
 	}
-	o.LoseMarkers = f.Lose == "markers"
+	o.LoseMarkers, o.NAT = f.Lose == "markers", f.NAT
 	o.Rate, err = traffic.ParseRate(f.Rate)
 	return o, err
 }
@@ -89,7 +90,7 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 	m := map[string]string{
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": "auto", "buffer": "on",
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
-		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose,
+		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT),
 	}
 	if len(f.Link) > 0 {
 		m["link"] = strings.Join(f.Link, " ")

@@ -38,6 +38,7 @@ func TestCommandLine(t *testing.T) {
 		want string
 	}{
 		{"list", 0, "break-before-make"},
+		{"list", 0, "nat-rebind"},
 		{"topology", 0, "10.9.0.2"},
 		{"topology --dot", 0, "graph lab {"},
 		{"fly", 64, "--help"},

@@ -13,6 +13,7 @@ import (
 	"openmpa/testbed/impair"
 	"openmpa/testbed/kstate"
 	"openmpa/testbed/linkctl"
+	"openmpa/testbed/nat"
 	"openmpa/testbed/proc"
 	"openmpa/testbed/rundir"
 	"openmpa/testbed/space"
@@ -34,6 +35,8 @@ type Bed struct {
 	DHCP DHCPServer
 	// Links are the bad links.
 	Links *impair.Set
+	// NAT are the translators by the network behind them; nil unless Options.NAT.
+	NAT map[string]*nat.Translator
 	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
 	Thief *impair.Thief
 	// OnMove is told of each move of the mobile node's link; set it between
@@ -88,7 +91,7 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = topo.HomeAddress, tunnelPort, mip4.HMACSHA256
+	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = topo.HomeAddress, TunnelPort, mip4.HMACSHA256
 	if b.opt.LoseMarkers {
 		b.Thief = &impair.Thief{}
 	}
@@ -96,6 +99,9 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 		return err
 	}
 	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard(), b.Links); err != nil {
+		return err
+	}
+	if err := b.startNAT(); err != nil {
 		return err
 	}
 	if b.before, err = b.states(); err != nil {
@@ -129,6 +135,26 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	start, _ := topo.NetworkByName("b")
 	_, err = b.Link.Attach(ctx, start.Points[0])
 	return err
+}
+
+// startNAT makes each access router translate what the nodes behind it send to
+// the daemon on the other one.
+func (b *Bed) startNAT() error {
+	if !b.opt.NAT {
+		return nil
+	}
+	b.NAT = make(map[string]*nat.Translator)
+	for _, n := range topo.Networks {
+		other, _ := topo.NetworkByName(topo.Other(n.Name))
+		t, err := nat.Start(b.Top.Space(n.Router), nat.Config{
+			Out: "core", Inside: n.Prefix, To: other.Address, Ports: []uint16{PANAPort, TunnelPort}, Outer: n.Outer,
+		})
+		if err != nil {
+			return err
+		}
+		b.NAT[n.Name] = t
+	}
+	return nil
 }
 
 // Endpoint is where a flow begins or ends.
@@ -181,6 +207,9 @@ func (b *Bed) dismantle() error {
 	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })
 	closeIf(b.Link != nil, func() error { return b.Link.Close() })
 	closeIf(b.Bare != nil, func() error { return b.Bare.Close() })
+	for _, t := range b.NAT {
+		errs = append(errs, t.Close())
+	}
 	closeIf(b.Links != nil, func() error { return b.Links.Close() })
 	closeIf(b.Top != nil, func() error { return b.Top.Close() })
 	closeIf(b.root != nil, func() error { return b.root.Close() })

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -17,10 +18,15 @@ const (
 	aaaPort    = 1812
 	aaaOwnPort = 1912 // of the second server, see Options.OwnAAA
 	homeSPI    = 256
-	tunnelPort = 4500
 	tunName    = "mpa0"
 
 	radiusSecret = "radius.secret" // file of the routers' secret
+)
+
+// Ports of the routers.
+const (
+	PANAPort   = 716
+	TunnelPort = 4500
 )
 
 // dad is the configuration of duplicate address detection, the same for
@@ -86,6 +92,10 @@ func (b *Bed) configAR(n topo.Network) string {
 	if b.opt.OwnAAA == n.Name {
 		port = aaaOwnPort
 	}
+	allow := other.Prefix
+	if b.opt.NAT {
+		allow = netip.PrefixFrom(other.Outer, 32) // as which its nodes appear
+	}
 	text := fmt.Sprintf(`node: %[1]s
 control: %[2]s
 state: %[1]s.db
@@ -97,7 +107,7 @@ radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-fil
 dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, other.Prefix, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, tunnelPort)
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort)
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "encryption: ", "unused: 5s, encryption: ").Replace(text)
 	}

@@ -37,6 +37,8 @@ type Options struct {
 	// Links are the bad links by name, and Traffic is what they tell apart.
 	Links   map[string]impair.Both
 	Traffic impair.Traffic
+	// NAT puts an address translator on each access router.
+	NAT bool
 	// LoseMarkers has Bed.Thief take markers on the links of both networks.
 	LoseMarkers bool
 	// Logs is a directory that gets the daemons' logs and configurations

@@ -140,13 +140,13 @@ func TestClassify(t *testing.T) {
 
 func TestThief(t *testing.T) {
 	var told []Kind
-	th := &Thief{OnTake: func(k Kind) { told = append(told, k) }}
+	th := &Thief{}
 	takes := func(k Kind) bool { return th.take(k) }
 	if takes(KindDepart) {
 		t.Error("a marker is taken although no handover has begun")
 	}
 	for range 2 {
-		th.Begin(KindDepart, KindPathUp)
+		th.Begin(func(k Kind) { told = append(told, k) }, KindDepart, KindPathUp)
 		got := []bool{takes(KindUp), takes(KindDepart), takes(KindDepart), takes(KindDeparted), takes(KindPathUp)}
 		for i, want := range []bool{false, true, false, false, true} {
 			if got[i] != want {

@@ -5,20 +5,18 @@ import "sync"
 // A Thief takes the first marker of each kind in each handover, whichever link
 // it is on. It may be shared by any number of links.
 type Thief struct {
-	// OnTake, when set, is told of each marker on the goroutine of a link,
-	// which waits for it. Fixed before the first link is made.
-	OnTake func(Kind)
-
 	mu    sync.Mutex
 	armed [kinds]bool // guarded by mu
 	taken []Kind      // guarded by mu: in this handover
+	tell  func(Kind)  // guarded by mu
 }
 
-// Begin has the thief take markers, of these kinds, until End.
-func (t *Thief) Begin(of ...Kind) {
+// Begin has the thief take markers, of these kinds, until End. tell, unless it is
+// nil, is told of each on the goroutine of a link, which waits for it.
+func (t *Thief) Begin(tell func(Kind), of ...Kind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.armed, t.taken = [kinds]bool{}, nil
+	t.armed, t.taken, t.tell = [kinds]bool{}, nil, tell
 	for _, k := range of {
 		t.armed[k] = true
 	}
@@ -43,9 +41,10 @@ func (t *Thief) take(k Kind) bool {
 		t.armed[k] = false
 		t.taken = append(t.taken, k)
 	}
+	tell := t.tell
 	t.mu.Unlock()
-	if take && t.OnTake != nil {
-		t.OnTake(k)
+	if take && tell != nil {
+		tell(k)
 	}
 	return take
 }

@@ -9,7 +9,6 @@ import (
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/dhcpd"
-	"openmpa/testbed/impair"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
@@ -116,8 +115,11 @@ func (r *run) judgeClean(name string, m measured) {
 			r.problem("%s: of %d packets %s the mobile node %s%s", name, d.s.Sent, d.word, strings.Join(flaws, ", "), where(m, d.s))
 		}
 	}
-	if n := len(m.MarkersLost); r.opt.LoseMarkers && n != len(impair.Markers) {
-		r.problem("%s: of the markers, only %d of %d were seen and lost: %v", name, n, len(impair.Markers), m.MarkersLost)
+	if n := len(r.hooks.steal); len(m.MarkersLost) != n {
+		r.problem("%s: of the markers %v, only %v were seen and lost", name, r.hooks.steal, m.MarkersLost)
+	}
+	if m.translator != nil {
+		r.expectTranslated(name, m)
 	}
 	if want := "TLS " + r.opt.TLS; r.opt.TLS != "" && m.Outcome == string(event.Completed) && m.TLS != want {
 		r.problem("%s: authenticated by %q, expected %s", name, m.TLS, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/linkctl"
+	"openmpa/testbed/nat"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
@@ -44,6 +46,10 @@ type measured struct {
 	moves   []linkctl.Move
 	strips  Strips
 	onLinks lostOnLinks
+	// With address translation: whom the new router authenticated, and what is
+	// on the path to it.
+	authPeer   netip.AddrPort
+	translator *nat.Translator
 }
 
 // move measures the floor where it is wanted, waits until nothing of the
@@ -80,14 +86,26 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	if err := sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
 	}
+	since := uint64(0)
+	if b.NAT != nil {
+		m.translator = b.NAT[from]
+		since = lastSeq(ctx, b.Client(to))
+	}
 	if b.Thief != nil {
-		b.Thief.Begin(impair.Markers...)
+		b.Thief.Begin(func(k impair.Kind) {
+			if r.hooks.stolen != nil {
+				r.hooks.stolen(&m, k)
+			}
+		}, r.hooks.steal...)
 	}
 	m.moves, err = r.command(ctx, b, to, &m)
 	if b.Thief != nil {
 		for _, k := range b.Thief.End() {
 			m.MarkersLost = append(m.MarkersLost, k.String())
 		}
+	}
+	if err == nil && b.NAT != nil {
+		m.authPeer, err = preauthenticated(ctx, b.Client(to), since)
 	}
 	if err != nil {
 		return m, err
@@ -127,6 +145,9 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
 	defer cancel()
 	w := &watch{}
+	if tell := r.hooks.event; tell != nil {
+		w.tell = func(e event.Event) { tell(m, e) }
+	}
 	if r.opt.Probe {
 		r.flowID += 2
 		w.probe, err = traffic.OpenProbe(b.Endpoint(topo.CN), b.Endpoint(topo.MN), probePort, r.flowID)
@@ -225,12 +246,16 @@ func lastSeq(ctx context.Context, c *control.Client) (last uint64) {
 // watch follows one handover: it starts the probe and notes the moves.
 type watch struct {
 	probe *traffic.Probe
+	tell  func(event.Event) // of each record; nil: nobody
 
 	mu    sync.Mutex
 	moves []linkctl.Move // guarded by mu
 }
 
 func (w *watch) record(e event.Event) error {
+	if w.tell != nil {
+		w.tell(e)
+	}
 	bound := e.Phase == event.PhaseBind && e.Kind == event.KindEnd
 	if bound || e.Phase == event.PhaseDepart {
 		w.start()

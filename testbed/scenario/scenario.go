@@ -37,6 +37,8 @@ type Options struct {
 	CrashSeed string
 	// Links are the bad links by name.
 	Links map[string]impair.Both
+	// NAT puts address translators between the node and the router it moves to.
+	NAT bool
 	// LoseMarkers has each marker of a handover be lost once.
 	LoseMarkers bool
 	// Flags are the options as they were given, for the report.
@@ -73,7 +75,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	down, up := o.rates()
 	return bed.Options{
 		Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		LoseMarkers: o.LoseMarkers,
+		LoseMarkers: o.LoseMarkers, NAT: o.NAT,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},
@@ -126,6 +128,11 @@ func All() []Scenario {
 			Promise: "exactly as many packets are lost as the router counts as dropped, with the reason; none in the other direction",
 		},
 		{
+			Name: "nat-rebind", run: natRebind, Fixes: []string{"nat", "lose"},
+			Doc:     "address translators that forget everything, before the tunnel is made and while the node departs",
+			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction, and the routers see translated addresses only",
+		},
+		{
 			Name: "faults", run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
@@ -156,6 +163,7 @@ type run struct {
 	at     string // network that serves the node
 	// caseName is that of the handovers to come, in scenarios with several.
 	caseName string
+	hooks    hooks
 }
 
 // problem notes a promise that was not kept.
@@ -176,6 +184,9 @@ func runWithStrips(ctx context.Context, s Scenario, opt Options, p *Progress) (*
 	r := &run{opt: opt, p: p, res: &report.Result{
 		Scenario: s.Name, Commit: opt.Commit, Kernel: kernel(), Started: &now, Flags: opt.Flags, Handovers: []report.Handover{},
 	}}
+	if opt.LoseMarkers {
+		r.hooks.steal = impair.Markers
+	}
 	err := s.run(ctx, r)
 	p.Done()
 	if s.cases {
