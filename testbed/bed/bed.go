@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"openmpa/mn/mobility/mip4"
-	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/kstate"
 	"openmpa/testbed/linkctl"
@@ -122,14 +121,7 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if b.server, err = linkctl.Serve(b.Link, b.Run.File("link.sock")); err != nil {
 		return err
 	}
-	var pools []dhcpd.Pool
-	for _, n := range topo.Networks {
-		pools = append(pools, dhcpd.Pool{
-			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix,
-			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
-		})
-	}
-	if err = b.startDHCP(ctx, pools); err != nil {
+	if err = b.startDHCP(ctx); err != nil {
 		return err
 	}
 	start, _ := topo.NetworkByName("b")

@@ -216,7 +216,7 @@ func (b *Bed) Restart(ctx context.Context, name string) (err error) {
 	c := b.children[name]
 	switch {
 	case c == nil && name == DHCPName:
-		return b.restartDHCP()
+		return b.serveDHCP() // it was the lab's own
 	case c == nil:
 		return fmt.Errorf("bed: no daemon %q was running", name)
 	}

@@ -43,16 +43,34 @@ func (e embedded) Reset() error {
 	return nil
 }
 
-// startDHCP starts the server that was asked for.
-func (b *Bed) startDHCP(ctx context.Context, pools []dhcpd.Pool) error {
-	if b.opt.DHCP != DHCPKea {
-		s, err := dhcpd.Serve(b.Top.Space(topo.DHCP), pools, leaseTime)
-		if err != nil {
-			return err
-		}
-		b.DHCP = embedded{s}
-		return nil
+// dhcpPools are the links the server serves.
+func dhcpPools() []dhcpd.Pool {
+	pools := make([]dhcpd.Pool, 0, len(topo.Networks))
+	for _, n := range topo.Networks {
+		pools = append(pools, dhcpd.Pool{
+			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix,
+			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
+		})
 	}
+	return pools
+}
+
+// serveDHCP starts the lab's own server, with the leases in its file.
+func (b *Bed) serveDHCP() error {
+	s, err := dhcpd.ServeFile(b.Top.Space(topo.DHCP), dhcpPools(), leaseTime, b.Run.File("dhcp.db"))
+	if err != nil {
+		return err
+	}
+	b.DHCP = embedded{s}
+	return nil
+}
+
+// startDHCP starts the server that was asked for.
+func (b *Bed) startDHCP(ctx context.Context) error {
+	if b.opt.DHCP != DHCPKea {
+		return b.serveDHCP()
+	}
+	pools := dhcpPools()
 	kea := peers.Kea{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Lifetime: leaseTime}
 	command, err := kea.Command()
 	if err != nil {
@@ -76,20 +94,6 @@ func (b *Bed) startDHCP(ctx context.Context, pools []dhcpd.Pool) error {
 			return nil
 		},
 	})
-}
-
-// restartDHCP opens the sockets of the lab's own server again. It knows its
-// leases, as one does that notes them down before it grants them.
-func (b *Bed) restartDHCP() error {
-	e, ok := b.DHCP.(embedded)
-	if !ok {
-		return fmt.Errorf("bed: the DHCP server is not the lab's own")
-	}
-	var table *dhcpd.Table
-	e.With(func(t *dhcpd.Table) { table = t })
-	s, err := dhcpd.ServeTable(b.Top.Space(topo.DHCP), table)
-	b.DHCP = embedded{s}
-	return err
 }
 
 // startFreeRADIUS starts a FreeRADIUS with the certificates of a state

@@ -19,6 +19,10 @@
 // Implemented of RFC 2131: sections 3.1 to 3.5, 4.1, 4.3.1 to 4.3.5; of RFC
 // 3046: section 2.2; RFC 6842 (the client identifier is echoed). Not
 // implemented: probing an address before it is offered (section 3.1, step 2;
-// whoever leases probes), persistent leases, BOOTP clients, options other
-// than mask, router, name server and times.
+// whoever leases probes), BOOTP clients, options other than mask, router,
+// name server and times.
+//
+// A lease is stored before the ACK goes out, a declined address, too; offers
+// are not. [Table] has no sockets: [Table.Answer] takes a datagram and gives
+// the reply.
 package dhcpd

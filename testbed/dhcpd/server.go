@@ -3,6 +3,7 @@ package dhcpd
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -10,12 +11,14 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 
+	"openmpa/internal/state"
 	"openmpa/testbed/space"
 )
 
 // A Server is a table behind one socket for each link.
 type Server struct {
 	servers []*server4.Server
+	store   state.Store
 	wg      sync.WaitGroup
 
 	mu    sync.Mutex
@@ -23,18 +26,26 @@ type Server struct {
 	mute  bool   // guarded by mu
 }
 
-// Serve opens the pools' interfaces in the namespace s and answers.
+// Serve opens the pools' interfaces in the namespace s and answers. Leases end with it.
 func Serve(s *space.Space, pools []Pool, lifetime time.Duration) (*Server, error) {
-	table, err := NewTable(pools, lifetime)
-	if err != nil {
-		return nil, err
-	}
-	return ServeTable(s, table)
+	return serve(s, pools, lifetime, state.NewMemory())
 }
 
-// ServeTable is Serve with the leases there are.
-func ServeTable(s *space.Space, table *Table) (*Server, error) {
-	srv := &Server{table: table}
+// ServeFile is Serve with leases in the file at path, where they outlive it.
+func ServeFile(s *space.Space, pools []Pool, lifetime time.Duration, path string) (*Server, error) {
+	store, err := state.Open(path, slog.Default())
+	if err != nil {
+		return nil, fmt.Errorf("dhcpd: %w", err)
+	}
+	return serve(s, pools, lifetime, store)
+}
+
+func serve(s *space.Space, pools []Pool, lifetime time.Duration, store state.Store) (*Server, error) {
+	table, err := NewTable(pools, lifetime, store)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	srv := &Server{table: table, store: store}
 	for _, p := range table.pools {
 		var one *server4.Server
 		err := s.Do(func() (err error) {
@@ -57,7 +68,7 @@ func ServeTable(s *space.Space, table *Table) (*Server, error) {
 	return srv, nil
 }
 
-// Close stops answering.
+// Close stops answering, and no more: what is in the file is what was granted.
 func (s *Server) Close() error {
 	var errs []error
 	for _, one := range s.servers {
@@ -66,6 +77,9 @@ func (s *Server) Close() error {
 		}
 	}
 	s.wg.Wait()
+	if err := s.store.Close(); !errors.Is(err, state.ErrClosed) {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -102,18 +116,5 @@ func (s *Server) handle(conn net.PacketConn, ifname string, m *dhcpv4.DHCPv4) {
 	}
 	// A reply that cannot be sent is as good as one lost on the way: the
 	// client repeats its request.
-	_, _ = conn.WriteTo(r.ToBytes(), destination(m, r))
-}
-
-// destination is RFC 2131, section 4.1: the relay, the client when it has an
-// address, or everybody. A client without one is not sent to by its hardware
-// address: it gets a broadcast, as the section allows.
-func destination(m, r *dhcpv4.DHCPv4) *net.UDPAddr {
-	if g := addr(m.GatewayIPAddr); g.IsValid() && !g.IsUnspecified() {
-		return &net.UDPAddr{IP: m.GatewayIPAddr, Port: dhcpv4.ServerPort}
-	}
-	if c := addr(m.ClientIPAddr); c.IsValid() && !c.IsUnspecified() && r.MessageType() != dhcpv4.MessageTypeNak {
-		return &net.UDPAddr{IP: m.ClientIPAddr, Port: dhcpv4.ClientPort}
-	}
-	return &net.UDPAddr{IP: net.IPv4bcast, Port: dhcpv4.ClientPort}
+	_, _ = conn.WriteTo(r.ToBytes(), net.UDPAddrFromAddrPort(destination(m, r)))
 }

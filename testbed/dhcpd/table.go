@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"openmpa/internal/state"
 )
 
 // A Pool is one link the server serves.
@@ -54,13 +56,15 @@ const offerTime = 10 * time.Second
 type Table struct {
 	pools    []Pool
 	lifetime time.Duration
-	leases   map[netip.Addr]*Lease
+	store    state.Store
+	leases   map[netip.Addr]*Lease // replaced, never changed
 	empty    map[string]bool
 	counts   map[string]uint64
 }
 
-// NewTable returns the table of a server that leases for lifetime.
-func NewTable(pools []Pool, lifetime time.Duration) (*Table, error) {
+// NewTable returns the table of a server that leases for lifetime, with the leases that
+// are in store; it stores each before it grants it.
+func NewTable(pools []Pool, lifetime time.Duration, store state.Store) (*Table, error) {
 	for _, p := range pools {
 		if !p.Prefix.Contains(p.Low) || !p.Prefix.Contains(p.High) || p.High.Less(p.Low) {
 			return nil, fmt.Errorf("dhcpd: pool %s: %v to %v is not within %v", p.Network, p.Low, p.High, p.Prefix)
@@ -69,10 +73,11 @@ func NewTable(pools []Pool, lifetime time.Duration) (*Table, error) {
 	if lifetime < time.Second {
 		return nil, errors.New("dhcpd: leases last a second at least")
 	}
-	return &Table{
-		pools: pools, lifetime: lifetime,
+	t := &Table{
+		pools: pools, lifetime: lifetime, store: store,
 		leases: make(map[netip.Addr]*Lease), empty: make(map[string]bool), counts: make(map[string]uint64),
-	}, nil
+	}
+	return t, t.load()
 }
 
 // SetEmpty has a network without a free address from now on, or no longer.
@@ -83,7 +88,7 @@ func (t *Table) SetEmpty(network string, empty bool) { t.empty[network] = empty 
 func (t *Table) Reset() {
 	for a, l := range t.leases {
 		if l.State != Bound {
-			delete(t.leases, a)
+			t.free(a)
 		}
 	}
 }
@@ -109,12 +114,32 @@ func (t *Table) Counts() map[string]uint64 {
 	return c
 }
 
-func (t *Table) expire(now time.Time) {
-	for a, l := range t.leases {
-		if l.State != Declined && !now.Before(l.Expires) {
-			delete(t.leases, a)
-		}
+// Answer answers one datagram that came to UDP port 67 on ifname: what to send from
+// there, and where to. False is silence.
+func (t *Table) Answer(now time.Time, ifname string, datagram []byte) (reply []byte, to netip.AddrPort, ok bool) {
+	m, err := dhcpv4.FromBytes(datagram)
+	if err != nil {
+		t.counts["malformed"]++
+		return nil, to, false
 	}
+	r := t.Handle(now, ifname, m)
+	if r == nil {
+		return nil, to, false
+	}
+	return r.ToBytes(), destination(m, r), true
+}
+
+// destination is RFC 2131, section 4.1: the relay, the client when it has an
+// address, or everybody. A client without one is not sent to by its hardware
+// address: it gets a broadcast, as the section allows.
+func destination(m, r *dhcpv4.DHCPv4) netip.AddrPort {
+	if g := addr(m.GatewayIPAddr); g.IsValid() && !g.IsUnspecified() {
+		return netip.AddrPortFrom(g, dhcpv4.ServerPort)
+	}
+	if c := addr(m.ClientIPAddr); c.IsValid() && !c.IsUnspecified() && r.MessageType() != dhcpv4.MessageTypeNak {
+		return netip.AddrPortFrom(c, dhcpv4.ClientPort)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), dhcpv4.ClientPort)
 }
 
 // Handle answers one request that came in on ifname. A nil answer is
@@ -140,6 +165,7 @@ func (t *Table) Handle(now time.Time, ifname string, m *dhcpv4.DHCPv4) *dhcpv4.D
 		}
 		if l.State != Bound {
 			l.State, l.Expires = Offered, now.Add(offerTime)
+			t.keep(*l)
 		}
 		return t.reply(p, m, dhcpv4.MessageTypeOffer, l.Addr)
 	case dhcpv4.MessageTypeRequest:
@@ -147,12 +173,12 @@ func (t *Table) Handle(now time.Time, ifname string, m *dhcpv4.DHCPv4) *dhcpv4.D
 	case dhcpv4.MessageTypeDecline:
 		a := addr(m.RequestedIPAddress())
 		if l := t.leases[a]; l != nil && l.Client == client && forUs(p, m) {
-			l.State, l.Expires = Declined, time.Time{}
+			t.keep(Lease{Network: l.Network, Addr: a, Client: client, State: Declined})
 		}
 	case dhcpv4.MessageTypeRelease:
 		a := addr(m.ClientIPAddr)
 		if l := t.leases[a]; l != nil && l.Client == client && l.State == Bound {
-			delete(t.leases, a)
+			t.free(a)
 		}
 	case dhcpv4.MessageTypeInform:
 		return t.reply(p, m, dhcpv4.MessageTypeAck, netip.Addr{})
@@ -173,14 +199,16 @@ func (t *Table) request(now time.Time, p Pool, m *dhcpv4.DHCPv4, client string) 
 		// The client took another server's offer; ours is free again.
 		for a, l := range t.leases {
 			if l.Client == client && l.State == Offered {
-				delete(t.leases, a)
+				t.free(a)
 			}
 		}
 		return nil
 	}
 	l := t.leases[want]
 	if l != nil && l.Client == client && l.State != Declined && p.Prefix.Contains(want) {
-		l.State, l.Expires = Bound, now.Add(t.lifetime)
+		if !t.keep(Lease{Network: l.Network, Addr: want, Client: client, State: Bound, Expires: now.Add(t.lifetime)}) {
+			return nil
+		}
 		return t.reply(p, m, dhcpv4.MessageTypeAck, want)
 	}
 	if !selecting && l == nil && p.Prefix.Contains(want) {
@@ -190,11 +218,13 @@ func (t *Table) request(now time.Time, p Pool, m *dhcpv4.DHCPv4, client string) 
 }
 
 // choose finds the client's address, then the one it asks for, then the
-// lowest that is free (RFC 2131, section 4.3.1).
+// lowest that is free (RFC 2131, section 4.3.1). The lease is the caller's, to change and
+// to keep.
 func (t *Table) choose(p Pool, client string, want netip.Addr) *Lease {
 	for _, l := range t.leases {
 		if l.Network == p.Network && l.Client == client && l.State != Declined {
-			return l
+			found := *l
+			return &found
 		}
 	}
 	if t.empty[p.Network] {
@@ -210,9 +240,7 @@ func (t *Table) choose(p Pool, client string, want netip.Addr) *Lease {
 		}
 		pick = a
 	}
-	l := &Lease{Network: p.Network, Addr: pick, Client: client}
-	t.leases[pick] = l
-	return l
+	return &Lease{Network: p.Network, Addr: pick, Client: client}
 }
 
 func (t *Table) pool(ifname string, m *dhcpv4.DHCPv4) (Pool, bool) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"openmpa/internal/state"
 )
 
 var (
@@ -28,7 +30,7 @@ var (
 
 func newTable(t *testing.T) *Table {
 	t.Helper()
-	tab, err := NewTable(pools, time.Minute)
+	tab, err := NewTable(pools, time.Minute, state.NewMemory())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,10 +188,10 @@ func TestRequestsThatAreNotOurs(t *testing.T) {
 func TestPoolsAreChecked(t *testing.T) {
 	bad := pools[0]
 	bad.High = netip.MustParseAddr("10.2.0.1")
-	if _, err := NewTable([]Pool{bad}, time.Minute); err == nil {
+	if _, err := NewTable([]Pool{bad}, time.Minute, state.NewMemory()); err == nil {
 		t.Error("a pool beyond its prefix was taken")
 	}
-	if _, err := NewTable(pools, 0); err == nil {
+	if _, err := NewTable(pools, 0, state.NewMemory()); err == nil {
 		t.Error("leases of no duration were taken")
 	}
 }
@@ -207,7 +209,7 @@ func FuzzHandle(f *testing.F) {
 		if err != nil {
 			return
 		}
-		tab, err := NewTable(pools, time.Minute)
+		tab, err := NewTable(pools, time.Minute, state.NewMemory())
 		if err != nil {
 			t.Fatal(err)
 		}
