@@ -32,7 +32,8 @@ const (
 type address struct {
 	lease     atomic.Pointer[dhcp4.Lease] // renewed now and then; its address and router stay
 	routerMAC net.HardwareAddr            // when prepared; nil: the kernel resolves it
-	byRouter  bool                        // the router leased it, and releases it with the session
+	byRouter  atomic.Bool                 // the router leased it, and releases it with the session
+	resumed   bool                        // from before a crash: whether it still is the node's is being found out
 }
 
 func newAddress(l dhcp4.Lease) *address {
@@ -139,18 +140,13 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 	defer func() { span.End(err) }()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
 	defer cancel()
-	client := n.dhcp()
 	for try := 1; ; try++ {
-		step := n.cfg.Recorder.Begin(id, event.PhaseDHCP)
-		lease, err := client.Acquire(ctx)
-		step.End(err)
+		lease, err := n.lease(ctx, id)
 		if err != nil {
 			return err
 		}
-		step = n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", lease.Addr.Addr().String())
-		err = acd.Probe(ctx, n.arp, lease.Addr.Addr(), n.mac, n.cfg.DAD, n.cfg.Rand)
-		step.End(err)
-		var conflict *acd.ConflictError
+		n.remember(remembered{Network: c.net.Name, Lease: lease})
+		err = n.probe(ctx, id, lease.Addr.Addr())
 		if err == nil {
 			c.address = newAddress(lease)
 			if err := c.physical(); err != nil {
@@ -158,17 +154,40 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 			}
 			return c.resolveRouter(ctx)
 		}
+		conflict := (*acd.ConflictError)(nil)
 		if !errors.As(err, &conflict) {
 			c.address = newAddress(lease) // to be released
-			return fmt.Errorf("duplicate address detection: %w", err)
+			return errors.Join(fmt.Errorf("duplicate address detection: %w", err), c.physical())
 		}
-		if err := client.Decline(ctx, lease); err != nil {
+		if err := n.dhcp().Decline(ctx, lease); err != nil {
 			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 		}
+		n.forget(c.net.Name, lease.Addr.Addr())
 		if try >= n.cfg.DAD.MaxConflicts {
 			return fmt.Errorf("each of %d addresses leased was in use by another host, the last one: %w", try, conflict)
 		}
 	}
+}
+
+// leaseWithin is how much longer than its caller a lease under way goes on: what a
+// server has granted and nobody has heard of could not be given back.
+const leaseWithin = 2 * time.Second
+
+// lease leases an address; it may return one after the end of ctx.
+func (n *Node) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseDHCP)
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(leaseWithin):
+			cancel(context.Cause(ctx))
+		case <-longer.Done():
+		}
+	})()
+	lease, err := n.dhcp().Acquire(longer)
+	span.End(err)
+	return lease, err
 }
 
 // resolveRouter makes the router's neighbour entry permanent: the kernel forgets
@@ -186,45 +205,42 @@ func (n *Node) dhcp() *dhcp4.Client {
 	return &dhcp4.Client{Sockets: n.net, Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Rand: n.cfg.Rand}
 }
 
-// release gives a lease back, from wherever the node is.
-func (c *candidate) release(from netip.Addr) {
-	if c.address == nil || c.address.byRouter {
-		return
-	}
+// releaseHere gives c's own lease back from the address itself, which is taken off
+// the interface next: no packet may wait for a neighbour then.
+func (c *candidate) releaseHere() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := c.n.dhcp().Release(ctx, *c.address.lease.Load(), from); err != nil {
-		c.n.cfg.Log.Warn("lease not released", "addr", c.address.addr(), "err", err)
+	l := *c.address.lease.Load()
+	next := l.ServerID
+	if !l.Addr.Contains(next) {
+		next = l.Router
 	}
+	if _, err := c.n.net.Resolve(ctx, c.n.cfg.Interface, next); err != nil {
+		c.n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
+		return
+	}
+	c.n.release(l, l.Addr.Addr())
 }
 
-// keepLease renews the serving candidate's lease in time, until ctx ends.
-func (c *candidate) keepLease(ctx context.Context) {
-	for {
-		l := c.address.lease.Load()
-		wait := time.Until(l.Start.Add(l.T1))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(max(wait, 10*time.Second)):
-		}
-		_ = c.renew(ctx, event.HandoverID{})
-	}
-}
-
-// renew extends the lease from the address itself (RFC 2131 §4.4.5), which
-// disturbs nothing: a failure leaves the lease as it is.
-func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
-	span := c.n.cfg.Recorder.Begin(id, event.PhaseRenew, "addr", c.address.addr().String())
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// release gives a lease back, from an address that the node has.
+func (n *Node) release(l dhcp4.Lease, from netip.Addr) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	old := c.address.lease.Load()
-	lease, err := c.n.dhcp().Renew(ctx, *old)
-	span.End(err)
-	if err != nil {
-		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", old.Start.Add(old.Lifetime), "err", err)
-		return err
+	if err := n.dhcp().Release(ctx, l, from); err != nil {
+		n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
 	}
-	c.address.lease.Store(&lease)
-	return nil
+}
+
+// probe makes sure that a is nobody else's on the link (RFC 5227 §2.1).
+func (n *Node) probe(ctx context.Context, id event.HandoverID, a netip.Addr) error {
+	select {
+	case n.arpReader <- struct{}{}:
+		defer func() { <-n.arpReader }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", a.String())
+	err := acd.Probe(ctx, n.arp, a, n.mac, n.cfg.DAD, n.cfg.Rand)
+	span.End(err)
+	return err
 }

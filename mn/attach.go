@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
+	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 )
 
 // attach makes a candidate of the network whose link the node is on, with
@@ -14,17 +17,13 @@ import (
 func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network) (c *candidate, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name)
 	defer func() { span.End(err) }()
-	if c, err = n.newCandidate(network); err != nil {
+	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
 	made := c
 	defer func() {
 		if err != nil {
-			made.leave(nil)
-			if made.address != nil {
-				made.release(made.address.addr())
-			}
-			n.drop(made)
+			n.detach(made)
 		}
 	}()
 	if err = c.acquire(ctx, id); err != nil {
@@ -36,16 +35,87 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.authenticate(ctx, id, c.address.addr(), false); err != nil {
 		return nil, fmt.Errorf("authentication: %w", err)
 	}
-	if c.path, err = n.home.newPath(c.address.addr()); err != nil {
-		return nil, err
-	}
-	if err = c.path.native(); err != nil {
+	if err = c.openPath(); err != nil {
 		return nil, err
 	}
 	if err = n.bind(ctx, id, c, false); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// openPath opens the native path from c's address.
+func (c *candidate) openPath() (err error) {
+	if c.path, err = c.n.home.newPath(c.address.addr()); err != nil {
+		return err
+	}
+	return c.path.native()
+}
+
+// detach ends all that c has, from its own address.
+func (n *Node) detach(c *candidate) {
+	confirmed := false
+	if s := c.session.Swap(nil); s != nil {
+		confirmed = s.terminate(nil)
+	}
+	if c.address != nil {
+		if !c.address.byRouter.Load() || !confirmed {
+			c.releaseHere()
+		}
+		n.forget(c.net.Name, c.address.addr())
+	}
+	n.drop(c)
+}
+
+// resume makes a candidate of the address that the node had on this link before
+// it crashed. Binding and authentication go on at once, so that traffic does where
+// the router lets it; that the address still is the node's is found out meanwhile.
+// It returns nil without an error when there is no such address.
+func (n *Node) resume(ctx context.Context, network Network) (c *candidate, err error) {
+	r, ok := n.recall(network.Name)
+	if !ok {
+		return nil, nil
+	}
+	id := event.HandoverID{}
+	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name, "resumed", r.Lease.Addr.String())
+	defer func() { span.End(err) }()
+	if c, err = n.newCandidate(ctx, network); err != nil {
+		return nil, err
+	}
+	made := c
+	defer func() {
+		if err != nil { // the address is not given back: the next attempt may have it
+			if s := made.session.Swap(nil); s != nil {
+				s.close()
+			}
+			n.drop(made)
+		}
+	}()
+	c.address = newAddress(r.Lease)
+	c.address.byRouter.Store(r.ByRouter)
+	c.address.resumed = true
+	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }); err != nil {
+		n.cfg.Log.Warn("the address of before is not used again", "addr", r.Lease.Addr, "err", err)
+		n.drop(c)
+		return nil, nil
+	}
+	if err = firstError(func() error { return n.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
+		return nil, err
+	}
+	var authentication sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	authentication.Go(func() {
+		err := c.authenticate(ctx, id, c.address.addr(), false)
+		if err == nil { // what held packets back, a tunnel of before for instance, is gone
+			n.home.hurry()
+		} // else the keeper tries again
+	})
+	if err = n.bind(ctx, id, c, false); err != nil {
+		cancel()
+	}
+	authentication.Wait()
+	return c, err
 }
 
 // bind registers c's care-of address at the home agent; ordered says that the
@@ -64,16 +134,61 @@ func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, orde
 	return nil
 }
 
-// takeLeave ends what the node has with the router it left: the session, the
-// lease, everything in the kernel. from is where the node is now.
+// takeLeave ends what the node has with a router it does not need any more: in
+// the kernel at once; the session and the lease are given back in the background,
+// from the address that the node has now.
 func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
-	conn, err := n.udp(from)
-	if err != nil {
-		conn = nil // the session will then end with its lifetime
-	}
-	old.leave(conn)
-	old.release(from)
+	old.keeper.stop()
 	n.drop(old)
-	span.End(err)
+	done := make(chan struct{})
+	n.mu.Lock()
+	n.leaving[old.net.Name] = done
+	n.mu.Unlock()
+	s := old.session.Swap(nil)
+	polite := courtesy
+	if s != nil {
+		polite += 4 * s.rtt()
+	}
+	n.farewells.Go(func() {
+		defer close(done)
+		span.End(n.sayGoodbye(old, s, from))
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.leaving, old.net.Name)
+	})
+	select {
+	case <-done:
+	case <-time.After(polite): // it seems to be dead: nothing waits for it but the next move there
+	}
+}
+
+// courtesy is how long, besides four round trips, a handover waits for the farewell
+// of the old router.
+const courtesy = 100 * time.Millisecond
+
+// sayGoodbye ends a session from the address from, and gives the lease back unless
+// the router has said that it does.
+func (n *Node) sayGoodbye(c *candidate, s *session, from netip.Addr) error {
+	confirmed := false
+	var err error
+	if c.address != nil {
+		c.remember(true)
+	}
+	if s != nil {
+		var conn host.UDP
+		if conn, err = n.udp(from); err == nil {
+			confirmed = s.terminate(conn)
+		} else {
+			s.close()
+		}
+	}
+	if c.address == nil {
+		return err
+	}
+	if !c.address.byRouter.Load() || !confirmed {
+		n.release(*c.address.lease.Load(), from)
+	}
+	n.forget(c.net.Name, c.address.addr())
+	return err
 }

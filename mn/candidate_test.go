@@ -14,7 +14,7 @@ import (
 
 // TestNoIdentities: a PAA that is none of ours is told apart.
 func TestNoIdentities(t *testing.T) {
-	c := &candidate{net: Network{PAA: netip.MustParseAddrPort("10.2.0.1:716")}}
+	c := &session{net: Network{PAA: netip.MustParseAddrPort("10.2.0.1:716")}}
 	secret := aaatest.MSK([]byte("x"))
 	for name, avps := range map[string][]pana.AVP{
 		"none":           nil,

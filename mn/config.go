@@ -46,6 +46,9 @@ func DefaultTimers() Timers {
 	}
 }
 
+// defaultPing keeps mappings of NATs, too: some end after 30 s.
+const defaultPing = 15 * time.Second
+
 // Config of a Node.
 type Config struct {
 	Interface string // towards the points of attachment
@@ -57,11 +60,12 @@ type Config struct {
 	Home      mip4.ClientConfig
 	DAD       acd.Timers
 	Timers    Timers
-	Buffer    flow.Limits // uplink while between two links, and what waits for a path's end
-	Prepare   bool        // false: break before make
-	Host      host.Opener // nil: host.Linux
+	Ping      time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
+	Buffer    flow.Limits   // uplink while between two links, and what waits for a path's end
+	Prepare   bool          // false: break before make
+	Host      host.Opener   // nil: host.Linux
 	Link      func(host.Host) (link.Adapter, error)
-	State     state.Store // what is kept over a crash
+	State     state.Store // what is kept over a crash; nil: nothing is
 	Rand      io.Reader
 	Recorder  *event.Recorder
 	Log       *slog.Logger

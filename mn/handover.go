@@ -98,7 +98,7 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 		return event.Failed, fmt.Errorf("discovery: %w", err)
 	}
 	if !n.cfg.Prepare {
-		return n.breakBeforeMake(ctx, id, old, network)
+		return n.breakBeforeMake(ctx, id, old, network, point)
 	}
 	c, err := n.prepare(ctx, id, old, network)
 	if err != nil {
@@ -110,18 +110,19 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 // prepare makes a candidate complete: session, address, tunnel, binding (RFC
 // 6252 §6.3 steps 1 to 3). On an error nothing of it is left.
 func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
-	if c, err = n.newCandidate(network); err != nil {
+	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
 	made := c
 	defer func() {
 		if err != nil {
-			n.abandon(ctx, id, old, made)
+			n.abandon(ctx, id, old, made, ctx.Err() != nil)
 		}
 	}()
 	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
 		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
 	}
+	defer c.keepMapping()()
 	if err = c.configure(ctx, id); err != nil {
 		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
 	}
@@ -140,7 +141,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err err
 	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
 	defer func() { span.End(err) }()
 	h := notify.Header{Handover: id}
-	m, err := c.ask(ctx, &notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply, n.cfg.Timers.Configure)
+	m, err := c.session.Load().ask(ctx, &notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply, n.cfg.Timers.Configure)
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,9 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err err
 		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
 		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
 	})
-	c.address.byRouter, c.address.routerMAC = true, r.RouterMAC
+	c.address.routerMAC = r.RouterMAC
+	c.address.byRouter.Store(true)
+	c.remember(false)
 	return c.virtual()
 }
 
@@ -189,7 +192,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 		return err
 	}
 	h := notify.Header{Handover: id}
-	m, err := c.ask(ctx, &notify.TunnelRequest{Header: h, Inner: c.address.addr(), SPI: spi, Nonce: nonce}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
+	m, err := c.session.Load().ask(ctx, &notify.TunnelRequest{Header: h, Inner: c.address.addr(), SPI: spi, Nonce: nonce}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
 	if err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if r.Reason != "" {
 		return errors.New(r.Reason)
 	}
-	k, err := c.espKeys(nonce, r, spi)
+	k, err := c.session.Load().espKeys(nonce, r, spi)
 	if err != nil {
 		return err
 	}
@@ -229,6 +232,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 		return err
 	}
 	n.guest(c.path.coa, c.path)
+	c.tunnel.Store(t)
 	return c.path.inTunnel(t)
 }
 
@@ -240,19 +244,18 @@ func (c *candidate) marker(m tunnel.Marker) {
 }
 
 // abandon takes back a preparation that did not come to its end, or was not
-// used: the binding, if it has moved, then the tunnel, address and session.
-func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate) {
+// used: the binding, if it has moved, then the tunnel, address and session. alive
+// says that c's path still carries packets, as far as is known.
+func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate, alive bool) {
 	if c.bindTried {
-		if err := n.bind(context.WithoutCancel(ctx), id, old, true); err != nil {
-			n.cfg.Log.Error("the binding could not be moved back", "err", err)
-		} else {
+		alive = alive && c.session.Load().ended() == nil
+		if err := n.bind(context.WithoutCancel(ctx), id, old, alive); err != nil {
+			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
+		} else if alive {
 			n.home.emptied(n.cfg.Timers.PathEnd) // the session takes the tunnel along
 		}
 	}
-	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", c.net.Name)
-	c.leave(nil) // the router deletes the tunnel and releases the lease with the session
-	n.drop(c)
-	span.End(nil)
+	n.takeLeave(id, c, old.address.addr()) // with the session the router deletes the tunnel and releases the lease
 }
 
 // move leaves the old link for the new one (§6.3 steps 4 and 5). Between link
@@ -261,16 +264,16 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	target := c.net.Points[0]
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
-		if err = firstError(c.physical, ctx.Err, c.ended); err != nil { // the last moment to stay
+		if err = firstError(c.physical, ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
 			_ = conn.Close()
 		}
 	}
 	if err != nil {
-		n.abandon(ctx, id, old, c)
+		n.abandon(ctx, id, old, c, true)
 		return event.Failed, fmt.Errorf("the new link could not be prepared: %w", err)
 	}
 	n.depart(id, c)
-	c.client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
+	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
 	up, err := n.switchLink(ctx, id, target)
 	if err == nil {
 		if err = n.arrive(id, c, up); err == nil {
@@ -288,7 +291,7 @@ func (n *Node) depart(id event.HandoverID, c *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
 	deadline := time.NewTimer(n.cfg.Timers.Depart)
 	defer deadline.Stop()
-	again := max(20*time.Millisecond, 3*c.rtt())
+	again := max(20*time.Millisecond, 3*c.session.Load().rtt())
 	for seq := uint32(1); ; seq++ {
 		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: seq}); err != nil {
 			n.cfg.Log.Warn("departure not announced", "err", err)
@@ -332,6 +335,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 	for len(n.links) > 0 { // what happened before the move
 		<-n.links
 	}
+	n.away.Store(true)
 	attached := make(chan error, 1)
 	go func() { attached <- n.link.Attach(ctx, point) }()
 	down, done := false, false
@@ -368,7 +372,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 // arrive is what happens between link up and the first packet delivered.
 func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
-	ack, err := c.send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
+	ack, err := c.session.Load().send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
 	if e := c.path.arrive(); e != nil {
 		n.cfg.Log.Error("uplink", "err", e)
 	}
@@ -394,6 +398,7 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
 	}
 	n.guest(c.path.coa, nil)
+	n.away.Store(false)
 	n.serve(c)
 	reported := n.awaitReport(id)
 	_ = c.renew(ctx, id)
@@ -430,62 +435,87 @@ func (n *Node) awaitReport(id event.HandoverID) <-chan struct{} {
 func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *candidate, point string, why error) (event.Outcome, error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
 	n.cfg.Log.Warn("switching back", "point", point, "why", why)
-	var err error
+	err := n.linkBack(ctx, id, old, point)
+	if err != nil {
+		span.End(err)
+		n.abandon(ctx, id, old, c, false)
+		n.setState("lost")
+		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
+	}
+	conn, err := n.udp(old.address.addr())
+	if err == nil {
+		c.session.Load().client.Rebind(conn)
+		err = n.net.AddRule(c.virtualRule())
+	}
+	if err == nil {
+		var ack <-chan error
+		ack, err = c.session.Load().send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
+		err = errors.Join(err, c.path.resume())
+		if err == nil {
+			err = c.acknowledged(ack, notify.KindSwitchBack)
+		}
+	}
+	n.abandon(ctx, id, old, c, err == nil)
+	span.End(err)
+	return event.SwitchedBack, why
+}
+
+// acknowledged waits until the router has the message, no longer than for the
+// markers of a departure: nothing is delivered meanwhile if the router is dead.
+// What it still holds when the session ends is lost.
+func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
+	s := c.session.Load()
+	within := max(c.n.cfg.Timers.Depart, 6*s.rtt())
+	select {
+	case err := <-ack:
+		return err
+	case <-s.closed:
+		return s.reason
+	case <-time.After(within):
+		return fmt.Errorf("%s did not acknowledge the %s in %s", c.net.PAA, kind, within)
+	}
+}
+
+// breakBeforeMake moves with nothing prepared: the same steps, after the link.
+// When they fail the node returns to where it was.
+func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network, point string) (event.Outcome, error) {
+	_, err := n.switchLink(ctx, id, network.Points[0])
+	if err != nil {
+		err = fmt.Errorf("link at %s: %w", network.Points[0], err)
+	} else {
+		var c *candidate
+		if c, err = n.attach(ctx, id, network); err == nil {
+			n.away.Store(false)
+			n.serve(c)
+			n.takeLeave(id, old, c.address.addr())
+			return event.Completed, nil
+		}
+		err = fmt.Errorf("attach to %s: %w", network.Name, err)
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
+	if e := n.linkBack(ctx, id, old, point); e != nil {
+		span.End(e)
+		n.setState("lost")
+		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", err, e)
+	}
+	e := n.bind(context.WithoutCancel(ctx), id, old, false) // it may have moved
+	span.End(e)
+	return event.SwitchedBack, err
+}
+
+// linkBack returns to the old point of attachment.
+func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate, point string) (err error) {
 	for range 3 {
 		if _, err = n.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
 			break
 		}
 	}
 	if err != nil {
-		span.End(err)
-		n.abandon(ctx, id, old, c)
-		n.setState("lost")
-		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
+		return err
 	}
+	n.away.Store(false)
 	if e := n.arp.SendGratuitous(old.address.addr()); e != nil {
 		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
 	}
-	conn, err := n.udp(old.address.addr())
-	if err == nil {
-		c.client.Rebind(conn)
-		err = n.net.AddRule(c.virtualRule())
-	}
-	if err == nil {
-		var ack <-chan error
-		ack, err = c.send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
-		err = errors.Join(err, c.path.resume())
-		if err == nil {
-			err = c.acknowledged(ack, notify.KindSwitchBack)
-		}
-	}
-	n.abandon(ctx, id, old, c)
-	span.End(err)
-	return event.SwitchedBack, why
-}
-
-// acknowledged waits until the router has the message. What it still holds when
-// the session ends is lost.
-func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
-	select {
-	case err := <-ack:
-		return err
-	case <-c.closed:
-		return c.reason
-	case <-time.After(c.n.cfg.Timers.Arrive):
-		return fmt.Errorf("%s did not acknowledge the %s in %s", c.net.PAA, kind, c.n.cfg.Timers.Arrive)
-	}
-}
-
-// breakBeforeMake moves with nothing prepared: the same steps, after the link.
-func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network) (event.Outcome, error) {
-	if _, err := n.switchLink(ctx, id, network.Points[0]); err != nil {
-		return event.Failed, fmt.Errorf("link at %s: %w", network.Points[0], err)
-	}
-	c, err := n.attach(ctx, id, network)
-	if err != nil {
-		return event.Failed, fmt.Errorf("attach to %s: %w", network.Name, err)
-	}
-	n.serve(c)
-	n.takeLeave(id, old, c.address.addr())
-	return event.Completed, nil
+	return nil
 }

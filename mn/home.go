@@ -24,6 +24,7 @@ type home struct {
 	security mip4.Security
 	replies  chan []byte
 	requests chan bindRequest
+	hurried  chan struct{} // see hurry
 
 	errors  atomic.Uint64 // packets a socket refused
 	unbound atomic.Uint64 // packets of the home address without a binding
@@ -62,7 +63,7 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	h := &home{
 		n: n, ctx: ctx, address: c.HomeAddress, agent: c.HomeAgent,
 		security: mip4.Security{SPI: c.SPI, Key: c.Key, Algorithm: c.Algorithm},
-		replies:  make(chan []byte, 16), requests: make(chan bindRequest), gate: flow.NewGate(n.cfg.Buffer),
+		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1), gate: flow.NewGate(n.cfg.Buffer),
 	}
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
 	h.timer.Stop()
@@ -102,9 +103,36 @@ func (h *home) request(ctx context.Context, r bindRequest) bindResult {
 	}
 }
 
+// hurry has a registration under way asked for again at once: something that held
+// it up is gone.
+func (h *home) hurry() {
+	select {
+	case h.hurried <- struct{}{}:
+	default:
+	}
+}
+
+// The pause before a binding that was lost is asked for again, which doubles.
+const (
+	rebindFirst = time.Second
+	rebindMost  = 30 * time.Second
+)
+
 // run owns the registration client.
 func (h *home) run(client *mip4.Client) {
 	var pending bindRequest
+	// lost: what the home agent has may not be the bound path: it is asked again
+	// until it is.
+	lost, pause := false, rebindFirst
+	again := time.NewTimer(time.Hour)
+	again.Stop()
+	defer again.Stop()
+	lose := func() {
+		if lost = true; pending.done == nil {
+			again.Reset(pause)
+			pause = min(2*pause, rebindMost)
+		}
+	}
 	answer := func(r mip4.Registered, err error) {
 		if pending.done != nil {
 			pending.done <- bindResult{r, err}
@@ -140,16 +168,22 @@ func (h *home) run(client *mip4.Client) {
 					h.move(pending.path, o)
 					answer(o, nil)
 				}
+				if p := current(); p != nil && p.coa == o.CareOf {
+					lost, pause = false, rebindFirst
+					again.Stop()
+				}
 			case mip4.Deregistered:
 				answer(mip4.Registered{}, nil)
 			case mip4.Expired:
 				h.n.cfg.Log.Error("binding has expired: the home agent did not answer renewals", "home_agent", h.agent, "care_of", o.CareOf)
+				lose()
 			case mip4.Failed:
 				if o.Renewal {
 					h.n.cfg.Log.Warn("binding not renewed", "err", o.Err)
 				} else {
 					h.settle()
 					answer(mip4.Registered{}, o.Err)
+					lose()
 				}
 			}
 		}
@@ -167,6 +201,15 @@ func (h *home) run(client *mip4.Client) {
 				client.Register(time.Now(), r.path.coa)
 			} else {
 				client.Deregister(time.Now(), r.from.coa)
+			}
+		case <-h.hurried:
+			if pending.path != nil {
+				client.Register(time.Now(), pending.path.coa)
+			}
+		case <-again.C:
+			if p := current(); lost && p != nil && pending.done == nil {
+				client.OfferPathMarkers(false)
+				client.Register(time.Now(), p.coa)
 			}
 		case b := <-h.replies:
 			if err := client.HandleReply(time.Now(), b); err != nil {

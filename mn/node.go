@@ -15,6 +15,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
+	"openmpa/internal/state"
 	"openmpa/mn/link"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
@@ -47,21 +48,36 @@ type Node struct {
 	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
 	busy atomic.Bool
+	away atomic.Bool // the link has left the serving network, or is about to
 
-	mu       sync.Mutex
-	state    string
-	why      string // not attached, if so
-	serving  *candidate
-	stopKeep context.CancelFunc
-	used     [slots]bool
-	current  *Handover                          // the newest
-	closing  bool                               // no other may begin
-	reports  map[event.HandoverID]chan struct{} // closed when the router's last record came
+	arpReader chan struct{} // taken by whoever reads arp
+	wake      chan struct{} // the serving address is void
+	farewells sync.WaitGroup
+	elsewhere sync.Once // what was had in other networks before a crash is given back
+
+	mu      sync.Mutex
+	state   string
+	why     string // not attached, if so
+	serving *candidate
+	used    [slots]bool
+	leaving map[string]chan struct{}           // by network: closed when leave has been taken
+	current *Handover                          // the newest
+	closing bool                               // no other may begin
+	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
 }
 
 // Open sets the kernel up; Run then attaches the node, and Close undoes all.
 func Open(cfg Config) (n *Node, err error) {
-	n = &Node{cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}}
+	n = &Node{
+		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{},
+		arpReader: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	if n.cfg.Ping == 0 {
+		n.cfg.Ping = defaultPing
+	}
+	if n.cfg.State == nil {
+		n.cfg.State = state.NewMemory()
+	}
 	n.guests.Store(&map[netip.Addr]*path{})
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -136,19 +152,14 @@ func (n *Node) Close() {
 			n.cfg.Log.Warn("not deregistered", "err", err)
 		}
 		cancel()
-		c.leave(nil)
-		c.release(c.address.addr())
-		n.drop(c)
+		c.keeper.stop()
+		n.detach(c)
 	}
+	n.farewells.Wait()
 	n.undo()
 }
 
 func (n *Node) undo() {
-	n.mu.Lock()
-	if n.stopKeep != nil {
-		n.stopKeep()
-	}
-	n.mu.Unlock()
 	n.cancel()
 	if n.endpoint != nil {
 		n.endpoint.Close()
@@ -246,8 +257,19 @@ func (n *Node) network(name string) (Network, error) {
 	return Network{}, fmt.Errorf("no network %q in the configuration; there are %q", name, names)
 }
 
-// newCandidate takes a slot of routing tables.
-func (n *Node) newCandidate(net Network) (*candidate, error) {
+// newCandidate takes a slot of routing tables, when the node has taken its leave of
+// the network.
+func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error) {
+	n.mu.Lock()
+	leaving := n.leaving[net.Name]
+	n.mu.Unlock()
+	if leaving != nil {
+		select {
+		case <-leaving:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	slot := slices.Index(n.used[:], false)
@@ -270,24 +292,9 @@ func (n *Node) drop(c *candidate) {
 			n.cfg.Log.Error("left in the kernel", "addr", c.address.addr(), "err", err)
 		}
 	}
-	if c.client != nil {
-		c.client.Close()
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.used[c.slot] = false
-}
-
-// serve makes c the serving candidate and keeps its lease.
-func (n *Node) serve(c *candidate) {
-	ctx, cancel := context.WithCancel(n.ctx)
-	n.mu.Lock()
-	if n.stopKeep != nil {
-		n.stopKeep()
-	}
-	n.serving, n.stopKeep, n.state = c, cancel, "attached"
-	n.mu.Unlock()
-	n.wg.Go(func() { c.keepLease(ctx) })
 }
 
 // settled is the state after a handover, however it ended.

@@ -150,7 +150,7 @@ func TestSessionEndsBeforeDeparture(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-c.closed
+	<-c.session.Load().closed
 	o, err := b.node.move(t.Context(), event.HandoverID{1}, b.node.serving, c, "poa-b")
 	if o != event.Failed || err == nil || b.link.point != "poa-b" {
 		t.Errorf("%s, %v, at %s", o, err, b.link.point)

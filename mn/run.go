@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 				continue
 			}
 		case <-timer.C:
+		case <-n.wake:
 		}
 		tried = time.Now()
 		switch err := n.follow(ctx); {
@@ -95,19 +96,33 @@ func (n *Node) follow(ctx context.Context) (err error) {
 	n.mu.Lock()
 	old := n.serving
 	n.mu.Unlock()
+	if old != nil && old.voided.Load() != nil {
+		n.discard(old)
+		old = nil
+	}
 	if old == nil {
-		n.setState("attaching")
-		c, err := n.attach(ctx, event.HandoverID{}, network)
-		if err != nil {
-			return &attachError{network.Name, err}
-		}
-		n.serve(c)
-		return nil
+		return n.first(ctx, network)
 	}
 	if old.net.Name == network.Name {
 		return n.returned(old)
 	}
 	return n.unplanned(ctx, old, network)
+}
+
+// first attaches a node that has nothing to hand over from.
+func (n *Node) first(ctx context.Context, network Network) error {
+	n.setState("attaching")
+	c, err := n.resume(ctx, network)
+	if c == nil && err == nil {
+		c, err = n.attach(ctx, event.HandoverID{}, network)
+	}
+	if err != nil {
+		return &attachError{network.Name, err}
+	}
+	n.away.Store(false)
+	n.serve(c)
+	n.elsewhere.Do(func() { n.releaseElsewhere(c) })
+	return nil
 }
 
 // settledHere reports whether the node is at the network that serves it, and has
@@ -123,7 +138,7 @@ func (n *Node) settledHere(ctx context.Context) (bool, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.serving != nil && n.serving.net.Name == network.Name && n.state == "attached", nil
+	return n.serving != nil && n.serving.net.Name == network.Name && n.state == "attached" && n.serving.voided.Load() == nil, nil
 }
 
 // returned goes on at the network that serves, after the link was lost.
@@ -131,6 +146,7 @@ func (n *Node) returned(c *candidate) error {
 	if err := n.arp.SendGratuitous(c.address.addr()); err != nil {
 		return err
 	}
+	n.away.Store(false)
 	n.setState("attached")
 	return nil
 }
@@ -142,6 +158,7 @@ func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) e
 		return err
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
+	n.away.Store(true)
 	n.setState("attaching to " + network.Name)
 	c, err := n.attach(ctx, id, network)
 	if err != nil {
@@ -150,6 +167,7 @@ func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) e
 		span.EndOutcome(event.Failed, err.Error())
 		return err
 	}
+	n.away.Store(false)
 	n.serve(c)
 	n.takeLeave(id, old, c.address.addr())
 	span.EndOutcome(event.Completed, "")

@@ -7,7 +7,7 @@ import (
 // Status of a node, as the control socket gives it.
 type Status struct {
 	State      string            `json:"state"`
-	Problem    string            `json:"problem,omitempty"` // why it is not attached
+	Problem    string            `json:"problem,omitempty"` // why it is not attached, or has no session
 	Network    string            `json:"network,omitempty"` // serving
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
@@ -35,9 +35,12 @@ func (n *Node) Status() Status {
 	s.State, s.Problem = n.state, n.why
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
-		s.Session = c.sid.Load()
-		l := c.address.lease.Load()
-		s.LeaseUntil = l.Start.Add(l.Lifetime).UTC().Format("2006-01-02T15:04:05Z")
+		if p := c.session.Load(); p != nil {
+			s.Session = p.sid.Load()
+		} else if why := c.trouble.Load(); why != nil && s.Problem == "" {
+			s.Problem = "no session with the router: " + (*why).Error()
+		}
+		s.LeaseUntil = c.address.lease.Load().Expires().UTC().Format("2006-01-02T15:04:05Z")
 	}
 	n.mu.Unlock()
 	h.mu.Lock()

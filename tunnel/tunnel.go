@@ -163,6 +163,10 @@ func (t *Tunnel) SendMarker(m Marker) error {
 	return nil
 }
 
+// Refresh sends an empty dummy packet (RFC 4303 section 2.6): the peer's address
+// is followed by what is authentic, which a NAT keepalive is not.
+func (t *Tunnel) Refresh() error { return t.transmit(nil, esp.NextHeaderDummy, 0) }
+
 // transmit seals and sends, or counts and says why not.
 func (t *Tunnel) transmit(payload []byte, nextHeader byte, tos uint8) error {
 	if t.closed.Load() {

@@ -35,6 +35,9 @@ type configuration struct {
 		MinVersion  string      `yaml:"min-version"`
 		MaxVersion  string      `yaml:"max-version"`
 	} `yaml:"eap"`
+	PANA struct {
+		Ping config.Duration `yaml:"ping"`
+	} `yaml:"pana"`
 	ClientID config.HexBytes `yaml:"client-id"`
 	Networks []network       `yaml:"networks"`
 	Mobility struct {
@@ -85,6 +88,7 @@ eap:                                  # EAP-TLS
   certificate: mn.pem
   key: mn.key
   server-name: aaa.home.example       # that the certificate must have
+pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up
 networks:                             # points: of attachment, the preferred one first
   - {name: b, paa: 10.1.0.1, points: [poa-b1, poa-b2]}
   - {name: a, paa: 10.2.0.1, points: [poa-a1, poa-a2]}
@@ -103,6 +107,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.EAP.MaxVersion, "1.3")
 	config.Default(&c.Mobility.MIP4.Algorithm, "hmac-md5")
 	config.Default(&c.Mobility.MIP4.Lifetime, config.Duration(10*time.Minute))
+	config.Default(&c.PANA.Ping, config.Duration(15*time.Second))
 	config.Default(&c.Buffer.Packets, 4096)
 	config.Default(&c.Buffer.Bytes, 8<<20)
 	for i := range c.Networks {
@@ -133,6 +138,8 @@ func (c configuration) Check() error {
 		return config.Errorf("eap", "expected files for ca, certificate and key")
 	case c.EAP.ServerName == "":
 		return config.Errorf("eap.server-name", "missing: the name in the server's certificate; without it any server of that CA would do")
+	case d.PANA.Ping < config.Duration(time.Second):
+		return config.Errorf("pana.ping", "%v: expected at least 1s", d.PANA.Ping.D())
 	case len(c.Networks) == 0:
 		return config.Errorf("networks", "missing: at least the one to attach to first")
 	case !c.Mobility.MIP4.HomeAddress.Is4() || !c.Mobility.MIP4.HomeAgent.Is4():

@@ -38,6 +38,7 @@ func TestMistakes(t *testing.T) {
 		"unknown key":       {"prepare: true", "prepared: true"},
 		"DAD backwards":     {"probe-max: 2s", "probe-max: 500ms"},
 		"other link":        {"type: external", "type: magic"},
+		"hasty pings":       {"ping: 15s", "ping: 15ms"},
 		"no identity":       {"identity: mn@home.example", "identity: ''"},
 		"not a duration":    {"lifetime: 600s", "lifetime: 600"},
 	} {

@@ -112,7 +112,7 @@ func run(ctx context.Context, env daemon.Env) error {
 			HomeAddress: m.HomeAddress, HomeAgent: m.HomeAgent, SPI: m.SPI, Key: key, Algorithm: algorithm,
 			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
 		},
-		DAD: c.DAD.Timers(), Timers: c.timers(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
+		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
 		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net host.Host) (link.Adapter, error) {
 			return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Interface: c.Interface, Net: net})
 		},

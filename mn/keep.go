@@ -1,0 +1,188 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+)
+
+// keeper keeps what the serving candidate needs: its lease and its session.
+type keeper struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// stop ends it and waits until it has. A nil keeper does nothing.
+func (k *keeper) stop() {
+	if k != nil {
+		k.cancel()
+		k.wg.Wait()
+	}
+}
+
+// serve makes c the serving candidate and keeps it.
+func (n *Node) serve(c *candidate) {
+	ctx, cancel := context.WithCancel(n.ctx)
+	c.keeper = &keeper{cancel: cancel}
+	n.mu.Lock()
+	if n.serving != nil {
+		n.serving.keeper.cancel() // and waited for when leave is taken of it
+	}
+	n.serving, n.state = c, "attached"
+	n.mu.Unlock()
+	c.keeper.wg.Go(func() { c.keepSession(ctx) })
+	c.keeper.wg.Go(func() { c.keepLease(ctx) })
+	if c.address.resumed {
+		c.keeper.wg.Go(func() { c.probe(ctx) })
+	}
+}
+
+// keepSession makes another session whenever the one with the router has ended,
+// by whomever and for whatever reason: a fresh one, from the care-of address that
+// the node has. Address, path and traffic stay as they are.
+func (c *candidate) keepSession(ctx context.Context) {
+	n, wait := c.n, retryFirst
+	for {
+		if s := c.session.Load(); s != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-s.closed:
+			}
+			c.session.Store(nil)
+			s.close()
+			n.cfg.Log.Warn("authenticating again: the session has ended", "paa", c.net.PAA, "reason", s.reason)
+			c.trouble.Store(&s.reason)
+		}
+		if !n.away.Load() {
+			err := c.authenticate(ctx, event.HandoverID{}, c.address.addr(), false)
+			if err == nil {
+				wait = retryFirst
+				continue
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			n.cfg.Log.Info("no session, trying again", "paa", c.net.PAA, "in", wait) // the timeline has told why
+			c.trouble.Store(&err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+// keepLease renews the lease in time (RFC 2131 §4.4.5), and a lease from before
+// a crash at once, until ctx ends. When there is none any more the address is
+// void.
+func (c *candidate) keepLease(ctx context.Context) {
+	failed := c.address.resumed
+	for first := c.address.resumed; ; first = false {
+		if !first {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(untilRenewal(*c.address.lease.Load(), time.Now(), failed)):
+			}
+		}
+		l := c.address.lease.Load()
+		if !time.Now().Before(l.Expires()) {
+			c.void(fmt.Errorf("the lease of %s has expired", l.Addr.Addr()))
+			return
+		}
+		failed = c.renew(ctx, event.HandoverID{}) != nil
+		if c.voided.Load() != nil {
+			return
+		}
+	}
+}
+
+// untilRenewal is how long to wait before asking for more time: until T1 at
+// first, after a failure half of what is left until T2, then until the end, but
+// no less than a minute, or a sixteenth of a short lease (RFC 2131 §4.4.5).
+func untilRenewal(l dhcp4.Lease, now time.Time, failed bool) time.Duration {
+	t1, t2, end := l.RenewAt(), l.Start.Add(l.T2), l.Expires()
+	switch {
+	case now.Before(t1):
+		return max(t1.Sub(now), time.Second)
+	case !failed:
+		return time.Second // the server gave less time than an exchange takes
+	case now.Before(t2):
+		end = t2
+	}
+	left := max(end.Sub(now), 0)
+	return min(max(left/2, min(time.Minute, l.Lifetime/16)), left)
+}
+
+// renew extends the lease from the address itself, which disturbs nothing: a
+// failure leaves the lease as it is. A NAK voids the address.
+func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
+	span := c.n.cfg.Recorder.Begin(id, event.PhaseRenew, "addr", c.address.addr().String())
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	old := c.address.lease.Load()
+	ask := c.n.dhcp().Renew
+	if time.Now().After(old.Start.Add(old.T2)) {
+		ask = c.n.dhcp().Rebind
+	}
+	lease, err := ask(ctx, *old)
+	span.End(err)
+	if nak := (*dhcp4.NAKError)(nil); errors.As(err, &nak) {
+		c.void(err)
+	}
+	if err != nil {
+		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", old.Expires(), "err", err)
+		return err
+	}
+	c.address.lease.Store(&lease)
+	c.remember(false)
+	return nil
+}
+
+// probe looks whether somebody else has got the address of before a crash
+// meanwhile (RFC 5227 §2.1). It is in use while that goes on.
+func (c *candidate) probe(ctx context.Context) {
+	err := c.n.probe(ctx, event.HandoverID{}, c.address.addr())
+	if conflict := (*acd.ConflictError)(nil); !errors.As(err, &conflict) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if e := c.n.dhcp().Decline(ctx, *c.address.lease.Load()); e != nil {
+		c.n.cfg.Log.Warn("lease not declined", "addr", c.address.addr(), "err", e)
+	}
+	c.void(err)
+}
+
+// void says that the address must not be used any more: the node attaches anew.
+func (c *candidate) void(err error) {
+	c.voided.Store(&err)
+	select {
+	case c.n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// discard gives up the serving candidate, whose address is void. There is nothing
+// to speak to its router from.
+func (n *Node) discard(c *candidate) {
+	n.cfg.Log.Warn("attaching anew", "network", c.net.Name, "addr", c.address.addr(), "reason", *c.voided.Load())
+	n.mu.Lock()
+	n.serving = nil
+	n.mu.Unlock()
+	c.keeper.stop()
+	if s := c.session.Swap(nil); s != nil {
+		s.close()
+	}
+	n.drop(c)
+	n.forget(c.net.Name, c.address.addr())
+}

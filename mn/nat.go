@@ -1,0 +1,65 @@
+package mn
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"openmpa/paa/pana"
+)
+
+// mappingInterval is how often a NAT's mappings are seen to while the node waits.
+const mappingInterval = time.Second
+
+// keepMapping has the router learn it soon when a NAT on the way to it changes its
+// mappings while the node waits for an answer: it sends something authenticated on
+// both ports, PANA and ESP, until stop. Then nothing of it is outstanding.
+func (c *candidate) keepMapping() (stop func()) {
+	ctx, cancel := context.WithCancel(c.n.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ticker := time.NewTicker(mappingInterval); ; {
+			select {
+			case <-ctx.Done():
+				ticker.Stop()
+				return
+			case <-ticker.C:
+			}
+			if t := c.tunnel.Load(); t != nil {
+				if err := t.Refresh(); err != nil {
+					c.n.cfg.Log.Debug("ESP port not refreshed", "peer", c.net.PAA, "err", err)
+				}
+			}
+			c.session.Load().ping(ctx)
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// ping sends an empty notification and waits for the answer; after the end of ctx
+// only as long as one may still come.
+func (s *session) ping(ctx context.Context) {
+	ack := make(chan error, 1)
+	err := s.client.Post(func(now time.Time, p *pana.PaC) {
+		token, err := p.Notify(now, nil, pana.NotifyOptions{})
+		if err != nil {
+			ack <- err
+			return
+		}
+		s.acks[token] = ack
+	})
+	if err != nil {
+		return
+	}
+	select {
+	case <-ack:
+	case <-ctx.Done():
+		select {
+		case <-ack:
+		case <-time.After(courtesy + 4*s.rtt()):
+		}
+	}
+}

@@ -1,0 +1,337 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/host"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel/esp"
+)
+
+// session is a PANA session with an access router.
+type session struct {
+	n      *Node
+	net    Network
+	client *pana.Client
+
+	// owner goroutine of client
+	eap     pana.EAPPeer // of the last authentication
+	keys    *keys.SessionKeys
+	channel *notify.Channel
+	acks    map[uint64]chan error
+
+	opened   chan opening
+	messages chan notify.Message
+	closed   chan struct{} // closed with reason set
+	reason   error
+	sid      atomic.Uint32 // 0 while there is none
+}
+
+// reauthBefore the end of a session it is authenticated again, or at its half if
+// that is sooner.
+const reauthBefore = 5 * time.Minute
+
+// opening is how an authentication ended in which EAP succeeded.
+type opening struct {
+	tls string // its version, when the method has one
+	err error  // why there are no keys for the session
+}
+
+// eapPeer makes the peer of one authentication and remembers it.
+func (s *session) eapPeer() (pana.EAPPeer, error) {
+	p, err := s.n.cfg.NewEAP()
+	s.eap = p
+	return p, err
+}
+
+// tlsVersion is what the last authentication used, empty when it is not known.
+func (s *session) tlsVersion() string {
+	if p, ok := s.eap.(interface{ TLSVersion() string }); ok {
+		return p.TLSVersion()
+	}
+	return ""
+}
+
+var errClosedSession = errors.New("the session has ended")
+
+// openSession authenticates at a network's router, from the address from.
+func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth bool) (s *session, err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", net.PAA.String(), "preauth", preauth)
+	var at []any
+	defer func() { span.End(err, at...) }()
+	conn, err := n.udp(from)
+	if err != nil {
+		return nil, err
+	}
+	at = []any{"from", conn.LocalAddr().String()} // the router's and the AAA server's records name it
+	s = &session{
+		n: n, net: net, acks: map[uint64]chan error{},
+		opened: make(chan opening, 1), messages: make(chan notify.Message, 16), closed: make(chan struct{}),
+	}
+	s.client, err = pana.Dial(n.ctx, conn, net.PAA, pana.PaCConfig{
+		Preauth: preauth, NewEAP: s.eapPeer, Rand: n.cfg.Rand, AuthTimeout: n.cfg.Timers.Auth,
+		PingInterval: n.cfg.Ping, PingTimeout: n.cfg.Ping, ReauthBefore: reauthBefore,
+	}, s.output)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Auth+time.Second)
+	defer cancel()
+	select {
+	case o := <-s.opened:
+		if o.tls != "" {
+			at = append(at, "tls", o.tls)
+		}
+		err = o.err
+	case <-s.closed:
+		err = explain(s.reason)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// saidError is a failure for which the router gave a reason. Nobody has signed
+// the reason: it is shown and decides nothing.
+type saidError struct {
+	said string
+	err  error
+}
+
+func (e *saidError) Error() string {
+	return fmt.Sprintf("the router says: %q (not authenticated)", e.said)
+}
+func (e *saidError) Unwrap() error { return e.err }
+
+// explain puts the router's own reason for a rejection in the place of what EAP
+// makes of it.
+func explain(err error) error {
+	if silent := (*pana.ErrAuthTimeout)(nil); errors.As(err, &silent) && silent.State == "" {
+		return fmt.Errorf("%w: is mpa-ar running there, does the path let UDP port %d through, and may we pre-authenticate from here?", err, silent.Peer.Port())
+	}
+	var rejected *pana.ErrAuthRejected
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	for _, a := range rejected.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPReason {
+			continue
+		}
+		if said, parseErr := notify.ParseReasonAVP(a.Data); parseErr == nil {
+			return &saidError{said: said, err: err}
+		}
+	}
+	return err
+}
+
+// derive makes the session's keys, again after each re-authentication; the
+// router's names came under AUTH.
+func (s *session) derive(o pana.Opened) error {
+	defer o.MSK.Clear()
+	for _, a := range o.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPIdentities {
+			continue
+		}
+		names, err := notify.ParseIdentities(a.Data)
+		if err != nil {
+			return err
+		}
+		k := keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
+		channel, err := notify.NewChannel(o.SID, k, keys.ToRouter)
+		if err != nil {
+			k.Clear()
+			return err
+		}
+		s.keys.Clear()
+		s.keys, s.channel = k, channel
+		return nil
+	}
+	return fmt.Errorf("%s did not name its configuration agent and access router: it is a PAA, but not one for RFC 6252", s.net.PAA)
+}
+
+// output takes what the PaC machine says, on its goroutine.
+func (s *session) output(o pana.Output) {
+	switch o := o.(type) {
+	case pana.Opened:
+		err := s.derive(o)
+		s.sid.Store(o.SID)
+		select {
+		case s.opened <- opening{s.tlsVersion(), err}: // the first time
+		default:
+			if err != nil {
+				s.n.cfg.Log.Error("keys of a session not renewed", "paa", s.net.PAA, "err", err)
+			}
+		}
+	case pana.Notified:
+		s.notified(o)
+	case pana.NotifyDone:
+		if ch := s.acks[o.Token]; ch != nil {
+			delete(s.acks, o.Token)
+			ch <- o.Err
+		}
+	case pana.Closed:
+		s.reason = o.Reason
+		s.sid.Store(0)
+		if s.channel != nil && !errors.Is(o.Reason, pana.ErrTerminated) {
+			s.n.cfg.Log.Warn("the session has ended: the router may give the address to another node", "paa", s.net.PAA, "reason", o.Reason)
+		}
+		for _, ch := range s.acks {
+			ch <- errClosedSession
+		}
+		s.acks = map[uint64]chan error{}
+		close(s.closed)
+	}
+}
+
+func (s *session) notified(o pana.Notified) {
+	for _, a := range o.AVPs {
+		if a.Vendor != pana.VendorID || a.Code != notify.AVPForCA && a.Code != notify.AVPForAR || s.channel == nil {
+			continue
+		}
+		m, err := s.channel.Open(a.Code, a.Data)
+		if err != nil {
+			s.n.cfg.Log.Warn("message dropped", "from", s.net.PAA, "err", err)
+			continue
+		}
+		if r, ok := m.(*notify.Report); ok {
+			s.n.report(s.net.Name, r)
+			continue
+		}
+		select {
+		case s.messages <- m:
+		default:
+			s.n.cfg.Log.Warn("message dropped: too many wait", "from", s.net.PAA, "message", m.Kind())
+		}
+	}
+}
+
+// send seals m and sends it, without waiting; the channel says when the router
+// has it.
+func (s *session) send(m notify.Message, opt pana.NotifyOptions) (<-chan error, error) {
+	ack := make(chan error, 1)
+	err := s.client.Post(func(now time.Time, p *pana.PaC) {
+		if s.channel == nil {
+			ack <- errClosedSession
+			return
+		}
+		code, value, err := s.channel.Seal(m)
+		if err != nil {
+			ack <- err
+			return
+		}
+		token, err := p.Notify(now, []pana.AVP{{Code: code, Vendor: pana.VendorID, Data: value}}, opt)
+		if err != nil {
+			ack <- err
+			return
+		}
+		s.acks[token] = ack
+	})
+	return ack, err
+}
+
+// ask sends m and waits for the answer of kind want.
+func (s *session) ask(ctx context.Context, m notify.Message, want notify.Kind, within time.Duration) (notify.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	ack, err := s.send(m, pana.NotifyOptions{})
+	if err != nil {
+		return nil, err
+	}
+	acked := false
+	for {
+		select {
+		case err := <-ack:
+			if err != nil {
+				return nil, err
+			}
+			acked, ack = true, nil
+		case got := <-s.messages:
+			if got.Kind() == want && got.ID() == m.ID() {
+				return got, nil
+			}
+		case <-s.closed:
+			return nil, s.reason
+		case <-ctx.Done():
+			if parent := context.Cause(ctx); !errors.Is(parent, context.DeadlineExceeded) {
+				return nil, parent
+			}
+			if acked {
+				return nil, fmt.Errorf("%s took the %s and gave no answer in %s", s.net.PAA, m.Kind(), within)
+			}
+			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", s.net.PAA, m.Kind(), within)
+		}
+	}
+}
+
+// espKeys makes the keys of a tunnel from MN-AR, both nonces and both SPIs.
+func (s *session) espKeys(nonce []byte, r *notify.TunnelReply, spi uint32) (k *keys.ESPKeys, err error) {
+	err = s.client.Do(func(time.Time, *pana.PaC) {
+		k = keys.DeriveESP(s.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+	})
+	return k, err
+}
+
+// rtt is the measured round-trip time to the router.
+func (s *session) rtt() (d time.Duration) {
+	_ = s.client.Do(func(_ time.Time, p *pana.PaC) { d = p.RTT() })
+	return d
+}
+
+// terminate ends the session, from the socket from unless that is nil, and waits
+// a little for the router to say that it knows.
+func (s *session) terminate(from host.UDP) (confirmed bool) {
+	if from != nil {
+		s.client.Rebind(from)
+	}
+	defer s.close()
+	if err := s.client.Do(func(now time.Time, p *pana.PaC) { p.Terminate(now) }); err != nil {
+		return true // it ended before
+	}
+	select {
+	case <-s.closed:
+		return errors.Is(s.reason, pana.ErrTerminated)
+	case <-time.After(terminateWithin):
+		s.n.cfg.Log.Warn("the router did not confirm the end of the session", "paa", s.net.PAA)
+		return false
+	}
+}
+
+// terminateWithin is how long an answer to the end of a session is waited for.
+const terminateWithin = 2 * time.Second
+
+// close forgets the session, without a word to the router.
+func (s *session) close() {
+	s.client.Close()
+	s.keys.Clear()
+}
+
+// ended returns why the session has ended, nil while it stands.
+func (s *session) ended() error {
+	select {
+	case <-s.closed:
+		return s.reason
+	default:
+		return nil
+	}
+}
+
+// udp opens a socket at a care-of address for PANA.
+func (n *Node) udp(from netip.Addr) (host.UDP, error) {
+	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, 0))
+	if err != nil {
+		return nil, fmt.Errorf("socket at %s: %w", from, err)
+	}
+	return conn, nil
+}
