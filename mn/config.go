@@ -29,7 +29,7 @@ type Timers struct {
 	Configure time.Duration // address acquisition and duplicate detection by the router
 	Tunnel    time.Duration
 	Bind      time.Duration
-	Depart    time.Duration // wait for the router's marker; then the node leaves without it
+	Depart    time.Duration // wait for the router's marker, at least five round trips; then the node leaves without it
 	LinkUp    time.Duration // from leaving one point to the link at the next
 	Arrive    time.Duration // from link up to the router's acknowledgement
 	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one

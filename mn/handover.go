@@ -289,9 +289,10 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 // router's marker or at the deadline.
 func (n *Node) depart(id event.HandoverID, c *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
-	deadline := time.NewTimer(n.cfg.Timers.Depart)
+	rtt := c.session.Load().rtt()
+	deadline := time.NewTimer(max(n.cfg.Timers.Depart, 5*rtt))
 	defer deadline.Stop()
-	again := max(20*time.Millisecond, 3*c.session.Load().rtt())
+	again := max(20*time.Millisecond, 3*rtt)
 	for seq := uint32(1); ; seq++ {
 		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: seq}); err != nil {
 			n.cfg.Log.Warn("departure not announced", "err", err)
