@@ -167,7 +167,8 @@ var labLine = regexp.MustCompile(`of lab ([0-9]+)`)
 // killed starts a lab as a process of its own, kills it in the middle of a
 // handover, and looks at what is left after another one has started.
 func killed(ctx context.Context, opt Options, self string, p *Progress) (problems []string, err error) {
-	cmd := exec.CommandContext(ctx, self, "--bin", opt.Bin, "run", "handover", "--repeat", "100")
+	cmd := exec.CommandContext(ctx, self, "--bin", opt.Bin, "run", "handover", "--repeat", "100",
+		"--aaa", bed.AAAFreeRADIUS, "--dhcp", bed.DHCPKea) // their processes are to go, too
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
