@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,10 @@ func NewSet(asked map[string]Both, t Traffic, thief *Thief) (*Set, error) {
 	if len(asked) == 0 {
 		return s, nil // nobody looks at frames
 	}
+	// A thread that wakes up needs a processor of the runtime. One whose owner
+	// the kernel does not let run, because others are busy, is of no use: have
+	// one for each thread.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+2*len(asked)+2))
 	var err error
 	s.classifier, err = NewClassifier(t)
 	return s, err
