@@ -46,7 +46,10 @@ type section struct {
 	Moves    *table
 }
 
-type fact struct{ Name, Value string }
+type fact struct {
+	Name   string
+	Values []string
+}
 
 type table struct {
 	Groups []group // above Head, when there are several
@@ -66,9 +69,20 @@ type row struct {
 }
 
 type figures struct {
-	table
-	Ours  []bool // of each column
-	Notes []string
+	Groups  []group
+	Columns []report.Column
+	Rows    []figureRow
+	Notes   []string
+}
+
+type figureRow struct {
+	Title string
+	Cells []figureCell
+}
+
+type figureCell struct {
+	Value, Range string
+	Ours         bool
 }
 
 type delay struct {
@@ -131,25 +145,24 @@ func sectionOf(i int, r Run) (section, error) {
 }
 
 func facts(r *report.Result) []fact {
-	out := []fact{{"commit", r.Commit}}
+	out := []fact{{"commit", []string{r.Commit}}}
 	if r.Kernel != "" {
-		out = append(out, fact{"kernel", "Linux " + r.Kernel})
+		out = append(out, fact{"kernel", []string{"Linux " + r.Kernel}})
 	}
 	if r.Started != nil {
-		out = append(out, fact{"started", r.Started.Format("2006-01-02 15:04:05 MST")})
+		out = append(out, fact{"started", []string{r.Started.Format("2006-01-02 15:04:05 MST")}})
 	}
 	var flags []string
 	for _, k := range slices.Sorted(maps.Keys(r.Flags)) {
 		flags = append(flags, "--"+k+" "+r.Flags[k])
 	}
-	return append(out, fact{"flags", strings.Join(flags, "  ")}, fact{"handovers", fmt.Sprint(len(r.Handovers))})
+	return append(out, fact{"flags", flags}, fact{"handovers", []string{fmt.Sprint(len(r.Handovers))}})
 }
 
 // figuresOf puts RFC 6252's columns and ours into a table.
 func figuresOf(columns []report.Column) *figures {
-	f := &figures{Notes: report.FigureNotes()}
+	f := &figures{Notes: report.FigureNotes(), Columns: columns}
 	for _, c := range columns {
-		f.Head, f.Ours = append(f.Head, c.Title), append(f.Ours, c.Ours)
 		if n := len(f.Groups); n > 0 && f.Groups[n-1].Title == c.Case {
 			f.Groups[n-1].Span++
 		} else {
@@ -157,9 +170,13 @@ func figuresOf(columns []report.Column) *figures {
 		}
 	}
 	for i, title := range report.FigureRows {
-		r := row{Title: title.Title}
+		r := figureRow{Title: title.Title}
 		for _, c := range columns {
-			r.Cells = append(r.Cells, c.Values[i])
+			x := figureCell{Value: c.Values[i], Ours: c.Ours}
+			if c.Ranges != nil {
+				x.Range = c.Ranges[i]
+			}
+			r.Cells = append(r.Cells, x)
 		}
 		f.Rows = append(f.Rows, r)
 	}

@@ -112,7 +112,7 @@ func (p panel) drawLanes(t *report.Track, lanes []lane) {
 		top := p.y1 - vg.Length(i)*height
 		middle := top - height/2
 		p.line(p.x0, top-height, p.x1, top-height, grid, 0.5)
-		first, last, total := math.Inf(1), math.Inf(-1), 0.0
+		first, last, total, dark := math.Inf(1), math.Inf(-1), 0.0, false
 		for _, b := range bars(t, l) {
 			if b.End() < p.left || b.AtMS > p.right {
 				continue
@@ -121,18 +121,18 @@ func (p panel) drawLanes(t *report.Track, lanes []lane) {
 			const thinnest = 1.6
 			to = max(to, from+thinnest)
 			p.box(from, middle-height*0.32, to, middle+height*0.32, b.color)
-			first, last, total = math.Min(first, b.AtMS), math.Max(last, b.End()), total+b.TookMS
+			first, last, total, dark = math.Min(first, b.AtMS), math.Max(last, b.End()), total+b.TookMS, b.color != orange
 		}
 		if math.IsInf(first, 1) {
 			continue
 		}
-		p.label(middle, first, last, total)
+		p.label(middle, first, last, total, dark)
 	}
 }
 
 // label says beside the bars of a lane how long they are: after them, where
-// there is room, else before them.
-func (p panel) label(middle vg.Length, first, last, total float64) {
+// there is room, else before them, else on the bar, which is dark or not.
+func (p panel) label(middle vg.Length, first, last, total float64, dark bool) {
 	words := milliseconds(total)
 	st := style{size: small, y: -0.5}
 	const space = 4
@@ -140,8 +140,13 @@ func (p panel) label(middle vg.Length, first, last, total float64) {
 	if at+p.width(st, words) > p.x1-2 {
 		at = p.x(p.clip(first)) - space - p.width(st, words)
 	}
-	if at < p.x0+2 { // the bar takes all of it
-		at, st.color = p.x0+space, color.White
+	if at < p.x0+2 {
+		at = p.x(p.clip(first)) + space
+		if dark {
+			st.color = color.White
+		} else {
+			st.color = color.Black
+		}
 	}
 	p.write(at, middle, st, words)
 }

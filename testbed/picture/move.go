@@ -43,7 +43,7 @@ func Comparison(name string, moves ...Move) (Picture, error) {
 }
 
 // Closer draws one handover twice: all of it, and what is around the time
-// without a link.
+// without a link, unless that is most of it.
 func Closer(name string, m Move) (Picture, error) {
 	if !drawable(m.Track) {
 		return Picture{}, fmt.Errorf("picture: %s: nothing was noted of the handover %q that could be drawn", name, m.Title)
@@ -53,7 +53,10 @@ func Closer(name string, m Move) (Picture, error) {
 	columns := []column{{title: m.Title, below: outcome(m.Handover), track: m.Track, left: left - pad, right: right + pad}}
 	if len(m.Track.Away) > 0 {
 		around := max(min(right*1.15, 12*m.Track.Away[len(m.Track.Away)-1].End()), 15)
-		columns = append(columns, column{title: "The move itself, closer", track: m.Track, left: -0.7 * around, right: around})
+		closer := column{title: "The move itself, closer", track: m.Track, left: -0.7 * around, right: around}
+		if whole := columns[0]; closer.right-closer.left < (whole.right-whole.left)/2 {
+			columns = append(columns, closer)
+		}
 	}
 	return sketch(name, "Phases and packets of a handover: "+titles(columns), columns)
 }
@@ -144,7 +147,7 @@ func sketch(name, title string, columns []column) (Picture, error) {
 	lanes := lanesOf(tracks)
 	height := vg.Length(headHeight + laneHeight*len(lanes) + 2*(flowTitle+flowHeight) + footHeight)
 	const caption = "Above the phases, by the programs' own timelines; below the packets, a mark for each: a ring where it was sent, " +
-		"a dot where it arrived, its number upwards. The grey band is the time without a link, which begins at 0."
+		"a dot where it arrived, a line between when that took long, its number upwards. The grey band is the time without a link, which begins at 0."
 	return render(Picture{Name: name, Title: title, Caption: caption}, pageWidth, height, func(s sheet) {
 		laneTop := height - headHeight
 		laneBottom := laneTop - vg.Length(laneHeight*len(lanes))

@@ -76,9 +76,9 @@ func (p panel) drawPackets(t *report.Packets, title string) {
 	p.low, p.high = p.low-margin, p.high+margin
 	p.yGrid(whole(p.low, p.high, 5), round)
 	p.xGrid(false)
-	r := vg.Length(3.1)
+	r, way := vg.Length(3.1), vg.Length(0.9)
 	if len(marks) > 60 {
-		r = 2.2
+		r, way = 2.2, 0.25
 	}
 	for _, m := range marks {
 		y := p.y(float64(m.number))
@@ -87,7 +87,7 @@ func (p panel) drawPackets(t *report.Packets, title string) {
 			continue
 		}
 		if to := p.x(p.clip(m.arrived)); to > p.x(m.sent)+r {
-			p.line(p.x(m.sent)+r, y, to, y, grey, 0.9)
+			p.line(p.x(m.sent)+r, y, to, y, grey, way)
 		}
 		p.ring(p.x(m.sent), y, grey, r)
 		if p.inside(m.arrived) {

@@ -24,6 +24,9 @@ type Column struct {
 	Title  string // "Fig. 6"
 	Ours   bool
 	Values []string
+	// Ranges are the smallest and the largest of what a value is the average
+	// of, "" where there is nothing to say; of ours only.
+	Ranges []string
 }
 
 // FigureRows are the rows of RFC 6252's Figures 6 and 7, with the field that
@@ -44,13 +47,13 @@ var FigureRows = []struct{ Title, Field string }{
 // optimisation), Figure 7 is SIP. Of the handover without MPA the text after
 // them says "an average of 4 seconds" and "about 200 packets".
 var rfcColumns = []Column{
-	{CaseUnbuffered, "Fig. 6", false, []string{"4.00", "1.00", "1.33", "16.00", "n/a", "n/a", "n/a", "n/a"}},
-	{CaseUnbuffered, "Fig. 6, RO", false, []string{"4.00", "1.00", "0.66", "16.00", "n/a", "n/a", "n/a", "n/a"}},
-	{CaseUnbuffered, "Fig. 7", false, []string{"4.00", "1.00", "1.50", "16.00", "n/a", "n/a", "n/a", "n/a"}},
-	{CaseBuffered, "Fig. 6", false, []string{"4.33", "1.00", "0", "16.00", "45.33", "29.33", "50.00", "2.00"}},
-	{CaseBuffered, "Fig. 6, RO", false, []string{"4.00", "1.00", "0", "16.00", "66.60", "50.60", "50.00", "3.00"}},
-	{CaseBuffered, "Fig. 7", false, []string{"5.00", "1.00", "0", "16.00", "29.00", "13.00", "20.00", "3.00"}},
-	{CaseUnprepared, "C.5.1", false, []string{"", "~4000", "~200", "", "", "", "", ""}},
+	{Case: CaseUnbuffered, Title: "Fig. 6", Values: []string{"4.00", "1.00", "1.33", "16.00", "n/a", "n/a", "n/a", "n/a"}},
+	{Case: CaseUnbuffered, Title: "Fig. 6, RO", Values: []string{"4.00", "1.00", "0.66", "16.00", "n/a", "n/a", "n/a", "n/a"}},
+	{Case: CaseUnbuffered, Title: "Fig. 7", Values: []string{"4.00", "1.00", "1.50", "16.00", "n/a", "n/a", "n/a", "n/a"}},
+	{Case: CaseBuffered, Title: "Fig. 6", Values: []string{"4.33", "1.00", "0", "16.00", "45.33", "29.33", "50.00", "2.00"}},
+	{Case: CaseBuffered, Title: "Fig. 6, RO", Values: []string{"4.00", "1.00", "0", "16.00", "66.60", "50.60", "50.00", "3.00"}},
+	{Case: CaseBuffered, Title: "Fig. 7", Values: []string{"5.00", "1.00", "0", "16.00", "29.00", "13.00", "20.00", "3.00"}},
+	{Case: CaseUnprepared, Title: "C.5.1", Values: []string{"", "~4000", "~200", "", "", "", "", ""}},
 }
 
 // FigureColumns are RFC 6252's figures with ours after those of each case.
@@ -69,11 +72,11 @@ func FigureColumns(r *Result) []Column {
 		}
 		ours := Column{Case: c.Case, Title: "here", Ours: true}
 		for _, row := range FigureRows {
-			v := "-"
+			v, within := "-", ""
 			if f, ok := summary[row.Field]; ok && !(c.Case == CaseUnbuffered && strings.HasPrefix(row.Field, "buffer.")) {
-				v = strconv.FormatFloat(f.Mean, 'f', 2, 64)
+				v, within = strconv.FormatFloat(f.Mean, 'f', 2, 64), number(f.Min)+" to "+number(f.Max)
 			}
-			ours.Values = append(ours.Values, v)
+			ours.Values, ours.Ranges = append(ours.Values, v), append(ours.Ranges, within)
 		}
 		out = append(out, ours)
 	}

@@ -50,6 +50,9 @@ func TestFigureColumns(t *testing.T) {
 	if d := cmp.Diff([]string{"4.50", "-", "1.50", "-", "-", "-", "7.00", "3.00"}, got[7].Values); d != "" {
 		t.Error(d)
 	}
+	if got[3].Ranges[0] != "4 to 5" || got[3].Ranges[7] != "" || got[0].Ranges != nil {
+		t.Errorf("ranges %q of ours, %q of the RFC's", got[3].Ranges, got[0].Ranges)
+	}
 	if FigureColumns(sample()) != nil || FigureTable(sample()) != "" {
 		t.Error("figures of a scenario that did not measure them")
 	}

@@ -92,6 +92,29 @@ func TestWatchPairsMoves(t *testing.T) {
 	}
 }
 
+// TestTrackOfAFailedMove: there is no link until the node is back, and a record
+// that came from two recorders is drawn once.
+func TestTrackOfAFailedMove(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(100, int64(ms)*int64(time.Millisecond)) }
+	hold := event.Event{Node: "a", Phase: event.PhaseHold, Kind: event.KindEnd, Duration: 30 * time.Millisecond, Outcome: event.SwitchedBack, Time: at(25)}
+	imported := hold
+	imported.Seq = 7
+	got := track(measured{
+		moves:   []linkctl.Move{{Lost: at(0), Failure: linkctl.Dead}, {Lost: at(20), Up: at(24)}, {Lost: at(40), Up: at(45)}},
+		records: []event.Event{{Node: "a", Phase: event.PhaseHold, Kind: event.KindBegin, Time: at(-5)}, hold, imported},
+		strips:  Strips{Down: report.Strip{Sent: []int64{at(-10).UnixNano()}}},
+	})
+	want := &report.Track{
+		Origin: at(0), Away: []report.Span{{AtMS: 0, TookMS: 24}, {AtMS: 40, TookMS: 5}},
+		Phases: []report.TrackPhase{{Phase: "hold", Node: "a", Outcome: "switched-back", Span: report.Span{AtMS: -5, TookMS: 30}}},
+		Down:   &report.Packets{SentUS: report.Series{-10000}, DelayUS: report.Series{report.Lost}},
+		Up:     &report.Packets{SentUS: report.Series{}, DelayUS: report.Series{}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestExpectQuiet(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*int64(time.Millisecond)) }
 	var sent []int64

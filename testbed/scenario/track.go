@@ -23,9 +23,14 @@ func track(m measured) *report.Track {
 		Origin: origin, Phases: []report.TrackPhase{},
 		Down: report.PacketsOf(origin, m.strips.Down), Up: report.PacketsOf(origin, m.strips.Up),
 	}
+	var lost time.Time // since when there is no link
 	for _, mv := range m.moves {
+		if lost.IsZero() {
+			lost = mv.Lost
+		}
 		if !mv.Up.IsZero() {
-			t.Away = append(t.Away, report.Span{AtMS: since(mv.Lost), TookMS: report.MS(mv.Gap())})
+			t.Away = append(t.Away, report.Span{AtMS: since(lost), TookMS: report.MS(mv.Up.Sub(lost))})
+			lost = time.Time{}
 		}
 	}
 	nodes := make(map[string]bool)
