@@ -133,6 +133,7 @@ type node struct {
 	registering sync.Mutex
 	lastID      uint64 // highest identification that was valid
 	hasID       bool
+	closed      bool      // the home agent ends
 	denied      time.Time // when code 131 was last sent
 
 	// downlink, guarded by mu; to change it, registering too
@@ -251,10 +252,11 @@ func (n *node) expired(now time.Time) bool {
 }
 
 // Close ends all bindings, for an orderly end of the home agent. What was kept of them
-// stays, for the next one.
+// stays, for the next one. No request is answered any more.
 func (c *Core) Close() {
 	for _, n := range c.nodes {
 		n.registering.Lock()
+		n.closed = true
 		if n.binding != nil {
 			c.unbind(n)
 		}

@@ -349,3 +349,18 @@ func TestCloseUndoes(t *testing.T) {
 	r.c.Close()
 	r.did("bound 10.9.0.2", "unbound 10.9.0.2")
 }
+
+// What comes while the home agent ends is for the next one.
+func TestRequestAtTheEnd(t *testing.T) {
+	r := newRig(t)
+	r.bind(r.request(careB))
+	r.c.Close()
+	r.did("bound 10.9.0.2", "unbound 10.9.0.2")
+	if _, err := r.c.HandleRequest(r.now, netip.AddrPortFrom(careA, 434), r.octets(r.request(careA), sa)); !errors.Is(err, errEnding) {
+		t.Errorf("got %v", err)
+	}
+	r.did()
+	if got := r.restart(); len(got) != 1 || got[0].CareOf != careB {
+		t.Errorf("%+v", got)
+	}
+}

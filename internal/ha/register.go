@@ -37,6 +37,9 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 	}
 	n.registering.Lock()
 	defer n.registering.Unlock()
+	if n.closed {
+		return Answer{}, errEnding // the next home agent answers the repetition
+	}
 
 	a := Answer{
 		To:         netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
@@ -78,6 +81,7 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 }
 
 var (
+	errEnding       = errors.New("ha: a request came while the home agent ends")
 	errUnknownNode  = errors.New("ha: request of a mobile node that is not configured")
 	errForeignAgent = errors.New("ha: request with a Foreign-Home Authentication Extension: no security association with a foreign agent is configured")
 )
