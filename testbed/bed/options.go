@@ -122,7 +122,9 @@ func (o Options) links() map[string]impair.Both {
 			all = make(map[string]impair.Both)
 		}
 		for _, n := range topo.Networks {
-			all[n.Link] = all[n.Link]
+			if _, there := all[n.Link]; !there {
+				all[n.Link] = impair.Both{} // a good one, but for its markers
+			}
 		}
 	}
 	return all
