@@ -127,7 +127,7 @@ func (b *Bed) configMN() string {
 	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
 	if b.opt.Quick {
-		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}"
+		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}\npana: {ping: 2s}"
 	}
 	return fmt.Sprintf(`node: mn
 control: %s
