@@ -195,22 +195,24 @@ func (m *Machine) receive(in *Interface, pkt []byte) {
 	m.transmit(dev, via, next)
 }
 
-// output sends a packet of the machine's own. It reports whether there is a route.
-func (m *Machine) output(pkt []byte, oif string) bool {
+// output sends a packet of the machine's own, and tells before so. It reports false,
+// and has done nothing, if there is no route: whoever sends owns the packet still.
+func (m *Machine) output(pkt []byte, oif string, before func()) bool {
 	src, dst, proto, body, _, err := ipip.ParseIPv4(pkt)
 	if err != nil {
-		m.w.lost(m.name, ReasonMalformed, pkt)
-		return true
+		return false
 	}
 	if m.isLocal(dst) {
+		before()
 		m.deliver(pkt, src, dst, proto, body)
 		return true
 	}
 	dev, via, _, ok := m.lookup(flow{src: src, dst: dst, sport: sourcePort(pkt, proto, body), oif: oif})
 	if !ok {
-		m.w.lost(m.name, ReasonNoRoute, pkt)
+		m.w.note(m.name, "no route for", pkt)
 		return false
 	}
+	before()
 	m.transmit(dev, via, pkt)
 	return true
 }

@@ -72,9 +72,12 @@ func (s *ipipSocket) Send(dst netip.Addr, inner []byte, tos uint8) error {
 		s.stats.SendErrors++
 		return err
 	}
-	s.stats.Sent++
-	w.given(s.m, ViaIPIP, pkt[ipip.HeaderLen:])
-	if !s.m.output(pkt, "") {
+	sent := func() {
+		s.stats.Sent++
+		w.given(s.m, ViaIPIP, pkt[ipip.HeaderLen:])
+	}
+	if !s.m.output(pkt, "", sent) {
+		s.stats.SendErrors++
 		return fmt.Errorf("simnet: IP in IP to %v: %w", dst, unix.ENETUNREACH)
 	}
 	return nil

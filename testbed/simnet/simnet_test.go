@@ -144,7 +144,7 @@ func TestForwarding(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		n.send(a, "10.2.0.2:9", "no socket")
-		n.send(a, "10.9.0.2:9", "no route")
+		n.send(a, "10.9.0.2:9", "the router has no route")
 		time.Sleep(time.Second)
 		for _, why := range []Reason{ReasonUnresolved, ReasonNoSocket, ReasonNoRoute} {
 			if n.seen.of(string(why)) != 1 {

@@ -191,7 +191,9 @@ func (h *machineHost) DialUDP(dev string, local, remote netip.AddrPort) (c net.C
 	return c, err
 }
 
-// write sends one datagram and returns its whole packet.
+func quietly([]byte) {}
+
+// write sends one datagram; before is told of its whole packet if there is a route.
 func (s *udpSocket) write(b []byte, to netip.AddrPort, tos uint8, before func(pkt []byte)) (int, error) {
 	w := s.m.w
 	w.mu.Lock()
@@ -224,10 +226,7 @@ func (s *udpSocket) write(b []byte, to netip.AddrPort, tos uint8, before func(pk
 	pkt = binary.BigEndian.AppendUint16(pkt, to.Port())
 	pkt = binary.BigEndian.AppendUint16(pkt, uint16(udpLen+len(b)))
 	pkt = append(append(pkt, 0, 0), b...)
-	if before != nil {
-		before(pkt)
-	}
-	if !s.m.output(pkt, s.dev) {
+	if !s.m.output(pkt, s.dev, func() { before(pkt) }) {
 		return 0, s.failed("write", unix.ENETUNREACH)
 	}
 	return len(b), nil
@@ -276,10 +275,10 @@ func (s *udpSocket) Read(b []byte) (int, error) {
 }
 
 func (s *udpSocket) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
-	return s.write(b, to, 0, nil)
+	return s.write(b, to, 0, quietly)
 }
 
-func (s *udpSocket) Write(b []byte) (int, error) { return s.write(b, s.remote, 0, nil) }
+func (s *udpSocket) Write(b []byte) (int, error) { return s.write(b, s.remote, 0, quietly) }
 
 var errControl = errors.New("simnet: control messages of UDP are not simulated")
 
@@ -287,7 +286,7 @@ func (s *udpSocket) WriteMsgUDPAddrPort(b, control []byte, to netip.AddrPort) (n
 	if len(control) > 0 {
 		return 0, 0, errControl
 	}
-	n, err = s.write(b, to, 0, nil)
+	n, err = s.write(b, to, 0, quietly)
 	return n, 0, err
 }
 

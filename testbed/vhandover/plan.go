@@ -1,0 +1,141 @@
+package vhandover
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"openmpa/testbed/simnet"
+)
+
+// Fault is what goes wrong during one handover.
+type Fault string
+
+// The faults.
+const (
+	None       Fault = "none"
+	DeadTarget Fault = "dead target"      // the link at the target does not come up
+	Flapping   Fault = "flapping link"    // it comes up, and goes again
+	SilentAAA  Fault = "AAA silent"       // for the whole handover
+	SilentDHCP Fault = "DHCP silent"      // likewise
+	SilentHA   Fault = "home agent cut"   // nothing reaches it or comes from it, for a while
+	Conflict   Fault = "address conflict" // a stranger has the addresses that are leased next
+	CrashNext  Fault = "next router crashes"
+	CrashOld   Fault = "old router crashes"
+	CrashHA    Fault = "home agent crashes"
+	CrashNode  Fault = "node crashes"
+	CrashAAA   Fault = "AAA crashes"
+	Cancelled  Fault = "asked to stop"
+)
+
+// faults and how often each is drawn.
+var faults = []struct {
+	fault  Fault
+	weight int
+}{
+	{None, 50},
+	{DeadTarget, 8},
+	{Flapping, 3},
+	{SilentAAA, 4},
+	{SilentDHCP, 4},
+	{SilentHA, 4},
+	{Conflict, 5},
+	{CrashNext, 5},
+	{CrashOld, 5},
+	{CrashHA, 4},
+	{CrashNode, 4},
+	{CrashAAA, 2},
+	{Cancelled, 2},
+}
+
+// Move is one handover of a plan.
+type Move struct {
+	Fault Fault
+	At    time.Duration // from the beginning of the handover to the fault
+	Back  time.Duration // from the fault to its end
+	Gap   time.Duration // without a link
+	Pause time.Duration // after the handover
+}
+
+// Plan is all that is drawn from a seed.
+type Plan struct {
+	Seed     uint64
+	Rate     int                             // packets a second, each way
+	Cables   map[string][2]simnet.Impairment // by label: there and back
+	Moves    []Move
+	Prepared bool // false: break before make
+}
+
+// cables are the labels of those that a plan impairs.
+var cables = []string{"air", "rb-core", "ra-core", "ha-core", "cn-core", "aaa-core", "dhcp-b", "dhcp-a"}
+
+// NewPlan draws one.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x6d7061))
+	p := Plan{Seed: seed, Rate: 20 + r.IntN(130), Cables: map[string][2]simnet.Impairment{}, Prepared: r.IntN(12) > 0}
+	// A third of the networks lose nothing, a third little, a third much.
+	var most float64
+	switch r.IntN(3) {
+	case 1:
+		most = 0.01
+	case 2:
+		most = 0.08
+	}
+	reorders := r.IntN(2) == 0
+	delay := time.Duration(1+r.IntN(40)) * time.Millisecond
+	for _, label := range cables {
+		var both [2]simnet.Impairment
+		for i := range both {
+			d := time.Duration(r.Int64N(int64(delay)))
+			if label == "air" {
+				d /= 8
+			}
+			both[i] = simnet.Impairment{
+				Delay: d, Jitter: time.Duration(r.Int64N(int64(d)/2 + 1)), Loss: most * r.Float64(),
+				Duplicate: most * r.Float64(), Late: d,
+			}
+			if reorders {
+				both[i].Reorder = most * r.Float64()
+			}
+		}
+		p.Cables[label] = both
+	}
+	for range 1 + r.IntN(3) {
+		p.Moves = append(p.Moves, drawMove(r))
+	}
+	return p
+}
+
+func drawMove(r *rand.Rand) Move {
+	all := 0
+	for _, f := range faults {
+		all += f.weight
+	}
+	m := Move{
+		At:    time.Duration(r.Int64N(int64(3 * time.Second))),
+		Back:  time.Second + time.Duration(r.Int64N(int64(10*time.Second))),
+		Gap:   time.Duration(r.Int64N(int64(100 * time.Millisecond))),
+		Pause: time.Duration(r.Int64N(int64(2 * time.Second))),
+	}
+	pick := r.IntN(all)
+	for _, f := range faults {
+		if pick -= f.weight; pick < 0 {
+			m.Fault = f.fault
+			break
+		}
+	}
+	return m
+}
+
+// String is the plan on a few lines.
+func (p Plan) String() string {
+	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v", p.Seed, p.Rate, p.Prepared)
+	for _, label := range cables {
+		c := p.Cables[label]
+		s += fmt.Sprintf("\n  %-8s there %+v\n           back  %+v", label, c[0], c[1])
+	}
+	for i, m := range p.Moves {
+		s += fmt.Sprintf("\n  handover %d: %s at %v for %v, gap %v, then pause %v", i+1, m.Fault, m.At, m.Back, m.Gap, m.Pause)
+	}
+	return s
+}
