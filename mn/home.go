@@ -33,6 +33,7 @@ type home struct {
 
 	mu    sync.Mutex // the uplink
 	bound *path
+	gone  map[string]uint64 // packets dropped by paths that are closed
 
 	gateMu sync.Mutex // the downlink
 	gate   *flow.Gate
@@ -63,7 +64,7 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	h := &home{
 		n: n, ctx: ctx, address: c.HomeAddress, agent: c.HomeAgent,
 		security: mip4.Security{SPI: c.SPI, Key: c.Key, Algorithm: c.Algorithm},
-		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1), gate: flow.NewGate(n.cfg.Buffer),
+		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1), gone: map[string]uint64{}, gate: flow.NewGate(n.cfg.Buffer),
 	}
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
 	h.timer.Stop()

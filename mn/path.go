@@ -53,6 +53,10 @@ func (p *path) close() {
 		p.tunnel.Close()
 		p.tunnel = nil
 	}
+	p.delivery.Release(time.Now(), flow.ReasonReleased)
+	for why, n := range p.delivery.Stats().Dropped {
+		p.home.gone["uplink of a path before: "+string(why)] += n
+	}
 	p.home.mu.Unlock()
 	_ = p.ipip.Close()
 	_ = p.udp.Close()

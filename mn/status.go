@@ -1,6 +1,8 @@
 package mn
 
 import (
+	"maps"
+
 	"openmpa/tunnel/flow"
 )
 
@@ -43,7 +45,11 @@ func (n *Node) Status() Status {
 		s.LeaseUntil = c.address.lease.Load().Expires().UTC().Format("2006-01-02T15:04:05Z")
 	}
 	n.mu.Unlock()
+	for why, count := range n.endpoint.Dropped() {
+		s.Dropped["tunnel: "+string(why)] = count
+	}
 	h.mu.Lock()
+	maps.Copy(s.Dropped, h.gone)
 	if h.bound != nil {
 		s.Bound = h.bound.coa.String()
 		d := h.bound.delivery.Stats()

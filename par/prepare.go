@@ -275,7 +275,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	}); err != nil {
 		return nil, err
 	}
-	v.delivery = flow.NewDelivery(r.cfg.Buffer)
+	v.deliverAnew()
 	if !v.apply(flow.Create) {
 		return nil, errors.New("delivery mode")
 	}

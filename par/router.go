@@ -82,6 +82,7 @@ type Router struct {
 
 	mu    sync.Mutex
 	bySID map[uint32]*visitor
+	gone  map[flow.Reason]uint64 // packets dropped by deliveries that are over
 }
 
 const (
@@ -105,7 +106,7 @@ func Open(cfg Config) (r *Router, err error) {
 	if cfg.Host == nil {
 		cfg.Host = host.Linux
 	}
-	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}}
+	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {

@@ -12,6 +12,8 @@ type Status struct {
 	Device   string          `json:"device"`
 	Visitors []VisitorStatus `json:"visitors"`
 	Stray    uint64          `json:"stray_packets"` // came through the TUN for nobody
+	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
+	Dropped map[string]uint64 `json:"dropped"`
 }
 
 // VisitorStatus is one mobile node in a Status.
@@ -32,7 +34,15 @@ type VisitorStatus struct {
 
 // Status returns what the router holds at the moment.
 func (r *Router) Status() Status {
-	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Visitors: []VisitorStatus{}}
+	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Dropped: map[string]uint64{}, Visitors: []VisitorStatus{}}
+	for why, n := range r.endpoint.Dropped() {
+		s.Dropped["tunnel: "+string(why)] = n
+	}
+	r.mu.Lock()
+	for why, n := range r.gone {
+		s.Dropped["visitors before: "+string(why)] = n
+	}
+	r.mu.Unlock()
 	for _, v := range r.visitors() {
 		s.Visitors = append(s.Visitors, v.status())
 	}

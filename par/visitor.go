@@ -111,6 +111,18 @@ func (v *visitor) flush() {
 	}
 }
 
+// deliverAnew begins another delivery; the router keeps what the one before has
+// counted. The caller holds mu.
+func (v *visitor) deliverAnew() {
+	v.delivery.Release(time.Now(), flow.ReasonReleased)
+	v.r.mu.Lock()
+	for why, n := range v.delivery.Stats().Dropped {
+		v.r.gone[why] += n
+	}
+	v.r.mu.Unlock()
+	v.delivery = flow.NewDelivery(v.r.cfg.Buffer)
+}
+
 // apply moves the delivery mode; the caller holds mu.
 func (v *visitor) apply(e flow.Event) bool {
 	if err := v.delivery.Apply(time.Now(), e); err != nil {
@@ -346,6 +358,7 @@ func (v *visitor) close(reason error) {
 	defer v.mu.Unlock()
 	v.closed = true
 	v.dropTunnel(reason.Error())
+	v.deliverAnew()
 	if v.keys != nil {
 		v.keys.Clear()
 	}

@@ -26,6 +26,8 @@ type Endpoint struct {
 	log *slog.Logger // fixed after NewEndpoint
 	wg  sync.WaitGroup
 
+	dropped drops // atomic; of all sockets and tunnels there ever were
+
 	mu      sync.RWMutex
 	bySPI   map[uint32]*Tunnel // guarded by mu; nil: reserved by AllocateSPI
 	sockets map[*Socket]bool   // guarded by mu
@@ -178,6 +180,10 @@ func (e *Endpoint) Sockets() []SocketStats {
 	}
 	return stats
 }
+
+// Dropped counts the datagrams that arrived and were not delivered, at every
+// socket and tunnel that the endpoint has or had.
+func (e *Endpoint) Dropped() map[Reason]uint64 { return e.dropped.counts() }
 
 // Close closes every tunnel and socket and waits until no callback runs; it
 // must not be called from one. It may be called again.

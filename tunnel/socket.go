@@ -109,7 +109,7 @@ func (s *Socket) packet(p *bind.Packet) {
 	case esp.KindESP:
 		t := s.e.lookup(spi)
 		if t == nil {
-			s.dropped.add(ReasonUnknownSPI)
+			s.drop(ReasonUnknownSPI)
 			return
 		}
 		s.toTunnels.Add(1)
@@ -117,8 +117,13 @@ func (s *Socket) packet(p *bind.Packet) {
 	case esp.KindKeepalive: // section 2.3: ignored, and no sign of life either (section 4)
 		s.keepalives.Add(1)
 	case esp.KindNonESP:
-		s.dropped.add(ReasonNonESP)
+		s.drop(ReasonNonESP)
 	default:
-		s.dropped.add(ReasonShort)
+		s.drop(ReasonShort)
 	}
+}
+
+func (s *Socket) drop(r Reason) {
+	s.dropped.add(r)
+	s.e.dropped.add(r)
 }

@@ -209,6 +209,7 @@ func (t *Tunnel) receive(s *Socket, p *bind.Packet) {
 	t.counters.received.Add(1)
 	if r := t.deliver(s, p); r != "" {
 		t.counters.droppedIn.add(r)
+		t.e.dropped.add(r)
 	}
 }
 

@@ -53,7 +53,8 @@ type machine interface {
 	deadline() (time.Time, bool)
 	onDeadline(now time.Time)
 	packet(now time.Time, from netip.AddrPort, b []byte)
-	flush() // outputs: datagrams to the socket, the rest to the handler
+	flush()   // outputs: datagrams to the socket, the rest to the handler
+	abandon() // nobody drives the machine any more
 }
 
 func newRunner(conn Conn) *runner {
@@ -74,6 +75,7 @@ func (r *runner) own(ctx context.Context, m machine) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer r.end()
+	defer m.abandon()
 	for {
 		m.flush()
 		if at, ok := m.deadline(); ok {

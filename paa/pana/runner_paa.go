@@ -57,6 +57,8 @@ func (s *Server) Close() { s.close() }
 func (s *Server) deadline() (time.Time, bool) { return s.paa.Deadline() }
 func (s *Server) onDeadline(now time.Time)    { s.paa.OnDeadline(now) }
 
+func (s *Server) abandon() {} // EAP is the handler's
+
 func (s *Server) packet(now time.Time, from netip.AddrPort, b []byte) {
 	s.paa.HandlePacket(now, from, b)
 }

@@ -79,6 +79,9 @@ func (c *Client) Close() { c.close() }
 func (c *Client) deadline() (time.Time, bool) { return c.pac.Deadline() }
 func (c *Client) onDeadline(now time.Time)    { c.pac.OnDeadline(now) }
 
+// abandon ends the goroutine of an EAP conversation under way.
+func (c *Client) abandon() { c.pac.dropEAP() }
+
 func (c *Client) packet(now time.Time, from netip.AddrPort, b []byte) {
 	if from != c.paa {
 		c.pac.drop(DiscardAddress)

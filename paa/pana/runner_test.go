@@ -253,3 +253,40 @@ func TestRunnerConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestClientAbandons: a Client that is closed in the middle of EAP closes its peer,
+// which may have a goroutine of its own.
+func TestClientAbandons(t *testing.T) {
+	conn, addr := loopback(t)
+	asked, ready := make(chan struct{}, 1), make(chan struct{})
+	var s *Server
+	s, err := Serve(t.Context(), conn, PAAConfig{}, func(o Output) {
+		<-ready
+		switch o := o.(type) {
+		case EAPStart:
+			_ = s.Post(func(now time.Time, p *PAA) { _ = p.EAPReply(now, o.SID, new(fakeServer).start()) })
+		case EAPResponse:
+			asked <- struct{}{} // and no answer
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(ready)
+	defer s.Close()
+	other, _ := loopback(t)
+	peer := &fakePeer{}
+	c, err := Dial(t.Context(), other, addr, PaCConfig{NewEAP: func() (EAPPeer, error) { return peer, nil }}, func(Output) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("EAP did not begin")
+	}
+	c.Close()
+	if !peer.closed {
+		t.Error("the EAP peer was left open")
+	}
+}
