@@ -10,7 +10,7 @@ import (
 	"openmpa/tunnel/ipip"
 )
 
-// traceLength is how many lines of the trace are kept.
+// traceLength is how many lines of the trace are kept, if nobody asks for more.
 const traceLength = 6000
 
 type traceLine struct {
@@ -23,8 +23,16 @@ type traceLine struct {
 // trace keeps the last lines; they are written out only when somebody asks.
 type trace struct {
 	start time.Time
+	limit int
 	ring  []traceLine
 	next  int
+}
+
+// KeepTrace has the trace keep so many lines; before anything else is done.
+func (w *World) KeepTrace(lines int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trace.limit = lines
 }
 
 // note adds a line about pkt, an IPv4 or ARP packet or nil. The caller holds mu.
@@ -32,12 +40,12 @@ func (w *World) note(where, what string, pkt []byte) {
 	t := &w.trace
 	l := traceLine{at: time.Since(t.start), where: where, what: what, size: len(pkt)}
 	copy(l.head[:], pkt)
-	if len(t.ring) < traceLength {
+	if len(t.ring) < t.limit {
 		t.ring = append(t.ring, l)
 		return
 	}
 	t.ring[t.next] = l
-	t.next = (t.next + 1) % traceLength
+	t.next = (t.next + 1) % t.limit
 }
 
 func (t *trace) lines() []string {

@@ -73,7 +73,7 @@ const (
 // is wanted. watch may be nil.
 func New(seed uint64, watch Watcher) *World {
 	w := &World{seed: seed, wake: make(chan struct{}, 1), done: make(chan struct{}), watch: watch}
-	w.trace.start = time.Now()
+	w.trace.start, w.trace.limit = time.Now(), traceLength
 	w.wg.Go(w.run)
 	return w
 }

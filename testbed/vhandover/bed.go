@@ -51,6 +51,9 @@ func newBed(plan Plan, creds *Credentials, log io.Writer) (b *bed, err error) {
 		cables: map[string]*simnet.Cable{}, routers: map[string]*routerParty{}, crashed: map[string]bool{},
 	}
 	b.net = simnet.New(plan.Seed, b.ledger)
+	if log != nil {
+		b.net.KeepTrace(1_000_000)
+	}
 	b.build()
 	defer func() {
 		if err != nil {

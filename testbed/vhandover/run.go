@@ -351,5 +351,35 @@ func (b *bed) remains() string {
 
 // swallowed is what each machine's daemons say they have dropped.
 func (b *bed) swallowed() map[string]uint64 {
-	return map[string]uint64{}
+	out := map[string]uint64{}
+	for _, r := range b.routers {
+		s := r.router.Status()
+		n := s.Stray + sum(s.Dropped)
+		for _, v := range s.Visitors {
+			n += sum(v.Dropped)
+		}
+		out[r.network.Router] = n
+	}
+	node := b.node.node.Status()
+	out[topo.MN] = sum(node.Dropped) + sum(node.Downlink.Dropped)
+	if node.Uplink != nil {
+		out[topo.MN] += sum(node.Uplink.Dropped)
+	}
+	home := b.home.agent.Status()
+	for name, n := range home.Counters {
+		if strings.Contains(name, "_dropped_") && !strings.HasPrefix(name, "requests_") {
+			out[topo.HA] += n
+		}
+	}
+	for _, s := range home.Bindings {
+		out[topo.HA] += sum(s.Gate.Dropped)
+	}
+	return out
+}
+
+func sum[K comparable](m map[K]uint64) (n uint64) {
+	for _, k := range m {
+		n += k
+	}
+	return n
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"openmpa/internal/acd"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
+	"openmpa/internal/state"
 	"openmpa/paa/keys"
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/topo"
@@ -118,7 +118,7 @@ func newDHCP(b *bed) (d *dhcpParty, err error) {
 			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix, Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
 		})
 	}
-	if d.table, err = dhcpd.NewTable(pools, leaseTime); err != nil {
+	if d.table, err = dhcpd.NewTable(pools, leaseTime, state.NewMemory()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -174,52 +174,38 @@ func (d *dhcpParty) serve(ctx context.Context, l *dhcpLink) {
 		if err != nil {
 			continue
 		}
-		m, err := dhcpv4.FromBytes(buf[body+udpHeader : total])
-		if err != nil {
-			continue
-		}
 		d.mu.Lock()
-		var r *dhcpv4.DHCPv4
+		var reply []byte
+		var to netip.AddrPort
 		if !d.mute {
-			r = d.table.Handle(time.Now(), l.pool.Interface, m)
+			reply, to, _ = d.table.Answer(time.Now(), l.pool.Interface, buf[body+udpHeader:total])
 		}
 		d.mu.Unlock()
-		if r == nil {
+		if len(reply) == 0 {
 			continue
 		}
-		if err := l.answer(m, r); err != nil {
+		if err := l.send(reply, to); err != nil {
 			d.b.net.Note("DHCP answer not sent: %v", err)
 		}
 	}
 }
 
-// answer sends a reply where RFC 2131 section 4.1 wants it.
-func (l *dhcpLink) answer(m, r *dhcpv4.DHCPv4) error {
-	to := netip.AddrPort{}
-	if a, ok := unicast(m.GatewayIPAddr); ok {
-		to = netip.AddrPortFrom(a, dhcpv4.ServerPort)
-	} else if a, ok := unicast(m.ClientIPAddr); ok && r.MessageType() != dhcpv4.MessageTypeNak {
-		to = netip.AddrPortFrom(a, dhcpv4.ClientPort)
-	}
-	b := r.ToBytes()
-	if to.IsValid() {
+var everybody = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// send sends a reply; a broadcast past the tables, as a client without an address
+// needs it.
+func (l *dhcpLink) send(b []byte, to netip.AddrPort) error {
+	if to.Addr() != everybody {
 		_, err := l.conn.WriteToUDPAddrPort(b, to)
 		return err
 	}
-	pkt, err := ipip.AppendHeader(nil, ipip.Header{
-		Src: l.pool.Server, Dst: netip.AddrFrom4([4]byte{255, 255, 255, 255}), Protocol: protoUDP,
-	}, udpHeader+len(b))
+	pkt, err := ipip.AppendHeader(nil, ipip.Header{Src: l.pool.Server, Dst: everybody, Protocol: protoUDP}, udpHeader+len(b))
 	if err != nil {
 		return fmt.Errorf("broadcast: %w", err)
 	}
 	pkt = binary.BigEndian.AppendUint16(pkt, dhcpv4.ServerPort)
-	pkt = binary.BigEndian.AppendUint16(pkt, dhcpv4.ClientPort)
+	pkt = binary.BigEndian.AppendUint16(pkt, to.Port())
 	pkt = binary.BigEndian.AppendUint16(pkt, uint16(udpHeader+len(b)))
 	pkt = append(append(pkt, 0, 0), b...)
 	return l.tap.WritePacket(acd.Broadcast(), pkt)
-}
-
-func unicast(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip.To4())
-	return a, ok && !a.IsUnspecified()
 }
