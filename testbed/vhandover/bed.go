@@ -99,8 +99,11 @@ func (b *bed) build() {
 		return c
 	}
 	for _, s := range []struct{ name, near, far string }{
-		{topo.RB, "10.0.1.1/30", "10.0.1.2/30"}, {topo.RA, "10.0.2.1/30", "10.0.2.2/30"}, {topo.HA, "10.0.3.1/30", "10.0.3.2/30"},
-		{topo.CN, "10.0.4.1/30", "10.0.4.2/30"}, {topo.AAA, "10.0.5.1/30", "10.0.5.2/30"},
+		{topo.RB, "10.0.1.1/30", "10.0.1.2/30"},
+		{topo.RA, "10.0.2.1/30", "10.0.2.2/30"},
+		{topo.HA, "10.0.3.1/30", "10.0.3.2/30"},
+		{topo.CN, "10.0.4.1/30", "10.0.4.2/30"},
+		{topo.AAA, "10.0.5.1/30", "10.0.5.2/30"},
 	} {
 		m := machine(s.name, s.name == topo.RB || s.name == topo.RA || s.name == topo.HA)
 		connect(s.name+"-core", m.Interface("core", p(s.near)), core.Interface("to-"+s.name, p(s.far)))
