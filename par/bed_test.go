@@ -51,6 +51,8 @@ type bed struct {
 	mu   sync.Mutex
 	sent map[uint32]chan notify.Message
 	term map[uint32]bool
+
+	invited []netip.AddrPort
 }
 
 func (b *bed) in(f func()) {
@@ -71,6 +73,14 @@ func (b *bed) Terminate(sid uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.term[sid] = true
+	return nil
+}
+
+// Invite implements Sessions.
+func (b *bed) Invite(to netip.AddrPort) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.invited = append(b.invited, to)
 	return nil
 }
 
@@ -171,6 +181,26 @@ func network(t *testing.T) *bed {
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
 	b := network(t)
+	b.serve()
+	cfg := config()
+	if edit != nil {
+		edit(&cfg)
+	}
+	b.before = osnettest.Snapshot(t)
+	b.begin(cfg)
+	t.Cleanup(func() {
+		b.r.Close()
+		if after := osnettest.Snapshot(t); after != b.before {
+			t.Errorf("the router left something in the kernel: before\n%s\nafter\n%s", b.before, after)
+		}
+	})
+	return b
+}
+
+// serve has a DHCP server that knows of no lease.
+func (b *bed) serve() {
+	t := b.t
+	t.Helper()
 	var err error
 	b.dhcp, err = dhcpd.Serve(b.far, []dhcpd.Pool{{
 		Network: "a", Interface: "eth0", Server: netip.MustParseAddr("10.2.0.3"), Prefix: netip.MustParsePrefix("10.2.0.0/24"),
@@ -180,22 +210,31 @@ func start(t *testing.T, edit func(*Config)) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.dhcp.Close() })
-	cfg := config()
-	if edit != nil {
-		edit(&cfg)
+}
+
+// begin opens the router, which is in a hurry.
+func (b *bed) begin(cfg Config) {
+	b.t.Helper()
+	r, err := Open(cfg)
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	b.before = osnettest.Snapshot(t)
-	if b.r, err = Open(cfg); err != nil {
-		t.Fatal(err)
+	r.leases.pauses = pauses{
+		ask: time.Second, part: 200 * time.Millisecond, first: 100 * time.Millisecond, longest: time.Second,
+		absence: time.Second, shortAbsence: 300 * time.Millisecond, watch: 300 * time.Millisecond,
 	}
-	t.Cleanup(func() {
-		b.r.Close()
-		if after := osnettest.Snapshot(t); after != b.before {
-			t.Errorf("the router left something in the kernel: before\n%s\nafter\n%s", b.before, after)
-		}
-	})
-	b.r.Bind(b)
-	return b
+	b.r = r
+	r.Bind(b)
+}
+
+// restart ends the router in a way that the DHCP server does not notice, and opens
+// another one.
+func (b *bed) restart() {
+	b.t.Helper()
+	b.dhcp.Mute(true)
+	b.r.Close()
+	b.dhcp.Mute(false)
+	b.begin(b.r.cfg)
 }
 
 // idle is what the kernel holds while the router serves nobody.

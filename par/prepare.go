@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"time"
 
 	"openmpa/internal/acd"
@@ -61,13 +60,19 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 	reply := &notify.ConfigReply{Header: m.Header}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Configure)
 	defer cancel()
+	identity, _ := v.who()
+	t, err := r.leases.take(ctx, identity, clientKey(m))
+	if err != nil {
+		reply.Reason = "no address: " + err.Error()
+		return reply
+	}
+	defer t.done()
 	client := r.client(m.MAC, m.ClientID)
+	client.Offered = func(l dhcp4.Lease) error { return t.offered(v, m.MAC, l) }
 	for try := 1; ; try++ {
 		span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDHCP, "server", r.cfg.DHCPServer.String())
 		began := time.Now()
-		// To its end even if the node goes away meanwhile: a lease that the server has
-		// granted and nobody has heard of could not be given back.
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.DHCPTimeout)
+		bounded, cancel := context.WithTimeout(ctx, r.cfg.DHCPTimeout)
 		lease, err := client.Acquire(bounded)
 		cancel()
 		span.End(err)
@@ -76,15 +81,13 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			reply.Reason = "no address: " + err.Error()
 			return reply
 		}
-		if v.ctx.Err() != nil {
-			r.abandon(lease, m.MAC)
-			reply.Reason = "the session ended"
-			return reply
-		}
-		if err := r.supersede(v, lease.Addr.Addr()); err != nil {
-			// Not given back: the lease is that of the other one.
+		old, err := r.supersede(v, lease.Addr.Addr())
+		if err != nil {
 			reply.Reason = "no address: " + err.Error() + ": is the DHCP client identifier of this node its own?"
 			return reply
+		}
+		if old != nil {
+			old.leave()
 		}
 		span = r.cfg.Recorder.Begin(m.Handover, event.PhaseDAD, "addr", lease.Addr.Addr().String())
 		began = time.Now()
@@ -97,18 +100,21 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			if err := r.decline(client, lease); err != nil {
 				r.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 			}
+			t.forget()
 			if try == r.cfg.DAD.MaxConflicts {
 				reply.Reason = fmt.Sprintf("no address: each of %d leased was in use by another host, the last one: %v", try, conflict)
 				return reply
 			}
 			continue
 		case err != nil:
-			r.release(lease, m.MAC)
 			reply.Reason = r.undetected(err, try-1)
 			return reply
 		}
-		if !v.keep(lease) {
-			r.abandon(lease, m.MAC)
+		if err := t.granted(lease); err != nil {
+			reply.Reason = "no address: " + err.Error()
+			return reply
+		}
+		if !v.keep(lease, m.MAC, t) {
 			reply.Reason = "the session ended"
 			return reply
 		}
@@ -143,68 +149,16 @@ func (r *Router) client(mac net.HardwareAddr, id []byte) *dhcp4.Client {
 	return &dhcp4.Client{MAC: mac, ClientID: id, Relay: r.relay, Subnet: r.prefix, Rand: r.cfg.Rand}
 }
 
-// keep stores the lease, unless the visitor went away meanwhile.
-func (v *visitor) keep(l dhcp4.Lease) bool {
+// keep takes the lease over, unless the visitor went away meanwhile.
+func (v *visitor) keep(l dhcp4.Lease, mac net.HardwareAddr, t *tenure) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return false
 	}
-	v.lease = &l
+	v.lease, v.mac, v.tenure = &l, mac, t
+	t.hold(v)
 	return true
-}
-
-// supersede ends an older session of the same node, which is at v's with address
-// a: DHCP gives an address to one client only, so whoever held it before was this
-// node under a session it has forgotten, as after a crash. A client identifier
-// can be claimed by anybody: what AAA says decides, and somebody else's session
-// stays.
-func (r *Router) supersede(v *visitor, a netip.Addr) error {
-	old := r.holder(a, v)
-	if old == nil {
-		return nil
-	}
-	v.mu.Lock()
-	identity := v.identity
-	v.mu.Unlock()
-	old.mu.Lock()
-	if old.identity != identity {
-		old.mu.Unlock()
-		return fmt.Errorf("%s is in use in the session of another node", a)
-	}
-	old.dropTunnel("the node began again")
-	old.lease = nil // it lives on under the new session
-	old.mu.Unlock()
-	if err := r.sessions.Terminate(old.sid); err != nil {
-		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
-	}
-	return nil
-}
-
-// holder is the visitor other than v that has the address a, if there is one.
-func (r *Router) holder(a netip.Addr, v *visitor) *visitor {
-	for _, o := range r.visitors() { // r.mu is taken within visitor.mu, never the other way
-		if o != v && o.address() == a {
-			return o
-		}
-	}
-	return nil
-}
-
-// abandon releases a lease that came too late for its session, unless the node
-// has it under a newer one.
-func (r *Router) abandon(l dhcp4.Lease, mac net.HardwareAddr) {
-	if r.holder(l.Addr.Addr(), nil) == nil {
-		r.release(l, mac)
-	}
-}
-
-func (r *Router) release(l dhcp4.Lease, mac net.HardwareAddr) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := r.client(mac, l.ClientID).Release(ctx, l, r.cfg.Address); err != nil {
-		r.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
-	}
 }
 
 // createTunnel makes the router's end of the tunnel and everything that stands
@@ -289,6 +243,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if err := r.host.SetRoute(v.hostRoute()); err != nil {
 		return nil, err
 	}
+	v.reached(stagePrepared)
 	t := v.tunnel
 	v.unused = time.AfterFunc(r.cfg.Unused, func() { v.deleteTunnel(t, "nobody arrived through it in "+r.cfg.Unused.String()) })
 	return &notify.TunnelReply{

@@ -35,6 +35,8 @@ type Sessions interface {
 	Send(sid uint32, m notify.Message) error
 	// Terminate ends a session.
 	Terminate(sid uint32) error
+	// Invite tells a node that a session of before is gone.
+	Invite(to netip.AddrPort) error
 }
 
 // Config of a Router.
@@ -53,7 +55,7 @@ type Config struct {
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
 	Buffer      flow.Limits   // per visitor
 	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
-	State       state.Store   // what is kept over a crash
+	State       state.Store   // what is kept over a crash; nil: nothing is
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger
@@ -70,6 +72,7 @@ type Router struct {
 	proxy    *neigh.Proxy
 	relay    *dhcp4.Relay
 	fence    *fence
+	leases   *ledger
 	prefix   netip.Prefix // of the access link
 	mac      net.HardwareAddr
 	ctx      context.Context
@@ -108,6 +111,7 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
+	r.leases = newLedger(r, cfg.State)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -185,11 +189,16 @@ func (r *Router) access() error {
 	return fmt.Errorf("%s has no address %s; it has %v: set address to one of them", r.cfg.Access, r.cfg.Address, link.Addrs)
 }
 
-// Bind gives the router the PAA it sends through; it must come before the first session.
-func (r *Router) Bind(s Sessions) { r.sessions = s }
+// Bind gives the router the PAA it sends through; it must come before the first
+// session. What the router before this one has left is settled from then on.
+func (r *Router) Bind(s Sessions) {
+	r.sessions = s
+	r.leases.recover()
+}
 
-// Close releases leases and removes everything from the kernel. The PAA must be
-// closed before.
+// Close gives leases back and removes everything from the kernel. Leases of nodes
+// that are on the link are left for the router after this one, if there is a store
+// to tell it. The PAA must be closed before.
 func (r *Router) Close() {
 	r.mu.Lock()
 	visitors := maps.Clone(r.bySID)
@@ -256,10 +265,10 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 		r.bySID[sid] = v
 	}
 	r.mu.Unlock()
-	v.opened(identity, k)
-	if !preauth { // whoever came here without preparation has leased the address itself
+	v.opened(identity, from, k)
+	if !preauth { // whoever came here without preparation has its address
 		r.wg.Go(func() {
-			if err := r.supersede(v, from.Addr().Unmap()); err != nil {
+			if err := r.adopt(v, from.Addr().Unmap()); err != nil {
 				r.cfg.Log.Warn("address of another session", "sid", sid, "err", err)
 			}
 		})
@@ -268,6 +277,9 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 
 // SessionActivated implements paa.Handler; the arrival message says the rest.
 func (r *Router) SessionActivated(sid uint32, from netip.AddrPort) {
+	if v := r.visitor(sid); v != nil {
+		v.moved(from)
+	}
 	r.cfg.Log.Debug("serving", "sid", sid, "peer", from)
 }
 

@@ -1,7 +1,6 @@
 package par
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 	"openmpa/testbed/dhcpd"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
@@ -93,7 +93,7 @@ func TestHandover(t *testing.T) {
 	if s := b.status(1); s.Packets != s.Tunneled+s.Linked+s.Queued || s.Outer != "" || len(s.Dropped) != 0 {
 		t.Errorf("status %+v", s)
 	}
-	b.r.SessionClosed(1, context.Canceled)
+	b.r.SessionClosed(1, &pana.ErrPeerTerminated{})
 	if now := b.idle(); now != idle {
 		t.Errorf("left of the visitor:\n%s\nbefore\n%s", now, idle)
 	}
@@ -329,7 +329,7 @@ func TestClosedWhileDraining(t *testing.T) {
 		b.send(n.inner, 1, 2, 3)
 		b.r.SessionMessage(sid, &notify.Arrival{Header: header})
 		time.Sleep(time.Duration(sid) * 100 * time.Microsecond)
-		b.r.SessionClosed(sid, errors.New("the end"))
+		b.r.SessionClosed(sid, &pana.ErrPeerTerminated{})
 		b.await("the lease to be released", func() bool { return len(b.dhcp.Leases()) == 0 })
 	}
 	if now := b.idle(); now != idle {

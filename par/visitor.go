@@ -14,6 +14,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
@@ -29,8 +30,11 @@ type visitor struct {
 	mu          sync.Mutex // taken before Router.mu, if both are
 	identity    string     // as AAA has it
 	keys        *keys.SessionKeys
+	peer        netip.AddrPort // where PANA found it
 	mac         net.HardwareAddr
 	lease       *dhcp4.Lease
+	tenure      *tenure // of the lease
+	stage       stage
 	configuring bool // a configuration is under way
 	handover    event.HandoverID
 	delivery    *flow.Delivery
@@ -41,18 +45,47 @@ type visitor struct {
 }
 
 func newVisitor(r *Router, sid uint32) *visitor {
-	v := &visitor{r: r, sid: sid, delivery: flow.NewDelivery(r.cfg.Buffer)}
+	v := &visitor{r: r, sid: sid, stage: stageLeased, delivery: flow.NewDelivery(r.cfg.Buffer)}
 	v.ctx, v.end = context.WithCancel(r.ctx)
 	return v
 }
 
-func (v *visitor) opened(identity string, k *keys.SessionKeys) {
+func (v *visitor) opened(identity string, from netip.AddrPort, k *keys.SessionKeys) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.keys != nil {
 		v.keys.Clear()
 	}
-	v.identity, v.keys = identity, k
+	v.identity, v.peer, v.keys = identity, from, k
+}
+
+func (v *visitor) moved(to netip.AddrPort) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.peer = to
+}
+
+// who is the node, and where.
+func (v *visitor) who() (identity string, peer netip.AddrPort) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.identity, v.peer
+}
+
+// where says how far the node has come.
+func (v *visitor) where() (stage, netip.AddrPort) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.stage, v.peer
+}
+
+// reached has it written down that the node has come to s, while packets go on; the
+// caller holds mu.
+func (v *visitor) reached(s stage) {
+	v.stage = s
+	if t := v.tenure; t != nil {
+		v.r.wg.Go(func() { t.note(v) })
+	}
 }
 
 // address returns the visitor's care-of address, the zero Addr before there is one.
@@ -203,6 +236,7 @@ func (v *visitor) arrive() {
 	}
 	stats := v.delivery.Stats()
 	v.apply(flow.Arrival)
+	v.stage = stageArrived
 	v.spans.hold.End(nil, "packets", v.delivery.Len(), "high_water", stats.HighWater)
 	v.spans.drain = v.r.cfg.Recorder.Begin(v.handover, event.PhaseDrain)
 	v.unused.Stop()
@@ -234,6 +268,7 @@ func (v *visitor) settle(wasForced bool) {
 	// From here on the entry ages like any other.
 	err := v.r.host.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
 	v.spans.flip.End(err, "forced", wasForced)
+	v.reached(stageArrived)
 	id := v.handover
 	v.mu.Unlock()
 	v.report(id)
@@ -366,9 +401,9 @@ func (v *visitor) close(reason error) {
 		return
 	}
 	_ = v.r.host.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
-	lease := *v.lease
-	v.lease = nil
-	v.r.wg.Go(func() { v.r.release(lease, v.mac) })
+	var goodbye *pana.ErrPeerTerminated
+	v.tenure.free(v, errors.As(reason, &goodbye))
+	v.lease, v.tenure = nil, nil
 }
 
 // deleteTunnel ends the tunnel t, nil for any, that was not used: a node that has
@@ -409,6 +444,7 @@ func (v *visitor) dropTunnel(why string) {
 	if err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}
+	v.reached(stageLeased)
 	v.r.cfg.Log.Info("tunnel deleted", "sid", v.sid, "addr", addr, "why", why)
 }
 

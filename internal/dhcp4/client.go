@@ -37,6 +37,9 @@ type Client struct {
 	Subnet   netip.Prefix     // what the address must be in; zero: whatever the server says
 	Timing   Timing
 	Rand     io.Reader // default crypto/rand
+	// Offered is told of the lease that is about to be requested, before the server
+	// may have granted it; an error ends Acquire. nil: nobody is.
+	Offered func(Lease) error
 }
 
 func (c *Client) identity() (*identity, error) {
@@ -129,19 +132,29 @@ func (c *Client) acquire(ctx context.Context, id *identity) (Lease, error) {
 		return Lease{}, err
 	}
 	defer t.Close()
-	offer, err := c.exchange(ctx, t, "offer", id.discover(), func(b []byte, begun time.Time) (Lease, bool, error) {
+	offer, err := c.discover(ctx, t, id)
+	if err != nil {
+		return Lease{}, err
+	}
+	if c.Offered != nil {
+		if err := c.Offered(offer); err != nil {
+			return Lease{}, err
+		}
+	}
+	return c.exchange(ctx, t, "ack", id.request(offer), func(b []byte, begun time.Time) (Lease, bool, error) {
+		return id.ack(b, begun, offer.Addr.Addr(), offer.ServerID)
+	})
+}
+
+// discover asks for an offer, which holds nothing at the server beyond some seconds.
+func (c *Client) discover(ctx context.Context, t transport, id *identity) (Lease, error) {
+	return c.exchange(ctx, t, "offer", id.discover(), func(b []byte, begun time.Time) (Lease, bool, error) {
 		m, ok, err := id.parse(b)
 		if err != nil || !ok || m.MessageType() != dhcpv4.MessageTypeOffer {
 			return Lease{}, false, err
 		}
 		l, err := id.lease(m, begun)
 		return l, err == nil, err
-	})
-	if err != nil {
-		return Lease{}, err
-	}
-	return c.exchange(ctx, t, "ack", id.request(offer), func(b []byte, begun time.Time) (Lease, bool, error) {
-		return id.ack(b, begun, offer.Addr.Addr(), offer.ServerID)
 	})
 }
 
@@ -329,5 +342,23 @@ func (c *Client) Release(ctx context.Context, l Lease, from netip.Addr) error {
 		return err
 	}
 	defer t.Close()
+	return t.send(id.release(l).ToBytes())
+}
+
+// GiveBack is Release over the relay to a server that has just been heard: since a RELEASE has no answer, an offer is asked for
+// first, and not taken up. After an error the lease may still stand. What the server does not know is as good as given back.
+func (c *Client) GiveBack(ctx context.Context, l Lease) error {
+	id, err := c.forLease(l)
+	if err != nil {
+		return err
+	}
+	t, err := c.begin(id)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	if _, err := c.discover(ctx, t, id); err != nil {
+		return err
+	}
 	return t.send(id.release(l).ToBytes())
 }

@@ -350,3 +350,42 @@ func TestLeaseJSON(t *testing.T) {
 		t.Error("Expires or RenewAt")
 	}
 }
+
+// TestGiveBack: nothing is requested, and a server that is silent has got nothing.
+func TestGiveBack(t *testing.T) {
+	n, s := lab(t)
+	r := relay(t, n)
+	refused := errors.New("no room")
+	c := &Client{Relay: r, MAC: macA, Subnet: subnet, Timing: fast, Offered: func(l Lease) error {
+		if l.Addr.String() != "10.2.0.100/24" || l.Lifetime != time.Hour {
+			t.Errorf("told of %+v", l)
+		}
+		if len(s.messages(dhcpv4.MessageTypeRequest)) != 0 {
+			t.Error("told of the offer after it was requested")
+		}
+		return refused
+	}}
+	if _, err := c.Acquire(t.Context()); !errors.Is(err, refused) || len(s.messages(dhcpv4.MessageTypeRequest)) != 0 {
+		t.Errorf("acquired with %v", err)
+	}
+	c.Offered = nil
+	l := acquire(t, c)
+	if err := c.GiveBack(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "release", func() bool { return len(s.messages(dhcpv4.MessageTypeRelease)) == 1 })
+	if rel := s.messages(dhcpv4.MessageTypeRelease)[0]; rel.ClientIPAddr.String() != "10.2.0.100" || !rel.GatewayIPAddr.Equal(giaddr.AsSlice()) {
+		t.Errorf("release %s", rel.Summary())
+	}
+	if n := len(s.messages(dhcpv4.MessageTypeRequest)); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	s.behave(func(_, _ *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return nil })
+	var silent *NoAnswerError
+	if err := c.GiveBack(t.Context(), l); !errors.As(err, &silent) {
+		t.Errorf("silent server: %v", err)
+	}
+	if err := c.GiveBack(t.Context(), Lease{}); err == nil {
+		t.Error("no lease: want an error")
+	}
+}

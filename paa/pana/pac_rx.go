@@ -55,7 +55,7 @@ func (c *PaC) HandlePacket(now time.Time, b []byte) {
 // from anybody: it is a reason to ask, and no more.
 func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 	switch {
-	case c.state == PaCOpen && m.SID != c.sid && m.e() == c.preauth:
+	case c.state == PaCOpen && m.SID != c.sid:
 		c.doubt(now)
 		c.drop(DiscardUnexpected)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"openmpa/internal/acd"
 )
@@ -23,18 +24,57 @@ func (p *Proxy) Probe(ctx context.Context, addr netip.Addr, visitor net.Hardware
 		}
 		c.hasVisitor = true
 	}
-	p.mu.Lock()
-	p.probed[c] = struct{}{}
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		delete(p.probed, c)
-		p.mu.Unlock()
-	}()
+	defer p.register(c)()
 	if err := p.link.Probe(ctx, c, addr, p.mac.HardwareAddr(), p.cfg.Rand); err != nil {
 		return fmt.Errorf("neigh: %w", err)
 	}
 	return nil
+}
+
+// presencePause is between two questions of Present.
+const presencePause = 300 * time.Millisecond
+
+// Present finds out whether the visitor itself has addr on the link: it is asked for, from the router's address, until it answers,
+// which is true, or ctx ends, which is false. Errors: net.ErrClosed, or the socket's.
+func (p *Proxy) Present(ctx context.Context, router, addr netip.Addr, visitor net.HardwareAddr) (bool, error) {
+	mac, err := acd.MACFrom(visitor)
+	if err != nil {
+		return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
+	}
+	c := &probeConn{p: p, in: make(chan acd.Packet, probeQueue)}
+	defer p.register(c)()
+	ask := acd.Packet{Op: acd.OpRequest, SenderMAC: p.mac, SenderIP: router, TargetIP: addr}
+	for ctx.Err() == nil {
+		if err := c.WriteARP(acd.Broadcast(), ask); err != nil {
+			return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
+		}
+		step, cancel := context.WithTimeout(ctx, presencePause)
+		for step.Err() == nil {
+			a, err := c.ReadARP(step)
+			switch {
+			case errors.Is(err, net.ErrClosed):
+				cancel()
+				return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
+			case err == nil && a.SenderIP == addr && a.SenderMAC == mac:
+				cancel()
+				return true, nil
+			}
+		}
+		cancel()
+	}
+	return false, nil
+}
+
+// register has c see what the proxy reads, until the returned function is called.
+func (p *Proxy) register(c *probeConn) (unregister func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probed[c] = struct{}{}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.probed, c)
+	}
 }
 
 // DefendOrProbe probes addr if it is not answered for yet, and when it is free begins to answer for it; an address already

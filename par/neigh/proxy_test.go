@@ -320,3 +320,57 @@ func TestKernelAsks(t *testing.T) {
 		t.Error("want an error")
 	}
 }
+
+func TestPresent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		p, err := New(f, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := netip.MustParseAddr("10.2.0.1")
+		ask := func(answers ...acd.Packet) bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			result := make(chan bool)
+			go func() {
+				there, err := p.Present(ctx, here, nCoA, visitor.HardwareAddr())
+				if err != nil {
+					t.Error(err)
+				}
+				result <- there
+			}()
+			time.Sleep(time.Second)
+			for _, a := range answers {
+				f.in <- a
+			}
+			return <-result
+		}
+		if ask(acd.Packet{Op: acd.OpReply, SenderMAC: other, SenderIP: nCoA, TargetMAC: router, TargetIP: here},
+			acd.Packet{Op: acd.OpReply, SenderMAC: visitor, SenderIP: neighbour, TargetMAC: router, TargetIP: here}) {
+			t.Error("somebody else has the address, and the visitor another one: it was taken for present")
+		}
+		want := sent{acd.MAC(acd.Broadcast()), acd.Packet{Op: acd.OpRequest, SenderMAC: router, SenderIP: here, TargetIP: nCoA}}
+		if out := f.take(); len(out) != 7 || out[0] != want || out[6] != want {
+			t.Errorf("sent %+v", out)
+		}
+		if !ask(acd.Packet{Op: acd.OpReply, SenderMAC: visitor, SenderIP: nCoA, TargetMAC: router, TargetIP: here}) {
+			t.Error("the visitor's answer was not heard")
+		}
+		if len(p.probed) != 0 {
+			t.Error("a question stays registered")
+		}
+		f.fail = errors.New("no link")
+		if _, err := p.Present(t.Context(), here, nCoA, visitor.HardwareAddr()); !errors.Is(err, f.fail) {
+			t.Errorf("no link: %v", err)
+		}
+		f.fail = nil
+		p.Close()
+		if _, err := p.Present(t.Context(), here, nCoA, visitor.HardwareAddr()); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+		if _, err := p.Present(t.Context(), here, nCoA, nil); err == nil {
+			t.Error("no hardware address: want an error")
+		}
+	})
+}

@@ -122,9 +122,7 @@ func (o Options) links() map[string]impair.Both {
 			all = make(map[string]impair.Both)
 		}
 		for _, n := range topo.Networks {
-			if _, there := all[n.Link]; !there {
-				all[n.Link] = impair.Both{} // a good one, but for its markers
-			}
+			all[n.Link] = all[n.Link]
 		}
 	}
 	return all
