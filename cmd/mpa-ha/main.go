@@ -28,7 +28,8 @@ reorders nothing: each side ends the old path with a marker.
 It runs on a router of the home network, needs CAP_NET_ADMIN, CAP_NET_RAW,
 CAP_NET_BIND_SERVICE and /dev/net/tun, IPv4 forwarding, and no strict reverse path
 filter. It removes from the kernel what it put there when it ends, and after a crash when
-it starts again.`,
+it starts again. Bindings it keeps in a file before it grants them: they stand again when it
+starts, also after a crash.`,
 		Example: example,
 		Files: []daemon.File{
 			{Path: "state", Purpose: "bindings, kept over a crash; one daemon, one file"},

@@ -87,15 +87,16 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// sample is the content of a store with a tree of several levels and free pages.
-func sample(t testing.TB) []byte {
+// sample is the content of a store with three quarters of n records, and free pages; 400
+// make a tree of several levels.
+func sample(t testing.TB, n int) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sample.db")
 	s, _ := openAt(t, path)
 	s.bolt.NoSync = true
 	r := rand.New(rand.NewPCG(1, 2))
 	var wg sync.WaitGroup
-	for i := range 400 {
+	for i := range n {
 		key, value := fmt.Sprintf("%x-%d", r.Uint32(), i), bytes.Repeat([]byte("v"), r.IntN(2000))
 		wg.Go(func() {
 			if _, err := s.Put(key, value, time.Now().Add(24*365*time.Hour)); err != nil {
@@ -177,7 +178,7 @@ func broken(t testing.TB, content []byte) (records int, log string) {
 		if err := s.Delete(r.Key); err != nil {
 			t.Fatal(err)
 		}
-		if len(before) > 50 {
+		if len(before) > 5 {
 			break // it is synced
 		}
 	}
@@ -198,7 +199,7 @@ func broken(t testing.TB, content []byte) (records int, log string) {
 }
 
 func TestDamaged(t *testing.T) {
-	good := sample(t)
+	good := sample(t, 400)
 	n, log := broken(t, good)
 	if n != 300 || log != "" {
 		t.Fatalf("%d records, %s", n, log)
@@ -229,7 +230,7 @@ func TestDamaged(t *testing.T) {
 
 // Whatever single octets of a file are changed, it opens, and what is read is right.
 func TestFlipped(t *testing.T) {
-	good := sample(t)
+	good := sample(t, 400)
 	r := rand.New(rand.NewPCG(5, uint64(time.Now().UnixNano())))
 	aside := 0
 	for range 150 {
@@ -249,7 +250,7 @@ func TestFlipped(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	good := sample(f)
+	good := sample(f, 40)
 	f.Add([]byte{}, 0, []byte{})
 	f.Add([]byte("x"), 0, []byte{})
 	f.Add(good[:8*os.Getpagesize()], 40, []byte{0xff})
@@ -267,7 +268,7 @@ func FuzzOpen(f *testing.F) {
 // A file that is cut while it is open makes errors, not the end of the process.
 func TestCutWhileOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.db")
-	if err := os.WriteFile(path, sample(t), 0o600); err != nil {
+	if err := os.WriteFile(path, sample(t, 400), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, _ := openAt(t, path)

@@ -1,6 +1,10 @@
 package state
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // view is the table as it will be when the changes gathered so far are applied.
 type view struct {
@@ -73,11 +77,19 @@ func (v *view) remove(was Record, why Kind) {
 	v.changes = append(v.changes, change{Kind: why, Record: was})
 }
 
-// removeExpired removes what has expired and is not changed in this view.
+// removeExpired removes what has expired and is not changed in this view, in the order of
+// the ends.
 func (v *view) removeExpired() {
+	var gone []Record
 	for key, r := range v.t.records {
 		if _, changed := v.over[key]; !changed && expired(r, v.now) {
-			v.remove(r, Expired)
+			gone = append(gone, r)
 		}
+	}
+	slices.SortFunc(gone, func(a, b Record) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), cmp.Compare(a.Key, b.Key))
+	})
+	for _, r := range gone {
+		v.remove(r, Expired)
 	}
 }
