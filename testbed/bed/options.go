@@ -116,15 +116,13 @@ func (o Options) check() error {
 
 // links are all links that are not to be good ones.
 func (o Options) links() map[string]impair.Both {
-	all := maps.Clone(o.Links)
+	all := make(map[string]impair.Both)
 	if o.LoseMarkers {
-		if all == nil {
-			all = make(map[string]impair.Both)
-		}
 		for _, n := range topo.Networks {
-			all[n.Link] = all[n.Link]
+			all[n.Link] = impair.Both{} // it does nothing else
 		}
 	}
+	maps.Copy(all, o.Links)
 	return all
 }
 

@@ -3,31 +3,20 @@ package impair
 import (
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 
+	"openmpa/internal/osnet/osnettest"
 	"openmpa/testbed/space"
 	"openmpa/testbed/traffic"
 )
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" || os.Getenv("OPENMPA_TEST_ALL") != "" {
-		t.Fatal("network namespaces need root")
-	}
-	t.Skip("network namespaces need root")
-}
-
 // joined is a link between two namespaces with an address at each end.
 func joined(t *testing.T, text string) (*Set, [2]traffic.Endpoint) {
 	t.Helper()
-	needRoot(t)
+	osnettest.NeedRoot(t)
 	asked, err := Parse([]string{"x=" + text})
 	if err != nil {
 		t.Fatal(err)

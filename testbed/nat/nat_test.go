@@ -4,12 +4,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"openmpa/internal/osnet/osnettest"
 	"openmpa/testbed/topo"
 )
 
@@ -17,12 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestTranslator has a host in network b talk to the router of network a.
 func TestTranslator(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" || os.Getenv("OPENMPA_TEST_ALL") != "" {
-			t.Fatal("network namespaces need root")
-		}
-		t.Skip("network namespaces need root")
-	}
+	osnettest.NeedRoot(t)
 	b, _ := topo.NetworkByName("b")
 	a, _ := topo.NetworkByName("a")
 	plan := topo.Standard()
