@@ -20,6 +20,7 @@ type crashCmd struct {
 	Cells    []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
 	Delay    time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
 	Hasty    bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
+	AAA      string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
 	DHCP     string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	Jobs     int           `default:"1" placeholder:"1" help:"Labs beside one another."`
 	JSON     string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
@@ -34,7 +35,7 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 	if c.Delay < 0 || c.Delay > time.Minute {
 		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
 	}
-	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, DHCP: c.DHCP}
+	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP}
 	for _, s := range c.Cells {
 		cell, err := crash.ParseCell(s)
 		if err != nil {
@@ -54,7 +55,7 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 		points := crash.Points
 		if c.Messages {
 			p.Line("crash: the messages of a handover without a crash")
-			if points, err = crash.Messages(a.ctx, bed.Options{Bin: a.bin, Gap: c.L2Gap, DHCP: c.DHCP}); err != nil {
+			if points, err = crash.Messages(a.ctx, bed.Options{Bin: a.bin, Gap: c.L2Gap, AAA: c.AAA, DHCP: c.DHCP}); err != nil {
 				return nil, err
 			}
 		}

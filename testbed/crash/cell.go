@@ -45,9 +45,9 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 	begun := time.Now()
 	rec := Record{
 		Victim: cell.Victim, Point: cell.Point, At: begun,
-		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, DHCP: cell.DHCP,
+		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP,
 	}
-	opt.Logs, opt.Quick, opt.DHCP = logs, true, cell.DHCP
+	opt.Logs, opt.Quick, opt.AAA, opt.DHCP = logs, true, cell.AAA, cell.DHCP
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		rec.problem("the lab does not start: %v", err)

@@ -112,7 +112,7 @@ func TestSampleRotates(t *testing.T) {
 func record(commit string, c Cell, problems ...string) Record {
 	f := 1.5
 	return Record{
-		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, DHCP: c.DHCP, Problems: problems, Passed: problems == nil,
+		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Problems: problems, Passed: problems == nil,
 		HitMS: &f, RecoveryMS: &f, Outcome: "completed", Down: &Flow{Lost: 3}, Up: &Flow{},
 	}
 }
@@ -128,7 +128,7 @@ func TestBookResumes(t *testing.T) {
 		t.Cleanup(func() { b.Close() })
 		return b
 	}
-	one := Cell{MN, Points[0], How{300 * time.Millisecond, true, "kea"}}
+	one := Cell{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea"}}
 	two := Cell{HA, Points[1], How{}}
 	three := Cell{HA, Points[1], How{Delay: time.Second}}
 	b := open("c1")

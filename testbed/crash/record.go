@@ -19,6 +19,7 @@ type Record struct {
 	Point   Point  `json:"point"`
 	DelayMS int64  `json:"delay_ms"`
 	Hasty   bool   `json:"hasty,omitempty"`
+	AAA     string `json:"aaa"`
 	DHCP    string `json:"dhcp"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
@@ -61,7 +62,7 @@ type Flow struct {
 // Cell is the cell of the record.
 func (r *Record) Cell() Cell {
 	return Cell{Victim: r.Victim, Point: r.Point, How: How{
-		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, DHCP: r.DHCP,
+		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP,
 	}}
 }
 
