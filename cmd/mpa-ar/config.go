@@ -33,6 +33,7 @@ type configuration struct {
 	RADIUS struct {
 		NASIdentifier string          `yaml:"nas-identifier"`
 		Timeout       config.Duration `yaml:"timeout"`
+		Retransmit    config.Duration `yaml:"retransmit"`
 		Servers       []radiusServer  `yaml:"servers"`
 	} `yaml:"radius"`
 	DHCP struct {
@@ -73,12 +74,16 @@ pana:
   ping: 30s                          # a silent node is asked after this; after twice this it is given up
 radius:
   nas-identifier: ar-a
+  retransmit: 2s                     # until a request is repeated, doubled each time (RFC 5080); a near server needs less
   servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
 dhcp: {server: 10.2.0.3}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
 tunnel: {device: mpa0, address: 169.254.62.52/31, port: 4500, encryption: aes-128-gcm, unused: 60s}
 buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what comes while a node moves is dropped
 `
+
+// minRetransmit bounds radius.retransmit.
+const minRetransmit = 20 * time.Millisecond
 
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
@@ -89,6 +94,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.PANA.Ping, config.Duration(30*time.Second))
 	config.Default(&c.RADIUS.Timeout, config.Duration(8*time.Second))
 	config.Default(&c.DHCP.Timeout, config.Duration(8*time.Second))
+	config.Default(&c.RADIUS.Retransmit, config.Duration(2*time.Second))
 	config.Default(&c.RADIUS.NASIdentifier, c.Node)
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
@@ -117,6 +123,8 @@ func (c configuration) Check() error {
 		return config.Errorf("identity", "expected names for ca and ar; keys are bound to them")
 	case len(c.RADIUS.Servers) == 0:
 		return config.Errorf("radius.servers", "missing: at least one RADIUS server")
+	case c.RADIUS.Retransmit < 0 || c.RADIUS.Retransmit != 0 && c.RADIUS.Retransmit.D() < minRetransmit:
+		return config.Errorf("radius.retransmit", "expected %v at least: a server that is slow for a moment must not be flooded", minRetransmit)
 	case !c.DHCP.Server.Is4():
 		return config.Errorf("dhcp.server", "expected the IPv4 address of the DHCP server")
 	case c.bits() == 0:

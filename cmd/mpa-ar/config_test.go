@@ -42,6 +42,7 @@ func TestMistakes(t *testing.T) {
 		"unknown":            {"dhcp:", "colour: blue\ndhcp:"},
 		"tunnel.encryption":  {"aes-128-gcm", "rot13"},
 		"radius.servers[0]":  {"{address: \"10.0.5.1:1812\", secret-file: radius.secret}", "{address: \"10.0.5.1:1812\"}"},
+		"radius.retransmit":  {"retransmit: 2s", "retransmit: 1ms"},
 		"dad":                {"probe-min: 1s", "probe-min: 3s"},
 		"identity":           {"ca: ca.a.example, ", ""},
 		"access.interface":   {"{interface: lan0}", "{}"},

@@ -85,7 +85,7 @@ func run(ctx context.Context, env daemon.Env) error {
 }
 
 func radiusClient(c configuration) (*radius.Client, error) {
-	cfg := radius.Config{NASIdentifier: c.RADIUS.NASIdentifier, Timeout: c.RADIUS.Timeout.D()}
+	cfg := radius.Config{NASIdentifier: c.RADIUS.NASIdentifier, Timeout: c.RADIUS.Timeout.D(), Timing: radius.Timing{IRT: c.RADIUS.Retransmit.D()}}
 	for i, s := range c.RADIUS.Servers {
 		secret, err := s.SecretFile.Load()
 		if err != nil {

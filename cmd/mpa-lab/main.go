@@ -40,6 +40,9 @@ type cli struct {
 	List     listCmd     `cmd:"" help:"The scenarios, a line each."`
 	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
 	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`
+
+	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
+	Man        manCmd        `cmd:"" help:"Write the manual page, in roff."`
 }
 
 // app is what every command gets.

@@ -60,6 +60,9 @@ func TestCommandLine(t *testing.T) {
 		{"report main_test.go", 1, "report --from "},
 		{"report --from main_test.go", 1, "is not what"},
 		{"report --from nowhere.json", 64, "nowhere.json"},
+		{"completion bash", 0, "handover break-before-make"},
+		{"completion tcsh", 64, "bash"},
+		{"man", 0, `\-\-pictures`},
 		{"demo --dad never", 64, "rfc5227"},
 		{"--bin " + empty + " test", 1, map[bool]string{true: "is not in", false: "root"}[os.Geteuid() == 0]},
 	} {

@@ -99,7 +99,7 @@ type Agent struct {
 	wake  chan struct{}
 	start time.Time
 
-	badRequests throttle // owner: the reader of requests
+	badRequests throttle
 }
 
 // Open opens everything, by default in the network namespace of the calling thread, removes what a

@@ -133,18 +133,21 @@ type node struct {
 	registering sync.Mutex
 	lastID      uint64 // highest identification that was valid
 	hasID       bool
+	closed      bool      // the home agent ends
 	denied      time.Time // when code 131 was last sent
 
 	// downlink, guarded by mu; to change it, registering too
 	mu            sync.Mutex
 	binding       *binding
 	registrations uint64 // accepted
+	end           pathEnd
 
 	// uplink, guarded by up
 	up      sync.Mutex
 	current netip.Addr // care-of address, zero: none
 	reverse bool       // reverse tunnel granted
 	old     netip.Addr // just-previous care-of address, zero: none
+	ended   netip.Addr // was old until the marker came
 	oldEnd  time.Time  // until when
 	path    uint64     // of the change from old to current; 0: without markers
 	gate    *flow.Gate
@@ -187,6 +190,7 @@ func (c *Core) Deadline() (time.Time, bool) {
 		if n.binding != nil {
 			earlier(n.binding.expires)
 		}
+		earlier(n.end.due)
 		n.mu.Unlock()
 		n.up.Lock()
 		if at, ok := n.gate.Deadline(); ok {
@@ -218,6 +222,11 @@ func (c *Core) OnDeadline(now time.Time) []Notice {
 		}
 		n.up.Unlock()
 
+		n.mu.Lock()
+		if !n.end.due.IsZero() && !now.Before(n.end.due) {
+			c.sendMarker(now, n)
+		}
+		n.mu.Unlock()
 	}
 	// After all gates: a registration that waits for the disk holds up what follows.
 	for _, n := range c.nodes {
@@ -243,10 +252,11 @@ func (n *node) expired(now time.Time) bool {
 }
 
 // Close ends all bindings, for an orderly end of the home agent. What was kept of them
-// stays, for the next one.
+// stays, for the next one. No request is answered any more.
 func (c *Core) Close() {
 	for _, n := range c.nodes {
 		n.registering.Lock()
+		n.closed = true
 		if n.binding != nil {
 			c.unbind(n)
 		}
@@ -258,12 +268,12 @@ func (c *Core) Close() {
 func (c *Core) unbind(n *node) {
 	c.world.Unbound(n.home)
 	n.mu.Lock()
-	n.binding = nil
+	n.binding, n.end = nil, pathEnd{}
 	n.mu.Unlock()
 	n.up.Lock()
 	defer n.up.Unlock()
 	c.flush(n)
-	n.current, n.old, n.reverse, n.path = netip.Addr{}, netip.Addr{}, false, 0
+	n.current, n.old, n.ended, n.reverse, n.path = netip.Addr{}, netip.Addr{}, netip.Addr{}, false, 0
 }
 
 // Notice says what happened, for the timeline.

@@ -108,6 +108,53 @@ func TestRetransmittedMove(t *testing.T) {
 	r.balance()
 }
 
+// A marker goes out three times, and may come in as often.
+func TestMarkerAgain(t *testing.T) {
+	r := newRig(t)
+	r.bind(markers(r.request(careB), 11))
+	r.bind(markers(r.request(careA), 22))
+	moved := r.now
+	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 16 down=true")
+	for _, after := range []time.Duration{20 * time.Millisecond, 60 * time.Millisecond} {
+		at, ok := r.c.Deadline()
+		if !ok || !at.Equal(moved.Add(after)) {
+			t.Errorf("deadline %v, %v, want %v after the move", at.Sub(moved), ok, after)
+		}
+		r.now = at
+		r.c.OnDeadline(at.Add(-1))
+		r.did()
+		r.c.OnDeadline(at)
+		r.did("to 10.1.0.100 marker 16 down=true")
+	}
+	r.c.OnDeadline(r.now.Add(time.Second))
+	r.did()
+
+	r.up(careA, "u1")
+	for i := range 3 {
+		if n, ok := r.upMarker(careB, 22); ok != (i == 0) || n.Released != 1-min(i, 1) {
+			t.Errorf("marker %d: %+v, %v", i, n, ok)
+		}
+	}
+	r.did("from u1")
+	r.counted("up_markers", 3)
+	r.counted("up_dropped_not_bound", 0)
+
+	// The next change ends the repetition of the one before.
+	r.bind(markers(r.request(careB), 33))
+	r.bind(markers(r.request(careC), 44))
+	r.did("to 10.2.0.100 marker 21 down=true", "to 10.1.0.100 marker 2c down=true")
+	r.now = r.now.Add(time.Second)
+	r.c.OnDeadline(r.now)
+	r.did("to 10.1.0.100 marker 2c down=true")
+	bye := r.request(home)
+	bye.Lifetime = 0
+	r.bind(bye)
+	r.now = r.now.Add(time.Second)
+	r.c.OnDeadline(r.now)
+	r.did("unbound 10.9.0.2")
+	r.balance()
+}
+
 func TestMarkerMissed(t *testing.T) {
 	r := newRig(t)
 	r.bind(markers(r.request(careB), 11))
@@ -118,9 +165,11 @@ func TestMarkerMissed(t *testing.T) {
 		t.Errorf("%d wakes for a new deadline", r.w.wakes)
 	}
 	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 16 down=true")
+	sent := r.now
+	r.repeated()
 	at, _ := r.c.Deadline()
-	if !at.Equal(r.now.Add(DefaultMarkerWait)) {
-		t.Errorf("deadline in %v", at.Sub(r.now))
+	if !at.Equal(sent.Add(DefaultMarkerWait)) {
+		t.Errorf("deadline in %v", at.Sub(sent))
 	}
 	r.c.OnDeadline(at.Add(-time.Nanosecond))
 	r.did()
@@ -161,10 +210,12 @@ func TestMarkerLostInSilence(t *testing.T) {
 	r := newRig(t)
 	r.bind(markers(r.request(careB), 11))
 	r.bind(markers(r.request(careA), 22))
+	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 16 down=true")
+	r.repeated()
 	r.now, _ = r.c.Deadline()
 	r.c.OnDeadline(r.now)
 	r.up(careA, "at once")
-	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 16 down=true", "from at once")
+	r.did("from at once")
 	r.balance()
 }
 
@@ -180,6 +231,7 @@ func TestForthAndBack(t *testing.T) {
 	r.did("bound 10.9.0.2", "to 10.1.0.100 marker 2 down=true", "to 10.2.0.100 marker 3 down=true")
 	r.upMarker(careA, 3)
 	r.did()
+	r.repeated()
 	for range 3 {
 		at, ok := r.c.Deadline()
 		if !ok || at.Sub(r.now) > DefaultOldPath {
@@ -296,4 +348,19 @@ func TestCloseUndoes(t *testing.T) {
 	r.c.Close()
 	r.c.Close()
 	r.did("bound 10.9.0.2", "unbound 10.9.0.2")
+}
+
+// What comes while the home agent ends is for the next one.
+func TestRequestAtTheEnd(t *testing.T) {
+	r := newRig(t)
+	r.bind(r.request(careB))
+	r.c.Close()
+	r.did("bound 10.9.0.2", "unbound 10.9.0.2")
+	if _, err := r.c.HandleRequest(r.now, netip.AddrPortFrom(careA, 434), r.octets(r.request(careA), sa)); !errors.Is(err, errEnding) {
+		t.Errorf("got %v", err)
+	}
+	r.did()
+	if got := r.restart(); len(got) != 1 || got[0].CareOf != careB {
+		t.Errorf("%+v", got)
+	}
 }

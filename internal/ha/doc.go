@@ -36,8 +36,9 @@
 // # Order when a binding changes
 //
 // Down: one lock per binding covers sending a packet and changing where to. The change
-// sends the marker to the old care-of address, then sets the new one: nothing can follow
-// the marker on the old path, and nothing on the new path precedes the marker.
+// sends the marker to the old care-of address, then sets the new one: nothing but the
+// same marker again (20 and 60 ms later, should it be lost) can follow it on the old path,
+// and nothing on the new path precedes it.
 //
 // Up: packets from the just-previous care-of address are taken for OldPath. When the mobile
 // node offered markers, packets from the new one wait in a [flow.Gate] until the marker came

@@ -60,15 +60,17 @@ func (c *Core) Up(now time.Time, careOf netip.Addr, inner []byte) (notice Notice
 
 	n.up.Lock()
 	defer n.up.Unlock()
-	isNew := careOf == n.current
+	isNew, isMarker := careOf == n.current, mip4.IsMarkerPacket(inner)
 	switch {
+	case isMarker && careOf == n.ended && n.reverse: // markers are sent more than once
+		return c.marker(now, n, careOf, inner)
 	case !n.current.IsValid(), !isNew && (careOf != n.old || !now.Before(n.oldEnd)):
 		c.counters.add(ctrUpDropNotBound)
 		return notice, false
 	case !n.reverse:
 		c.counters.add(ctrUpDropNoReverse)
 		return notice, false
-	case mip4.IsMarkerPacket(inner):
+	case isMarker:
 		return c.marker(now, n, careOf, inner)
 	}
 	_, waited := n.gate.Deadline()
@@ -97,7 +99,7 @@ func (c *Core) marker(now time.Time, n *node, careOf netip.Addr, inner []byte) (
 	}
 	c.counters.add(ctrUpMarkers)
 	if m.ID == n.path && careOf == n.old {
-		n.old = netip.Addr{} // nothing follows by this path
+		n.old, n.ended = netip.Addr{}, n.old // nothing but markers follows by this path
 	}
 	if !n.gate.Armed() || !n.gate.Marker(now, m.ID) {
 		return Notice{}, false // after the deadline, or twice

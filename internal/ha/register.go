@@ -37,6 +37,9 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 	}
 	n.registering.Lock()
 	defer n.registering.Unlock()
+	if n.closed {
+		return Answer{}, errEnding // the next home agent answers the repetition
+	}
 
 	a := Answer{
 		To:         netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
@@ -78,6 +81,7 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 }
 
 var (
+	errEnding       = errors.New("ha: a request came while the home agent ends")
 	errUnknownNode  = errors.New("ha: request of a mobile node that is not configured")
 	errForeignAgent = errors.New("ha: request with a Foreign-Home Authentication Extension: no security association with a foreign agent is configured")
 )
@@ -158,45 +162,6 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 	a.Notice.Path, a.Notice.Lifetime = next.markers.Path, mip4.LifetimeOf(granted)
 	c.world.Wake()
 	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, granted, req.ID, next)
-}
-
-// move changes the path: marker, then the new care-of address, both under n.mu, which
-// is held; and the uplink's side of it.
-func (c *Core) move(now time.Time, n *node, was, next *binding) {
-	if next.markers.OldPath {
-		m := mip4.Marker{HomeAddress: n.home, HomeAgent: c.cfg.Address, ID: next.markers.Path, Down: true}
-		pkt, err := mip4.AppendMarkerPacket(nil, m, n.sa)
-		if err == nil {
-			err = c.world.To(was.careOf, pkt)
-		}
-		if err == nil {
-			c.counters.add(ctrDownMarkers)
-		} else {
-			c.counters.add(ctrDownDropError) // the mobile node's own deadline covers it
-		}
-	}
-	n.binding = next
-	c.setPath(now, n, was.careOf)
-}
-
-// setPath makes the uplink follow n.binding; old is the care-of address before, if there
-// was one. n.mu is held.
-func (c *Core) setPath(now time.Time, n *node, old netip.Addr) {
-	n.up.Lock()
-	defer n.up.Unlock()
-	b := n.binding
-	n.current, n.reverse = b.careOf, b.reverse
-	n.old, n.path = old, 0
-	if !old.IsValid() {
-		return
-	}
-	n.oldEnd = now.Add(c.cfg.OldPath)
-	if b.markers.OldPath {
-		n.path = b.markers.Path
-		n.gate.Arm(now, n.path, c.cfg.MarkerWait)
-	} else {
-		c.flush(n) // of a change before this one
-	}
 }
 
 // deregister handles a request with lifetime zero (section 3.8.2.2). It does not need

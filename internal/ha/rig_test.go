@@ -192,6 +192,23 @@ func (r *rig) upMarker(careOf netip.Addr, id uint64) (Notice, bool) {
 	return r.c.Up(r.now, careOf, pkt)
 }
 
+// repeated lets time pass until a marker that was sent has been sent again and again.
+func (r *rig) repeated() {
+	r.Helper()
+	for range markerAgain {
+		r.now, _ = r.c.Deadline()
+		r.c.OnDeadline(r.now)
+	}
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	for _, line := range r.w.log {
+		if !strings.Contains(line, "marker") {
+			r.Errorf("while markers are repeated: %s", line)
+		}
+	}
+	r.w.log = nil
+}
+
 func (r *rig) down(text string) { r.c.Down(packet(peer, home, text)) }
 
 // did checks what the world saw since the last time.

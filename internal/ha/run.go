@@ -1,11 +1,14 @@
 package ha
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +22,8 @@ import (
 const (
 	readBatch  = 64      // packets read at a time
 	packetRoom = 1 << 16 // octets
+	// requestsAtOnce are registration requests; more wait in the socket.
+	requestsAtOnce = 32
 )
 
 // Run serves until ctx is done, and undoes everything then. A clean end is nil.
@@ -46,29 +51,42 @@ func closed(err error) error {
 	return fmt.Errorf("ha: %w", err)
 }
 
-// requests reads and answers registration requests.
+// requests reads registration requests and has them answered, several at once: they
+// wait for the disk, and those that wait together are written together.
 func (a *Agent) requests() error {
+	var g errgroup.Group
+	defer func() { _ = g.Wait() }() // they return no errors
+	g.SetLimit(requestsAtOnce)
 	buf := make([]byte, packetRoom)
 	for {
 		n, from, err := a.udp.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return closed(err)
 		}
-		answer, err := a.core.HandleRequest(time.Now(), from, buf[:n])
-		if err != nil {
-			if dropped, ok := a.badRequests.allow(time.Now()); ok {
-				a.cfg.Log.Warn("registration request dropped", "from", from, "err", err, "not_logged_before", dropped)
-			}
-			continue
-		}
-		if err := a.reply(answer); err != nil {
-			a.cfg.Log.Warn("registration reply not sent", "to", answer.To, "err", err)
-		}
-		if answer.Notice.What == NoticeUnbound && answer.OnHomeLink && a.home != nil {
-			a.home.returned(answer.Notice.Home)
-		}
-		a.record(answer.Notice)
+		b := bytes.Clone(buf[:n])
+		g.Go(func() error {
+			a.request(from, b)
+			return nil
+		})
 	}
+}
+
+// request answers one registration request.
+func (a *Agent) request(from netip.AddrPort, b []byte) {
+	answer, err := a.core.HandleRequest(time.Now(), from, b)
+	if err != nil {
+		if dropped, ok := a.badRequests.allow(time.Now()); ok {
+			a.cfg.Log.Warn("registration request dropped", "from", from, "err", err, "not_logged_before", dropped)
+		}
+		return
+	}
+	if err := a.reply(answer); err != nil {
+		a.cfg.Log.Warn("registration reply not sent", "to", answer.To, "err", err)
+	}
+	if answer.Notice.What == NoticeUnbound && answer.OnHomeLink && a.home != nil {
+		a.home.returned(answer.Notice.Home)
+	}
+	a.record(answer.Notice)
 }
 
 // reply sends an answer; on the home link past all routes, if it must (RFC 5944 section 3.8.3.1).
@@ -160,14 +178,17 @@ func lifetimeSeconds(d time.Duration) int64 {
 	return int64(d / time.Second)
 }
 
-// throttle lets one thing a second through and counts the others. It has no lock.
+// throttle lets one thing a second through and counts the others.
 type throttle struct {
+	mu      sync.Mutex
 	last    time.Time
 	skipped uint64
 }
 
 // allow reports whether this one may pass, and how many did not since the last that did.
 func (t *throttle) allow(now time.Time) (skipped uint64, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if now.Sub(t.last) < time.Second {
 		t.skipped++
 		return 0, false

@@ -32,6 +32,7 @@ var rooms = map[string]int{
 
 	"aaa/diameter":     adapter,
 	"aaa/radius":       adapter,
+	"internal/cmdline": adapter,
 	"internal/config":  adapter,
 	"internal/osnet":   adapter,
 	"internal/state":   adapter,
@@ -76,7 +77,7 @@ var strangers = [][2]string{{"mn", "par"}}
 // thirdParties says in which rooms the packages below a path may be imported.
 // The longest path that matches counts; what none matches is refused.
 var thirdParties = map[string][]string{
-	"github.com/alecthomas/kong":          {"cmd/mpactl", "cmd/mpa-lab", "testbed"},
+	"github.com/alecthomas/kong":          {"cmd/mpactl", "cmd/mpa-lab", "internal/cmdline", "testbed"},
 	"github.com/coreos/go-systemd":        {"internal/daemon"},
 	"github.com/emiago/sipgo":             {"mn/mobility", "testbed"},
 	"github.com/fiorix/go-diameter":       {"aaa/diameter"},

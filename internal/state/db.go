@@ -87,6 +87,7 @@ func open(f *os.File, isNew bool) (d *DB, err error) {
 		if err = d.load(); err != nil {
 			return errors.Join(err, d.bolt.Close())
 		}
+		d.armForAll() // nobody else has it yet
 		return nil
 	})
 	return d, err

@@ -337,3 +337,36 @@ func TestJSON(t *testing.T) {
 		t.Errorf("list: %+v, %v", items, err)
 	}
 }
+
+// What expires while nobody changes anything is deleted, also when the store was just opened.
+func TestSweptByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "s.db")
+		s, _ := openAt(t, path)
+		put(t, s, "a", "1", time.Now().Add(time.Hour))
+		put(t, s, "b", "2", time.Now().Add(2*time.Hour))
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s, _ = openAt(t, path)
+		changes := s.Watch(t.Context(), "")
+		for _, want := range []string{"a", "b"} {
+			time.Sleep(time.Hour + sweepEvery)
+			synctest.Wait()
+			select {
+			case c := <-changes:
+				if c.Kind != Expired || c.Record.Key != want {
+					t.Errorf("got %+v, want that %s expired", c, want)
+				}
+			default:
+				t.Errorf("%s is still there", want)
+			}
+		}
+		if len(s.records) != 0 || s.size != 0 {
+			t.Errorf("%d records of %d octets are left", len(s.records), s.size)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

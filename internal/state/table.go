@@ -186,9 +186,11 @@ func (t *table) finish(v *view) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var first time.Time
 	for _, c := range v.changes {
 		if c.Kind == Stored {
 			t.records[c.Record.Key] = c.Record
+			first = earlier(first, c.Record.Expires)
 		} else {
 			delete(t.records, c.Record.Key)
 		}
@@ -197,25 +199,33 @@ func (t *table) finish(v *view) error {
 		}
 	}
 	t.seq, t.size = v.seq, v.size
-	t.arm(v.now)
+	t.arm(first)
 	return nil
 }
 
-// arm sets the timer that deletes expired records, if there are any that will expire.
-// commitMu and mu are held.
-func (t *table) arm(now time.Time) {
-	if t.sweep != nil {
-		return
+// earlier is the first of two ends; zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
+	return a
+}
+
+// arm sets the timer that deletes expired records, if it is not set and there are some that
+// end: at first, or later. commitMu is held.
+func (t *table) arm(first time.Time) {
+	if t.sweep == nil && !first.IsZero() {
+		t.sweep = time.AfterFunc(max(time.Until(first), time.Until(t.swept.Add(sweepEvery))), t.onSweep)
+	}
+}
+
+// armForAll is arm for all records there are. commitMu is held.
+func (t *table) armForAll() {
 	var first time.Time
 	for _, r := range t.records {
-		if !r.Expires.IsZero() && (first.IsZero() || r.Expires.Before(first)) {
-			first = r.Expires
-		}
+		first = earlier(first, r.Expires)
 	}
-	if !first.IsZero() {
-		t.sweep = time.AfterFunc(max(first.Sub(now), t.swept.Add(sweepEvery).Sub(now)), t.onSweep)
-	}
+	t.arm(first)
 }
 
 func (t *table) onSweep() {
@@ -227,8 +237,9 @@ func (t *table) onSweep() {
 	v := t.view(time.Now())
 	v.removeExpired()
 	t.swept = v.now
-	// What cannot be written stays, unseen, and goes with the next change.
+	// What cannot be written stays, unseen, and goes another time.
 	_ = t.finish(v)
+	t.armForAll()
 }
 
 // close ends all calls and watchers; end, if not nil, closes what is behind.

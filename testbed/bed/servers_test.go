@@ -41,7 +41,7 @@ type client struct {
 
 func (c client) do(f func(*nclient4.Client) error) error {
 	return c.b.Top.Space(topo.MN).Do(func() error {
-		n, err := nclient4.New(topo.MNIf, nclient4.WithHWAddr(c.hw), nclient4.WithTimeout(time.Second), nclient4.WithRetry(2))
+		n, err := nclient4.New(topo.MNIf, nclient4.WithHWAddr(c.hw), nclient4.WithTimeout(300*time.Millisecond), nclient4.WithRetry(3))
 		if err != nil {
 			return err
 		}

@@ -110,6 +110,12 @@ func (r *cellRun) play(ctx context.Context) (err error) {
 func (r *cellRun) crash(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
 	defer cancel()
+	if r.cell.Point == Idle {
+		if err := r.kill(time.Now()); err != nil {
+			return err
+		}
+		return r.restart(ctx)
+	}
 	killed, disarm, err := r.arm(ctx)
 	if err != nil {
 		return err
@@ -135,11 +141,8 @@ func (r *cellRun) crash(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, r.cell.Delay); err != nil {
+	if err := r.restart(ctx); err != nil {
 		return err
-	}
-	if err := r.bed.Restart(ctx, r.cell.Victim.daemon()); err != nil {
-		return fmt.Errorf("crash: %s does not start again: %w", r.cell.Victim, err)
 	}
 	<-answered
 	switch {
@@ -161,17 +164,29 @@ func (r *cellRun) crash(ctx context.Context) error {
 	return nil
 }
 
+// kill ends the victim, because of what happened at a time.
+func (r *cellRun) kill(at time.Time) (err error) {
+	r.died, err = r.bed.Kill(r.cell.Victim.daemon())
+	hit, gone := report.MS(r.died.Sub(at)), report.MS(time.Since(at))
+	r.rec.HitMS, r.rec.GoneMS = &hit, &gone
+	return err
+}
+
+func (r *cellRun) restart(ctx context.Context) error {
+	if err := sleep(ctx, r.cell.Delay); err != nil {
+		return err
+	}
+	if err := r.bed.Restart(ctx, r.cell.Victim.daemon()); err != nil {
+		return fmt.Errorf("crash: %s does not start again: %w", r.cell.Victim, err)
+	}
+	return nil
+}
+
 // arm has the victim killed at the point. The channel says when it is dead;
 // disarm must be called.
 func (r *cellRun) arm(ctx context.Context) (killed <-chan error, disarm func(), err error) {
 	dead := make(chan error, 1)
-	kill := func(at time.Time) {
-		var err error
-		r.died, err = r.bed.Kill(r.cell.Victim.daemon())
-		hit, gone := report.MS(r.died.Sub(at)), report.MS(time.Since(at))
-		r.rec.HitMS, r.rec.GoneMS = &hit, &gone
-		dead <- err
-	}
+	kill := func(at time.Time) { dead <- r.kill(at) }
 	if r.cell.Point.isMessage() {
 		disarm, err = r.armWire(kill)
 	} else {

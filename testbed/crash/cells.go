@@ -74,9 +74,13 @@ func (p Point) party() Party {
 	return Party(name)
 }
 
-// Points are the records of a prepared handover in the order in which they
+// Idle is the point of no handover at all.
+const Idle Point = "idle"
+
+// Points are Idle and the records of a prepared handover in the order in which they
 // are written; some that two parties write at the same time may change places.
 var Points = []Point{
+	Idle,
 	"mn handover begin",
 	"mn discovery begin",
 	"mn discovery end",
@@ -143,15 +147,17 @@ type How struct {
 // String is how a cell is written on the command line.
 func (c Cell) String() string { return fmt.Sprintf("%s@%s", c.Victim, c.Point) }
 
-// file is a name for the cell's folder.
-func (c Cell) file() string { return strings.ReplaceAll(c.String(), " ", "-") }
+// file is a name for the cell's folder, without what has a meaning in patterns.
+func (c Cell) file() string {
+	return strings.NewReplacer(" ", "-", "[", "-", "]", "").Replace(c.String())
+}
 
 // ParseCell reads what String writes.
 func ParseCell(s string) (Cell, error) {
 	victim, point, _ := strings.Cut(s, "@")
 	c := Cell{Victim: Party(victim), Point: Point(point)}
 	if !slices.Contains(Victims, c.Victim) || !slices.Contains(Points, c.Point) && !c.Point.isMessage() {
-		return c, fmt.Errorf("crash: %q is no cell: expected VICTIM@POINT, as in %q; `mpa-lab crash --list` shows them all", s, Cell{Victim: Next, Point: Points[10]})
+		return c, fmt.Errorf("crash: %q is no cell: expected VICTIM@POINT, as in %q; `mpa-lab crash --list` shows them all", s, Cell{Victim: Next, Point: Points[11]})
 	}
 	return c, nil
 }
@@ -184,7 +190,7 @@ func Sample(seed string) []Cell {
 // compare says what of a timeline is not in the list of points, and what of
 // the list is not in the timeline.
 func compare(seen []Point) (problems []string) {
-	for _, p := range Points {
+	for _, p := range Points[1:] {
 		if !slices.Contains(seen, p) {
 			problems = append(problems, fmt.Sprintf("point %q did not occur in a handover without a crash", p))
 		}

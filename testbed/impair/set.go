@@ -37,6 +37,9 @@ type end struct {
 	fd    int
 }
 
+// spareProcessors are for everything else the lab does at the same time.
+const spareProcessors = 24
+
 // NewSet makes a set of links; what they do stands at their names. thief may be
 // nil.
 func NewSet(asked map[string]Both, t Traffic, thief *Thief) (*Set, error) {
@@ -44,10 +47,10 @@ func NewSet(asked map[string]Both, t Traffic, thief *Thief) (*Set, error) {
 	if len(asked) == 0 {
 		return s, nil // nobody looks at frames
 	}
-	// A thread that wakes up needs a processor of the runtime. One whose owner
-	// the kernel does not let run, because others are busy, is of no use: have
-	// one for each thread.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+2*len(asked)+2))
+	// A thread that wakes up needs a processor of the runtime. Those that belong
+	// to threads which the kernel does not let run, because the machine is busy,
+	// are of no use: have enough.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2*len(asked)+spareProcessors))
 	var err error
 	s.classifier, err = NewClassifier(t)
 	return s, err

@@ -152,6 +152,12 @@ func facts(r *report.Result) []fact {
 	if r.Started != nil {
 		out = append(out, fact{"started", []string{r.Started.Format("2006-01-02 15:04:05 MST")}})
 	}
+	if r.Machine != nil {
+		out = append(out, fact{"machine", []string{fmt.Sprintf("%d processors, load of %.2f in the minute before", r.Machine.CPUs, r.Machine.Load)}})
+	}
+	if len(r.Links) > 0 {
+		out = append(out, fact{"bad links", strings.Split(strings.TrimSpace(report.LinkLines(r.Links)), "\n")})
+	}
 	var flags []string
 	for _, k := range slices.Sorted(maps.Keys(r.Flags)) {
 		flags = append(flags, "--"+k+" "+r.Flags[k])

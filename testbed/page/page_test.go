@@ -69,15 +69,18 @@ func alone(t *testing.T, html string) {
 }
 
 func TestPage(t *testing.T) {
+	there := result("handover")
+	there.Machine = &report.Machine{CPUs: 2, Load: 0.5}
+	there.AddLink("core-a", report.Link{Seed: 7})
 	html := write(t,
 		Run{result("figure6-mip4", report.CaseUnbuffered, report.CaseBuffered, report.CaseUnprepared), "three cases"},
-		Run{result("handover"), "there and back"})
+		Run{there, "there and back"})
 	alone(t, html)
 	for _, want := range []string{
 		"Beside Figures 6 and 7 of RFC 6252", "45.33", "66.60", "Fig. 6, RO", `class="ours">here`, // the RFC's figures and ours
 		"authentication", "of it: duplicate", // absent below
 		"Link up to the first packet, beyond what a bare bridge swap takes", "10.0 %", // 15 of 150 ms
-		"Linux 6.1.0", "2026-01-02 03:04:05 UTC", "--rate 62.5", "three cases", `href="#run-2"`,
+		"Linux 6.1.0", "2026-01-02 03:04:05 UTC", "--rate 62.5", "three cases", "2 processors, load of 0.50", "seed:7", `href="#run-2"`,
 		"With MPA", "Number 1 of 2, from b to a: the longest silence", "<svg role=", "Everything the scenario promises was kept.",
 	} {
 		if there := strings.Contains(html, want); there == (want == "of it: duplicate") {

@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -258,9 +257,3 @@ func (k Kea) Reset() error {
 
 // Close is nothing: the process is its owner's to end.
 func (k Kea) Close() error { return nil }
-
-// Answers asks for an offer in the pool's network as its relay would, until
-// one comes or ctx ends. listen opens a UDP socket at the relay's address.
-func (k Kea) Answers(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) error {
-	return offered(ctx, p, listen)
-}

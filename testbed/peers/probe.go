@@ -35,9 +35,9 @@ func loaderOf(path string) (string, error) {
 	return "", fmt.Errorf("peers: %s names no dynamic loader", path)
 }
 
-// offered sends relayed DHCPDISCOVERs until an offer from the pool comes, or
-// ctx ends.
-func offered(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) (err error) {
+// Answers asks for an offer in the pool's network as its relay would, until
+// one comes or ctx ends. listen opens a UDP socket at the relay's address.
+func (Kea) Answers(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) (err error) {
 	conn, err := listen(&net.UDPAddr{IP: p.Router.AsSlice(), Port: dhcpv4.ServerPort})
 	if err != nil {
 		return fmt.Errorf("peers: ask for an offer: %w", err)

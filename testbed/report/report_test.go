@@ -70,7 +70,7 @@ func TestJSONShape(t *testing.T) {
 	if _, there := summary["flow.up.max_gap_ms"]; there {
 		t.Error("a field that no handover has is in the summary")
 	}
-	for _, absent := range []string{"problems", "cases", "kernel", "started"} {
+	for _, absent := range []string{"problems", "cases", "kernel", "started", "machine"} {
 		if _, there := got[absent]; there {
 			t.Errorf("%s, of which there is nothing to say", absent)
 		}
@@ -123,6 +123,20 @@ func TestTables(t *testing.T) {
 	text = SummaryTable(r)
 	if !strings.Contains(text, "of 2 handovers") || strings.Index(text, "phases.l2_ms") > strings.Index(text, "flow.down.sent") {
 		t.Errorf("summary:\n%s", text)
+	}
+}
+
+func TestTablesTellABusyMachine(t *testing.T) {
+	for _, x := range []struct {
+		machine *Machine
+		busy    bool
+	}{{nil, false}, {&Machine{CPUs: 2, Load: 1.9}, false}, {&Machine{CPUs: 2, Load: 5.25}, true}} {
+		r := sample()
+		r.Machine = x.machine
+		r.Summarize()
+		if got := strings.Contains(Tables(r), "load of 5.2 on 2 processors"); got != x.busy {
+			t.Errorf("%+v: said to be busy: %v", x.machine, got)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type Result struct {
 	Commit    string             `json:"commit"`
 	Kernel    string             `json:"kernel,omitempty"`  // release of the kernel it ran on
 	Started   *time.Time         `json:"started,omitempty"` // when
+	Machine   *Machine           `json:"machine,omitempty"`
 	Flags     map[string]string  `json:"flags"`
 	Handovers []Handover         `json:"handovers"`
 	Summary   map[string]Figures `json:"summary"`
@@ -50,6 +51,18 @@ type Handover struct {
 	// Track is everything that can be drawn of it, where it was asked for.
 	Track *Track `json:"track,omitempty"`
 }
+
+// Machine is what the lab ran on. The lab measures in real time: with a load
+// above the number of processors its figures say more about the machine.
+type Machine struct {
+	CPUs int `json:"cpus"`
+	// Load is the mean number of threads that ran or wanted to, in the minute
+	// before the run.
+	Load float64 `json:"load"`
+}
+
+// busy reports whether more wanted to run than could.
+func (m *Machine) busy() bool { return m != nil && m.Load > float64(m.CPUs) }
 
 // A Case is the figures over the handovers of one case.
 type Case struct {

@@ -183,7 +183,7 @@ func DelayRows(r *Result) []DelayRow {
 
 // DelayTable shows the one-way delays against the limit of G.114.
 func DelayTable(r *Result) string {
-	rows := [][]string{{"one-way delay (ms)", "p50", "p99", "max", fmt.Sprintf("max of %d", DelayLimitMS)}}
+	rows := [][]string{{"one-way delay (ms)", "p50", "worst p99", "max", fmt.Sprintf("max of %d", DelayLimitMS)}}
 	for _, d := range DelayRows(r) {
 		share := fmt.Sprintf("%.1f %%", 100*d.Max/DelayLimitMS)
 		rows = append(rows, []string{d.Title, number(d.Median), number(d.P99), number(d.Max), share})

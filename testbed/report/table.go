@@ -165,6 +165,9 @@ func Tables(r *Result) string {
 	if s := BeyondFloor(r); s != "" {
 		parts = append(parts, s+"\n")
 	}
+	if m := r.Machine; m.busy() {
+		parts = append(parts, fmt.Sprintf("The machine was busy before the run, with a load of %.1f on %d processors: the lab measures in real time, and part of these times is the machine's.\n", m.Load, m.CPUs))
+	}
 	return strings.Join(parts, "\n")
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/crash"
+	"openmpa/testbed/impair"
 	"openmpa/testbed/report"
 	"openmpa/testbed/rundir"
 	"openmpa/testbed/space"
@@ -78,6 +79,9 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
 		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
 		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
+		{"a link with 20 ms and loss: lost is what the link lost", func(ctx context.Context) ([]string, error) { return badLink(ctx, opt, p) }},
+		{"every marker lost once: nothing else lost, duplicated or reordered", scenario("handover", func(o *Options) { o.LoseMarkers = true })},
+		{"address translators that forget everything", scenario("nat-rebind", nil)},
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
@@ -86,6 +90,24 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
+}
+
+// badLink is a handover over a link that every packet passes, and that loses
+// enough of them.
+func badLink(ctx context.Context, opt Options, p *Progress) ([]string, error) {
+	bad := impair.Params{Delay: 20 * time.Millisecond, Loss: 0.05}
+	opt.Links = map[string]impair.Both{"core-ha": {In: bad, Out: bad, Seed: 1}}
+	s, err := Find("handover")
+	if err != nil {
+		return nil, err
+	}
+	res, err := Run(ctx, s, opt, p)
+	for _, h := range res.Handovers {
+		if h.Flow.Down.Lost == 0 && h.Flow.Up.Lost == 0 {
+			res.Problems = append(res.Problems, "the link lost no packet of the flow, so nothing was shown")
+		}
+	}
+	return res.Problems, err
 }
 
 // foreign has other people's servers in the place of ours.

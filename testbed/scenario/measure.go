@@ -144,7 +144,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (moves []linkctl.Move, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
 	defer cancel()
-	w := &watch{}
+	w := &watch{early: len(r.opt.Links) > 0}
 	if tell := r.hooks.event; tell != nil {
 		w.tell = func(e event.Event) { tell(m, e) }
 	}
@@ -246,18 +246,22 @@ func lastSeq(ctx context.Context, c *control.Client) (last uint64) {
 // watch follows one handover: it starts the probe and notes the moves.
 type watch struct {
 	probe *traffic.Probe
+	early bool              // the probe has a long way: see record
 	tell  func(event.Event) // of each record; nil: nobody
 
 	mu    sync.Mutex
 	moves []linkctl.Move // guarded by mu
 }
 
+// record starts the probe when the binding has moved. Where a packet needs
+// longer for its way than the node for its departure, that is too late: its
+// first one would not be there when the link comes up, and what is measured
+// were the path. So it is started when the binding is asked for.
 func (w *watch) record(e event.Event) error {
 	if w.tell != nil {
 		w.tell(e)
 	}
-	bound := e.Phase == event.PhaseBind && e.Kind == event.KindEnd
-	if bound || e.Phase == event.PhaseDepart {
+	if e.Phase == event.PhaseDepart || e.Phase == event.PhaseBind && (w.early || e.Kind == event.KindEnd) {
 		w.start()
 	}
 	return nil

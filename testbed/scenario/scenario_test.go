@@ -55,6 +55,17 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+func TestTLSVersion(t *testing.T) {
+	for want, records := range map[string][]event.Event{
+		"":        {end("mn", event.PhaseAuth, 1, event.OK, nil), end("mn", event.PhaseAuth, 1, event.Failed, map[string]any{"tls": "TLS 1.2"})},
+		"TLS 1.3": {end("mn", event.PhaseAuth, 1, event.OK, map[string]any{"tls": "TLS 1.3"}), end("mn", event.PhaseAuth, 1, event.OK, nil)},
+	} {
+		if got := tlsVersion(records); got != want {
+			t.Errorf("%q, expected %q", got, want)
+		}
+	}
+}
+
 func TestBuffer(t *testing.T) {
 	drain := record(t, end("a", event.PhaseDrain, time.Millisecond, event.OK, map[string]any{
 		"packets": 7, "held_ms": 5.5, "dropped": 2, "reasons": map[string]uint64{"buffer packets": 2, "age": 0},
@@ -89,6 +100,15 @@ func TestWatchPairsMoves(t *testing.T) {
 	}
 	if d := cmp.Diff([]linkctl.Move{dead, backUp}, w.done()); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestMachine(t *testing.T) {
+	if m := machine(); m == nil || m.CPUs < 1 || m.Load < 0 {
+		t.Errorf("got %+v", m)
+	}
+	if kernel() == "" {
+		t.Error("no release of the kernel")
 	}
 }
 
