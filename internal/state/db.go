@@ -87,7 +87,9 @@ func open(f *os.File, isNew bool) (d *DB, err error) {
 		if err = d.load(); err != nil {
 			return errors.Join(err, d.bolt.Close())
 		}
-		d.armForAll() // nobody else has it yet
+		d.commitMu.Lock() // the timer may be over at once
+		defer d.commitMu.Unlock()
+		d.armForAll()
 		return nil
 	})
 	return d, err
