@@ -2,6 +2,7 @@ package proc
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +119,29 @@ func TestReady(t *testing.T) {
 	c.spec.Control = sock
 	if err := c.Ready(context.Background(), 10*time.Second); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReadyOfSomebodyElses asks in its own way, and asks no more when it has
+// ended.
+func TestReadyOfSomebodyElses(t *testing.T) {
+	c := start(t, "sh", "-c", "echo on my way; exec sleep 60")
+	waitLog(t, c, "on my way")
+	answers := make(chan error, 2)
+	answers <- errors.New("not yet")
+	answers <- nil
+	c.spec.Answers = func(context.Context) error { return <-answers }
+	if err := c.Ready(context.Background(), 10*time.Second); err != nil || c.Ours() || len(answers) != 0 {
+		t.Errorf("got %v, ours %v, %d answers left", err, c.Ours(), len(answers))
+	}
+	c.spec.Answers = func(ctx context.Context) error { <-ctx.Done(); return errors.New("no answer from it") }
+	err := c.Ready(context.Background(), 50*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "not ready after 50ms: no answer from it") || !strings.Contains(err.Error(), "| on my way") {
+		t.Errorf("got %v", err)
+	}
+	go c.Kill()
+	if err := c.Ready(context.Background(), time.Minute); err == nil || !strings.Contains(err.Error(), "ended by itself") {
+		t.Errorf("got %v", err)
 	}
 }
 
