@@ -75,7 +75,13 @@ func (d *Dir) File(elem ...string) string {
 // Close removes the directory and gives the id back. The children must have
 // ended and the namespaces must be removed before.
 func (d *Dir) Close() error {
-	err := os.RemoveAll(d.Path)
+	// Or a lab that starts now would look for a lock in what is half removed.
+	all, err := lock(filepath.Join(filepath.Dir(d.Path), ".lock"), true)
+	if err != nil {
+		return errors.Join(err, d.lock.Close())
+	}
+	defer all.Close()
+	err = os.RemoveAll(d.Path)
 	return errors.Join(err, d.lock.Close())
 }
 

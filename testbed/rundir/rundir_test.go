@@ -2,12 +2,14 @@ package rundir
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/space"
@@ -200,5 +202,31 @@ func TestForgetUnknownIsNoError(t *testing.T) {
 	}
 	if err := d.Forget("nobody"); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLabsComeAndGo has labs start while others end.
+func TestLabsComeAndGo(t *testing.T) {
+	base := t.TempDir()
+	var all errgroup.Group
+	for range 4 {
+		all.Go(func() error {
+			for range 200 {
+				d, err := open(base, testPrefix)
+				if err != nil {
+					return err
+				}
+				if len(d.Swept) > 0 {
+					return fmt.Errorf("a living lab was swept: %q", d.Swept)
+				}
+				if err := d.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }
