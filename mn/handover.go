@@ -251,6 +251,7 @@ func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candida
 		alive = alive && c.session.Load().ended() == nil
 		if err := n.bind(context.WithoutCancel(ctx), id, old, alive); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
+			n.home.fallBack(old.path)
 		} else if alive {
 			n.home.emptied(n.cfg.Timers.PathEnd) // the session takes the tunnel along
 		}

@@ -208,9 +208,14 @@ func (h *home) run(client *mip4.Client) {
 				client.Register(time.Now(), pending.path.coa)
 			}
 		case <-again.C:
-			if p := current(); lost && p != nil && pending.done == nil {
+			if !lost || pending.done != nil {
+				continue
+			}
+			if p := current(); p != nil {
 				client.OfferPathMarkers(false)
 				client.Register(time.Now(), p.coa)
+			} else {
+				lose() // nowhere to ask from yet
 			}
 		case b := <-h.replies:
 			if err := client.HandleReply(time.Now(), b); err != nil {
@@ -256,6 +261,14 @@ func (h *home) move(p *path, r mip4.Registered) {
 	if !r.PathMarkers {
 		h.settle() // the home agent ends no path with a marker: nothing to wait for
 	}
+}
+
+// fallBack makes p the path of the uplink although the home agent has not said so:
+// it is asked from there until it does.
+func (h *home) fallBack(p *path) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bound = p
 }
 
 // settle lets everything through that waited for the old path's end.
