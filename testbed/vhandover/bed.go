@@ -363,6 +363,22 @@ func (a *air) Attach(_ context.Context, point string) error {
 	return nil
 }
 
+// lose takes the link away for a time, wherever it is; a move ends that.
+func (a *air) lose(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.moves++
+	move, bridge := a.moves, a.bridges[a.point]
+	a.cable.Plug(nil)
+	a.net.After(d, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.moves == move {
+			a.cable.Plug(bridge)
+		}
+	})
+}
+
 // Watch implements link.Adapter.
 func (a *air) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
 	a.mu.Lock()

@@ -85,6 +85,8 @@ type ledger struct {
 	inside  map[string]int // by machine: taken less given
 	why     map[string]int // losses by place and reason
 	refused int            // the machine had no route, or no socket, for the application
+	newest  [2]uint64      // number of the newest packet delivered, and one
+	late    [2]int         // packets delivered behind a newer one
 }
 
 func newLedger() *ledger {
@@ -156,23 +158,35 @@ func (l *ledger) delivered(id packetID) {
 	}
 	l.packets[id].out++
 	l.packets[id].delivered++
+	if id.n+1 < l.newest[id.dir] {
+		l.late[id.dir]++
+	}
+	l.newest[id.dir] = max(l.newest[id.dir], id.n+1)
 }
 
-// totals of one direction.
-type totals struct{ sent, delivered, doubled int }
-
-func (l *ledger) totals() (t [2]totals) {
+// flows says what became of the packets of each direction.
+func (l *ledger) flows() (f [2]Flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, b := range l.packets {
-		s := &t[id.dir]
-		s.sent++
+		s := &f[id.dir]
+		s.Sent++
 		if b.delivered > 0 {
-			s.delivered++
+			s.Delivered++
 		}
-		s.doubled += max(0, b.delivered-1)
+		s.Doubled += max(0, b.delivered-1)
 	}
-	return t
+	for dir := range f {
+		f[dir].Late = l.late[dir]
+	}
+	return f
+}
+
+// losses is why packets were lost, outside the daemons.
+func (l *ledger) losses() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprintf("lost by the network: %v; refused to the application: %d", l.why, l.refused)
 }
 
 // check says what does not add up, when nothing is under way any more. swallowed is

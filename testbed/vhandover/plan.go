@@ -3,6 +3,7 @@ package vhandover
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"openmpa/testbed/simnet"
@@ -26,6 +27,10 @@ const (
 	CrashNode  Fault = "node crashes"
 	CrashAAA   Fault = "AAA crashes"
 	Cancelled  Fault = "asked to stop"
+	LinkLost   Fault = "link lost"        // where the node is, and back after a while
+	Carried    Fault = "carried away"     // the link goes to the other network, nobody asked for it
+	Twice      Fault = "asked for twice"  // and the second is refused
+	Unknown    Fault = "to nowhere known" // a network that is not in the configuration
 )
 
 // faults and how often each is drawn.
@@ -46,6 +51,29 @@ var faults = []struct {
 	{CrashNode, 4},
 	{CrashAAA, 2},
 	{Cancelled, 2},
+	{LinkLost, 4},
+	{Carried, 4},
+	{Twice, 1},
+	{Unknown, 1},
+}
+
+// harmless are the faults in which no packet has to be lost.
+var harmless = map[Fault]bool{
+	None: true, SilentAAA: true, SilentDHCP: true, Conflict: true, CrashAAA: true, DeadTarget: true, Cancelled: true,
+	Twice: true, Unknown: true,
+}
+
+// Clean says that the network loses and doubles nothing, and nothing happens that
+// costs a packet: none may be lost, doubled or out of order.
+func (p Plan) Clean() bool {
+	for _, c := range p.Cables {
+		for _, imp := range c {
+			if imp.Loss+imp.Duplicate+imp.Reorder > 0 {
+				return false
+			}
+		}
+	}
+	return p.Prepared && !slices.ContainsFunc(p.Moves, func(m Move) bool { return !harmless[m.Fault] })
 }
 
 // Move is one handover of a plan.
@@ -111,8 +139,12 @@ func drawMove(r *rand.Rand) Move {
 	for _, f := range faults {
 		all += f.weight
 	}
+	soon := 500 * time.Millisecond // where a handover on a short path is over
+	if r.IntN(2) == 0 {
+		soon = 6 * time.Second
+	}
 	m := Move{
-		At:    time.Duration(r.Int64N(int64(3 * time.Second))),
+		At:    time.Duration(r.Int64N(int64(soon))),
 		Back:  time.Second + time.Duration(r.Int64N(int64(10*time.Second))),
 		Gap:   time.Duration(r.Int64N(int64(100 * time.Millisecond))),
 		Pause: time.Duration(r.Int64N(int64(2 * time.Second))),

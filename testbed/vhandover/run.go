@@ -28,7 +28,7 @@ const (
 // Outcome of one handover of a plan.
 type Outcome struct {
 	Fault  Fault
-	Ended  string // completed, switched-back, failed, refused, crashed
+	Ended  string // completed, switched-back, failed, refused, crashed, followed
 	Reason string
 }
 
@@ -42,8 +42,8 @@ type Result struct {
 	Virtual  time.Duration
 }
 
-// Flow is what became of an application's packets.
-type Flow struct{ Sent, Delivered, Doubled int }
+// Flow is what became of an application's packets. Late came behind a newer one.
+type Flow struct{ Sent, Delivered, Doubled, Late int }
 
 // Run carries out a plan, in a synctest bubble. log, which may be nil, gets every
 // party's log as it is written.
@@ -58,8 +58,15 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	if err != nil {
 		r.Wrong = append(r.Wrong, err.Error())
 	}
-	t := b.ledger.totals()
-	r.Up, r.Down = Flow(t[up].flow()), Flow(t[down].flow())
+	flows := b.ledger.flows()
+	r.Up, r.Down = flows[up], flows[down]
+	if plan.Clean() {
+		for dir, f := range flows {
+			if f.Delivered < f.Sent || f.Doubled > 0 || f.Late > 0 {
+				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and %v was %+v; %s", direction(dir), f, b.ledger.losses()))
+			}
+		}
+	}
 	b.close()
 	for _, m := range b.machines {
 		r.Wrong = append(r.Wrong, m.Left()...)
@@ -70,8 +77,6 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	}
 	return r
 }
-
-func (t totals) flow() Flow { return Flow{t.sent, t.delivered, t.doubled} }
 
 // play is a plan from the first attachment to the good-bye.
 func (b *bed) play() (outcomes []Outcome, err error) {
@@ -163,7 +168,19 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	over := b.fault(m, from, target)
 	o.Fault = m.Fault
 	defer over()
-	h, err := b.handover(target.Name)
+	if m.Fault == Carried {
+		return b.carry(target)
+	}
+	to := target.Name
+	if m.Fault == Unknown {
+		to = "nowhere"
+	}
+	h, err := b.handover(to)
+	if m.Fault == Twice && err == nil {
+		if _, err := b.node.node.Handover(from); !errors.Is(err, mn.ErrBusy) {
+			return o, fmt.Errorf("a second one at once: %w, expected that it is refused", err)
+		}
+	}
 	if err != nil {
 		o.Ended, o.Reason = "refused", err.Error()
 		return o, nil
@@ -188,6 +205,24 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		return o, fmt.Errorf("it ended %q", outcome)
 	case why != nil:
 		o.Reason = why.Error()
+	}
+	return o, nil
+}
+
+// carry has the link move without a handover, and the node follow it.
+func (b *bed) carry(target topo.Network) (Outcome, error) {
+	o := Outcome{Fault: Carried, Ended: "followed"}
+	if err := b.air.Attach(context.Background(), target.Points[0]); err != nil {
+		return o, err
+	}
+	wrong := b.until(attachLimit, func() string {
+		if s := b.node.node.Status(); s.Network != target.Name || s.State != "attached" {
+			return fmt.Sprintf("%s at %s: %s", s.State, s.Network, s.Problem)
+		}
+		return ""
+	})
+	if wrong != "" {
+		return o, fmt.Errorf("the node does not follow its link to %s in %v: %s", target.Name, attachLimit, wrong)
 	}
 	return o, nil
 }
@@ -240,6 +275,9 @@ func (b *bed) fault(m Move, from string, target topo.Network) (over func()) {
 	case Conflict:
 		m.At = 0
 		return stage(b.usurp(target))
+	case LinkLost:
+		m.Back = min(m.Back, 3*time.Second)
+		return stage(func() { b.air.lose(m.Back) }, func() {})
 	case CrashNext:
 		r := b.routers[target.Name]
 		return stage(r.kill, again(r.start))

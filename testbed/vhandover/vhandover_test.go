@@ -119,6 +119,7 @@ type summary struct {
 	plans    int
 	done     int
 	failed   int
+	clean    int
 	virtual  time.Duration
 	outcomes map[string]int
 	packets  [2]Flow
@@ -135,10 +136,14 @@ func (s *summary) add(r Result) {
 	if len(r.Wrong) > 0 {
 		s.failed++
 	}
+	if r.Plan.Clean() {
+		s.clean++
+	}
 	for i, f := range []Flow{r.Up, r.Down} {
 		s.packets[i].Sent += f.Sent
 		s.packets[i].Delivered += f.Delivered
 		s.packets[i].Doubled += f.Doubled
+		s.packets[i].Late += f.Late
 	}
 	for _, o := range r.Outcomes {
 		s.outcomes[fmt.Sprintf("%-22s %s", o.Fault, o.Ended)]++
@@ -152,7 +157,7 @@ func (s *summary) add(r Result) {
 func (s *summary) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := fmt.Sprintf("%d handovers in %d plans, %d plans failed, %v of virtual time\n", s.done, s.plans, s.failed, s.virtual.Round(time.Second))
+	t := fmt.Sprintf("%d handovers in %d plans, %d of them without any loss, %d failed, %v of virtual time\n", s.done, s.plans, s.clean, s.failed, s.virtual.Round(time.Second))
 	for _, k := range slices.Sorted(maps.Keys(s.outcomes)) {
 		t += fmt.Sprintf("  %6d %s\n", s.outcomes[k], k)
 	}
