@@ -86,12 +86,14 @@ func (f *freeradius) kill() {
 	<-f.done
 }
 
-// router is a RADIUS client of f, or of a server before it.
-func (f *freeradius) router(server netip.AddrPort, timing radius.Timing) (*radius.Client, aaa.Backend) {
+// router is a RADIUS client of f, of a path to it, or of other servers, too.
+func (f *freeradius) router(timing radius.Timing, servers ...netip.AddrPort) (*radius.Client, aaa.Backend) {
 	f.t.Helper()
-	client, err := radius.NewClient(radius.Config{
-		NASIdentifier: "ar-a", Servers: []radius.Server{{Addr: server, Secret: secret(f.Secret)}}, Timing: timing,
-	})
+	cfg := radius.Config{NASIdentifier: "ar-a", Timing: timing}
+	for _, s := range servers {
+		cfg.Servers = append(cfg.Servers, radius.Server{Addr: s, Secret: secret(f.Secret)})
+	}
+	client, err := radius.NewClient(cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func TestFreeRADIUS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startFreeRADIUS(t, stateDir, func(f *peers.FreeRADIUS) { f.MaxTLS, f.Curves, f.Fragment = c.tls, c.curves, c.theirs })
-			client, backend := f.router(f.Listen, radius.Timing{})
+			client, backend := f.router(radius.Timing{}, f.Listen)
 			good := node
 			good.FragmentSize = c.ours
 			p, r, err := authenticate(t, backend, good)
@@ -178,7 +180,7 @@ func TestFreeRADIUSRestarts(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s, round %d", tls.VersionName(version), round), func(t *testing.T) {
 				f := startFreeRADIUS(t, stateDir, nil)
-				_, backend := f.router(f.Listen, radius.Timing{})
+				_, backend := f.router(radius.Timing{}, f.Listen)
 				p, r, err := converse(t, backend, node, func(i int) {
 					if i == round {
 						f.kill()
@@ -197,7 +199,8 @@ func TestFreeRADIUSRestarts(t *testing.T) {
 	}
 	t.Run("and stays away", func(t *testing.T) {
 		f := startFreeRADIUS(t, stateDir, nil)
-		_, backend := f.router(f.Listen, radius.Timing{IRT: 50 * time.Millisecond, MRD: 500 * time.Millisecond})
+		other := startFreeRADIUS(t, stateDir, nil)
+		client, backend := f.router(radius.Timing{IRT: 50 * time.Millisecond, MRD: 500 * time.Millisecond}, f.Listen, other.Listen)
 		_, r, err := converse(t, backend, node, func(i int) {
 			if i == 2 {
 				f.kill()
@@ -205,6 +208,15 @@ func TestFreeRADIUSRestarts(t *testing.T) {
 		})
 		if !errors.Is(err, aaa.ErrTimeout) || r.Decision != aaa.Continue || !strings.Contains(err.Error(), "no answer from "+f.Listen.String()) {
 			t.Errorf("%v, %v", r.Decision, err)
+		}
+		// The conversation was that server's. The next one is the other's, at once.
+		before := client.Counters()
+		p, r, err := authenticate(t, backend, node)
+		if err != nil || r.Decision != aaa.Accept {
+			t.Errorf("%v, %v, node: %v", r.Decision, err, p.Err())
+		}
+		if n := client.Counters(); n.Retransmitted != before.Retransmitted || n.Failovers != before.Failovers {
+			t.Errorf("%+v, before %+v", n, before)
 		}
 	})
 }
@@ -216,7 +228,7 @@ func TestFreeRADIUSOverABadPath(t *testing.T) {
 	f := startFreeRADIUS(t, stateDir, nil)
 	path := newBadPath(t, f.Listen)
 	timing := radius.Timing{IRT: 60 * time.Millisecond, MRT: 250 * time.Millisecond, MRD: time.Minute, MRC: 200}
-	client, backend := f.router(path.addr(), timing)
+	client, backend := f.router(timing, path.addr())
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cfg := node
 		cfg.TLS.MaxVersion, cfg.FragmentSize = version, 300
