@@ -147,3 +147,16 @@ func TestNarrowLink(t *testing.T) {
 		t.Errorf("%.0f bit/s came through a link of 400 kbit/s", rate)
 	}
 }
+
+// TestCopies: every copy a link makes arrives, and none takes the place of a
+// datagram that is still under way when the sender stops.
+func TestCopies(t *testing.T) {
+	set, ends := joined(t, "delay:100ms,dup:50%")
+	s, _ := send(t, ends[0], ends[1], 500, 500*time.Millisecond)
+	if err := set.Close(); err != nil {
+		t.Error(err)
+	}
+	if r := set.Report()["x"].In; s.Lost != 0 || s.Reordered != 0 || s.Duplicated == 0 || uint64(s.Duplicated) != r.Duplicated {
+		t.Errorf("%d lost, %d reordered, %d duplicated; the link made %d copies", s.Lost, s.Reordered, s.Duplicated, r.Duplicated)
+	}
+}

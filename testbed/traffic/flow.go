@@ -44,6 +44,7 @@ type Flow struct {
 	stopRead atomic.Bool
 	nSent    atomic.Int64
 	nSeen    atomic.Int64 // datagrams of the flow that arrived, duplicates too
+	nOnce    atomic.Int64 // the same, each number once
 	overrun  atomic.Uint32
 
 	// Owned by the sender until it has ended.
@@ -96,10 +97,10 @@ func (f *Flow) Stop(quiet time.Duration) {
 	f.once.Do(func() {}) // a later Start does nothing
 	f.stopSend.Store(true)
 	f.sender.Wait()
-	seen := f.nSeen.Load()
+	seen := f.nOnce.Load()
 	for last := time.Now(); seen < f.nSent.Load() && time.Since(last) < quiet; {
 		time.Sleep(2 * time.Millisecond)
-		if now := f.nSeen.Load(); now != seen {
+		if now := f.nOnce.Load(); now != seen {
 			seen, last = now, time.Now()
 		}
 	}

@@ -117,6 +117,7 @@ func (f *Flow) receive() {
 	defer f.reader.Done()
 	buf := make([]byte, 2048)
 	oob := make([]byte, 256)
+	var known []bool // by number
 	for !f.stopRead.Load() {
 		n, oobn, _, _, err := unix.Recvmsg(f.in, buf, oob, 0)
 		if err != nil {
@@ -142,6 +143,15 @@ func (f *Flow) receive() {
 		f.arrivals = append(f.arrivals, a)
 		f.mu.Unlock()
 		f.nSeen.Add(1)
+		if seq < uint64(f.nSent.Load()) { //nolint:gosec // never negative
+			if grow := int(seq) + 1 - len(known); grow > 0 { //nolint:gosec // a number that was sent
+				known = append(known, make([]bool, grow)...)
+			}
+			if !known[seq] {
+				known[seq] = true
+				f.nOnce.Add(1)
+			}
+		}
 		if f.spec.OnArrival != nil {
 			f.spec.OnArrival(a)
 		}
