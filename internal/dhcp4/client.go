@@ -320,7 +320,8 @@ func (c *Client) Decline(ctx context.Context, l Lease) error {
 }
 
 // Release gives the address back. There is no answer, so it is sent once: through the relay if there is one, else unicast
-// from the address from (zero: the leased one), which must be on the interface.
+// from the address from (zero: the leased one), which must be on the interface. When the server's host says that no server runs
+// there it is sent again, until it does not say so or ctx ends.
 func (c *Client) Release(ctx context.Context, l Lease, from netip.Addr) error {
 	id, err := c.forLease(l)
 	if err != nil {
@@ -329,20 +330,26 @@ func (c *Client) Release(ctx context.Context, l Lease, from netip.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("dhcp4: release %s: %w", l.Addr.Addr(), err)
 	}
-	var t transport
 	if c.Relay != nil {
-		t, err = c.begin(id)
-	} else if err = c.newXID(id); err == nil {
-		if !from.IsValid() {
-			from = l.Addr.Addr()
+		t, err := c.begin(id)
+		if err != nil {
+			return err
 		}
-		t, err = openUnicast(c.Sockets, c.Iface, from, l.ServerID)
+		defer t.Close()
+		return t.send(id.release(l).ToBytes())
 	}
+	if err := c.newXID(id); err != nil {
+		return err
+	}
+	if !from.IsValid() {
+		from = l.Addr.Addr()
+	}
+	t, err := openUnicast(c.Sockets, c.Iface, from, l.ServerID)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	return t.send(id.release(l).ToBytes())
+	return t.insist(ctx, id.release(l).ToBytes())
 }
 
 // GiveBack is Release over the relay to a server that has just been heard: since a RELEASE has no answer, an offer is asked for

@@ -389,3 +389,47 @@ func TestGiveBack(t *testing.T) {
 		t.Error("no lease: want an error")
 	}
 }
+
+// TestReleaseRefused: a server that is just being restarted hears of the release.
+func TestReleaseRefused(t *testing.T) {
+	osnettest.Enter(t)
+	other := osnettest.Other(t)
+	osnettest.VethTo(t, "v0", "v1", other)
+	other(func() { osnettest.IP(t, "address add 10.2.0.3/24 dev v1") })
+	osnettest.IP(t, "address add 10.2.0.100/24 dev v0")
+	n, err := host.Linux(nil, osnet.OwnerLab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	c := &Client{Sockets: n, Iface: "v0", MAC: macA}
+	l := Lease{Addr: netip.MustParsePrefix("10.2.0.100/24"), ServerID: serverA, ClientID: []byte{1, 2}}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := c.Release(ctx, l, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "no server runs at 10.2.0.3") {
+		t.Errorf("no server: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- c.Release(t.Context(), l, netip.Addr{}) }()
+	time.Sleep(400 * time.Millisecond)
+	var server *net.UDPConn
+	other(func() { server, err = net.ListenUDP("udp4", &net.UDPAddr{IP: serverA.AsSlice(), Port: 67}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	var buf [1500]byte
+	if err := server.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	size, err := server.Read(buf[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := dhcpv4.FromBytes(buf[:size]); err != nil || m.MessageType() != dhcpv4.MessageTypeRelease {
+		t.Errorf("heard %v, %v", m, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

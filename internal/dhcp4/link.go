@@ -132,7 +132,7 @@ type unicastConn struct {
 	err    error
 }
 
-func openUnicast(s host.Sockets, dev string, from, server netip.Addr) (transport, error) {
+func openUnicast(s host.Sockets, dev string, from, server netip.Addr) (*unicastConn, error) {
 	conn, err := s.DialUDP(dev, netip.AddrPortFrom(from, clientPort), netip.AddrPortFrom(server, serverPort))
 	if err != nil {
 		switch {
@@ -151,6 +151,31 @@ func (t *unicastConn) send(m []byte) error {
 		return fmt.Errorf("dhcp4: send to server %s: %w", t.server, err)
 	}
 	return nil
+}
+
+const (
+	refusal     = 300 * time.Millisecond // so long after a message its ICMP error is waited for
+	refusedWait = time.Second            // then it is sent again; doubled each time
+)
+
+// insist sends a message that has no answer again as long as it is refused.
+func (t *unicastConn) insist(ctx context.Context, m []byte) error {
+	for wait := refusedWait; ; wait *= 2 {
+		if err := t.send(m); err != nil {
+			return err
+		}
+		if err := t.conn.SetReadDeadline(time.Now().Add(refusal)); err != nil {
+			return fmt.Errorf("dhcp4: send to server %s: %w", t.server, err)
+		}
+		if _, err := t.conn.Read(t.buf[:]); !errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("dhcp4: no server runs at %s: %w", t.server, ctx.Err())
+		}
+	}
 }
 
 func (t *unicastConn) receive(ctx context.Context) ([]byte, error) {
