@@ -48,7 +48,10 @@ func (c *reportCmd) Run(a *app, k *kong.Context) error {
 	var problems []string
 	for _, r := range runs {
 		for _, p := range r.Problems {
-			problems = append(problems, r.Scenario+": "+p)
+			if !strings.HasPrefix(p, r.Scenario) {
+				p = r.Scenario + ": " + p
+			}
+			problems = append(problems, p)
 		}
 	}
 	return verdict(problems, err)

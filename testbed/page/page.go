@@ -160,7 +160,14 @@ func facts(r *report.Result) []fact {
 	}
 	var flags []string
 	for _, k := range slices.Sorted(maps.Keys(r.Flags)) {
-		flags = append(flags, "--"+k+" "+r.Flags[k])
+		switch v := r.Flags[k]; v {
+		case "true":
+			flags = append(flags, "--"+k)
+		case "false":
+			flags = append(flags, "--no-"+k)
+		default:
+			flags = append(flags, "--"+k+" "+v)
+		}
 	}
 	return append(out, fact{"flags", flags}, fact{"handovers", []string{fmt.Sprint(len(r.Handovers))}})
 }

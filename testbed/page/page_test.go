@@ -16,7 +16,7 @@ func ptr(v float64) *float64 { return &v }
 // result is a run of three cases with everything a page can show.
 func result(scenario string, cases ...string) *report.Result {
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r := &report.Result{Scenario: scenario, Commit: "abc", Kernel: "6.1.0", Started: &started, Flags: map[string]string{"rate": "62.5"}}
+	r := &report.Result{Scenario: scenario, Commit: "abc", Kernel: "6.1.0", Started: &started, Flags: map[string]string{"rate": "62.5", "probe": "false"}}
 	for i := range max(2, 2*len(cases)) {
 		h := report.Handover{
 			From: "b", To: "a", Outcome: "completed", Phases: map[string]float64{"tauth_ms": 7, "l2_ms": 4, "l3_ms": 1},
@@ -80,7 +80,7 @@ func TestPage(t *testing.T) {
 		"Beside Figures 6 and 7 of RFC 6252", "45.33", "66.60", "Fig. 6, RO", `class="ours">here`, // the RFC's figures and ours
 		"authentication", "of it: duplicate", // absent below
 		"Link up to the first packet, beyond what a bare bridge swap takes", "10.0 %", // 15 of 150 ms
-		"Linux 6.1.0", "2026-01-02 03:04:05 UTC", "--rate 62.5", "three cases", "2 processors, load of 0.50", "seed:7", `href="#run-2"`,
+		"Linux 6.1.0", "2026-01-02 03:04:05 UTC", "--rate 62.5", "--no-probe", "three cases", "2 processors, load of 0.50", "seed:7", `href="#run-2"`,
 		"With MPA", "Number 1 of 2, from b to a: the longest silence", "<svg role=", "Everything the scenario promises was kept.",
 	} {
 		if there := strings.Contains(html, want); there == (want == "of it: duplicate") {

@@ -270,6 +270,16 @@ func TestOf(t *testing.T) {
 		t.Fatalf("%d pictures, %v; expected a move and a distribution", len(pictures), err)
 	}
 	parse(t, pictures[0].SVG).expect(t, "Number 2 of 3, from b to a: the longest silence")
+	for i, want := range []string{"Number 1 of 3, from b to a: AAA silent", "Number 1 of 3, from b to a"} {
+		for j := range r.Handovers {
+			r.Handovers[j].Case, r.Handovers[j].Flow = []string{"AAA silent", ""}[i], report.Flows{}
+		}
+		of, err := Of(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parse(t, of[0].SVG).expect(t, want)
+	}
 	dir := t.TempDir() + "/new"
 	for _, p := range pictures {
 		paths, err := p.Write(dir)

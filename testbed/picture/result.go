@@ -39,7 +39,13 @@ func Of(r *report.Result) ([]Picture, error) {
 		h := r.Handovers[i]
 		title := fmt.Sprintf("From network %s to %s", h.From, h.To)
 		if len(r.Handovers) > 1 {
-			title = fmt.Sprintf("Number %d of %d, from %s to %s: the longest silence", i+1, len(r.Handovers), h.From, h.To)
+			title = fmt.Sprintf("Number %d of %d, from %s to %s", i+1, len(r.Handovers), h.From, h.To)
+		}
+		switch {
+		case h.Case != "":
+			title += ": " + h.Case
+		case len(r.Handovers) > 1 && longestGap(h) > 0:
+			title += ": the longest silence"
 		}
 		if err := add(Closer(r.Scenario+"-move", Move{Title: title, Handover: h})); err != nil {
 			return out, err
