@@ -2,8 +2,10 @@ package nat
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -23,7 +25,7 @@ func TestTranslator(t *testing.T) {
 	plan := topo.Standard()
 	// The host that stands in both networks is to take the long way.
 	plan.Routes = append(plan.Routes, topo.Route{Node: topo.DHCP, Dst: netip.PrefixFrom(a.Address, 32), Via: b.Address})
-	top, err := topo.Build(context.Background(), "nattest-", plan, nil)
+	top, err := topo.Build(context.Background(), fmt.Sprintf("nattest-%d-", os.Getpid()), plan, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

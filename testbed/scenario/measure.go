@@ -254,14 +254,15 @@ type watch struct {
 }
 
 // record starts the probe when the binding has moved. Where a packet needs
-// longer for its way than the node for its departure, that is too late: its
+// longer for its way than the node for its departure, that is too late: the
 // first one would not be there when the link comes up, and what is measured
-// were the path. So it is started when the binding is asked for.
+// were the path. Then it is started when the address is being prepared.
 func (w *watch) record(e event.Event) error {
 	if w.tell != nil {
 		w.tell(e)
 	}
-	if e.Phase == event.PhaseDepart || e.Phase == event.PhaseBind && (w.early || e.Kind == event.KindEnd) {
+	bound := e.Phase == event.PhaseBind && e.Kind == event.KindEnd
+	if bound || e.Phase == event.PhaseDepart || w.early && e.Phase == event.PhaseConf {
 		w.start()
 	}
 	return nil

@@ -57,6 +57,16 @@ func wire(t *testing.T) (a, b Endpoint, cut func(bool)) {
 			t.Fatal(err)
 		}
 	}
+	// Or what waits for an answer to ARP, after a cut, would be overtaken.
+	far, err := ends[1].Space.Netlink().LinkByName("v")
+	if err == nil {
+		err = ends[0].Space.Netlink().NeighSet(&netlink.Neigh{
+			LinkIndex: links[0].Attrs().Index, IP: ends[1].Addr.AsSlice(), HardwareAddr: far.Attrs().HardwareAddr, State: netlink.NUD_PERMANENT,
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 		l, err := ends[0].Space.Netlink().LinkByName("v")
 		if err != nil || time.Now().After(deadline) {
