@@ -231,17 +231,18 @@ func (h *home) run(client *mip4.Client) {
 }
 
 // expect arms the gate: from the request on, the home agent may deliver by the
-// new path while packets of the old one are under way.
+// new path while packets of the old one are under way. The old one is that which is
+// bound, or one that was asked for, whose answer nobody waited for.
 func (h *home) expect(p *path, id uint64) {
 	h.mu.Lock()
-	had := h.bound != nil && h.bound != p
+	bound := h.bound
 	h.mu.Unlock()
-	if !had {
-		return
-	}
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
-	if h.newest == p && h.armed == id {
+	switch {
+	case bound == nil, bound == p && (h.newest == nil || h.newest == p) && !h.gate.Armed():
+		return // there is no other path
+	case h.newest == p && h.armed == id:
 		return // the same request again
 	}
 	h.newest, h.armed = p, id
