@@ -26,10 +26,11 @@ const (
 	KindDeparted      // marker in the tunnel, down
 	KindPathUp        // path-end marker of Mobile IPv4
 	KindPathDown      // path-end marker of Mobile IPv4
+	KindTunnelUp      // anything else in ESP, such as a registration
 	kinds
 )
 
-var kindNames = [kinds]string{"other", "arp", "down", "up", "probe", "depart", "departed", "path-end up", "path-end down"}
+var kindNames = [kinds]string{"other", "arp", "down", "up", "probe", "depart", "departed", "path-end up", "path-end down", "tunnel up"}
 
 // String is the name in reports.
 func (k Kind) String() string { return kindNames[k] }
@@ -125,6 +126,17 @@ func (c *Classifier) Classify(frame []byte) Kind {
 	return KindOther
 }
 
+// tunnelled classifies what is sent to the router's tunnel port.
+func (c *Classifier) tunnelled(datagram []byte) Kind {
+	if kind, known := c.toRouter[len(datagram)]; known {
+		return kind
+	}
+	if kind, _ := esp.Classify(datagram); kind == esp.KindESP {
+		return KindTunnelUp
+	}
+	return KindOther
+}
+
 // packet classifies an IPv4 packet; one inside another is looked at, but no
 // deeper.
 func (c *Classifier) packet(pkt []byte, outer bool) Kind {
@@ -146,7 +158,7 @@ func (c *Classifier) packet(pkt []byte, outer bool) Kind {
 	case !outer && mip4.IsMarkerPacket(pkt):
 		return KindPathDown
 	case outer && to == c.t.TunnelPort:
-		return c.toRouter[total-headerLen-udpLen]
+		return c.tunnelled(pkt[headerLen+udpLen:])
 	case outer && from == c.t.TunnelPort:
 		return c.toNode[total-headerLen-udpLen]
 	case dst != c.t.Home && src != c.t.Home:

@@ -23,14 +23,15 @@ type hooks struct {
 	stolen func(m *measured, k impair.Kind)
 }
 
-// natRebind has the translator forget its mappings and use other ports, twice in
-// each handover:
+// natRebind has the translator forget its mappings and use other ports, three
+// times in each handover, and lose what it is just carrying:
 //
-//	authentication ── configuration, tunnel, binding ── Depart, Departed ── Depart ...
-//	          ^ rebinds: the session                         ^ lost; rebinds: the
-//	            is behind another port                         tunnel is, too
+//	authentication ─── configuration, tunnel ─── registration ─── Depart, Departed
+//	              ^ rebinds: the session                ^ lost;           ^ lost;
+//	                is behind another port                rebinds           rebinds
 //
-// The second time both ends hold their packets, so that none is on its way to a
+// When it does so for the second time, the binding has not moved yet; for the
+// third time, both ends hold their packets. So none of them is on its way to a
 // mapping that is no more: nothing needs to be lost, and nothing may.
 func natRebind(ctx context.Context, r *run) error {
 	r.opt.NAT = true
@@ -38,7 +39,7 @@ func natRebind(ctx context.Context, r *run) error {
 	opt.LoseMarkers = true
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		x := &rebinder{b: b}
-		r.hooks = hooks{steal: []impair.Kind{impair.KindDeparted}, event: x.event, stolen: x.stolen}
+		r.hooks = hooks{steal: []impair.Kind{impair.KindTunnelUp, impair.KindDeparted}, event: x.event, stolen: x.stolen}
 		return r.repeat(ctx, b, func(name string, m measured) {
 			r.judgeClean(name, m)
 			for _, problem := range x.judge(m) {
@@ -55,7 +56,7 @@ type rebinder struct {
 
 	// Guarded by mu.
 	mu       sync.Mutex
-	ports    []nat.Range // in use at authentication, in the tunnel, at departure
+	ports    []nat.Range // in use at authentication, registration, departure
 	problems []string
 }
 
@@ -81,11 +82,21 @@ func (x *rebinder) event(m *measured, e event.Event) {
 	x.rebind(x.b.NAT[m.From])
 }
 
-func (x *rebinder) stolen(m *measured, _ impair.Kind) {
+func (x *rebinder) stolen(m *measured, k impair.Kind) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := x.b.NAT[m.From]
-	x.expectMapping(t, bed.PANAPort, "the session after the first change of ports")
+	if k == impair.KindDeparted {
+		x.expectPeer(m)
+	} else {
+		x.expectMapping(t, bed.PANAPort, "the session after the first change of ports")
+	}
+	x.rebind(t)
+}
+
+// expectPeer looks where the router's tunnel leads. The caller holds mu.
+func (x *rebinder) expectPeer(m *measured) {
+	t := x.b.NAT[m.From]
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	outer, err := tunnelPeer(ctx, x.b.Client(m.To))
@@ -93,9 +104,9 @@ func (x *rebinder) stolen(m *measured, _ impair.Kind) {
 	case err != nil:
 		x.problem("router %s: %v", m.To, err)
 	case outer.Addr() != t.Outer() || !t.Ports().Has(outer.Port()):
-		x.problem("the tunnel of router %s leads to %v; expected the translator's %v and a port of %v", m.To, outer, t.Outer(), t.Ports())
+		x.problem("after the second change of ports the tunnel of router %s leads to %v; expected the translator's %v and a port of %v",
+			m.To, outer, t.Outer(), t.Ports())
 	}
-	x.rebind(t)
 }
 
 // expectMapping looks for an answered flow to a port of the other router. The
@@ -118,14 +129,14 @@ func (x *rebinder) expectMapping(t *nat.Translator, port uint16, what string) {
 func (x *rebinder) judge(m measured) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.ports) != 2 {
-		x.problem("the translator took other ports %d times, expected 2", len(x.ports))
+	if len(x.ports) != 3 {
+		x.problem("the translator took other ports %d times, expected 3", len(x.ports))
 		return x.problems
 	}
 	if !x.ports[0].Has(m.authPeer.Port()) {
 		x.problem("router %s authenticated %v; expected a port of %v", m.To, m.authPeer, x.ports[0])
 	}
-	x.expectMapping(x.b.NAT[m.From], bed.TunnelPort, "the tunnel after the second change of ports")
+	x.expectMapping(x.b.NAT[m.From], bed.TunnelPort, "the tunnel after the third change of ports")
 	return x.problems
 }
 

@@ -131,7 +131,7 @@ func All() []Scenario {
 		},
 		{
 			Name: "nat-rebind", run: natRebind, Fixes: []string{"nat", "lose"},
-			Doc:     "address translators that forget everything, before the tunnel is made and while the node departs",
+			Doc:     "address translators that forget everything: before the tunnel is made, before the binding moves, and while the node departs",
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction, and the routers see translated addresses only",
 		},
 		{
