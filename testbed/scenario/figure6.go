@@ -35,7 +35,7 @@ func figure6(ctx context.Context, r *run) error {
 		noPrepare bool
 		judge     func(name string, m measured)
 	}{
-		{report.CaseUnbuffered, true, false, r.judgeUnbuffered},
+		{report.CaseUnbuffered, true, false, r.judgeClean},
 		{report.CaseBuffered, false, false, r.judgeClean},
 		{report.CaseUnprepared, false, true, r.judgeBroken},
 	} {

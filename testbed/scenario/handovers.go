@@ -69,49 +69,29 @@ func (r *run) expectOutcome(name string, m measured, want event.Outcome) {
 }
 
 func handovers(ctx context.Context, r *run) error {
-	judge := r.judgeClean
-	if r.opt.BufferOff {
-		judge = r.judgeUnbuffered
-	}
 	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
-		return r.repeat(ctx, b, judge)
+		return r.repeat(ctx, b, r.judgeClean)
 	})
-}
-
-// judgeUnbuffered holds a prepared handover to its promise when routers hold
-// nothing: what is lost to the node is what the router counts as dropped. The
-// probe's packets count there, too.
-func (r *run) judgeUnbuffered(name string, m measured) {
-	r.expectOutcome(name, m, event.Completed)
-	if m.Buffer == nil {
-		r.problem("%s: the router does not say what it dropped", name)
-		return
-	}
-	if lost, dropped := m.down.Lost, m.Buffer.Dropped; lost > dropped || lost < dropped && !r.opt.Probe {
-		r.problem("%s: %d packets to the mobile node are lost, and the router counts %d as dropped%s", name, lost, dropped, where(m, m.down))
-	}
-	if m.down.Duplicated > 0 || m.down.Reordered > 0 {
-		r.problem("%s: %d duplicated, %d reordered to the mobile node%s", name, m.down.Duplicated, m.down.Reordered, where(m, m.down))
-	}
-	if !m.Flow.Up.Clean() {
-		r.problem("%s: from the mobile node, which has a queue, %d lost, %d duplicated, %d reordered%s",
-			name, m.up.Lost, m.up.Duplicated, m.up.Reordered, where(m, m.up))
-	}
 }
 
 // judgeClean holds a prepared handover to its promise.
 func (r *run) judgeClean(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
 	forced := 0
+	down, up := r.opt.tolerance(), r.opt.tolerance()
 	if m.Buffer != nil {
 		forced = m.Buffer.ForcedFlips
+		if r.opt.BufferOff {
+			down.dropped, down.others = m.Buffer.Dropped, r.opt.Probe
+		}
 	}
 	for _, d := range []struct {
 		word    string
 		s       traffic.Stats
+		t       tolerance
 		onLinks int
-	}{{"to", m.down, m.onLinks.down}, {"from", m.up, m.onLinks.up}} {
-		if flaws := r.opt.tolerance().flaws(d.s, d.onLinks, forced); len(flaws) > 0 {
+	}{{"to", m.down, down, m.onLinks.down}, {"from", m.up, up, m.onLinks.up}} {
+		if flaws := d.t.flaws(d.s, d.onLinks, forced); len(flaws) > 0 {
 			r.problem("%s: of %d packets %s the mobile node %s%s", name, d.s.Sent, d.word, strings.Join(flaws, ", "), where(m, d.s))
 		}
 	}

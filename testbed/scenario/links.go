@@ -22,9 +22,12 @@ func (l lostOnLinks) since(before lostOnLinks) lostOnLinks {
 }
 
 // tolerance says what of a promise does not hold because links were asked to
-// break it.
+// break it, or routers to hold nothing.
 type tolerance struct {
 	copies, disorder bool
+	// dropped is what the router dropped; packets of others are among them.
+	dropped int
+	others  bool
 }
 
 func (o Options) tolerance() (t tolerance) {
@@ -37,15 +40,18 @@ func (o Options) tolerance() (t tolerance) {
 	return t
 }
 
-// flaws says what of a flow is not as promised: what a link lost is lost, and
-// nothing else. Where a link makes copies, one that is lost need not be missed.
+// flaws says what of a flow is not as promised: what a link lost, or the router
+// dropped, is lost, and nothing else. Where a link makes copies, one that is lost
+// need not be missed.
 func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 	var list []string
-	switch {
-	case s.Lost > onLinks, s.Lost < onLinks && !t.copies:
+	if gone := onLinks + t.dropped; s.Lost > gone || s.Lost < gone && !t.copies && !t.others {
 		text := fmt.Sprintf("%d lost", s.Lost)
 		if onLinks > 0 {
 			text += fmt.Sprintf(", and the links lost %d of its packets", onLinks)
+		}
+		if t.dropped > 0 {
+			text += fmt.Sprintf(", and the router dropped %d", t.dropped)
 		}
 		list = append(list, text)
 	}
@@ -66,6 +72,9 @@ func (s Scenario) PromiseWith(o Options) string {
 	text := s.Promise
 	if len(o.Links) > 0 {
 		text = s.onBadLinks
+	}
+	if o.BufferOff {
+		text += "; lost, besides, is what the router counts as dropped, which was to hold nothing"
 	}
 	if o.LoseMarkers {
 		text += "; and all that although each marker was lost once in each handover"

@@ -32,6 +32,11 @@ func TestFlaws(t *testing.T) {
 		{"fewer than the link lost", lossy, traffic.Stats{Lost: 2}, 3, 0, "the links lost 3"},
 		{"a copy was lost", copying, traffic.Stats{Lost: 2, Duplicated: 5}, 3, 0, ""},
 		{"duplicated", lossy, traffic.Stats{Duplicated: 1}, 0, 0, "1 duplicated"},
+		{"as many as the router dropped", tolerance{dropped: 3}, traffic.Stats{Lost: 3}, 0, 0, ""},
+		{"more than the router dropped", tolerance{dropped: 3}, traffic.Stats{Lost: 4}, 0, 0, "the router dropped 3"},
+		{"fewer than the router dropped", tolerance{dropped: 3}, traffic.Stats{Lost: 2}, 0, 0, "the router dropped 3"},
+		{"fewer, and others were dropped", tolerance{dropped: 3, others: true}, traffic.Stats{Lost: 2}, 0, 0, ""},
+		{"dropped, and lost on a link", tolerance{dropped: 3}, traffic.Stats{Lost: 5}, 2, 0, ""},
 		{"reordered", lossy, traffic.Stats{Reordered: 2}, 0, 0, "2 reordered"},
 		{"reordered in a forced flip", lossy, traffic.Stats{Reordered: 2}, 0, 1, ""},
 		{"reordered by the link", mixing, traffic.Stats{Reordered: 2}, 0, 0, ""},
@@ -50,6 +55,9 @@ func TestPromiseWith(t *testing.T) {
 	}
 	if s.PromiseWith(Options{}) != s.Promise {
 		t.Error("another promise without bad links")
+	}
+	if text := s.PromiseWith(Options{BufferOff: true}); !strings.Contains(text, "dropped") {
+		t.Errorf("without buffers: %q", text)
 	}
 	asked, err := impair.Parse([]string{"core-a=loss:1%,dup:1%"})
 	if err != nil {
