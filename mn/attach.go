@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"openmpa/internal/event"
-	"openmpa/internal/host"
 )
 
 // attach makes a candidate of the network whose link the node is on, with
@@ -141,7 +140,7 @@ func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
 	old.keeper.stop()
 	n.drop(old)
-	done := make(chan struct{})
+	done, told := make(chan struct{}), make(chan struct{})
 	n.mu.Lock()
 	n.leaving[old.net.Name] = done
 	n.mu.Unlock()
@@ -152,13 +151,19 @@ func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 	}
 	n.farewells.Go(func() {
 		defer close(done)
-		span.End(n.sayGoodbye(old, s, from))
+		if old.address != nil {
+			old.remember(true)
+		}
+		confirmed, err := n.sayGoodbye(s, from)
+		span.End(err)
+		close(told)
+		n.giveBack(old, confirmed, from)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.leaving, old.net.Name)
 	})
 	select {
-	case <-done:
+	case <-told:
 	case <-time.After(polite): // it seems to be dead: nothing waits for it but the next move there
 	}
 }
@@ -167,28 +172,28 @@ func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 // of the old router.
 const courtesy = 100 * time.Millisecond
 
-// sayGoodbye ends a session from the address from, and gives the lease back unless
-// the router has said that it does.
-func (n *Node) sayGoodbye(c *candidate, s *session, from netip.Addr) error {
-	confirmed := false
-	var err error
-	if c.address != nil {
-		c.remember(true)
+// sayGoodbye ends a session from the address from; the router has confirmed it, or
+// is dead.
+func (n *Node) sayGoodbye(s *session, from netip.Addr) (confirmed bool, err error) {
+	if s == nil {
+		return false, nil
 	}
-	if s != nil {
-		var conn host.UDP
-		if conn, err = n.udp(from); err == nil {
-			confirmed = s.terminate(conn)
-		} else {
-			s.close()
-		}
+	conn, err := n.udp(from)
+	if err != nil {
+		s.close()
+		return false, err
 	}
+	return s.terminate(conn), nil
+}
+
+// giveBack releases c's lease unless the router, which leased it, has confirmed the
+// end of the session.
+func (n *Node) giveBack(c *candidate, confirmed bool, from netip.Addr) {
 	if c.address == nil {
-		return err
+		return
 	}
 	if !c.address.byRouter.Load() || !confirmed {
 		n.release(*c.address.lease.Load(), from)
 	}
 	n.forget(c.net.Name, c.address.addr())
-	return err
 }
