@@ -55,3 +55,29 @@ func TestAttachAfterCrash(t *testing.T) {
 		t.Error("the new session was ended")
 	}
 }
+
+// TestPANAElsewhere: the rule that takes PANA to the access link changes nothing for
+// a node that pre-authenticates from anywhere else, through a translator or not.
+func TestPANAElsewhere(t *testing.T) {
+	b := start(t, nil)
+	b.prepare(1, elsewhere)
+	paa, err := net.ListenUDP("udp4", &net.UDPAddr{IP: b.r.cfg.Address.AsSlice(), Port: pana.Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer paa.Close()
+	var node *net.UDPConn
+	b.in(func() { node, err = net.ListenUDP("udp4", &net.UDPAddr{IP: outer.AsSlice(), Port: 40716}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	for k, to := range map[uint32]*net.UDPConn{1: node, 2: b.cn} { // a visited network, and one beyond
+		if _, err := paa.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), to.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.number(to); got != k {
+			t.Errorf("packet %d, expected %d", got, k)
+		}
+	}
+}

@@ -133,3 +133,38 @@ func TestForgedInvitation(t *testing.T) {
 		t.Errorf("%d messages in 30 s", len(w.wire))
 	}
 }
+
+// TestRebinding: an address translator takes another port for the node in the middle
+// of its preparation, and nobody knows. The reply goes where nobody is; the node's
+// next ping brings it at once, however far its retransmission has backed off.
+func TestRebinding(t *testing.T) {
+	w := newWorld(t, 1, PAAConfig{})
+	n := w.node(addrOld, PaCConfig{Preauth: true, PingInterval: 20 * time.Second, PingTimeout: 20 * time.Second})
+	w.open(n)
+	// As move does, without anybody's telling the PaC.
+	delete(w.nodes, n.addr)
+	n.addr = addrOther
+	w.nodes[addrOther] = n
+	if _, err := w.paa.Notify(w.now, n.pac.SID(), vendorAVP("your address"), NotifyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.flush()
+	began := w.now
+	if !w.run(time.Minute, func() bool { return count[Notified](n.outs) == 1 }) {
+		t.Fatal("the node never got the reply")
+	}
+	if d := w.now.Sub(began); d > 20*time.Second+10*w.delay {
+		t.Errorf("the reply came %v after it was due, and the ping after 20 s", d)
+	}
+	if a, ok := last[AddressChanged](w.outs); !ok || a.From != addrOther {
+		t.Errorf("the PAA has %+v", a)
+	}
+	w.pass(100 * time.Millisecond)
+	if d, ok := last[NotifyDone](w.outs); !ok || d.Err != nil {
+		t.Errorf("done %+v", d)
+	}
+	w.pass(2 * time.Minute)
+	if count[Notified](n.outs) != 1 || n.closed() != nil {
+		t.Errorf("the node has %v", kinds(n.outs))
+	}
+}
