@@ -28,7 +28,7 @@ type flags struct {
 	AAA     string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
 	TLS     string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
 	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
-	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: \"core-a>=...\" away from the core, \"core-a<=...\" towards it. Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
+	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: 'core-a>=...' away from the core, 'core-a<=...' towards it (in quotes). Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
 	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
 	NAT     bool          `name:"nat" help:"Put an address translator on each access router, between the node and the router it moves to."`

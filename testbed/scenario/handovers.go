@@ -98,7 +98,7 @@ func (r *run) judgeClean(name string, m measured) {
 	if n := len(r.hooks.steal); len(m.MarkersLost) != n {
 		r.problem("%s: of the markers %v, only %v were seen and lost", name, r.hooks.steal, m.MarkersLost)
 	}
-	if m.translator != nil {
+	if m.translator.IsValid() {
 		r.expectTranslated(name, m)
 	}
 	if want := "TLS " + r.opt.TLS; r.opt.TLS != "" && m.Outcome == string(event.Completed) && m.TLS != want {

@@ -13,7 +13,6 @@ import (
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/linkctl"
-	"openmpa/testbed/nat"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
@@ -46,10 +45,10 @@ type measured struct {
 	moves   []linkctl.Move
 	strips  Strips
 	onLinks lostOnLinks
-	// With address translation: whom the new router authenticated, and what is
-	// on the path to it.
+	// With address translation: whom the new router authenticated, and the
+	// translator's address on the path to it.
 	authPeer   netip.AddrPort
-	translator *nat.Translator
+	translator netip.Addr
 }
 
 // move measures the floor where it is wanted, waits until nothing of the
@@ -88,7 +87,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	}
 	since := uint64(0)
 	if b.NAT != nil {
-		m.translator = b.NAT[from]
+		m.translator = b.NAT[from].Outer()
 		since = lastSeq(ctx, b.Client(to))
 	}
 	if b.Thief != nil {

@@ -174,7 +174,7 @@ func preauthenticated(ctx context.Context, c *control.Client, since uint64) (pee
 // expectTranslated checks that the router authenticated the translator's address,
 // not the node's own.
 func (r *run) expectTranslated(name string, m measured) {
-	if want := m.translator.Outer(); m.authPeer.Addr() != want {
+	if want := m.translator; m.authPeer.Addr() != want {
 		r.problem("%s: router %s authenticated %v; expected the address %v of the translator, which is not on the path", name, m.To, m.authPeer, want)
 	}
 }
