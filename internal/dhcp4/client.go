@@ -255,7 +255,9 @@ func (c *Client) spread(d time.Duration) (time.Duration, error) {
 // Renew asks for more time. Over a relay it goes through the relay; else it is unicast to the server from the leased address,
 // which must be on the interface (RENEWING).
 func (c *Client) Renew(ctx context.Context, l Lease) (Lease, error) {
-	return c.extend(ctx, l, l.ServerID, func() (transport, error) { return openUnicast(c.Sockets, c.Iface, l.Addr.Addr(), l.ServerID) })
+	return c.extend(ctx, l, l.ServerID, func() (transport, error) {
+		return openUnicast(c.Sockets, c.Iface, netip.AddrPortFrom(l.Addr.Addr(), clientPort), l.ServerID)
+	})
 }
 
 // Rebind asks any server of the link for more time (REBINDING), for when the server that gave the lease is silent. Over a
@@ -344,7 +346,8 @@ func (c *Client) Release(ctx context.Context, l Lease, from netip.Addr) error {
 	if !from.IsValid() {
 		from = l.Addr.Addr()
 	}
-	t, err := openUnicast(c.Sockets, c.Iface, from, l.ServerID)
+	// Nothing is sent to the client port: another lease may be renewed from there meanwhile.
+	t, err := openUnicast(c.Sockets, c.Iface, netip.AddrPortFrom(from, 0), l.ServerID)
 	if err != nil {
 		return err
 	}

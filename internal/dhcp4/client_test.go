@@ -409,6 +409,11 @@ func TestReleaseRefused(t *testing.T) {
 	if err := c.Release(ctx, l, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "no server runs at 10.2.0.3") {
 		t.Errorf("no server: %v", err)
 	}
+	renewing, err := openUnicast(n, "v0", netip.AddrPortFrom(l.Addr.Addr(), clientPort), serverA) // and disturbs nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer renewing.Close()
 	done := make(chan error)
 	go func() { done <- c.Release(t.Context(), l, netip.Addr{}) }()
 	time.Sleep(400 * time.Millisecond)

@@ -132,8 +132,8 @@ type unicastConn struct {
 	err    error
 }
 
-func openUnicast(s host.Sockets, dev string, from, server netip.Addr) (*unicastConn, error) {
-	conn, err := s.DialUDP(dev, netip.AddrPortFrom(from, clientPort), netip.AddrPortFrom(server, serverPort))
+func openUnicast(s host.Sockets, dev string, from netip.AddrPort, server netip.Addr) (*unicastConn, error) {
+	conn, err := s.DialUDP(dev, from, netip.AddrPortFrom(server, serverPort))
 	if err != nil {
 		switch {
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
