@@ -129,6 +129,7 @@ func (x *rebinder) expectMapping(t *nat.Translator, port uint16, what string) {
 func (x *rebinder) judge(m measured) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	defer func() { x.ports, x.problems = nil, nil }()
 	if len(x.ports) != 3 {
 		x.problem("the translator took other ports %d times, expected 3", len(x.ports))
 		return x.problems
