@@ -68,9 +68,31 @@ func (m *Machine) Kill(role string) {
 	}
 }
 
-// Left are the objects that some owner has in the machine's tables, and the open
-// sockets: nothing when every daemon has ended in good order.
+// Left are the objects that some owner has on the machine, sockets included: nothing
+// when every daemon has ended in good order.
 func (m *Machine) Left() []string {
+	out := m.Owned()
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	for _, i := range m.interfaces {
+		if i.tun != nil {
+			out = append(out, fmt.Sprintf("%s: TUN %s", m.name, i.dev))
+		}
+		if n := len(i.arps) + len(i.taps); n > 0 {
+			out = append(out, fmt.Sprintf("%s: %d raw sockets on %s", m.name, n, i.dev))
+		}
+	}
+	for _, s := range m.udp {
+		out = append(out, fmt.Sprintf("%s: UDP socket %v", m.name, s.local))
+	}
+	for _, s := range m.ipip {
+		out = append(out, fmt.Sprintf("%s: IP in IP socket %v", m.name, s.local))
+	}
+	return out
+}
+
+// Owned are the entries of the machine's tables that belong to some owner, sorted.
+func (m *Machine) Owned() []string {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	var out []string
@@ -89,22 +111,11 @@ func (m *Machine) Left() []string {
 		add(r.owner, "rule %v", r.Rule)
 	}
 	for _, i := range m.interfaces {
-		if i.tun != nil {
-			out = append(out, fmt.Sprintf("%s: TUN %s", m.name, i.dev))
-		}
 		for a, n := range i.neighbours {
 			add(n.owner, "neighbour %v on %s", a, i.dev)
 		}
-		if n := len(i.arps) + len(i.taps); n > 0 {
-			out = append(out, fmt.Sprintf("%s: %d raw sockets on %s", m.name, n, i.dev))
-		}
 	}
-	for _, s := range m.udp {
-		out = append(out, fmt.Sprintf("%s: UDP socket %v", m.name, s.local))
-	}
-	for _, s := range m.ipip {
-		out = append(out, fmt.Sprintf("%s: IP in IP socket %v", m.name, s.local))
-	}
+	slices.Sort(out)
 	return out
 }
 

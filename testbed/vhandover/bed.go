@@ -38,7 +38,9 @@ type bed struct {
 	apps     *apps
 	stranger host.Host
 
-	crashed map[string]bool // machines whose daemon took its counters with it
+	base    map[string][]string // what a daemon has on its machine without a node
+	own     int                 // how many objects the node has on its own, attached
+	crashed map[string]bool     // machines whose daemon took its counters with it
 	wg      sync.WaitGroup  // daemons that were killed and still run
 }
 
@@ -48,7 +50,7 @@ var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 func newBed(plan Plan, creds *Credentials, log io.Writer) (b *bed, err error) {
 	b = &bed{
 		plan: plan, creds: creds, log: log, began: time.Now(), ledger: newLedger(), machines: map[string]*simnet.Machine{},
-		cables: map[string]*simnet.Cable{}, routers: map[string]*routerParty{}, crashed: map[string]bool{},
+		cables: map[string]*simnet.Cable{}, routers: map[string]*routerParty{}, crashed: map[string]bool{}, base: map[string][]string{},
 	}
 	b.net = simnet.New(plan.Seed, b.ledger)
 	if log != nil {
@@ -79,6 +81,9 @@ func newBed(plan Plan, creds *Credentials, log io.Writer) (b *bed, err error) {
 		if err = r.start(); err != nil {
 			return b, err
 		}
+	}
+	for _, name := range []string{topo.RA, topo.RB, topo.HA} {
+		b.base[name] = b.machines[name].Owned()
 	}
 	b.node = &nodeParty{b: b, store: state.NewMemory()}
 	return b, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,6 +96,7 @@ func (b *bed) play() (outcomes []Outcome, err error) {
 				return outcomes, err
 			}
 			time.Sleep(300 * time.Millisecond)
+			b.own = len(b.machines[topo.MN].Owned())
 		}
 		o, err := b.move(m)
 		if err != nil {
@@ -350,6 +352,9 @@ func (b *bed) disagreement() string {
 	if at := b.bindings(); len(at) != 1 || at[0] != prefix.Addr() {
 		add("the home agent has %v, the node is at %s", at, prefix)
 	}
+	if own := b.machines[topo.MN].Owned(); len(own) != b.own {
+		add("the node has %d objects on its machine, and had %d when it was attached first: %q", len(own), b.own, own)
+	}
 	for _, l := range b.dhcp.leases() {
 		if l.Addr != prefix.Addr() && l.State != dhcpd.Declined {
 			add("the DHCP server has %v", l)
@@ -374,6 +379,11 @@ func (b *bed) remains() string {
 	for _, r := range b.routers {
 		if v := r.router.Status().Visitors; len(v) > 0 {
 			wrong = append(wrong, fmt.Sprintf("%s has %+v", r.network.Router, v))
+		}
+	}
+	for name, base := range b.base {
+		if now := b.machines[name].Owned(); !slices.Equal(now, base) {
+			wrong = append(wrong, fmt.Sprintf("%s has %q, and had %q before the node came", name, now, base))
 		}
 	}
 	if at := b.bindings(); len(at) > 0 {
