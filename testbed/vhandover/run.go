@@ -23,6 +23,7 @@ const (
 	attachLimit   = 5 * time.Minute
 	handoverLimit = 4 * time.Minute
 	agreeLimit    = sessionTime + leaseTime
+	promptly      = 15 * time.Second
 	quietTime     = 3 * time.Second // what is under way, or waits for a marker, has come by then
 )
 
@@ -31,6 +32,11 @@ type Outcome struct {
 	Fault  Fault
 	Ended  string // completed, switched-back, failed, refused, crashed, followed
 	Reason string
+}
+
+// certain is how a handover ends where nothing is lost.
+var certain = map[Fault]string{
+	None: "completed", Twice: "completed", Conflict: "completed", DeadTarget: "switched-back", Unknown: "failed",
 }
 
 // Result of a plan.
@@ -62,6 +68,11 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	flows := b.ledger.flows()
 	r.Up, r.Down = flows[up], flows[down]
 	if plan.Clean() {
+		for i, o := range r.Outcomes {
+			if want := certain[o.Fault]; want != "" && o.Ended != want {
+				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and handover %d, %s, ended %s (%s), expected %s", i+1, o.Fault, o.Ended, o.Reason, want))
+			}
+		}
 		for dir, f := range flows {
 			if f.Delivered < f.Sent || f.Doubled > 0 || f.Late > 0 {
 				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and %v was %+v; %s", direction(dir), f, b.ledger.losses()))
@@ -118,15 +129,19 @@ func (b *bed) play() (outcomes []Outcome, err error) {
 // part lets everybody agree, has the node say good-bye, and looks at what is left.
 func (b *bed) part() error {
 	var errs []error
-	if wrong := b.until(agreeLimit, b.disagreement); wrong != "" {
-		errs = append(errs, fmt.Errorf("%v after the last handover they do not agree: %s", agreeLimit, wrong))
+	limit := agreeLimit
+	if b.plan.Clean() {
+		limit = promptly // nobody has to wait until something expires
+	}
+	if wrong := b.until(limit, b.disagreement); wrong != "" {
+		errs = append(errs, fmt.Errorf("%v after the last handover they do not agree: %s", limit, wrong))
 	}
 	for _, wrong := range b.ledger.check(b.swallowed(), b.crashed) {
 		errs = append(errs, errors.New(wrong))
 	}
 	b.node.stop()
-	if wrong := b.until(agreeLimit, b.remains); wrong != "" {
-		errs = append(errs, fmt.Errorf("%v after the node's good-bye there is left: %s", agreeLimit, wrong))
+	if wrong := b.until(limit, b.remains); wrong != "" {
+		errs = append(errs, fmt.Errorf("%v after the node's good-bye there is left: %s", limit, wrong))
 	}
 	return errors.Join(errs...)
 }
