@@ -1,7 +1,6 @@
 package vhandover
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,7 +40,7 @@ type bed struct {
 	base    map[string][]string // what a daemon has on its machine without a node
 	own     int                 // how many objects the node has on its own, attached
 	crashed map[string]bool     // machines whose daemon took its counters with it
-	wg      sync.WaitGroup  // daemons that were killed and still run
+	wg      sync.WaitGroup      // daemons that were killed and still run
 }
 
 var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -244,157 +243,4 @@ func (b *bed) open(machine string, got *host.Host) host.Opener {
 		}
 		return h, err
 	}
-}
-
-// mortal is a store that a daemon loses when it is killed, and the next one has.
-type mortal struct {
-	state.Store
-	mu   sync.Mutex
-	dead bool
-}
-
-func (m *mortal) die() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dead = true
-}
-
-func (m *mortal) alive() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dead {
-		return state.ErrClosed
-	}
-	return nil
-}
-
-func (m *mortal) Get(key string) (state.Record, error) {
-	if err := m.alive(); err != nil {
-		return state.Record{}, err
-	}
-	return m.Store.Get(key)
-}
-
-func (m *mortal) List(prefix string) ([]state.Record, error) {
-	if err := m.alive(); err != nil {
-		return nil, err
-	}
-	return m.Store.List(prefix)
-}
-
-func (m *mortal) Put(key string, value []byte, expires time.Time) (uint64, error) {
-	if err := m.alive(); err != nil {
-		return 0, err
-	}
-	return m.Store.Put(key, value, expires)
-}
-
-func (m *mortal) CompareAndSet(key string, value []byte, version uint64, expires time.Time) (uint64, error) {
-	if err := m.alive(); err != nil {
-		return 0, err
-	}
-	return m.Store.CompareAndSet(key, value, version, expires)
-}
-
-func (m *mortal) Delete(key string) error {
-	if err := m.alive(); err != nil {
-		return err
-	}
-	return m.Store.Delete(key)
-}
-
-// Close leaves the store to the next daemon.
-func (m *mortal) Close() error { return nil }
-
-// air moves the node between points of attachment: its link.Adapter.
-type air struct {
-	net     *simnet.World
-	cable   *simnet.Cable
-	bridges map[string]*simnet.Bridge
-
-	mu    sync.Mutex
-	host  host.Host
-	point string
-	moves int
-	gap   time.Duration
-	bad   map[string]trouble // by point
-}
-
-// trouble is what becomes of a link that is asked for.
-type trouble uint8
-
-const (
-	dead  trouble = iota + 1 // it does not come up
-	flaps                    // it goes 5 ms after it came, and comes back after a second
-)
-
-// Current implements link.Adapter.
-func (a *air) Current(context.Context) (string, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.point, nil
-}
-
-// Attach implements link.Adapter.
-func (a *air) Attach(_ context.Context, point string) error {
-	bridge := a.bridges[point]
-	if bridge == nil {
-		return fmt.Errorf("no point of attachment %q", point)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.moves++
-	a.point = point
-	move := a.moves
-	at := func(d time.Duration, to simnet.Station) {
-		a.net.After(d, func() {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			if a.moves == move {
-				a.cable.Plug(to)
-			}
-		})
-	}
-	a.cable.Plug(nil)
-	switch a.bad[point] {
-	case dead:
-	case flaps:
-		at(a.gap, bridge)
-		at(a.gap+5*time.Millisecond, nil)
-		at(a.gap+time.Second, bridge)
-	default:
-		at(a.gap, bridge)
-	}
-	return nil
-}
-
-// lose takes the link away for a time, wherever it is; a move ends that.
-func (a *air) lose(d time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.moves++
-	move, bridge := a.moves, a.bridges[a.point]
-	a.cable.Plug(nil)
-	a.net.After(d, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.moves == move {
-			a.cable.Plug(bridge)
-		}
-	})
-}
-
-// Watch implements link.Adapter.
-func (a *air) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
-	a.mu.Lock()
-	h := a.host
-	a.mu.Unlock()
-	return h.WatchLink(ctx, topo.MNIf)
-}
-
-// set says how the next moves go.
-func (a *air) set(gap time.Duration, bad map[string]trouble) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.gap, a.bad = gap, bad
 }

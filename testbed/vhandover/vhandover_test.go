@@ -19,9 +19,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// inCI is how many handovers a plain run of the tests does: about a minute on two
+// inCI is how many handovers a plain run of the tests does: less than a minute on two
 // processors.
-const inCI = 300
+func inCI() uint64 {
+	if raceEnabled {
+		return 60
+	}
+	return 600
+}
 
 // setting reads a number from the environment.
 func setting(t *testing.T, name string, otherwise uint64) uint64 {
@@ -54,7 +59,7 @@ func TestHandovers(t *testing.T) {
 		check(t, plan, creds, os.Stdout, nil)
 		return
 	}
-	want, seed := setting(t, "OPENMPA_HANDOVERS", inCI), setting(t, "OPENMPA_FIRST", 1)
+	want, seed := setting(t, "OPENMPA_HANDOVERS", inCI()), setting(t, "OPENMPA_FIRST", 1)
 	sum := &summary{want: want, outcomes: map[string]int{}}
 	t.Cleanup(func() { t.Log(sum) })
 	for planned := uint64(0); planned < want; seed++ {
@@ -72,7 +77,7 @@ func check(t *testing.T, plan Plan, creds *Credentials, log io.Writer, sum *summ
 		if r := recover(); r != nil {
 			stacks := make([]byte, 1<<20)
 			stacks = stacks[:runtime.Stack(stacks, true)]
-			t.Errorf("%v\nagain with: OPENMPA_SEED=%d\n%v\n%s", plan, plan.Seed, r, bubbles(string(stacks)))
+			t.Errorf("%v\nagain with: ./testbed/lab virtual --seed %d\n%v\n%s", plan, plan.Seed, r, bubbles(string(stacks)))
 		}
 	}()
 	synctest.Test(t, func(t *testing.T) {
@@ -89,7 +94,7 @@ func check(t *testing.T, plan Plan, creds *Credentials, log io.Writer, sum *summ
 		if len(r.Wrong) == 0 {
 			return
 		}
-		t.Errorf("%v\nagain with: OPENMPA_SEED=%d go test -run TestHandovers ./testbed/vhandover\n%s", plan, plan.Seed, strings.Join(r.Wrong, "\n"))
+		t.Errorf("%v\nagain with: ./testbed/lab virtual --seed %d\n%s", plan, plan.Seed, strings.Join(r.Wrong, "\n"))
 		if dir := os.Getenv("OPENMPA_TRACES"); dir != "" {
 			name := fmt.Sprintf("%s/seed-%d.txt", dir, plan.Seed)
 			text := plan.String() + "\n" + strings.Join(r.Trace, "\n") + "\nWRONG:\n" + strings.Join(r.Wrong, "\n") + "\n"

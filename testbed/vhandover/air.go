@@ -1,0 +1,106 @@
+package vhandover
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/testbed/simnet"
+	"openmpa/testbed/topo"
+)
+
+// air moves the node between points of attachment: its link.Adapter.
+type air struct {
+	net     *simnet.World
+	cable   *simnet.Cable
+	bridges map[string]*simnet.Bridge
+
+	mu    sync.Mutex
+	host  host.Host
+	point string
+	moves int
+	gap   time.Duration
+	bad   map[string]trouble // by point
+}
+
+// trouble is what becomes of a link that is asked for.
+type trouble uint8
+
+const (
+	dead  trouble = iota + 1 // it does not come up
+	flaps                    // it goes 5 ms after it came, and comes back after a second
+)
+
+// Current implements link.Adapter.
+func (a *air) Current(context.Context) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.point, nil
+}
+
+// Attach implements link.Adapter.
+func (a *air) Attach(_ context.Context, point string) error {
+	bridge := a.bridges[point]
+	if bridge == nil {
+		return fmt.Errorf("no point of attachment %q", point)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.moves++
+	a.point = point
+	move := a.moves
+	at := func(d time.Duration, to simnet.Station) {
+		a.net.After(d, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.moves == move {
+				a.cable.Plug(to)
+			}
+		})
+	}
+	a.cable.Plug(nil)
+	switch a.bad[point] {
+	case dead:
+	case flaps:
+		at(a.gap, bridge)
+		at(a.gap+5*time.Millisecond, nil)
+		at(a.gap+time.Second, bridge)
+	default:
+		at(a.gap, bridge)
+	}
+	return nil
+}
+
+// lose takes the link away for a time, wherever it is; a move ends that.
+func (a *air) lose(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.moves++
+	move, bridge := a.moves, a.bridges[a.point]
+	a.cable.Plug(nil)
+	a.net.After(d, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.moves == move {
+			a.cable.Plug(bridge)
+		}
+	})
+}
+
+// Watch implements link.Adapter.
+func (a *air) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
+	a.mu.Lock()
+	h := a.host
+	a.mu.Unlock()
+	return h.WatchLink(ctx, topo.MNIf)
+}
+
+// set says how the next moves go.
+func (a *air) set(gap time.Duration, bad map[string]trouble) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.gap, a.bad = gap, bad
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package vhandover
+
+const raceEnabled = false
