@@ -24,8 +24,8 @@ type Column struct {
 	Title  string // "Fig. 6"
 	Ours   bool
 	Values []string
-	// Ranges are the smallest and the largest of what a value is the average
-	// of, "" where there is nothing to say; of ours only.
+	// Ranges are the smallest, the median and the largest of what a value is
+	// the average of, "" where there is nothing to say; of ours only.
 	Ranges []string
 }
 
@@ -74,7 +74,7 @@ func FigureColumns(r *Result) []Column {
 		for _, row := range FigureRows {
 			v, within := "-", ""
 			if f, ok := summary[row.Field]; ok && !(c.Case == CaseUnbuffered && strings.HasPrefix(row.Field, "buffer.")) {
-				v, within = strconv.FormatFloat(f.Mean, 'f', 2, 64), number(f.Min)+" to "+number(f.Max)
+				v, within = strconv.FormatFloat(f.Mean, 'f', 2, 64), number(f.Min)+" / "+number(f.P50)+" / "+number(f.Max)
 			}
 			ours.Values, ours.Ranges = append(ours.Values, v), append(ours.Ranges, within)
 		}
@@ -129,7 +129,29 @@ func FigureTable(r *Result) string {
 		}
 		rows = append(rows, row)
 	}
-	return caseLine(columns, Table(rows))
+	return caseLine(columns, Table(rows)) + "\n" + rangeTable(columns)
+}
+
+// rangeTable says between what values our averages are: one handover that a
+// busy machine held up makes an average of ten say little.
+func rangeTable(columns []Column) string {
+	rows := [][]string{{"ours: smallest / median / largest"}}
+	for _, f := range FigureRows {
+		rows = append(rows, []string{f.Title})
+	}
+	for _, c := range columns {
+		if !c.Ours {
+			continue
+		}
+		rows[0] = append(rows[0], c.Case)
+		for i, r := range c.Ranges {
+			if r == "" {
+				r = "-"
+			}
+			rows[i+1] = append(rows[i+1], r)
+		}
+	}
+	return Table(rows)
 }
 
 // caseLine puts the names of the cases above the first column of each.

@@ -50,7 +50,7 @@ func TestFigureColumns(t *testing.T) {
 	if d := cmp.Diff([]string{"4.50", "-", "1.50", "-", "-", "-", "7.00", "3.00"}, got[7].Values); d != "" {
 		t.Error(d)
 	}
-	if got[3].Ranges[0] != "4 to 5" || got[3].Ranges[7] != "" || got[0].Ranges != nil {
+	if got[3].Ranges[0] != "4 / 4 / 5" || got[3].Ranges[7] != "" || got[0].Ranges != nil {
 		t.Errorf("ranges %q of ours, %q of the RFC's", got[3].Ranges, got[0].Ranges)
 	}
 	if FigureColumns(sample()) != nil || FigureTable(sample()) != "" {
@@ -66,7 +66,7 @@ func TestFigureTable(t *testing.T) {
 			t.Errorf("%q does not stand above its first column:\n%s", name, text)
 		}
 	}
-	if !strings.Contains(text, "during handover (ms)") || strings.Contains(text, "RO") {
+	if !strings.Contains(text, "during handover (ms)") || !strings.Contains(text, "4 / 4 / 5") || strings.Contains(text, "RO") {
 		t.Errorf("got\n%s", text)
 	}
 }
