@@ -257,13 +257,14 @@ func (b *bed) open(sid uint32, mac net.HardwareAddr) *notify.ConfigReply {
 
 // end is the node's end of a tunnel.
 type end struct {
-	b       *bed
-	sid     uint32
-	inner   netip.Addr
-	e       *tunnel.Endpoint
-	t       *tunnel.Tunnel
-	packets chan []byte
-	markers chan tunnel.Marker
+	b         *bed
+	sid       uint32
+	inner     netip.Addr
+	routerSPI uint32
+	e         *tunnel.Endpoint
+	t         *tunnel.Tunnel
+	packets   chan []byte
+	markers   chan tunnel.Marker
 }
 
 // prepare makes a session with address and tunnel.
@@ -288,7 +289,7 @@ func (b *bed) join(sid uint32, inner netip.Addr) *end {
 	k := keys.DeriveESP(sessionKeys(sid).MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
 	in, err1 := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
 	out, err2 := esp.NewOutbound(r.SPI, k.ToRouter)
-	n := &end{b: b, sid: sid, inner: inner, e: tunnel.NewEndpoint(nil), packets: make(chan []byte, 10000), markers: make(chan tunnel.Marker, 10)}
+	n := &end{b: b, sid: sid, inner: inner, routerSPI: r.SPI, e: tunnel.NewEndpoint(nil), packets: make(chan []byte, 10000), markers: make(chan tunnel.Marker, 10)}
 	var socket *tunnel.Socket
 	var err3 error
 	b.in(func() { socket, err3 = n.e.Listen(netip.AddrPortFrom(outer, 0), "") })

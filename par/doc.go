@@ -21,6 +21,9 @@
 // the deletion, or no pause in five seconds, makes it a forced flip: reordering
 // there is the only one the design allows, and it is counted.
 //
+// What the DHCP server has granted is written down before it is asked for, and ends
+// claimed by a session, given back or expired (leases.go), also over a crash.
+//
 // Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at
 // the nAR), Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
 package par

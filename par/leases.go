@@ -1,6 +1,7 @@
 package par
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -288,6 +290,18 @@ func (t *tenure) unclaimed() (record, bool) {
 		return record{}, false
 	}
 	return *t.record, true
+}
+
+func (l *ledger) unclaimed() (all []UnclaimedLease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.byClient {
+		if t.record != nil && t.holder == nil {
+			all = append(all, UnclaimedLease{Address: t.record.Lease.Addr.String(), MAC: t.record.MAC, Stage: string(t.record.Stage)})
+		}
+	}
+	slices.SortFunc(all, func(a, b UnclaimedLease) int { return cmp.Compare(a.Address, b.Address) })
+	return all
 }
 
 // at finds the tenure without a session that has the address a.

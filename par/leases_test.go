@@ -101,6 +101,9 @@ func TestRestartAfterArrival(t *testing.T) {
 	if len(b.bound()) != 1 || len(stored(t, s)) != 1 {
 		t.Fatalf("leases %v, stored %v", b.bound(), stored(t, s))
 	}
+	if s := b.r.Status(); len(s.Unclaimed) != 1 || s.Unclaimed[0] != (UnclaimedLease{Address: "10.2.0.100/24", MAC: b.mac.String(), Stage: "arrived"}) {
+		t.Errorf("status %+v", s)
+	}
 	b.native(2, "other@home.example", leased)
 	b.r.SessionMessage(2, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, b.mac...), MAC: b.mac})
 	if c := got[*notify.ConfigReply](b, 2); !strings.Contains(c.Reason, "in use in the session of another node") {

@@ -16,6 +16,7 @@ import (
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/testbed/dhcpd"
+	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
@@ -534,5 +535,46 @@ func TestOpenFails(t *testing.T) {
 		if after := osnettest.Snapshot(t); after != before {
 			t.Errorf("%s: left behind\n%s\nbefore\n%s", name, after, before)
 		}
+	}
+}
+
+// TestRebinding: a translator takes another port for the node's tunnel. What is
+// authenticated moves the tunnel there, at once, whatever is under way; nothing else
+// does.
+func TestRebinding(t *testing.T) {
+	b := start(t, nil)
+	n := b.prepare(1, elsewhere)
+	b.send(leased, 1)
+	if k := n.next(); k != 1 {
+		t.Fatalf("packet %d", k)
+	}
+	var other *tunnel.Socket
+	var err error
+	b.in(func() { other, err = n.e.Listen(netip.AddrPortFrom(outer, 0), "") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stranger *net.UDPConn
+	b.in(func() { stranger, err = net.ListenUDP("udp4", &net.UDPAddr{IP: outer.AsSlice()}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	forged := make([]byte, 100)
+	binary.BigEndian.PutUint32(forged, n.routerSPI)
+	if _, err := stranger.WriteToUDPAddrPort(forged, netip.AddrPortFrom(routerAddr, 4500)); err != nil {
+		t.Fatal(err)
+	}
+	before := b.status(1).Outer
+	b.send(leased, 2)
+	if k := n.next(); k != 2 || b.status(1).Outer != before {
+		t.Fatalf("packet %d, the tunnel leads to %s", k, b.status(1).Outer)
+	}
+	if err := n.t.Rebind(other, netip.AddrPortFrom(routerAddr, 4500)); err != nil {
+		t.Fatal(err)
+	}
+	n.depart() // the router's marker comes by the new port
+	if o := b.status(1).Outer; o != other.LocalAddr().String() {
+		t.Errorf("the tunnel leads to %s, expected %s", o, other.LocalAddr())
 	}
 }

@@ -14,6 +14,15 @@ type Status struct {
 	Stray    uint64          `json:"stray_packets"` // came through the TUN for nobody
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
 	Dropped map[string]uint64 `json:"dropped"`
+	// Unclaimed are leases that no session holds.
+	Unclaimed []UnclaimedLease `json:"unclaimed,omitempty"`
+}
+
+// UnclaimedLease is a lease in a Status that will be claimed or given back.
+type UnclaimedLease struct {
+	Address string `json:"address"`
+	MAC     string `json:"mac"`
+	Stage   string `json:"stage"` // how far the node had come: leased, prepared or arrived
 }
 
 // VisitorStatus is one mobile node in a Status.
@@ -46,6 +55,7 @@ func (r *Router) Status() Status {
 	for _, v := range r.visitors() {
 		s.Visitors = append(s.Visitors, v.status())
 	}
+	s.Unclaimed = r.leases.unclaimed()
 	return s
 }
 
