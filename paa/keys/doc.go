@@ -7,12 +7,14 @@
 //	 |                                                          RFC 5191 section 5.3
 //	 +-- MN-CA = prf+(MSK, "openmpa MN-CA" | SID | Key-Id | identity of the configuration agent)
 //	 |    +-- seals configuration messages
+//	 +-- PEMK = prf+(MSK, "IETF PEMK" | SID | Key-Id | EPID)   RFC 5807 section 3, one for each access point
+//	 |    +-- PMK of 802.11: its first 32 octets
 //	 +-- MN-AR = prf+(MSK, "openmpa MN-AR" | SID | Key-Id | identity of the access router)
 //	      +-- seals tunnel messages
 //	      +-- ESP keys = prf+(MN-AR, "openmpa ESP" | nonces | SPIs), fresh for each tunnel
 //
-// SID and Key-Id are 4 octets in network order. Everything but PANA_AUTH_KEY uses
-// prf+ over HMAC-SHA2-256. A new Key-Id (re-authentication) changes all of them.
+// SID and Key-Id are 4 octets in network order. PANA_AUTH_KEY and PEMK use the
+// session's PRF, everything else prf+ over HMAC-SHA2-256. A new Key-Id (re-authentication) changes all of them.
 //
 // A sealed message (Sealer) is
 //
@@ -33,6 +35,6 @@
 // Covered: RFC 7296 section 2.13 (prf+), RFC 5191 section 5.3 (PANA_AUTH_KEY) and
 // section 5.4 (AUTH with it), RFC 4868 and RFC 2404's untruncated SHA-1 form
 // (transform 7), RFC 6252 sections 6.2 and 6.3 (MN-CA, MN-AR), RFC 4106 section
-// 8.1 (salt behind the key). Not covered: keys for access points (RFC 5807),
-// PANA encryption keys (RFC 6786).
+// 8.1 (salt behind the key), RFC 5807 section 3 (PEMK; not its name, 3.1), IEEE
+// 802.11-2020 section 12.7.1.3 (PMKID). Not covered: PANA encryption keys (RFC 6786).
 package keys
