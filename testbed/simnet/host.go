@@ -78,7 +78,7 @@ func (m *Machine) Left() []string {
 		if i.tun != nil {
 			out = append(out, fmt.Sprintf("%s: TUN %s", m.name, i.dev))
 		}
-		if n := len(i.arps) + len(i.taps); n > 0 {
+		if n := len(i.raw); n > 0 {
 			out = append(out, fmt.Sprintf("%s: %d raw sockets on %s", m.name, n, i.dev))
 		}
 	}
@@ -165,6 +165,15 @@ func (h *machineHost) Close() error {
 	h.m.purge(h.owner)
 	h.socks = nil
 	h.leave()
+	return nil
+}
+
+// closing closes one of the host's sockets.
+func (h *machineHost) closing(s interface{ shut() }) error {
+	h.m.w.mu.Lock()
+	defer h.m.w.mu.Unlock()
+	s.shut()
+	delete(h.socks, s)
 	return nil
 }
 

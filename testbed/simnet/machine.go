@@ -62,8 +62,7 @@ type Interface struct {
 	tun        *tunDevice
 	isUp       bool // carrier, as last told
 	neighbours map[netip.Addr]*neighbour
-	arps       []*arpConn
-	taps       []*udpTap
+	raw        []*rawSocket
 	watchers   []*watcher
 }
 
@@ -136,19 +135,16 @@ func (i *Interface) arrive(_ *end, f frame) {
 		i.m.w.dropped(i.name(), ReasonForeign, f)
 		return
 	}
+	for _, s := range i.raw {
+		s.offer(f)
+	}
 	switch f.typ {
 	case typeARP:
 		i.m.w.note(i.name(), "in", f.data)
-		for _, c := range i.arps {
-			c.in.put(f.data)
-		}
 		if p, err := acd.ParseARP(f.data); err == nil {
 			i.arp(p)
 		}
 	case typeIPv4:
-		for _, t := range i.taps {
-			t.offer(f.data)
-		}
 		i.m.receive(i, f.data)
 	}
 }

@@ -61,10 +61,8 @@ func (s *ipipSocket) Send(dst netip.Addr, inner []byte, tos uint8) error {
 	w := s.m.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-s.in.done:
+	if s.in.closed() {
 		return fmt.Errorf("simnet: IP in IP: %w", net.ErrClosed)
-	default:
 	}
 	s.m.ident++
 	pkt, err := ipip.Encapsulate(nil, ipip.Header{Src: s.local, Dst: dst, TTL: ttl, TOS: tos, ID: s.m.ident}, inner)
@@ -124,13 +122,7 @@ func (s *ipipSocket) Stats() bind.Stats {
 	return s.stats
 }
 
-func (s *ipipSocket) Close() error {
-	s.m.w.mu.Lock()
-	defer s.m.w.mu.Unlock()
-	s.shut()
-	delete(s.h.socks, s)
-	return nil
-}
+func (s *ipipSocket) Close() error { return s.h.closing(s) }
 
 // tunDevice is a host.TUN.
 type tunDevice struct {
@@ -211,10 +203,8 @@ func (t *tunDevice) Write(b []byte) (int, error) {
 	w := t.i.m.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-t.in.done:
+	if t.in.closed() {
 		return 0, fmt.Errorf("simnet: %s: %w", t.i.name(), os.ErrClosed)
-	default:
 	}
 	t.stats.Write++
 	pkt := slices.Clone(b)
@@ -229,49 +219,100 @@ func (t *tunDevice) Stats() (tun.Stats, error) {
 	return t.stats, nil
 }
 
-func (t *tunDevice) Close() error {
-	t.i.m.w.mu.Lock()
-	defer t.i.m.w.mu.Unlock()
-	t.shut()
-	delete(t.h.socks, t)
-	return nil
+func (t *tunDevice) Close() error { return t.h.closing(t) }
+
+// rawSocket sees the frames of one interface.
+type rawSocket struct {
+	h    *machineHost
+	i    *Interface
+	port uint16 // of UDP; 0: it sees ARP
+	in   *inbox
 }
 
-// arpConn is a host.ARP.
-type arpConn struct {
-	h  *machineHost
-	i  *Interface
-	in *inbox
-}
-
-// OpenARP implements host.Sockets.
-func (h *machineHost) OpenARP(dev string) (a host.ARP, err error) {
+func (h *machineHost) openRaw(dev string, port uint16) (s *rawSocket, err error) {
 	err = h.change(func() error {
 		i, err := h.m.device(dev)
 		if err != nil {
 			return err
 		}
-		c := &arpConn{h: h, i: i, in: newInbox(socketQueue)}
-		i.arps = append(i.arps, c)
-		h.socks[c] = c.shut
-		a = c
+		s = &rawSocket{h: h, i: i, port: port, in: newInbox(socketQueue)}
+		i.raw = append(i.raw, s)
+		h.socks[s] = s.shut
 		return nil
 	})
-	return a, err
+	return s, err
 }
 
-func (c *arpConn) shut() {
-	if c.in.shut() {
-		c.i.arps = slices.DeleteFunc(c.i.arps, func(o *arpConn) bool { return o == c })
+func (s *rawSocket) shut() {
+	if s.in.shut() {
+		s.i.raw = slices.DeleteFunc(s.i.raw, func(o *rawSocket) bool { return o == s })
 	}
 }
 
-func (c *arpConn) MAC() net.HardwareAddr { return c.i.mac.HardwareAddr() }
-func (c *arpConn) Device() string        { return c.i.dev }
+// offer gives the socket a copy of what comes off the link, if it is its kind. A full
+// queue drops, as the kernel's.
+func (s *rawSocket) offer(f frame) {
+	if f.typ == typeARP && s.port == 0 || f.typ == typeIPv4 && s.port != 0 && udpPort(f.data) == s.port {
+		_ = s.in.put(f.data)
+	}
+}
 
-func (c *arpConn) ReadARP(ctx context.Context) (acd.Packet, error) {
+// udpPort is the port an IPv4 packet is for, 0 if it is not UDP.
+func udpPort(pkt []byte) uint16 {
+	_, _, proto, body, _, err := ipip.ParseIPv4(pkt)
+	if err != nil || proto != protoUDP || len(pkt) < body+udpLen {
+		return 0
+	}
+	return binary.BigEndian.Uint16(pkt[body+2:])
+}
+
+func (s *rawSocket) read(ctx context.Context) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if pkt, ok := s.in.get(ctx.Done()); ok {
+		return pkt, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("simnet: %s: %w", s.i.name(), net.ErrClosed)
+}
+
+func (s *rawSocket) write(dst net.HardwareAddr, typ etherType, b []byte) error {
+	to, err := acd.MACFrom(dst)
+	if err != nil {
+		return err
+	}
+	s.i.m.w.mu.Lock()
+	defer s.i.m.w.mu.Unlock()
+	if s.in.closed() {
+		return fmt.Errorf("simnet: %s: %w", s.i.name(), net.ErrClosed)
+	}
+	s.i.send(to, typ, b)
+	return nil
+}
+
+func (s *rawSocket) Close() error { return s.h.closing(s) }
+
+// arpConn is a host.ARP.
+type arpConn struct{ *rawSocket }
+
+// OpenARP implements host.Sockets.
+func (h *machineHost) OpenARP(dev string) (host.ARP, error) {
+	s, err := h.openRaw(dev, 0)
+	if err != nil {
+		return nil, err
+	}
+	return arpConn{s}, nil
+}
+
+func (c arpConn) MAC() net.HardwareAddr { return c.i.mac.HardwareAddr() }
+func (c arpConn) Device() string        { return c.i.dev }
+
+func (c arpConn) ReadARP(ctx context.Context) (acd.Packet, error) {
 	for {
-		pkt, err := c.in.read(ctx)
+		pkt, err := c.read(ctx)
 		if err != nil {
 			return acd.Packet{}, err
 		}
@@ -281,108 +322,35 @@ func (c *arpConn) ReadARP(ctx context.Context) (acd.Packet, error) {
 	}
 }
 
-// read is get with a context.
-func (b *inbox) read(ctx context.Context) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if pkt, ok := b.get(ctx.Done()); ok {
-		return pkt, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("simnet: %w", net.ErrClosed)
-}
-
-func (c *arpConn) WriteARP(dst net.HardwareAddr, p acd.Packet) error {
+func (c arpConn) WriteARP(dst net.HardwareAddr, p acd.Packet) error {
 	b, err := p.AppendBinary(nil)
 	if err != nil {
 		return err
 	}
-	return c.i.write(c.in, dst, typeARP, b)
+	return c.write(dst, typeARP, b)
 }
 
-// write sends a frame for a raw socket.
-func (i *Interface) write(in *inbox, dst net.HardwareAddr, typ etherType, b []byte) error {
-	to, err := acd.MACFrom(dst)
-	if err != nil {
-		return err
-	}
-	i.m.w.mu.Lock()
-	defer i.m.w.mu.Unlock()
-	select {
-	case <-in.done:
-		return fmt.Errorf("simnet: %s: %w", i.name(), net.ErrClosed)
-	default:
-	}
-	i.send(to, typ, b)
-	return nil
-}
-
-func (c *arpConn) SendGratuitous(a netip.Addr) error {
+func (c arpConn) SendGratuitous(a netip.Addr) error {
 	return c.WriteARP(acd.Broadcast(), acd.AnnouncementPacket(a, c.i.mac))
 }
 
-func (c *arpConn) Close() error {
-	c.i.m.w.mu.Lock()
-	defer c.i.m.w.mu.Unlock()
-	c.shut()
-	delete(c.h.socks, c)
-	return nil
-}
-
 // udpTap is a host.UDPTap.
-type udpTap struct {
-	h    *machineHost
-	i    *Interface
-	port uint16
-	in   *inbox
-}
+type udpTap struct{ *rawSocket }
 
 // OpenUDPTap implements host.Sockets.
-func (h *machineHost) OpenUDPTap(dev string, port uint16) (u host.UDPTap, err error) {
-	err = h.change(func() error {
-		i, err := h.m.device(dev)
-		if err != nil {
-			return err
-		}
-		t := &udpTap{h: h, i: i, port: port, in: newInbox(socketQueue)}
-		i.taps = append(i.taps, t)
-		h.socks[t] = t.shut
-		u = t
-		return nil
-	})
-	return u, err
-}
-
-func (t *udpTap) shut() {
-	if t.in.shut() {
-		t.i.taps = slices.DeleteFunc(t.i.taps, func(o *udpTap) bool { return o == t })
+func (h *machineHost) OpenUDPTap(dev string, port uint16) (host.UDPTap, error) {
+	s, err := h.openRaw(dev, port)
+	if err != nil {
+		return nil, err
 	}
+	return udpTap{s}, nil
 }
 
-// offer gives the tap a copy of what comes off the link, if it is for its port.
-func (t *udpTap) offer(pkt []byte) {
-	_, _, proto, body, _, err := ipip.ParseIPv4(pkt)
-	if err == nil && proto == protoUDP && len(pkt) >= body+udpLen && binary.BigEndian.Uint16(pkt[body+2:]) == t.port {
-		_ = t.in.put(pkt) // a full queue drops, as the kernel's
-	}
-}
-
-func (t *udpTap) ReadPacket(ctx context.Context, b []byte) (int, error) {
-	pkt, err := t.in.read(ctx)
+func (t udpTap) ReadPacket(ctx context.Context, b []byte) (int, error) {
+	pkt, err := t.read(ctx)
 	return copy(b, pkt), err
 }
 
-func (t *udpTap) WritePacket(dst net.HardwareAddr, ipv4 []byte) error {
-	return t.i.write(t.in, dst, typeIPv4, slices.Clone(ipv4))
-}
-
-func (t *udpTap) Close() error {
-	t.i.m.w.mu.Lock()
-	defer t.i.m.w.mu.Unlock()
-	t.shut()
-	delete(t.h.socks, t)
-	return nil
+func (t udpTap) WritePacket(dst net.HardwareAddr, ipv4 []byte) error {
+	return t.write(dst, typeIPv4, slices.Clone(ipv4))
 }

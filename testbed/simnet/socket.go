@@ -53,12 +53,19 @@ func (b *inbox) shut() (first bool) {
 	return first
 }
 
-// get waits for a packet, until one of the others says to stop.
-func (b *inbox) get(stop <-chan struct{}) (pkt []byte, ok bool) {
+func (b *inbox) closed() bool {
 	select {
 	case <-b.done:
-		return nil, false
+		return true
 	default:
+		return false
+	}
+}
+
+// get waits for a packet, until one of the others says to stop.
+func (b *inbox) get(stop <-chan struct{}) (pkt []byte, ok bool) {
+	if b.closed() {
+		return nil, false
 	}
 	select {
 	case pkt = <-b.ch:
@@ -198,10 +205,8 @@ func (s *udpSocket) write(b []byte, to netip.AddrPort, tos uint8, before func(pk
 	w := s.m.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	select {
-	case <-s.in.done:
+	if s.in.closed() {
 		return 0, s.failed("write", net.ErrClosed)
-	default:
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	src := s.local.Addr()
@@ -243,10 +248,8 @@ func (s *udpSocket) read() (pkt []byte, body int, from netip.AddrPort, err error
 			body, from = parseUDP(pkt)
 			return pkt, body, from, nil
 		}
-		select {
-		case <-s.in.done:
+		if s.in.closed() {
 			return nil, 0, from, s.failed("read", net.ErrClosed)
-		default:
 		}
 	}
 }
@@ -297,13 +300,7 @@ func (s *udpSocket) SetReadDeadline(t time.Time) error { s.expiry.set(t); return
 func (s *udpSocket) SetDeadline(t time.Time) error     { return s.SetReadDeadline(t) }
 func (s *udpSocket) SetWriteDeadline(time.Time) error  { return nil } // writing does not wait
 
-func (s *udpSocket) Close() error {
-	s.m.w.mu.Lock()
-	defer s.m.w.mu.Unlock()
-	s.shut()
-	delete(s.h.socks, s)
-	return nil
-}
+func (s *udpSocket) Close() error { return s.h.closing(s) }
 
 // espSocket is a host.ESP.
 type espSocket struct {
