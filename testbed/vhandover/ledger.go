@@ -12,12 +12,12 @@ import (
 	"openmpa/tunnel/ipip"
 )
 
-// An application packet: magic, direction, number, padding. It is so large that what
-// ESP makes of it is told by its length from everything else in a tunnel.
+// An application packet: magic, direction, number, padding. It is longer than
+// anything else that crosses a tunnel, so that in ESP its length tells it.
 const (
 	appPort   = 9000
-	appSize   = 400
-	espLeast  = appSize + 8
+	appSize   = 1330
+	espSize   = 8 + 8 + (20+20+udpHeader+appSize+2+3)/4*4 + 16 // SPI, number; IV; IP in IP and trailer; ICV
 	espPort   = 4500
 	protoUDP  = 17
 	udpHeader = 8
@@ -71,7 +71,7 @@ func sort(pkt []byte) (id packetID, plain, sealed bool) {
 		return id, true, false
 	}
 	sport, dport := binary.BigEndian.Uint16(pkt[body:]), binary.BigEndian.Uint16(pkt[body+2:])
-	return id, false, (sport == espPort || dport == espPort) && total-body-udpHeader >= espLeast
+	return id, false, (sport == espPort || dport == espPort) && total-body-udpHeader == espSize
 }
 
 // balance is what became of the copies of a packet outside the daemons.
