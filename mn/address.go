@@ -224,6 +224,8 @@ func (c *candidate) releaseHere() {
 
 // release gives a lease back, from an address that the node has.
 func (n *Node) release(l dhcp4.Lease, from netip.Addr) {
+	n.dhcpPort <- struct{}{}
+	defer func() { <-n.dhcpPort }()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if err := n.dhcp().Release(ctx, l, from); err != nil {

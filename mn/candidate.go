@@ -29,13 +29,18 @@ type candidate struct {
 	markers   chan tunnel.Marker
 }
 
-// authenticate makes the session with c's router, from the address from.
+// authenticate makes the session with c's router, from the address from. A router
+// takes whoever comes without pre-authentication to have leased the address itself.
 func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from netip.Addr, preauth bool) error {
 	s, err := c.n.openSession(ctx, id, c.net, from, preauth)
-	if err == nil {
-		c.session.Store(s)
+	if err != nil {
+		return err
 	}
-	return err
+	c.session.Store(s)
+	if !preauth && c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
+		c.remember(false)
+	}
+	return nil
 }
 
 // leaveTunnel ends the node's end of a tunnel it no longer needs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 
 	"openmpa/internal/dhcp4"
@@ -403,7 +404,9 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	n.away.Store(false)
 	n.serve(c)
 	reported := n.awaitReport(id)
-	_ = c.renew(ctx, id)
+	var renewal sync.WaitGroup
+	defer renewal.Wait()
+	renewal.Go(func() { _ = c.renew(ctx, id) })
 	n.takeLeave(id, old, c.address.addr())
 	select {
 	case <-reported:

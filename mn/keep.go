@@ -126,6 +126,8 @@ func untilRenewal(l dhcp4.Lease, now time.Time, failed bool) time.Duration {
 // renew extends the lease from the address itself, which disturbs nothing: a
 // failure leaves the lease as it is. A NAK voids the address.
 func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
+	c.n.dhcpPort <- struct{}{}
+	defer func() { <-c.n.dhcpPort }()
 	span := c.n.cfg.Recorder.Begin(id, event.PhaseRenew, "addr", c.address.addr().String())
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

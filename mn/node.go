@@ -51,6 +51,7 @@ type Node struct {
 	away atomic.Bool // the link has left the serving network, or is about to
 
 	arpReader chan struct{} // taken by whoever reads arp
+	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
 	wake      chan struct{} // the serving address is void
 	farewells sync.WaitGroup
 	elsewhere sync.Once // what was had in other networks before a crash is given back
@@ -70,7 +71,7 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{},
-		arpReader: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		arpReader: make(chan struct{}, 1), dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	if n.cfg.Ping == 0 {
 		n.cfg.Ping = defaultPing
