@@ -402,21 +402,28 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	}
 	n.guest(c.path.coa, nil)
 	n.away.Store(false)
+	s, reported := c.session.Load(), n.awaitReport(id)
 	n.serve(c)
-	reported := n.awaitReport(id)
 	var renewal sync.WaitGroup
 	defer renewal.Wait()
 	renewal.Go(func() { _ = c.renew(ctx, id) })
 	n.takeLeave(id, old, c.address.addr())
 	select {
 	case <-reported:
+	case <-s.closed: // it cannot come any more
+		n.unawaited(id)
 	case <-time.After(n.cfg.Timers.Settle):
 		n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
-		n.mu.Lock()
-		delete(n.reports, id)
-		n.mu.Unlock()
+		n.unawaited(id)
 	}
 	c.leaveTunnel()
+}
+
+// unawaited forgets a report that did not come.
+func (n *Node) unawaited(id event.HandoverID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.reports, id)
 }
 
 // awaitReport returns a channel that is closed when the router has reported the

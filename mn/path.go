@@ -26,6 +26,7 @@ type path struct {
 	// guarded by home.mu
 	delivery *flow.Delivery
 	tunnel   *tunnel.Tunnel // nil: none
+	closed   bool
 	buf      []byte
 }
 
@@ -46,6 +47,7 @@ func (h *home) newPath(coa netip.Addr) (p *path, err error) {
 
 func (p *path) close() {
 	p.home.mu.Lock()
+	p.closed = true
 	if p.home.bound == p {
 		p.home.bound = nil
 	}
@@ -216,7 +218,12 @@ func (p *path) leaveTunnel() {
 	}
 }
 
-// endMarker is the last packet of a path that is no longer bound.
+// endMarkerAgain is when the marker that ends a path is sent again: it may be lost,
+// and what waits for it at the home agent would wait long.
+var endMarkerAgain = []time.Duration{20 * time.Millisecond, 60 * time.Millisecond}
+
+// endMarker is the last packet of a path that is no longer bound. The caller holds
+// home.mu.
 func (p *path) endMarker(id uint64) {
 	m := mip4.Marker{HomeAddress: p.home.address, HomeAgent: p.home.agent, ID: id}
 	pkt, err := mip4.AppendMarkerPacket(nil, m, p.home.security)
@@ -229,4 +236,13 @@ func (p *path) endMarker(id uint64) {
 		to = flow.ToTunnel
 	}
 	p.send(pkt, to)
+	for _, d := range endMarkerAgain {
+		time.AfterFunc(d, func() {
+			p.home.mu.Lock()
+			defer p.home.mu.Unlock()
+			if !p.closed && p.home.bound != p && (to == flow.ToLink || p.tunnel != nil) {
+				p.send(pkt, to)
+			}
+		})
+	}
 }
