@@ -57,7 +57,7 @@ type adapter struct {
 	point string
 	fails map[string]error // Attach to it fails, without leaving
 	dead  map[string]bool  // no link there
-	moved func(point string)
+	leave func(to string) // called with the old link still up
 }
 
 func (a *adapter) Current(context.Context) (string, error) {
@@ -72,6 +72,9 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 	if err := a.fails[point]; err != nil {
 		return err
 	}
+	if a.leave != nil {
+		a.leave(point)
+	}
 	a.point = point
 	a.air(func() {
 		osnettest.IP(a.t, "link set mn0 down")
@@ -80,9 +83,6 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 			osnettest.IP(a.t, "link set mn0 up")
 		}
 	})
-	if a.moved != nil {
-		a.moved(point)
-	}
 	return nil
 }
 
@@ -101,20 +101,24 @@ type bed struct {
 	routers map[string]*par.Router
 	agents  map[string]*paa.Service
 	link    *adapter
+	cfg     Config
 	node    *Node
+	halt    func()            // ends Run of node, and waits until it has
+	open    map[string]func() // starts the router of that network
+	probes  acd.Timers        // of routers
 	stopHA  func()
 	cn      *net.UDPConn
 	before  string
 }
 
-// sysctl writes in the namespace of the calling thread.
+// start makes a bed, with a node that is attached to b.
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	osnettest.Forward(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}}
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, probes: dad}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -188,20 +192,35 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	if edit != nil {
 		edit(&cfg)
 	}
-	if b.node, err = Open(cfg); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, done := make(chan struct{}), make(chan error, 1)
-	go func() { done <- b.node.Run(ctx, func() { close(ready) }) }()
+	b.cfg = cfg
 	t.Cleanup(func() {
-		cancel()
-		<-done
+		b.halt()
 		b.node.Close()
 		if after := osnettest.Snapshot(t); after != b.before {
 			t.Errorf("the node left something in the kernel: before\n%s\nafter\n%s", b.before, after)
 		}
 	})
+	b.boot()
+	return b
+}
+
+// boot starts the node and waits until it is attached.
+func (b *bed) boot() {
+	t := b.t
+	t.Helper()
+	var err error
+	b.halt = func() {}
+	if b.node, err = Open(b.cfg); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	node := b.node
+	go func() { done <- node.Run(ctx, func() { close(ready) }) }()
+	b.halt = func() {
+		cancel()
+		<-done
+	}
 	select {
 	case <-ready:
 	case err := <-done:
@@ -210,7 +229,29 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	case <-time.After(patience):
 		t.Fatal("not attached")
 	}
-	return b
+}
+
+// kill ends the node without a word to anybody. What a process leaves in the kernel
+// is removed here, and not when the next one starts.
+func (b *bed) kill(prepared ...*candidate) {
+	b.halt()
+	n := b.node
+	n.cancel()
+	for _, c := range append(prepared, n.serving) {
+		c.keeper.stop()
+		if s := c.session.Load(); s != nil {
+			s.close()
+		}
+		_, _ = c.path.ipip.Close(), c.path.udp.Close()
+	}
+	_ = n.endpoint.Close()
+	n.home.wg.Wait()
+	_ = n.dev.Close()
+	n.wg.Wait()
+	_ = n.arp.Close()
+	if err := n.net.Close(); err != nil {
+		b.t.Error(err)
+	}
 }
 
 func homeKey() *keys.Secret { return keys.NewSecret([]byte("0123456789abcdef")) }
@@ -232,27 +273,41 @@ func (b *bed) router(i int, n string) {
 	b.air(func() { ip("link set u" + n + " master poa-" + n) })
 	b.core(func() { ip(fmt.Sprintf("address add 10.0.%d.2/30 dev c%s", i, n)) })
 	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
-	recorder := event.NewRecorder(n, nil, 1000)
 	b.aaa[n] = &aaatest.Backend{}
-	var err error
-	do(func() {
-		if b.routers[n], err = par.Open(par.Config{
-			Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
-			DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: dad, Buffer: limits,
-			Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
-		}); err != nil {
-			return
-		}
-		b.agents[n], err = paa.Open(paa.Config{
-			Listen: netip.AddrPortFrom(addr, 716), Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
-			Rand: rand.Reader, Recorder: recorder, Log: discard,
-		}, b.routers[n])
+	b.open[n] = func() { do(func() { b.openRouter(i, n, addr) }) }
+	b.open[n]()
+	t.Cleanup(func() { b.stopRouter(n) })
+}
+
+func (b *bed) stopRouter(n string) {
+	b.agents[n].Close()
+	b.routers[n].Close()
+}
+
+// openRouter starts the router of network i in the namespace of the calling thread.
+func (b *bed) openRouter(i int, n string, addr netip.Addr) {
+	b.t.Helper()
+	recorder := event.NewRecorder(n, nil, 1000)
+	r, err := par.Open(par.Config{
+		Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
+		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: limits,
+		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	})
 	if err != nil {
-		t.Fatal(err)
+		b.t.Error(err)
+		return
 	}
-	b.routers[n].Bind(b.agents[n])
-	t.Cleanup(func() { b.agents[n].Close(); b.routers[n].Close() })
+	a, err := paa.Open(paa.Config{
+		Listen: netip.AddrPortFrom(addr, 716), Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
+		Rand: rand.Reader, Recorder: recorder, Log: discard,
+	}, r)
+	if err != nil {
+		b.t.Error(err)
+		r.Close()
+		return
+	}
+	r.Bind(a)
+	b.routers[n], b.agents[n] = r, a
 }
 
 // agent starts the home agent.
