@@ -253,8 +253,9 @@ func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candida
 		if err := n.bind(context.WithoutCancel(ctx), id, old, alive); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
 			n.home.fallBack(old.path)
-		} else if alive {
-			n.home.emptied(n.cfg.Timers.PathEnd) // the session takes the tunnel along
+		} else if alive { // the session takes the tunnel along, with what is still in it
+			n.home.emptied(n.cfg.Timers.PathEnd)
+			c.markEnd(id, firstEnd, c.path.mark)
 		}
 	}
 	n.takeLeave(id, c, old.address.addr()) // with the session the router deletes the tunnel and releases the lease
@@ -291,32 +292,49 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 // router's marker or at the deadline.
 func (n *Node) depart(id event.HandoverID, c *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
-	rtt := c.session.Load().rtt()
+	sent, ok := c.markEnd(id, firstDeparture, c.path.hold)
+	if ok {
+		span.End(nil, "markers", sent)
+	} else {
+		span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", sent)
+	}
+	n.leaveTunnelRule(c)
+}
+
+// Numbers of the first marker of a departure, and of one that ends a tunnel for good.
+const (
+	firstDeparture = 1
+	firstEnd       = 1 << 16
+)
+
+// markEnd sends markers, numbered from first, behind what is in c's tunnel until the
+// router's comes, or there is no time left for it. It returns how many it sent, and
+// whether the tunnel is empty.
+func (c *candidate) markEnd(id event.HandoverID, first uint32, send func(tunnel.Marker) error) (sent uint32, ok bool) {
+	n, rtt := c.n, c.session.Load().rtt()
 	deadline := time.NewTimer(max(n.cfg.Timers.Depart, 5*rtt))
 	defer deadline.Stop()
 	again := max(20*time.Millisecond, 3*rtt)
-	for seq := uint32(1); ; seq++ {
-		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: seq}); err != nil {
-			n.cfg.Log.Warn("departure not announced", "err", err)
+	for {
+		if err := send(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: first + sent}); err != nil {
+			n.cfg.Log.Warn("marker not sent", "paa", c.net.PAA, "err", err)
 		}
+		sent++
 		retry := time.NewTimer(again)
 	wait:
 		for {
 			select {
 			case m := <-c.markers:
-				if m.Kind != tunnel.Departed || m.Handover != id {
+				if m.Kind != tunnel.Departed || m.Handover != id || m.Seq < first {
 					continue
 				}
 				retry.Stop()
-				span.End(nil, "markers", seq)
-				n.leaveTunnelRule(c)
-				return
+				return sent, true
 			case <-retry.C:
 				break wait
 			case <-deadline.C:
-				span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", seq)
-				n.leaveTunnelRule(c)
-				return
+				retry.Stop()
+				return sent, false
 			}
 		}
 	}

@@ -183,6 +183,13 @@ func (p *path) hold(m tunnel.Marker) error {
 	return p.tunnel.SendMarker(m)
 }
 
+// mark sends a marker behind the last packet in the tunnel.
+func (p *path) mark(m tunnel.Marker) error {
+	p.home.mu.Lock()
+	defer p.home.mu.Unlock()
+	return p.tunnel.SendMarker(m)
+}
+
 // arrive sends what was held, on the link, and everything after it.
 func (p *path) arrive() error {
 	p.home.mu.Lock()

@@ -104,7 +104,7 @@ func (n *Node) follow(ctx context.Context) (err error) {
 		return n.first(ctx, network)
 	}
 	if old.net.Name == network.Name {
-		return n.returned(old)
+		return n.returned(ctx, old)
 	}
 	return n.unplanned(ctx, old, network)
 }
@@ -141,12 +141,16 @@ func (n *Node) settledHere(ctx context.Context) (bool, error) {
 	return n.serving != nil && n.serving.net.Name == network.Name && n.state == "attached" && n.serving.voided.Load() == nil, nil
 }
 
-// returned goes on at the network that serves, after the link was lost.
-func (n *Node) returned(c *candidate) error {
+// returned goes on at the network that serves, after the link was lost. The home
+// agent may have had no answer to it for as long, or another address.
+func (n *Node) returned(ctx context.Context, c *candidate) error {
 	if err := n.arp.SendGratuitous(c.address.addr()); err != nil {
 		return err
 	}
 	n.away.Store(false)
+	if err := n.bind(ctx, event.HandoverID{}, c, false); err != nil {
+		return err
+	}
 	n.setState("attached")
 	return nil
 }
