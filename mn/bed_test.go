@@ -57,7 +57,7 @@ type adapter struct {
 	point string
 	fails map[string]error // Attach to it fails, without leaving
 	dead  map[string]bool  // no link there
-	leave func(to string) // called with the old link still up
+	leave func(to string)  // called with the old link still up
 }
 
 func (a *adapter) Current(context.Context) (string, error) {
@@ -189,6 +189,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 	}
 	cfg.Timers.Auth, cfg.Timers.Tunnel, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, time.Second, 1500*time.Millisecond, 3*time.Second
 	cfg.Timers.LinkUp, cfg.Timers.Arrive, cfg.Timers.Settle = time.Second, time.Second, time.Second
+	cfg.Timers.Depart = 2 * time.Second // a machine under load is no dead router
 	if edit != nil {
 		edit(&cfg)
 	}
