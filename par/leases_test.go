@@ -268,3 +268,71 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("leases %v", b.bound())
 	}
 }
+
+// TestOrderlyEnd: a router that ends gives back what it can, and leaves the lease of
+// a node that is on the link to the next one if that will know of it.
+func TestOrderlyEnd(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		store, arrived  bool
+		bound, remember int
+	}{
+		{"elsewhere", true, false, 0, 0},
+		{"arrived", true, true, 1, 1},
+		{"arrived, no store", false, true, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := state.NewMemory()
+			b := start(t, func(cfg *Config) {
+				if c.store {
+					cfg.State = s
+				}
+			})
+			if n := b.prepare(1, b.mac); c.arrived {
+				b.arrive(n)
+			}
+			b.r.Close()
+			if len(b.bound()) != c.bound || len(stored(t, s)) != c.remember {
+				t.Errorf("leases %v, stored %v", b.bound(), stored(t, s))
+			}
+		})
+	}
+}
+
+// TestTwoAtOnce: a node asks in two sessions at the same time; one of them serves it
+// in the end, and there is one lease.
+func TestTwoAtOnce(t *testing.T) {
+	b, s := durable(t)
+	for sid := uint32(1); sid <= 20; sid += 2 {
+		for _, sid := range []uint32{sid, sid + 1} {
+			b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid))
+		}
+		for _, sid := range []uint32{sid, sid + 1} {
+			b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})
+		}
+		got[*notify.ConfigReply](b, sid)
+		got[*notify.ConfigReply](b, sid+1)
+		with := 0
+		for _, v := range b.r.Status().Visitors {
+			if v.Address != "" {
+				with++
+			}
+		}
+		if with != 1 || len(b.bound()) != 1 || len(stored(t, s)) != 1 {
+			t.Fatalf("status %+v, leases %v", b.r.Status(), b.dhcp.Leases())
+		}
+		if sid%4 == 1 { // in either order
+			b.r.SessionClosed(sid, errors.New("the end"))
+			b.r.SessionClosed(sid+1, errors.New("the end"))
+		} else {
+			b.r.SessionClosed(sid+1, errors.New("the end"))
+			b.r.SessionClosed(sid, errors.New("the end"))
+		}
+		b.released(s)
+	}
+	b.await("the last tenure to be forgotten", func() bool {
+		b.r.leases.mu.Lock()
+		defer b.r.leases.mu.Unlock()
+		return len(b.r.leases.byClient) == 0
+	})
+}
