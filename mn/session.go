@@ -87,6 +87,7 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 	defer cancel()
 	select {
 	case o := <-s.opened:
+		at = append(at, "session", fmt.Sprintf("%08x", s.sid.Load())) // as the router's record names it, whatever address it sees
 		if o.tls != "" {
 			at = append(at, "tls", o.tls)
 		}

@@ -199,7 +199,7 @@ func (s *Service) start(o pana.EAPStart) {
 	}
 	c.stop()
 	c.span.End(context.Canceled)
-	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth)
+	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth, "session", fmt.Sprintf("%08x", o.SID))
 	ctx, cancel := context.WithCancel(s.ctx)
 	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR})
 	if err != nil {

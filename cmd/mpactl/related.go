@@ -19,19 +19,28 @@ const around = 100 * time.Millisecond
 // router and the AAA server of its authentication, the home agent of its binding.
 func (a *app) related(id event.HandoverID, known []event.Event) ([][]event.Event, error) {
 	c := cluesOf(known)
-	var out [][]event.Event
+	var all [][]event.Event
 	err := a.each(func(ctx context.Context, client *control.Client) error {
-		var found []event.Event
+		var own []event.Event
 		err := client.Events(ctx, 0, false, func(e event.Event) error {
-			if e.Handover.IsZero() && c.fit(e) {
-				e.Handover = id
-				found = append(found, e)
+			if e.Handover.IsZero() && (e.Phase == event.PhaseBind || e.Phase == event.PhaseAuth) {
+				own = append(own, e)
 			}
 			return nil
 		})
-		out = append(out, found)
+		all = append(all, own)
 		return err
 	})
+	c.follow(all)
+	out := make([][]event.Event, len(all))
+	for i, own := range all {
+		for _, e := range own {
+			if c.fit(e) {
+				e.Handover = id
+				out[i] = append(out[i], e)
+			}
+		}
+	}
 	return out, err
 }
 
@@ -43,8 +52,28 @@ type clues struct {
 
 type auth struct {
 	node       string
-	from       string // address and port
+	session    string   // of PANA; empty when it was not opened
+	from       []string // addresses and ports: its own, and what a router has seen instead
 	begin, end time.Time
+}
+
+// at reports whether a record is of another node and of that time.
+func (a auth) at(e event.Event) bool {
+	return e.Node != a.node && !e.Time.Before(a.begin.Add(-around)) && !e.Time.After(a.end.Add(around))
+}
+
+// follow adds the addresses under which routers have seen the node: the AAA
+// server knows no other if there is a translator between them.
+func (c *clues) follow(all [][]event.Event) {
+	for _, own := range all {
+		for _, e := range own {
+			for i, a := range c.auths {
+				if peer := text(e, "peer"); peer != "" && a.session != "" && text(e, "session") == a.session && a.at(e) {
+					c.auths[i].from = append(a.from, peer)
+				}
+			}
+		}
+	}
 }
 
 func cluesOf(events []event.Event) clues {
@@ -57,7 +86,7 @@ func cluesOf(events []event.Event) clues {
 		case e.Phase == event.PhaseBind && strings.Trim(path, "0") != "":
 			c.paths[path] = true
 		case e.Phase == event.PhaseAuth && from != "":
-			c.auths = append(c.auths, auth{e.Node, from, e.Time.Add(-e.Duration), e.Time})
+			c.auths = append(c.auths, auth{e.Node, text(e, "session"), []string{from}, e.Time.Add(-e.Duration), e.Time})
 		}
 	}
 	return c
@@ -70,13 +99,15 @@ func (c clues) fit(e event.Event) bool {
 		return c.paths[text(e, "path")]
 	case event.PhaseAuth:
 		for _, a := range c.auths {
-			if e.Node == a.node || e.Time.Before(a.begin.Add(-around)) || e.Time.After(a.end.Add(around)) {
+			if !a.at(e) {
 				continue
 			}
 			// The router has seen the port, the AAA server the address.
-			from, err := netip.ParseAddrPort(a.from)
-			if text(e, "peer") == a.from || err == nil && text(e, "station") == from.Addr().String() {
-				return true
+			for _, seen := range a.from {
+				from, err := netip.ParseAddrPort(seen)
+				if text(e, "peer") == seen || err == nil && text(e, "station") == from.Addr().String() {
+					return true
+				}
 			}
 		}
 	}
