@@ -79,6 +79,9 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 	a.air(func() {
 		osnettest.IP(a.t, "link set mn0 down")
 		osnettest.IP(a.t, "link set mn0 master "+point)
+		// A carrier that is back before the kernel has dealt with its loss is told of
+		// before the bridge forwards: no radio does that.
+		time.Sleep(10 * time.Millisecond)
 		if !a.dead[point] {
 			osnettest.IP(a.t, "link set mn0 up")
 		}
