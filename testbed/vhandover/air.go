@@ -23,14 +23,14 @@ type air struct {
 	point string
 	moves int
 	gap   time.Duration
-	bad   map[string]trouble // by point
+	bad   map[string]badLink // by point
 }
 
-// trouble is what becomes of a link that is asked for.
-type trouble uint8
+// badLink is what becomes of a link that is asked for.
+type badLink uint8
 
 const (
-	dead  trouble = iota + 1 // it does not come up
+	dead  badLink = iota + 1 // it does not come up
 	flaps                    // it goes 5 ms after it came, and comes back after a second
 )
 
@@ -99,7 +99,7 @@ func (a *air) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
 }
 
 // set says how the next moves go.
-func (a *air) set(gap time.Duration, bad map[string]trouble) {
+func (a *air) set(gap time.Duration, bad map[string]badLink) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.gap, a.bad = gap, bad

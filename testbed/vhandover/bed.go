@@ -39,8 +39,9 @@ type bed struct {
 
 	base    map[string][]string // what a daemon has on its machine without a node
 	own     int                 // how many objects the node has on its own, attached
-	crashed map[string]bool     // machines whose daemon took its counters with it
-	wg      sync.WaitGroup      // daemons that were killed and still run
+	mu      sync.Mutex
+	crashed map[string]bool // machines whose daemon took its counters with it; guarded by mu
+	wg      sync.WaitGroup  // daemons that were killed and still run
 }
 
 var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -152,6 +153,13 @@ func (b *bed) heal() {
 		}
 		b.cables[label].Impair(imp[0], imp[1])
 	}
+}
+
+// lostCounters notes that a machine's daemon crashed.
+func (b *bed) lostCounters(machine string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.crashed[machine] = true
 }
 
 // close stops everybody.

@@ -108,7 +108,7 @@ func (r *routerParty) stop() {
 
 // kill is a crash; start follows.
 func (r *routerParty) kill() {
-	r.b.crashed[r.network.Router] = true
+	r.b.lostCounters(r.network.Router)
 	r.kept.die()
 	r.b.machines[r.network.Router].Kill(osnet.OwnerAccessRouter)
 	old := *r
@@ -165,7 +165,7 @@ func (p *homeParty) stop() {
 
 // kill is a crash; start follows.
 func (p *homeParty) kill() {
-	p.b.crashed[topo.HA] = true
+	p.b.lostCounters(topo.HA)
 	p.kept.die()
 	p.b.machines[topo.HA].Kill(osnet.OwnerHomeAgent)
 	p.stop()
@@ -239,7 +239,7 @@ func (p *nodeParty) stop() {
 
 // kill is a crash; start follows.
 func (p *nodeParty) kill() {
-	p.b.crashed[topo.MN] = true
+	p.b.lostCounters(topo.MN)
 	p.kept.die()
 	p.b.machines[topo.MN].Kill(osnet.OwnerMobileNode)
 	old := *p

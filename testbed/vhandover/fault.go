@@ -9,8 +9,8 @@ import (
 	"openmpa/testbed/topo"
 )
 
-// fault has m's fault happen, and returns what ends it and waits for its end.
-func (b *bed) fault(m Move, from string, target topo.Network) (over func()) {
+// fault has m happen, and returns what waits for its end.
+func (b *bed) fault(m Trouble, from string, target topo.Network) (over func()) {
 	done := make(chan struct{})
 	stage := func(begin, end func()) func() {
 		go func() {
@@ -64,7 +64,7 @@ func (b *bed) fault(m Move, from string, target topo.Network) (over func()) {
 	case CrashNode:
 		return stage(b.node.kill, again(b.node.start))
 	}
-	return func() { b.air.set(m.Gap, nil) }
+	return func() {}
 }
 
 // usurp has the stranger take the next two addresses of a network, and leave them.

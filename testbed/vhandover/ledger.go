@@ -182,6 +182,35 @@ func (l *ledger) flows() (f [2]Flow) {
 	return f
 }
 
+// next are the numbers of the packets that will be sent next.
+func (l *ledger) next() (first [2]uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.packets {
+		first[id.dir] = max(first[id.dir], id.n+1)
+	}
+	return first
+}
+
+// silence says which packets from those numbers on were not delivered once.
+func (l *ledger) silence(first [2]uint64) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sent, missing [2]int
+	for id, b := range l.packets {
+		if id.n < first[id.dir] {
+			continue
+		}
+		if sent[id.dir]++; b.delivered != 1 {
+			missing[id.dir]++
+		}
+	}
+	if missing == [2]int{} && sent[up] > 0 && sent[down] > 0 {
+		return ""
+	}
+	return fmt.Sprintf("of %d packets up and %d down, %d and %d were not delivered once", sent[up], sent[down], missing[up], missing[down])
+}
+
 // losses is why packets were lost, outside the daemons.
 func (l *ledger) losses() string {
 	l.mu.Lock()

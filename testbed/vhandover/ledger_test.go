@@ -70,6 +70,33 @@ func TestLedger(t *testing.T) {
 	}
 }
 
+// TestSilence: after a number, every packet has to come once.
+func TestSilence(t *testing.T) {
+	l := newLedger()
+	l.sent(packetID{up, 0})
+	first := l.next()
+	if first != [2]uint64{1, 0} {
+		t.Errorf("next: %v", first)
+	}
+	if l.silence(first) == "" {
+		t.Error("nothing was sent, and that was well")
+	}
+	for _, id := range []packetID{{up, 1}, {down, 0}} {
+		l.sent(id)
+		if l.silence(first) == "" {
+			t.Errorf("%v was not delivered, and that was well", id)
+		}
+		l.delivered(id)
+	}
+	if wrong := l.silence(first); wrong != "" {
+		t.Errorf("all were delivered: %s", wrong)
+	}
+	l.delivered(packetID{up, 1})
+	if l.silence(first) == "" {
+		t.Error("one was delivered twice, and that was well")
+	}
+}
+
 // TestSort: application packets are known as they are, in IP in IP, and in ESP by
 // their size.
 func TestSort(t *testing.T) {

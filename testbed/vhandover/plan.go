@@ -73,17 +73,34 @@ func (p Plan) Clean() bool {
 			}
 		}
 	}
-	return p.Prepared && !slices.ContainsFunc(p.Moves, func(m Move) bool { return !harmless[m.Fault] })
+	return p.Prepared && !slices.ContainsFunc(p.Moves, func(m Move) bool { return !harmless[m.Fault] || !harmless[m.Second.Fault] })
+}
+
+// Trouble is a fault and its time.
+type Trouble struct {
+	Fault Fault
+	At    time.Duration // from the beginning of the handover to the fault
+	Back  time.Duration // from the fault to its end
 }
 
 // Move is one handover of a plan.
 type Move struct {
-	Fault Fault
-	At    time.Duration // from the beginning of the handover to the fault
-	Back  time.Duration // from the fault to its end
-	Gap   time.Duration // without a link
-	Pause time.Duration // after the handover
+	Trouble
+	Second Trouble       // at the same time; one of those that come and go, or none
+	Gap    time.Duration // without a link
+	Pause  time.Duration // after the handover
 }
+
+// Kind names what goes wrong.
+func (m Move) Kind() string {
+	if m.Second.Fault != None {
+		return "two of them"
+	}
+	return string(m.Fault)
+}
+
+// passing are the faults that may come beside another.
+var passing = []Fault{SilentAAA, SilentDHCP, SilentHA, Conflict, CrashNext, CrashOld, CrashHA, CrashAAA, LinkLost}
 
 // Plan is all that is drawn from a seed.
 type Plan struct {
@@ -101,16 +118,13 @@ var cables = []string{"air", "rb-core", "ra-core", "ha-core", "cn-core", "aaa-co
 func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x6d7061))
 	p := Plan{Seed: seed, Rate: 20 + r.IntN(130), Cables: map[string][2]simnet.Impairment{}, Prepared: r.IntN(12) > 0}
-	// A third of the networks lose nothing, a third little, a third much.
-	var most float64
-	switch r.IntN(3) {
-	case 1:
-		most = 0.01
-	case 2:
-		most = 0.08
-	}
+	// Some networks lose nothing, some little, some much, and few very much.
+	most := []float64{0, 0, 0, 0.01, 0.01, 0.01, 0.08, 0.08, 0.08, 0.2}[r.IntN(10)]
 	reorders := r.IntN(2) == 0
 	delay := time.Duration(1+r.IntN(40)) * time.Millisecond
+	if r.IntN(10) == 0 {
+		delay *= 5
+	}
 	for _, label := range cables {
 		var both [2]simnet.Impairment
 		for i := range both {
@@ -139,14 +153,17 @@ func drawMove(r *rand.Rand) Move {
 	for _, f := range faults {
 		all += f.weight
 	}
-	soon := 500 * time.Millisecond // where a handover on a short path is over
-	if r.IntN(2) == 0 {
-		soon = 6 * time.Second
+	trouble := func() Trouble {
+		soon := 500 * time.Millisecond // where a handover on a short path is over
+		if r.IntN(2) == 0 {
+			soon = 6 * time.Second
+		}
+		return Trouble{
+			Fault: None, At: time.Duration(r.Int64N(int64(soon))), Back: time.Second + time.Duration(r.Int64N(int64(10*time.Second))),
+		}
 	}
 	m := Move{
-		At:    time.Duration(r.Int64N(int64(soon))),
-		Back:  time.Second + time.Duration(r.Int64N(int64(10*time.Second))),
-		Gap:   time.Duration(r.Int64N(int64(100 * time.Millisecond))),
+		Trouble: trouble(), Second: trouble(), Gap: time.Duration(r.Int64N(int64(100 * time.Millisecond))),
 		Pause: time.Duration(r.Int64N(int64(2 * time.Second))),
 	}
 	pick := r.IntN(all)
@@ -155,6 +172,9 @@ func drawMove(r *rand.Rand) Move {
 			m.Fault = f.fault
 			break
 		}
+	}
+	if second := passing[r.IntN(len(passing))]; m.Fault != None && m.Fault != second && r.IntN(8) == 0 {
+		m.Second.Fault = second
 	}
 	return m
 }
@@ -167,7 +187,11 @@ func (p Plan) String() string {
 		s += fmt.Sprintf("\n  %-8s there %+v\n           back  %+v", label, c[0], c[1])
 	}
 	for i, m := range p.Moves {
-		s += fmt.Sprintf("\n  handover %d: %s at %v for %v, gap %v, then pause %v", i+1, m.Fault, m.At, m.Back, m.Gap, m.Pause)
+		s += fmt.Sprintf("\n  handover %d: %s at %v for %v", i+1, m.Fault, m.At, m.Back)
+		if m.Second.Fault != None {
+			s += fmt.Sprintf(", %s at %v for %v", m.Second.Fault, m.Second.At, m.Second.Back)
+		}
+		s += fmt.Sprintf(", gap %v, then pause %v", m.Gap, m.Pause)
 	}
 	return s
 }

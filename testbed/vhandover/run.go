@@ -18,12 +18,13 @@ const (
 	handoverLimit = 4 * time.Minute
 	agreeLimit    = sessionTime + leaseTime
 	promptly      = 15 * time.Second
+	talkTime      = 2 * time.Second
 	quietTime     = 3 * time.Second // what is under way, or waits for a marker, has come by then
 )
 
 // Outcome of one handover of a plan.
 type Outcome struct {
-	Fault  Fault
+	Kind   string // of fault
 	Ended  string // completed, switched-back, failed, refused, crashed, followed
 	Reason string
 }
@@ -61,10 +62,10 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	}
 	flows := b.ledger.flows()
 	r.Up, r.Down = flows[up], flows[down]
-	if plan.Clean() {
+	if plan.Clean() && err == nil {
 		for i, o := range r.Outcomes {
-			if want := certain[o.Fault]; want != "" && o.Ended != want {
-				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and handover %d, %s, ended %s (%s), expected %s", i+1, o.Fault, o.Ended, o.Reason, want))
+			if want := certain[plan.Moves[i].Fault]; plan.Moves[i].Second.Fault == None && want != "" && o.Ended != want {
+				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and handover %d, %s, ended %s (%s), expected %s", i+1, o.Kind, o.Ended, o.Reason, want))
 			}
 		}
 		for dir, f := range flows {
@@ -105,9 +106,9 @@ func (b *bed) play() (outcomes []Outcome, err error) {
 		}
 		o, err := b.move(m)
 		if err != nil {
-			return outcomes, fmt.Errorf("handover %d, %s: %w", i+1, m.Fault, err)
+			return outcomes, fmt.Errorf("handover %d, %s: %w", i+1, m.Kind(), err)
 		}
-		b.net.Note("OUTCOME of handover %d, %s: %s %s", i+1, m.Fault, o.Ended, o.Reason)
+		b.net.Note("OUTCOME of handover %d, %s: %s %s", i+1, m.Kind(), o.Ended, o.Reason)
 		outcomes = append(outcomes, o)
 		time.Sleep(m.Pause)
 	}
@@ -115,12 +116,10 @@ func (b *bed) play() (outcomes []Outcome, err error) {
 	if err := b.attached(); err != nil {
 		return outcomes, err
 	}
-	b.apps.quiet()
-	time.Sleep(quietTime)
 	return outcomes, b.part()
 }
 
-// part lets everybody agree, has the node say good-bye, and looks at what is left.
+// part lets everybody agree and talk a little, has the node say good-bye, and looks at what is left.
 func (b *bed) part() error {
 	var errs []error
 	limit := agreeLimit
@@ -129,6 +128,13 @@ func (b *bed) part() error {
 	}
 	if wrong := b.until(limit, b.disagreement); wrong != "" {
 		errs = append(errs, fmt.Errorf("%v after the last handover they do not agree: %s", limit, wrong))
+	}
+	first := b.ledger.next()
+	time.Sleep(talkTime)
+	b.apps.quiet()
+	time.Sleep(quietTime)
+	if wrong := b.ledger.silence(first); wrong != "" {
+		errs = append(errs, fmt.Errorf("they agree, and nothing is lost on any cable any more, but %s", wrong))
 	}
 	for _, wrong := range b.ledger.check(b.swallowed(), b.crashed) {
 		errs = append(errs, errors.New(wrong))
@@ -168,7 +174,7 @@ func (b *bed) attached() error {
 func (b *bed) move(m Move) (o Outcome, err error) {
 	from := b.node.node.Status().Network
 	target, _ := topo.NetworkByName(topo.Other(from))
-	bad := map[string]trouble{}
+	bad := map[string]badLink{}
 	switch m.Fault {
 	case DeadTarget:
 		bad[target.Points[0]] = dead
@@ -176,11 +182,14 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		bad[target.Points[0]] = flaps
 	}
 	b.air.set(m.Gap, bad)
-	over := b.fault(m, from, target)
-	o.Fault = m.Fault
-	defer over()
+	defer b.air.set(m.Gap, nil)
+	for _, t := range []Trouble{m.Trouble, m.Second} {
+		defer b.fault(t, from, target)()
+	}
+	o.Kind = m.Kind()
 	if m.Fault == Carried {
-		return b.carry(target)
+		o.Ended = "followed"
+		return o, b.carry(target)
 	}
 	to := target.Name
 	if m.Fault == Unknown {
@@ -202,7 +211,7 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		ctx, cancel = context.WithTimeout(context.Background(), m.At)
 		defer cancel()
 	}
-	began := time.Now()
+	began, recorder := time.Now(), b.node.recorder
 	outcome, why := h.Wait(ctx)
 	o.Ended = string(outcome)
 	switch {
@@ -217,14 +226,52 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	case why != nil:
 		o.Reason = why.Error()
 	}
-	return o, nil
+	if o.Ended == "crashed" {
+		return o, nil
+	}
+	return o, told(recorder.Events(h.ID), outcome)
+}
+
+// told says what is wrong with the node's record of a handover, or nil: it ends once,
+// as the handover did, and every phase that has begun has ended before.
+func told(events []event.Event, outcome event.Outcome) error {
+	open := map[event.Phase]int{}
+	for _, e := range events {
+		if e.Node != "mn" || e.Phase == event.PhaseCleanup {
+			continue // a router's, which came with its report; the good-bye to a router, which goes on
+		}
+		if open == nil {
+			return fmt.Errorf("a record of %s follows its end", e.Phase)
+		}
+		switch e.Kind {
+		case event.KindBegin:
+			open[e.Phase]++
+		case event.KindEnd:
+			open[e.Phase]--
+		}
+		if e.Phase != event.PhaseHandover || e.Kind != event.KindEnd {
+			continue
+		}
+		if e.Outcome != outcome || outcome != event.Completed && e.Reason == "" {
+			return fmt.Errorf("it ended %s, and its record says %s (%q)", outcome, e.Outcome, e.Reason)
+		}
+		for phase, n := range open {
+			if n != 0 {
+				return fmt.Errorf("its record ends with %d phases %s that have not", n, phase)
+			}
+		}
+		open = nil
+	}
+	if open != nil {
+		return fmt.Errorf("its record has no end: %+v", events)
+	}
+	return nil
 }
 
 // carry has the link move without a handover, and the node follow it.
-func (b *bed) carry(target topo.Network) (Outcome, error) {
-	o := Outcome{Fault: Carried, Ended: "followed"}
+func (b *bed) carry(target topo.Network) error {
 	if err := b.air.Attach(context.Background(), target.Points[0]); err != nil {
-		return o, err
+		return err
 	}
 	wrong := b.until(attachLimit, func() string {
 		if s := b.node.node.Status(); s.Network != target.Name || s.State != "attached" {
@@ -233,9 +280,9 @@ func (b *bed) carry(target topo.Network) (Outcome, error) {
 		return ""
 	})
 	if wrong != "" {
-		return o, fmt.Errorf("the node does not follow its link to %s in %v: %s", target.Name, attachLimit, wrong)
+		return fmt.Errorf("the node does not follow its link to %s in %v: %s", target.Name, attachLimit, wrong)
 	}
-	return o, nil
+	return nil
 }
 
 // handover asks for one; the node may be about to follow its link, or to look.

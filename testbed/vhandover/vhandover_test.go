@@ -85,7 +85,7 @@ func check(t *testing.T, plan Plan, creds *Credentials, log io.Writer, sum *summ
 		sum.add(r)
 		for _, o := range r.Outcomes {
 			if log != nil {
-				t.Logf("%s: %s %s", o.Fault, o.Ended, o.Reason)
+				t.Logf("%s: %s %s", o.Kind, o.Ended, o.Reason)
 			}
 		}
 		if log != nil {
@@ -151,7 +151,7 @@ func (s *summary) add(r Result) {
 		s.packets[i].Late += f.Late
 	}
 	for _, o := range r.Outcomes {
-		s.outcomes[fmt.Sprintf("%-22s %s", o.Fault, o.Ended)]++
+		s.outcomes[fmt.Sprintf("%-22s %s", o.Kind, o.Ended)]++
 		if s.done++; s.done%1000 == 0 {
 			fmt.Printf("%d of %d handovers, %d plans failed\n", s.done, s.want, s.failed)
 		}
