@@ -95,7 +95,7 @@ func (s *natUDP) Close() error {
 func TestMappingsChange(t *testing.T) {
 	nat := &natHost{}
 	b := start(t, func(c *Config) {
-		c.Timers.Configure = patience
+		c.Timers.Configure = 10 * time.Second // less than until the next ping of an idle session
 		c.Host = func(log *slog.Logger, owner string) (h host.Host, err error) {
 			nat.Host, err = host.Linux(log, owner)
 			return nat, err

@@ -241,6 +241,32 @@ func TestFollowPeer(t *testing.T) {
 	}
 }
 
+// TestRefresh: the peer follows it to a new address, and delivers nothing.
+func TestRefresh(t *testing.T) {
+	changed := make(chan netip.AddrPort, 1)
+	l := newLink(t, func(_, ar *TunnelConfig) {
+		ar.FollowPeer = true
+		ar.PeerChanged = func(p netip.AddrPort) { changed <- p }
+	})
+	moved := listen(t, l.mn.e)
+	if err := l.mn.Rebind(moved, l.mn.Peer()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mn.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-changed; got != moved.LocalAddr() {
+		t.Errorf("told of %v, want %v", got, moved.LocalAddr())
+	}
+	l.mn.Close()
+	if err := l.mn.Refresh(); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+	if s := l.ar.Stats(); s.Delivered != 0 || s.Received != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // The congestion mark and the DSCP go through the tunnel.
 func TestTOS(t *testing.T) {
 	tos := make(chan uint8, 2)
