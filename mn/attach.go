@@ -85,7 +85,7 @@ func (n *Node) resume(ctx context.Context, network Network) (c *candidate, err e
 	defer func() {
 		if err != nil { // the address is not given back: the next attempt may have it
 			if s := made.session.Swap(nil); s != nil {
-				s.close()
+				s.terminate(nil)
 			}
 			n.drop(made)
 		}

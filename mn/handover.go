@@ -529,6 +529,9 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", err, e)
 	}
 	e := n.bind(context.WithoutCancel(ctx), id, old, false) // it may have moved
+	if e != nil {
+		n.home.fallBack(old.path)
+	}
 	span.End(e)
 	return event.SwitchedBack, err
 }
