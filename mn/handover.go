@@ -509,6 +509,7 @@ func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
 // breakBeforeMake moves with nothing prepared: the same steps, after the link.
 // When they fail the node returns to where it was.
 func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network, point string) (event.Outcome, error) {
+	old.keeper.endProbe()
 	_, err := n.switchLink(ctx, id, network.Points[0])
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", network.Points[0], err)

@@ -14,8 +14,9 @@ import (
 
 // keeper keeps what the serving candidate needs: its lease and its session.
 type keeper struct {
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	cancel   context.CancelFunc
+	endProbe context.CancelFunc // called when the node leaves the link
+	wg       sync.WaitGroup
 }
 
 // stop ends it and waits until it has. A nil keeper does nothing.
@@ -29,7 +30,8 @@ func (k *keeper) stop() {
 // serve makes c the serving candidate and keeps it.
 func (n *Node) serve(c *candidate) {
 	ctx, cancel := context.WithCancel(n.ctx)
-	c.keeper = &keeper{cancel: cancel}
+	probing, endProbe := context.WithCancel(ctx)
+	c.keeper = &keeper{cancel: cancel, endProbe: endProbe}
 	n.mu.Lock()
 	if n.serving != nil {
 		n.serving.keeper.cancel() // and waited for when leave is taken of it
@@ -39,7 +41,7 @@ func (n *Node) serve(c *candidate) {
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
 	if c.address.resumed {
-		c.keeper.wg.Go(func() { c.probe(ctx) })
+		c.keeper.wg.Go(func() { c.probe(probing) })
 	}
 }
 

@@ -162,6 +162,7 @@ func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) e
 		return err
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
+	old.keeper.endProbe()
 	n.away.Store(true)
 	n.setState("attaching to " + network.Name)
 	c, err := n.attach(ctx, id, network)
