@@ -38,6 +38,7 @@ type cli struct {
 	Handover   handoverCmd   `cmd:"" help:"Move the mobile node to another network, and show how it goes on."`
 	Explain    explainCmd    `cmd:"" help:"What a handover consisted of, and what each part cost."`
 	Events     eventsCmd     `cmd:"" help:"The records of the timeline."`
+	Doctor     doctorCmd     `cmd:"" help:"What keeps the daemons of this machine from working, and what to do about it."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Man        manCmd        `cmd:"" help:"Write the manual page, in roff."`
 }

@@ -33,6 +33,7 @@ var (
 type decoder struct {
 	name, dir string
 	openFiles bool
+	passOver  bool // keys that are not known
 	errs      []error
 	finish    []func() // checks, inner values first; run when there are no mistakes
 }
@@ -245,6 +246,9 @@ func (d *decoder) structure(dst reflect.Value, n ast.Node, key string) {
 	given := map[string]bool{}
 	for _, p := range pairs {
 		f, ok := fields[p.name]
+		if !ok && d.passOver {
+			continue
+		}
 		if !ok {
 			d.fail(p.key.GetToken(), join(key, p.name), unknownKey(p.name, fields))
 			continue

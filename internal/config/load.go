@@ -24,7 +24,21 @@ func Load[T any](path string) (T, error) {
 	if err != nil {
 		return zero, err
 	}
-	if err := load(path, text, reflect.ValueOf(&out).Elem(), false); err != nil {
+	if err := load(path, text, reflect.ValueOf(&out).Elem(), decoder{}); err != nil {
+		return zero, err
+	}
+	return out, nil
+}
+
+// Peek is Load that passes over keys that T does not know: for who reads a
+// configuration that is another program's.
+func Peek[T any](path string) (T, error) {
+	var zero, out T
+	text, err := readFile(path)
+	if err != nil {
+		return zero, err
+	}
+	if err := load(path, text, reflect.ValueOf(&out).Elem(), decoder{passOver: true}); err != nil {
 		return zero, err
 	}
 	return out, nil
@@ -34,7 +48,7 @@ func Load[T any](path string) (T, error) {
 // file references are relative to its folder.
 func Parse[T any](name string, text []byte) (T, error) {
 	var zero, out T
-	if err := load(name, text, reflect.ValueOf(&out).Elem(), false); err != nil {
+	if err := load(name, text, reflect.ValueOf(&out).Elem(), decoder{}); err != nil {
 		return zero, err
 	}
 	return out, nil
@@ -49,7 +63,7 @@ func CheckFiles[T any](path string) error {
 	if err != nil {
 		return err
 	}
-	return load(path, text, reflect.ValueOf(&out).Elem(), true)
+	return load(path, text, reflect.ValueOf(&out).Elem(), decoder{openFiles: true})
 }
 
 func readFile(path string) ([]byte, error) {
@@ -68,7 +82,7 @@ func readFile(path string) ([]byte, error) {
 	return text, nil
 }
 
-func load(name string, text []byte, dst reflect.Value, openFiles bool) error {
+func load(name string, text []byte, dst reflect.Value, d decoder) error {
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		return fromParser(name, err)
@@ -86,7 +100,7 @@ func load(name string, text []byte, dst reflect.Value, openFiles bool) error {
 	if body == nil {
 		return &Error{File: name, Err: errors.New("the file is empty: expected a YAML mapping")}
 	}
-	d := decoder{name: name, dir: filepath.Dir(name), openFiles: openFiles}
+	d.name, d.dir = name, filepath.Dir(name)
 	d.value(dst, body, "")
 	if len(d.errs) == 0 {
 		for _, finish := range d.finish {

@@ -328,3 +328,28 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPeek(t *testing.T) {
+	type part struct {
+		B struct {
+			C int `yaml:"c"`
+		} `yaml:"b"`
+	}
+	name := filepath.Join(t.TempDir(), "x.yaml")
+	if err := os.WriteFile(name, []byte("a: {x: 1}\nb: {c: 2, d: [3]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Peek[part](name)
+	if err != nil || got.B.C != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := Load[part](name); err == nil {
+		t.Error("Load takes keys that are not known")
+	}
+	if err := os.WriteFile(name, []byte("b: {c: two}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Peek[part](name); err == nil {
+		t.Error("Peek takes a text for a number")
+	}
+}

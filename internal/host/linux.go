@@ -25,6 +25,9 @@ func Linux(log *slog.Logger, owner string) (Host, error) {
 	return linux{n}, nil
 }
 
+// Beside opens sockets through an adapter that is open already, such as one that only reads.
+func Beside(n *osnet.Net) Sockets { return linux{n} }
+
 func (linux) Yield() { runtime.Gosched() }
 
 func (l linux) ListenUDP(local netip.AddrPort) (UDP, error) {

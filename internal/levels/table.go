@@ -42,18 +42,19 @@ var rooms = map[string]int{
 
 	"internal/host": machine,
 
-	"aaa":            service,
-	"aaa/server":     service,
-	"internal/dhcp4": service, // its raw sockets are internal/osnet's
-	"mn/addr":        service,
-	"mn/discover":    service,
-	"mn/link":        service,
-	"mn/mobility":    service,
-	"par/announce":   service,
-	"par/apctl":      service,
-	"par/info":       service,
-	"par/neigh":      service,
-	"tunnel":         service,
+	"aaa":             service,
+	"aaa/server":      service,
+	"internal/dhcp4":  service, // its raw sockets are internal/osnet's
+	"internal/doctor": daemon,
+	"mn/addr":         service,
+	"mn/discover":     service,
+	"mn/link":         service,
+	"mn/mobility":     service,
+	"par/announce":    service,
+	"par/apctl":       service,
+	"par/info":        service,
+	"par/neigh":       service,
+	"tunnel":          service,
 
 	"internal/control": daemon,
 	"internal/daemon":  daemon,

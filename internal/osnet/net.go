@@ -35,6 +35,9 @@ var ownerProtocols = map[string]uint8{
 // ErrClosed is returned by every method of a closed Net.
 var ErrClosed = errors.New("osnet: closed")
 
+// ErrReader is returned by methods that would change something through a Net of OpenReader.
+var ErrReader = errors.New("osnet: this adapter only reads")
+
 // ErrOwned is returned (wrapped) by Open when another live Net has the same owner in the same namespace.
 var ErrOwned = errors.New("another process owns this namespace's state")
 
@@ -89,6 +92,17 @@ func Open(log *slog.Logger, owner string) (*Net, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	n, err := openNet(log, owner, proto)
+	if err == nil && !kernelHasAddressProtocol() {
+		log.Warn("this kernel is older than 5.18 and does not record who made an address: addresses will not be removed after a crash")
+	}
+	return n, err
+}
+
+// OpenReader opens an adapter that reads, beside any owner, and refuses to change anything with ErrReader.
+func OpenReader() (*Net, error) { return openNet(slog.New(slog.DiscardHandler), "", 0) }
+
+func openNet(log *slog.Logger, owner string, proto uint8) (*Net, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -102,17 +116,16 @@ func Open(log *slog.Logger, owner string) (*Net, error) {
 		n.release()
 		return nil, err
 	}
-	if n.lock, err = lockOwner(owner); err != nil {
-		return fail(fmt.Errorf("osnet: %w", err))
+	if owner != "" {
+		if n.lock, err = lockOwner(owner); err != nil {
+			return fail(fmt.Errorf("osnet: %w", err))
+		}
 	}
 	if n.change, err = newRequest(); err != nil {
 		return fail(fmt.Errorf("osnet: %w", err))
 	}
 	if n.dump, err = newRequest(); err != nil {
 		return fail(fmt.Errorf("osnet: %w", err))
-	}
-	if !kernelHasAddressProtocol() {
-		log.Warn("this kernel is older than 5.18 and does not record who made an address: addresses will not be removed after a crash")
 	}
 	return n, nil
 }
@@ -230,9 +243,13 @@ func sameNamespace(ns *os.File) (bool, error) {
 // begin locks the Net for one change.
 func (n *Net) begin() error {
 	n.mu.Lock()
-	if n.closed {
+	switch {
+	case n.closed:
 		n.mu.Unlock()
 		return ErrClosed
+	case n.owner == "":
+		n.mu.Unlock()
+		return ErrReader
 	}
 	return nil
 }

@@ -364,3 +364,18 @@ func TestOneRequest(t *testing.T) {
 		}
 	}
 }
+
+func TestReader(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "lan0", "lan1")
+	open(t, OwnerAccessRouter)
+	n, err := OpenReader()
+	must(t, err)
+	defer n.Close()
+	if l, err := n.LinkByName("lan0"); err != nil || !l.Up {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if err := n.SetSysctl("net.ipv4.conf.lan0.rp_filter", "1"); !errors.Is(err, ErrReader) {
+		t.Errorf("a change: %v", err)
+	}
+}

@@ -1,0 +1,135 @@
+package doctor
+
+import (
+	"net/netip"
+
+	"openmpa/internal/config"
+)
+
+// settings are the keys of all daemons' configurations that matter here.
+type settings struct {
+	Node    string      `yaml:"node"`
+	State   config.Path `yaml:"state"`
+	Address config.Addr `yaml:"address"` // of ar and ha
+	Access  struct {
+		Interface string `yaml:"interface"`
+	} `yaml:"access"`
+	PANA struct {
+		Allow []config.Prefix `yaml:"allow"`
+	} `yaml:"pana"`
+	RADIUS struct {
+		NASIdentifier string `yaml:"nas-identifier"`
+		Servers       []struct {
+			Address    config.AddrPort   `yaml:"address"`
+			SecretFile config.SecretFile `yaml:"secret-file"`
+		} `yaml:"servers"`
+	} `yaml:"radius"`
+	DHCP struct {
+		Server config.Addr `yaml:"server"`
+	} `yaml:"dhcp"`
+	Tunnel struct {
+		Device  string        `yaml:"device"`
+		Address config.Prefix `yaml:"address"`
+		Port    uint16        `yaml:"port"`
+		MTU     int           `yaml:"mtu"`
+	} `yaml:"tunnel"`
+	Home struct {
+		Interface string `yaml:"interface"`
+	} `yaml:"home"`
+	Listen  config.AddrPort `yaml:"listen"` // of aaa
+	Clients []struct {
+		Prefix config.Prefix `yaml:"prefix"`
+	} `yaml:"clients"`
+	Interface string `yaml:"interface"` // of mn
+	EAP       struct {
+		CA          config.File `yaml:"ca"`
+		Certificate config.File `yaml:"certificate"`
+	} `yaml:"eap"`
+	Networks []struct {
+		Name string      `yaml:"name"`
+		PAA  config.Addr `yaml:"paa"`
+		Port uint16      `yaml:"port"`
+	} `yaml:"networks"`
+	Mobility struct {
+		MIP4 struct {
+			HomeAddress config.Addr       `yaml:"home-address"`
+			HomeAgent   config.Addr       `yaml:"home-agent"`
+			SPI         uint32            `yaml:"spi"`
+			KeyFile     config.SecretFile `yaml:"key-file"`
+			Algorithm   string            `yaml:"algorithm"`
+		} `yaml:"mip4"`
+	} `yaml:"mobility"`
+}
+
+// The ports of the protocols, on UDP.
+const (
+	portRegistration = 434
+	portPANA         = 716
+	portESP          = 4500
+)
+
+// anySource is a sender that no configuration names: of TEST-NET-1.
+var anySource = netip.MustParseAddr("192.0.2.1")
+
+func (p *patient) aaa() {
+	p.address("listen", p.c.Listen.Addr(), "")
+	p.port(p.c.Listen)
+	for _, client := range p.c.Clients {
+		p.filterIn(client.Prefix.Addr().Next(), p.c.Listen)
+	}
+	p.authority()
+	p.clock()
+	p.space()
+}
+
+func (p *patient) ha() {
+	p.tunDevice()
+	p.routing(p.c.Home.Interface)
+	p.address("address", p.c.Address, "")
+	at := netip.AddrPortFrom(p.c.Address, portRegistration)
+	p.port(at)
+	p.filterIn(anySource, at)
+	p.clock()
+	p.space()
+}
+
+func (p *patient) ar() {
+	config.Default(&p.c.Tunnel.Device, "mpa0")
+	config.Default(&p.c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
+	config.Default(&p.c.Tunnel.Port, portESP)
+	config.Default(&p.c.Tunnel.MTU, 1436)
+	config.Default(&p.c.RADIUS.NASIdentifier, p.c.Node)
+	p.tunDevice()
+	p.link("access.interface", p.c.Access.Interface)
+	p.routing(p.c.Access.Interface)
+	p.address("address", p.c.Address, p.c.Access.Interface)
+	p.fence()
+	from := anySource
+	if len(p.c.PANA.Allow) > 0 {
+		from = p.c.PANA.Allow[0].Addr().Next()
+	}
+	for _, port := range []uint16{portPANA, p.c.Tunnel.Port} {
+		at := netip.AddrPortFrom(p.c.Address, port)
+		p.port(at)
+		p.filterIn(from, at)
+	}
+	p.filterThrough()
+	p.managers(p.c.Access.Interface, false)
+	p.clock()
+	p.space()
+	p.radius()
+	p.dhcp()
+}
+
+func (p *patient) mn() {
+	config.Default(&p.c.Tunnel.Device, "mpa0")
+	config.Default(&p.c.Tunnel.MTU, 1400)
+	p.tunDevice()
+	p.link("interface", p.c.Interface)
+	p.managers(p.c.Interface, true)
+	p.certificates()
+	p.clock()
+	p.space()
+	p.agents()
+	p.registration()
+}
