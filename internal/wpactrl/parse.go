@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"openmpa/paa/keys"
 )
 
 const (
@@ -315,4 +317,15 @@ func Unescape(s string) (string, bool) {
 		return "", false
 	}
 	return string(out), true
+}
+
+// KeyMgmt is the number PMKSA_ADD takes for a suite (WPA_KEY_MGMT_* of the hostap project); 0: it has none here.
+func KeyMgmt(a keys.AKM) int {
+	switch a {
+	case keys.AKM8021X:
+		return 1
+	case keys.AKM8021XSHA256:
+		return 128
+	}
+	return 0
 }

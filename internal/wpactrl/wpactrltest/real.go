@@ -1,6 +1,7 @@
 package wpactrltest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,7 +57,8 @@ func start(t testing.TB, program, config, socket string, args ...string) *Proces
 	}
 	t.Cleanup(p.Kill)
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		if st, err := os.Stat(socket); err == nil && st.Mode().Type() == os.ModeSocket {
+		if conn, err := net.Dial("unixgram", socket); err == nil { // the file alone may be of one that was killed
+			conn.Close()
 			return p
 		}
 		if time.Now().After(deadline) {

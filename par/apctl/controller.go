@@ -1,0 +1,85 @@
+package apctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"openmpa/internal/wpactrl"
+	"openmpa/paa/keys"
+)
+
+// Controller is all access points of one access router.
+type Controller struct {
+	points []Point
+}
+
+// NewController takes the points, which Close closes. Names and BSSIDs must differ.
+func NewController(points ...Point) (*Controller, error) {
+	names, bssids := make(map[string]bool), make(map[wpactrl.MAC]bool)
+	for _, p := range points {
+		i := p.Info()
+		if names[i.Name] || bssids[i.BSSID] {
+			return nil, fmt.Errorf("apctl: access point %s, BSSID %v: another one has the same name or BSSID", i.Name, i.BSSID)
+		}
+		names[i.Name], bssids[i.BSSID] = true, true
+	}
+	return &Controller{points: points}, nil
+}
+
+// Derive makes the PMK of the session for one access point, as keys.DerivePMK does. The caller clears it.
+type Derive func(Info) (*keys.Secret, error)
+
+// Install gives every access point the key a station has with it: one authentication serves them all. An access point that
+// fails does not keep the others from theirs; the errors are joined.
+func (c *Controller) Install(ctx context.Context, station wpactrl.MAC, lifetime time.Duration, derive Derive) error {
+	return c.each(func(p Point) error {
+		pmk, err := derive(p.Info())
+		if err != nil {
+			return fmt.Errorf("apctl: %s: key of %v: %w", p.Info().Name, station, err)
+		}
+		defer pmk.Clear()
+		return p.Install(ctx, Key{Station: station, PMK: pmk, Lifetime: lifetime})
+	})
+}
+
+// Remove takes the station's keys from all access points.
+func (c *Controller) Remove(ctx context.Context, station wpactrl.MAC) error {
+	return c.each(func(p Point) error { return p.Remove(ctx, station) })
+}
+
+// Left tells all access points but the one named stays that the station is not there any more; "": all.
+func (c *Controller) Left(ctx context.Context, station wpactrl.MAC, stays string) error {
+	return c.each(func(p Point) error {
+		if p.Info().Name == stays {
+			return nil
+		}
+		return p.Left(ctx, station)
+	})
+}
+
+// Status returns the state of all access points, in the configuration's order.
+func (c *Controller) Status() []Status {
+	out := make([]Status, len(c.points))
+	for i, p := range c.points {
+		out[i] = p.Status()
+	}
+	return out
+}
+
+// Close takes all keys from the access points and ends.
+func (c *Controller) Close() error { return c.each(Point.Close) }
+
+// each calls f for all points at the same time.
+func (c *Controller) each(f func(Point) error) error {
+	var g errgroup.Group
+	errs := make([]error, len(c.points))
+	for i, p := range c.points {
+		g.Go(func() error { errs[i] = f(p); return nil })
+	}
+	_ = g.Wait() // the errors are in errs
+	return errors.Join(errs...)
+}

@@ -1,0 +1,27 @@
+// Package apctl puts the keys of mobile nodes into access points before the nodes come (RFC 6252 section 7.7.1), so that a move
+// to any of them is association and 4-way handshake only: one authentication serves all access points of a router.
+//
+//	             Controller
+//	    +------------+------------+
+//	  Local                     Remote == TLS 1.3, both sides' certificates ==> Agent -- Local
+//	    |                       (docs/ap-agent.md)                                         |
+//	control socket                                                                   control socket
+//	of hostapd                                                                         of hostapd
+//
+// What an access point should have is kept here, with its end; what it has is made so:
+//
+//	Install    PMKSA_ADD; it replaces what the station had there
+//	Remove     PMKSA_ADD of a random key for one second, as hostapd 2.10 has no removal of one station's; DEAUTHENTICATE
+//	end        hostapd forgets the key by itself; DEAUTHENTICATE, as RFC 5807 section 3.4 asks
+//	Back       (hostapd was restarted, or we were) PMKSA_FLUSH, then PMKSA_ADD for all that are still valid
+//	failure    of any of these: as Back, until it succeeds
+//	Close      PMKSA_FLUSH, if anything is there
+//	PAA lost   the agent keeps keys for a while, then PMKSA_FLUSH
+//
+// PMKSA_FLUSH also takes what hostapd has cached of its own 802.1X: such a station authenticates in full once more, nothing is
+// interrupted. The access point's BSSID and suite are compared with the configuration before a key goes there: the key is
+// bound to the BSSID (RFC 5807 section 4.1).
+//
+// Covered: RFC 5807 sections 3.2 (a key goes to its access point only), 3.4 and 4.2. Not covered: access points without
+// hostapd.
+package apctl

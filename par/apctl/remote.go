@@ -1,0 +1,219 @@
+package apctl
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"openmpa/internal/wpactrl"
+)
+
+const defaultRemoteTimeout = 5 * time.Second
+
+// RemoteConfig is an access point with an Agent on another machine.
+type RemoteConfig struct {
+	Info
+	Address string // host:port of the agent
+	// Agent is the DNS name that the agent's certificate must have. An address is no identity.
+	Agent       string
+	Certificate tls.Certificate // ours: the PAA's
+	Roots       *x509.CertPool  // who signs agents' certificates
+	Timeout     time.Duration   // for one request, and to connect; default 5 s
+	Keepalive   time.Duration   // between looks at the agent, and attempts to reach it; default 5 s, at most that
+	Log         *slog.Logger    // default: none
+}
+
+// Remote is an access point with an Agent on another machine.
+type Remote struct {
+	keeper
+	cfg RemoteConfig
+	tls *tls.Config
+
+	mu     sync.Mutex // one request at a time
+	conn   net.Conn   // guarded by mu; nil: none
+	in     *lines     // of conn
+	broken chan struct{}
+}
+
+var _ Point = (*Remote)(nil)
+
+// OpenRemote starts to look after an access point. It does not wait for the agent.
+func OpenRemote(cfg RemoteConfig) (*Remote, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Address == "" || cfg.Agent == "" || cfg.Roots == nil || len(cfg.Certificate.Certificate) == 0 {
+		return nil, fmt.Errorf("apctl: %s: an agent's address and name, our certificate and the roots of agents' are needed", cfg.Name)
+	}
+	if cfg.Timeout < 0 || cfg.Keepalive < 0 || cfg.Keepalive > keepalive {
+		return nil, fmt.Errorf("apctl: %s: timeout %v, keepalive %v: expected more than 0, and at most %v between looks", cfg.Name,
+			cfg.Timeout, cfg.Keepalive, keepalive)
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultRemoteTimeout
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = keepalive
+	}
+	r := &Remote{cfg: cfg, broken: make(chan struct{}, 1), tls: &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cfg.Certificate}, RootCAs: cfg.Roots, ServerName: cfg.Agent,
+	}}
+	r.init(cfg.Info, cfg.Address, r, cfg.Log)
+	r.wg.Go(r.loop)
+	r.wg.Go(r.run)
+	return r, nil
+}
+
+// Close implements Point.
+func (r *Remote) Close() error {
+	done, err := r.close()
+	if done {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hangup()
+	return err
+}
+
+// run keeps a connection to the agent, until Close.
+func (r *Remote) run() {
+	for r.ctx.Err() == nil {
+		err := r.connect()
+		for err == nil {
+			select {
+			case <-r.ctx.Done():
+				return
+			case <-r.broken:
+				err = fmt.Errorf("%w: the connection to the agent broke", ErrAway)
+			case <-time.After(r.cfg.Keepalive):
+				err = r.look(request{Op: opStatus})
+			}
+		}
+		if r.ctx.Err() != nil {
+			return
+		}
+		r.lost(err)
+		select {
+		case <-r.ctx.Done():
+		case <-time.After(r.cfg.Keepalive):
+		}
+	}
+}
+
+// connect makes a connection and says hello.
+func (r *Remote) connect() error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Timeout)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: r.tls}).DialContext(ctx, "tcp", r.cfg.Address)
+	if err != nil {
+		return fmt.Errorf("%w: connect to the agent %s on %s: %w", ErrAway, r.cfg.Agent, r.cfg.Address, err)
+	}
+	r.mu.Lock()
+	r.conn, r.in = conn, newLines(conn)
+	select {
+	case <-r.broken: // of the one before
+	default:
+	}
+	r.mu.Unlock()
+	return r.look(request{Op: opHello, Version: protocolVersion, Point: &r.info})
+}
+
+// look asks how the access point is, and takes note. Errors are of the agent, not of the access point behind it.
+func (r *Remote) look(q request) error {
+	answer, err := r.exchange(r.ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := answer.err(); err != nil {
+		r.mu.Lock()
+		r.hangup()
+		r.mu.Unlock()
+		return err
+	}
+	switch up := r.Status().Up; {
+	case !answer.Up:
+		r.lost(fmt.Errorf("%w: the agent says %q", ErrAway, wpactrl.Printable(answer.Why)))
+	case !up || q.Op == opHello:
+		r.reached()
+	}
+	return nil
+}
+
+// exchange does one request. Errors are of the connection, which ends with any.
+func (r *Remote) exchange(ctx context.Context, q request) (answer reply, err error) {
+	line, err := appendRequest(q)
+	defer clear(line)
+	if err != nil {
+		return reply{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.conn == nil {
+		return reply{}, fmt.Errorf("%w: no connection to the agent", ErrAway)
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	conn := r.conn
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	_, err = conn.Write(line)
+	if err == nil {
+		err = r.in.next(func(line []byte) error { return strict(line, &answer) })
+	}
+	if !stop() && err == nil {
+		err = ctx.Err() // the answer is good, but the connection is closed
+	}
+	if err != nil {
+		r.hangup()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer in time: %w", ctx.Err())
+		}
+		return reply{}, fmt.Errorf("%w: %s at the agent %s on %s: %w", ErrAway, q.Op, r.cfg.Agent, r.cfg.Address, err)
+	}
+	return answer, nil
+}
+
+// hangup ends the connection. The caller holds mu.
+func (r *Remote) hangup() {
+	if r.conn != nil {
+		r.conn.Close()
+		r.conn, r.in = nil, nil
+		select {
+		case r.broken <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ask is exchange with the agent's refusal as an error.
+func (r *Remote) ask(ctx context.Context, q request) error {
+	answer, err := r.exchange(ctx, q)
+	if err != nil {
+		return err
+	}
+	return answer.err()
+}
+
+func (r *Remote) add(ctx context.Context, k Key) error {
+	return r.ask(ctx, request{Op: opInstall, Station: &k.Station, Lifetime: int(k.Lifetime / time.Second), PMK: &hexKey{k.PMK}})
+}
+
+func (r *Remote) remove(ctx context.Context, station wpactrl.MAC) error {
+	return r.ask(ctx, request{Op: opRemove, Station: &station})
+}
+
+func (r *Remote) deauthenticate(ctx context.Context, station wpactrl.MAC) error {
+	return r.ask(ctx, request{Op: opKick, Station: &station})
+}
+
+func (r *Remote) left(ctx context.Context, station wpactrl.MAC) error {
+	return r.ask(ctx, request{Op: opLeft, Station: &station})
+}
+
+func (r *Remote) flush(ctx context.Context) error { return r.ask(ctx, request{Op: opFlush}) }

@@ -1,0 +1,315 @@
+package apctl
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/internal/osnet/osnettest"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	a.cert, a.key = a.make(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	return a
+}
+
+func (a *authority) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	tmpl.SerialNumber, tmpl.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: "test"}
+	tmpl.NotBefore, tmpl.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = tmpl, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key
+}
+
+// issue makes a certificate of the kind for a name.
+func (a *authority) issue(name string, usage x509.ExtKeyUsage) tls.Certificate {
+	a.t.Helper()
+	cert, key := a.make(&x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, KeyUsage: x509.KeyUsageDigitalSignature})
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+}
+
+func (a *authority) roots() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(a.cert)
+	return p
+}
+
+func (a *authority) agent(l *Local, at string, hold time.Duration) *Agent {
+	a.t.Helper()
+	if os.Geteuid() == 0 { // in a namespace of the tests' own: see TestMain
+		osnettest.IP(a.t, "link set lo up")
+	}
+	listener, err := (&net.ListenConfig{}).Listen(a.t.Context(), "tcp", at)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	g, err := Serve(AgentConfig{
+		Listener: listener, Certificate: a.issue("ap1.a.example", x509.ExtKeyUsageServerAuth), Roots: a.roots(),
+		PAAs: []string{"paa.a.example", "paa2.a.example"}, Points: []*Local{l}, Hold: hold,
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() {
+		if err := g.Close(); err != nil && !errors.Is(err, ErrAway) {
+			a.t.Error(err)
+		}
+	})
+	return g
+}
+
+func (a *authority) remote(at string, change func(*RemoteConfig)) *Remote {
+	a.t.Helper()
+	cfg := RemoteConfig{
+		Info: ap1, Address: at, Agent: "ap1.a.example", Certificate: a.issue("paa.a.example", x509.ExtKeyUsageClientAuth),
+		Roots: a.roots(), Keepalive: 20 * time.Millisecond,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r, err := OpenRemote(cfg)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() {
+		if err := r.Close(); err != nil && !errors.Is(err, ErrAway) {
+			a.t.Error(err)
+		}
+	})
+	return r
+}
+
+// listenLocal is where tests in their own namespace listen.
+const listenLocal = "127.0.0.1:0"
+
+// TestRemote: PAA, TLS, agent and the real hostapd.
+func TestRemote(t *testing.T) {
+	r := newReal(t)
+	ca := newAuthority(t)
+	newLocal := func() *Local { return openLocal(t, LocalConfig{Info: ap1, Socket: r.socket}) }
+	agent := ca.agent(newLocal(), listenLocal, time.Hour)
+	at := agent.Addr().String()
+	paa := ca.remote(at, nil)
+	settled := func() bool { s := paa.Status(); return s.Up && !s.Pending }
+	eventually(t, "connected", settled)
+
+	k := key('a', time.Hour)
+	if err := paa.Install(t.Context(), k); err != nil || !r.hasKey(k) {
+		t.Errorf("install: %v, hostapd has %v", err, r.has())
+	}
+	if err := paa.Left(t.Context(), station); err != nil || !r.hasKey(k) {
+		t.Errorf("left: %v", err)
+	}
+	if err := paa.Remove(t.Context(), station); err != nil || r.hasKey(k) {
+		t.Errorf("remove: %v, hostapd has %v", err, r.has())
+	}
+	if err := paa.Install(t.Context(), k); err != nil {
+		t.Error(err)
+	}
+
+	r.Kill() // the agent's hostapd
+	eventually(t, "the PAA learns that hostapd is away", func() bool { return !paa.Status().Up })
+	if s := paa.Status(); !strings.Contains(s.Why, "no daemon listens") || s.Keys != 1 {
+		t.Errorf("%+v", s)
+	}
+	r.start()
+	eventually(t, "the key is there again", func() bool { return settled() && r.hasKey(k) })
+
+	if err := agent.Close(); err != nil { // an agent that ends takes its keys along
+		t.Error(err)
+	}
+	if n := len(r.has()); n != 0 {
+		t.Errorf("%d keys after the agent's end", n)
+	}
+	eventually(t, "the PAA learns that the agent is away", func() bool { return !paa.Status().Up })
+	other := key('b', time.Hour)
+	other.Station[5] = 9
+	if err := paa.Install(t.Context(), other); !errors.Is(err, ErrAway) {
+		t.Errorf("away: %v", err)
+	}
+	agent = ca.agent(newLocal(), at, 50*time.Millisecond)
+	eventually(t, "both keys are there", func() bool { return settled() && r.hasKey(k) && r.hasKey(other) })
+
+	// Another PAA cannot have the access point, nor an agent serve two.
+	second := ca.remote(at, func(c *RemoteConfig) { c.Certificate = ca.issue("paa2.a.example", x509.ExtKeyUsageClientAuth) })
+	eventually(t, "refused", func() bool { return strings.Contains(second.Status().Why, "paa.a.example") })
+	if !r.hasKey(k) {
+		t.Error("another PAA took a key away")
+	}
+	second.Close()
+
+	if err := paa.Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "a PAA that ends takes its keys along", func() bool { return len(r.has()) == 0 })
+
+	// One that is lost without a word keeps them for the time of hold.
+	lost := ca.remote(at, nil)
+	eventually(t, "connected", func() bool { s := lost.Status(); return s.Up && !s.Pending })
+	if err := lost.Install(t.Context(), k); err != nil || !r.hasKey(k) {
+		t.Errorf("install: %v", err)
+	}
+	lost.stop()
+	lost.wg.Wait()
+	lost.mu.Lock()
+	lost.conn.Close()
+	lost.mu.Unlock()
+	eventually(t, "keys of a PAA that is lost go", func() bool { return len(r.has()) == 0 })
+}
+
+// TestIdentities: certificates are checked both ways.
+func TestIdentities(t *testing.T) {
+	ca, foreign := newAuthority(t), newAuthority(t)
+	l := openLocal(t, LocalConfig{Info: ap1, Socket: t.TempDir() + "/none"})
+	agent := ca.agent(l, listenLocal, time.Hour)
+	at := agent.Addr().String()
+	for name, c := range map[string]struct {
+		change func(*RemoteConfig)
+		why    string
+	}{
+		"PAA of no such name": {func(c *RemoteConfig) { c.Certificate = ca.issue("evil.example", x509.ExtKeyUsageClientAuth) }, ""},
+		"PAA's certificate is a server's": {func(c *RemoteConfig) {
+			c.Certificate = ca.issue("paa.a.example", x509.ExtKeyUsageServerAuth)
+		}, ""},
+		"PAA of another authority": {func(c *RemoteConfig) {
+			c.Certificate = foreign.issue("paa.a.example", x509.ExtKeyUsageClientAuth)
+		}, ""},
+		"agent of another name":      {func(c *RemoteConfig) { c.Agent = "ap2.a.example" }, "ap2.a.example"},
+		"agent of another authority": {func(c *RemoteConfig) { c.Roots = foreign.roots() }, "unknown authority"},
+	} {
+		r := ca.remote(at, c.change)
+		eventually(t, name, func() bool {
+			return strings.Contains(r.Status().Why, "agent") && strings.Contains(r.Status().Why, c.why)
+		})
+		if err := r.Install(t.Context(), key('a', time.Hour)); !errors.Is(err, ErrAway) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := l.Status().Keys; n != 0 {
+			t.Errorf("%s: the agent took a key", name)
+		}
+		r.Close()
+	}
+	r := ca.remote(at, func(c *RemoteConfig) { c.BSSID[5] = 8 })
+	eventually(t, "another access point", func() bool { return errors.Is(r.Install(context.Background(), key('a', time.Hour)), ErrMismatch) })
+	// TLS 1.2 is refused.
+	_, err := tls.Dial("tcp", at, &tls.Config{MaxVersion: tls.VersionTLS12, RootCAs: ca.roots(), ServerName: "ap1.a.example"})
+	if err == nil {
+		t.Error("TLS 1.2 taken")
+	}
+}
+
+// TestAgentProtocol: what no client of ours sends ends the connection, and no key is in any answer.
+func TestAgentProtocol(t *testing.T) {
+	ca := newAuthority(t)
+	l := openLocal(t, LocalConfig{Info: ap1, Socket: t.TempDir() + "/none"})
+	at := ca.agent(l, listenLocal, time.Hour).Addr().String()
+	hello := `{"op":"hello","version":1,"point":{"name":"ap1","bssid":"02:00:00:00:01:00","akm":1}}` + "\n"
+	secret := strings.Repeat("5a", 32)
+	for line, want := range map[string]string{
+		`{"op":"status"}`:                          "", // no hello before
+		hello + hello:                              "",
+		hello + `{"op":"nonsense"}`:                "",
+		hello + `{"op":"remove"}`:                  "",
+		hello + `{"op":"status","x":1}`:            "",
+		hello + `{"op":"status"}{"op":"status"}`:   "",
+		hello + strings.Repeat("x", 3000):          "",
+		hello + `{"op":"install","pmk":"` + secret: "",
+		hello + `{"op":"remove","station":"x"}`:    "",
+		hello + `{"op":"install","pmk":"` + secret + `","station":"02:00:00:00:02:00","lifetime":0}`:        `"ok":false,"code":"refused"`,
+		hello + `{"op":"install","pmk":"` + secret + `","station":"02:00:00:00:02:00","lifetime":60}`:       `"ok":false,"code":"away"`,
+		hello + `{"op":"install","pmk":"zz` + secret[2:] + `","station":"02:00:00:00:02:00","lifetime":60}`: "",
+		strings.Replace(hello, `"version":1`, `"version":2`, 1):                                             `"code":"mismatch"`,
+		strings.Replace(hello, `"akm":1`, `"akm":5`, 1):                                                     `"code":"mismatch"`,
+	} {
+		conn, err := tls.Dial("tcp", at, &tls.Config{
+			RootCAs: ca.roots(), ServerName: "ap1.a.example", Certificates: []tls.Certificate{ca.issue("paa.a.example", x509.ExtKeyUsageClientAuth)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(line + "\n")); err != nil {
+			t.Error(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		in := bufio.NewScanner(conn)
+		if strings.HasPrefix(line, hello) && (!in.Scan() || !strings.Contains(in.Text(), `"ok":true`)) {
+			t.Errorf("hello: %q %v", in.Text(), in.Err())
+		}
+		got := ""
+		if in.Scan() {
+			got = in.Text()
+		}
+		if (want == "") != (got == "") || !strings.Contains(got, want) || strings.Contains(got, secret) {
+			t.Errorf("%.120s: %q, want %q", line, got, want)
+		}
+		conn.Close()
+	}
+}
+
+func TestServeChecks(t *testing.T) {
+	if _, err := Serve(AgentConfig{}); err == nil {
+		t.Error("want an error")
+	}
+	for _, cfg := range []RemoteConfig{{}, {Info: ap1}, {Info: ap1, Address: "x:1", Agent: "x"}} {
+		if _, err := OpenRemote(cfg); err == nil {
+			t.Errorf("%+v: want an error", cfg)
+		}
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"install","station":"02:00:00:00:02:00","lifetime":60,"pmk":"` + strings.Repeat("5a", 32) + `"}`))
+	f.Add([]byte(`{"op":"hello","version":1,"point":{"name":"ap1","bssid":"02:00:00:00:01:00","akm":1}}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := parseRequest(line)
+		if err != nil {
+			return
+		}
+		again, err := appendRequest(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(again) > maxLine {
+			return // a name of another length, which no access point has
+		}
+		if back, err := parseRequest(again); err != nil || back.Op != r.Op {
+			t.Errorf("%q became %q: %v", line, again, err)
+		}
+	})
+}
