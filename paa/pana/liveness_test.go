@@ -1,6 +1,7 @@
 package pana
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"testing"
@@ -166,5 +167,47 @@ func TestRebinding(t *testing.T) {
 	w.pass(2 * time.Minute)
 	if count[Notified](n.outs) != 1 || n.closed() != nil {
 		t.Errorf("the node has %v", kinds(n.outs))
+	}
+}
+
+// TestLostSession: a PAA that was restarted, and does not know of the PaC, tells it
+// when it hears from it; within the limit that PCIs have.
+func TestLostSession(t *testing.T) {
+	w := newWorld(t, 1, PAAConfig{})
+	n := w.node(addrOld, PaCConfig{Preauth: true, PingInterval: time.Minute, PingTimeout: time.Minute})
+	w.open(n)
+	var err error
+	if w.paa, err = NewPAA(PAAConfig{Rand: newSeeded(5), PCIRatePerSource: 2}); err != nil {
+		t.Fatal(err)
+	}
+	n.do(func(now time.Time, p *PaC) {
+		if _, err := p.Notify(now, vendorAVP("arrival"), NotifyOptions{Activate: true, Urgent: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	began := w.now
+	var request []byte
+	w.tap = func(from, _ netip.AddrPort, b []byte) bool {
+		if from == addrOld {
+			request = bytes.Clone(b)
+		}
+		return true
+	}
+	w.run(time.Minute, func() bool { return n.closed() != nil })
+	var silent *ErrSilent
+	if d := w.now.Sub(began); !errors.As(n.closed(), &silent) || d > 4*time.Second {
+		t.Errorf("closed after %v with %v", d, n.closed())
+	}
+	w.pass(time.Minute)
+	w.tap, w.wire = nil, nil
+	for range 100 {
+		w.paa.HandlePacket(w.now, addrOther, bytes.Clone(request))
+		w.flush()
+	}
+	if len(w.wire) != 4 {
+		t.Errorf("100 requests were answered with %v", w.wire)
+	}
+	if w.paa.Sessions() != 0 {
+		t.Error("they made a session")
 	}
 }

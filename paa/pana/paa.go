@@ -176,12 +176,14 @@ func (p *PAA) HandlePacket(now time.Time, from netip.AddrPort, b []byte) {
 		return
 	case s == nil:
 		p.counts.add(DiscardSID)
+		p.rxLost(now, from, m, f)
 		return
 	case s.state == paaClosed: // only the answer to an exact duplicate is left
 		if s.last.ok && bytes.Equal(raw, s.lastRaw) {
 			s.repeat(from)
 		} else {
 			p.counts.add(DiscardSID)
+			p.rxLost(now, from, m, f)
 		}
 		return
 	}

@@ -61,7 +61,6 @@ func (p *PAA) allowed(from netip.AddrPort, e bool) bool {
 
 // rxPCI answers a PCI with a PAR[S] and forgets both.
 func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
-	host := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts]
 	switch {
 	case !p.allowed(from, m.e()):
 		p.counts.add(DiscardPreauthRefused)
@@ -69,7 +68,7 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 	case p.byAddr[from] != nil: // sections 4.1 and 5.5: it already runs
 		p.counts.add(DiscardUnexpected)
 		return
-	case !host.take(now) || !p.pciAll.take(now):
+	case !p.affordable(now, from):
 		p.counts.add(DiscardRate)
 		return
 	case p.full():
@@ -79,6 +78,20 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 	if !p.open(now, from, m.e()) {
 		p.counts.add(DiscardLimit)
 	}
+}
+
+// rxLost: a request under AUTH for a session that is gone. The PaC does not know it:
+// it is told by a PAR[S], as if it had sent a PCI, and so is nobody else.
+func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) {
+	if m.request() && f.auth != nil && p.allowed(from, m.e()) && !p.full() && p.affordable(now, from) {
+		p.open(now, from, m.e())
+	}
+}
+
+// affordable keeps the rate limit on what is answered without a session.
+func (p *PAA) affordable(now time.Time, from netip.AddrPort) bool {
+	host := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts]
+	return host.take(now) && p.pciAll.take(now)
 }
 
 // Invite sends a PAR[S] to a PaC that has not asked for one (RFC 5191 section 4.1):

@@ -299,7 +299,8 @@ func TestPAADiscards(t *testing.T) {
 		sign bool
 		want Discard
 	}{
-		{"unknown session", Message{Type: TypeNtfy, Flags: FlagR | FlagP, SID: 1}, true, DiscardSID},
+		{"unknown session, without AUTH", Message{Type: TypeNtfy, Flags: FlagR | FlagP, SID: 1}, false, DiscardSID},
+		{"answer of an unknown session", Message{Type: TypeNtfy, Flags: FlagP, SID: 1}, true, DiscardSID},
 		{"PAR when open", Message{Type: TypeAuth, Flags: FlagR, AVPs: []AVP{{Code: CodeEAP, Data: eapPacket(2, 1, 1)}}}, true, DiscardUnexpected},
 		{"PAR[S] from a PaC", Message{Type: TypeAuth, Flags: FlagR | FlagS}, true, DiscardUnexpected},
 		{"PAN[S] of the session", Message{Type: TypeAuth, Flags: FlagS}, true, DiscardUnexpected},
