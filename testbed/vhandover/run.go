@@ -172,7 +172,8 @@ func (b *bed) attached() error {
 
 // move is one handover and its fault.
 func (b *bed) move(m Move) (o Outcome, err error) {
-	from := b.node.node.Status().Network
+	node, recorder := b.node.node, b.node.recorder // after a crash it is another
+	from := node.Status().Network
 	target, _ := topo.NetworkByName(topo.Other(from))
 	bad := map[string]badLink{}
 	switch m.Fault {
@@ -195,9 +196,9 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	if m.Fault == Unknown {
 		to = "nowhere"
 	}
-	h, err := b.handover(to)
+	h, err := handover(node, to)
 	if m.Fault == Twice && err == nil {
-		if _, err := b.node.node.Handover(from); !errors.Is(err, mn.ErrBusy) {
+		if _, err := node.Handover(from); !errors.Is(err, mn.ErrBusy) {
 			return o, fmt.Errorf("a second one at once: %w, expected that it is refused", err)
 		}
 	}
@@ -211,7 +212,7 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		ctx, cancel = context.WithTimeout(context.Background(), m.At)
 		defer cancel()
 	}
-	began, recorder := time.Now(), b.node.recorder
+	began := time.Now()
 	outcome, why := h.Wait(ctx)
 	o.Ended = string(outcome)
 	switch {
@@ -286,9 +287,9 @@ func (b *bed) carry(target topo.Network) error {
 }
 
 // handover asks for one; the node may be about to follow its link, or to look.
-func (b *bed) handover(network string) (h *mn.Handover, err error) {
+func handover(node *mn.Node, network string) (h *mn.Handover, err error) {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		if h, err = b.node.node.Handover(network); !errors.Is(err, mn.ErrBusy) || time.Now().After(end) {
+		if h, err = node.Handover(network); !errors.Is(err, mn.ErrBusy) || time.Now().After(end) {
 			return h, err
 		}
 	}

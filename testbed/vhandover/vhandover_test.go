@@ -23,9 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // processors.
 func inCI() uint64 {
 	if raceEnabled {
-		return 60
+		return 30
 	}
-	return 600
+	return 400
 }
 
 // setting reads a number from the environment.
