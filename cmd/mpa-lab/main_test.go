@@ -63,6 +63,13 @@ func TestCommandLine(t *testing.T) {
 		{"completion bash", 0, "handover break-before-make"},
 		{"completion tcsh", 64, "bash"},
 		{"man", 0, `\-\-pictures`},
+		{"crash --list --victims ha", 0, "ha@mn l2 begin"},
+		{"crash --list --cells mn@idle,dhcp@idle", 0, "dhcp@idle"},
+		{"crash --victims nobody", 1, "previous"},
+		{"crash --points never", 1, "mn handover begin"},
+		{"crash --cells mn@never", 1, "VICTIM@POINT"},
+		{"crash --delay 2m", 1, "up to one minute"},
+		{"crash --jobs 0", 1, "1 to 32"},
 		{"demo --dad never", 64, "rfc5227"},
 		{"--bin " + empty + " test", 1, map[bool]string{true: "is not in", false: "root"}[os.Geteuid() == 0]},
 	} {
