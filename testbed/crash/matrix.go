@@ -166,6 +166,9 @@ func learn(ctx context.Context, opt bed.Options, logs string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := sleep(ctx, lead); err != nil { // the last records of the attachment may be on their way
+		return err
+	}
 	since := make(map[string]uint64)
 	for _, name := range b.Daemons() {
 		err := b.Client(name).Events(ctx, 0, false, func(e event.Event) error { since[name] = e.Seq; return nil })
