@@ -191,7 +191,7 @@ func start(t *testing.T, edit func(*Config)) *bed {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	cfg.Timers.Auth, cfg.Timers.Tunnel, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, time.Second, 1500*time.Millisecond, 3*time.Second
-	cfg.Timers.LinkUp, cfg.Timers.Arrive, cfg.Timers.Settle = time.Second, time.Second, time.Second
+	cfg.Timers.LinkUp, cfg.Timers.Arrive, cfg.Timers.Settle = 1500*time.Millisecond, time.Second, time.Second
 	cfg.Timers.Depart = 2 * time.Second // a machine under load is no dead router
 	if edit != nil {
 		edit(&cfg)
