@@ -228,6 +228,11 @@ func TestEvents(t *testing.T) {
 	if _, ok := <-late.C; ok {
 		t.Error("a closed subscription delivers")
 	}
+	other := open(t, wpactrl.Config{Socket: d.Socket})
+	until(t, subscribe(t, other), kind(wpactrl.Back))
+	if err := other.Close(); err != nil || d.Attached() != 1 {
+		t.Errorf("closed: %v, %d attached, want one", err, d.Attached())
+	}
 	// What a subscriber does not read is dropped, the oldest first, and told.
 	const sent = 400
 	for i := range sent {

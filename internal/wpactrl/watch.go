@@ -203,9 +203,17 @@ var errSilent = errors.New("the daemon does not answer: is it stuck?")
 
 // serve attaches and hands events on until the daemon is gone. It returns why, never nil.
 func (w *watch) serve(conn *net.UnixConn, at os.FileInfo) error {
-	stop := context.AfterFunc(w.ctx, func() { conn.Close() })
+	stop := context.AfterFunc(w.ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) }) // fails only when closed
 	defer stop()
-	if _, err := conn.Write([]byte("ATTACH")); err != nil {
+	write := func(s string) error { // a daemon that hangs lets the queue fill up
+		_ = conn.SetWriteDeadline(time.Now().Add(w.client.cfg.Timeout)) // fails only when closed, as the write will
+		_, err := conn.Write([]byte(s))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = errSilent
+		}
+		return err
+	}
+	if err := write("ATTACH"); err != nil {
 		return err
 	}
 	var (
@@ -213,17 +221,19 @@ func (w *watch) serve(conn *net.UnixConn, at os.FileInfo) error {
 		asked    = time.Now() // when ATTACH or the last PING without an answer left; zero: nothing is asked
 		buf      = make([]byte, maxDatagram)
 	)
-	defer func() { // a daemon that lives on should not keep us on its list
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = conn.Write([]byte("DETACH"))
-	}()
+	defer func() { _ = write("DETACH") }() // a daemon that lives on should not keep us on its list
 	for {
 		if err := conn.SetReadDeadline(time.Now().Add(w.client.cfg.Ping)); err != nil {
 			return err
 		}
+		if w.ctx.Err() != nil { // and with it the deadline set above
+			return w.ctx.Err()
+		}
 		n, err := conn.Read(buf)
 		now := time.Now()
 		switch text := strings.TrimSuffix(string(buf[:n]), "\n"); {
+		case w.ctx.Err() != nil:
+			return w.ctx.Err()
 		case errors.Is(err, os.ErrDeadlineExceeded): // below
 		case err != nil:
 			return err
@@ -248,11 +258,13 @@ func (w *watch) serve(conn *net.UnixConn, at os.FileInfo) error {
 		case err == nil:
 		case !w.client.same(at):
 			return fmt.Errorf("%w: its socket was removed or replaced", ErrGone)
-		case asked.IsZero():
-			if _, err := conn.Write([]byte("PING")); err != nil {
+		default: // while one is not answered, too: the write tells of a daemon that was killed
+			if err := write("PING"); err != nil {
 				return err
 			}
-			asked = now
+			if asked.IsZero() {
+				asked = now
+			}
 		}
 	}
 }

@@ -1,7 +1,15 @@
 // Package link moves the mobile node between points of attachment and reports the state of the link.
 //
-// An Adapter hides the technology. External is the adapter for anything that is not wpa_supplicant: a controller, a program of
-// the operator's, listens on a Unix stream socket and does the moving. One JSON object a line, in UTF-8, at most 4,096 octets with
+// An Adapter hides the technology:
+//
+//	Supplicant  802.11 by wpa_supplicant; also a Keyer (PMKs before the move, RFC 6252 section 7.7.1) and a Scanner
+//	Ethernet    a cable: one point, moved by hand
+//	External    anything else, by a program of the operator's
+//
+// Find looks at an interface and says which of the first two fits. A point of Supplicant is a name of the configuration with a
+// BSSID, or a BSSID itself.
+//
+// The program that External asks, the controller, listens on a Unix stream socket and does the moving. One JSON object a line, in UTF-8, at most 4,096 octets with
 // its newline; each request gets one answer, in order; the connection stays open and may carry many:
 //
 //	-> {"op":"status"}

@@ -163,7 +163,7 @@ func TestRemote(t *testing.T) {
 	if err := paa.Install(t.Context(), other); !errors.Is(err, ErrAway) {
 		t.Errorf("away: %v", err)
 	}
-	agent = ca.agent(newLocal(), at, 50*time.Millisecond)
+	ca.agent(newLocal(), at, 50*time.Millisecond)
 	eventually(t, "both keys are there", func() bool { return settled() && r.hasKey(k) && r.hasKey(other) })
 
 	// Another PAA cannot have the access point, nor an agent serve two.
