@@ -242,6 +242,9 @@ func (s *session) send(m notify.Message, opt pana.NotifyOptions) (<-chan error, 
 	return ack, err
 }
 
+// flush returns when what was given to send is on its way.
+func (s *session) flush() { _ = s.client.Do(func(time.Time, *pana.PaC) {}) }
+
 // ask sends m and waits for the answer of kind want.
 func (s *session) ask(ctx context.Context, m notify.Message, want notify.Kind, within time.Duration) (notify.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)

@@ -1,0 +1,170 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/esp"
+)
+
+// prepare makes a candidate complete: session, address, tunnel, binding (RFC
+// 6252 §6.3 steps 1 to 3). On an error nothing of it is left.
+func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
+	if c, err = n.newCandidate(ctx, network); err != nil {
+		return nil, err
+	}
+	made := c
+	defer func() {
+		if err != nil {
+			n.abandon(ctx, id, old, made, ctx.Err() != nil)
+		}
+	}()
+	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
+		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
+	}
+	defer c.keepMapping()()
+	if err = c.configure(ctx, id); err != nil {
+		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
+	}
+	if err = c.openTunnel(ctx, id, old.address.addr()); err != nil {
+		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
+	}
+	if err = n.bind(ctx, id, c, true); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// configure has the router lease an address (§7.3.1) and puts it on the TUN.
+func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err error) {
+	n := c.n
+	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
+	defer func() { span.End(err) }()
+	h := notify.Header{Handover: id}
+	m, err := c.session.Load().ask(ctx, &notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply, n.cfg.Timers.Configure)
+	if err != nil {
+		return err
+	}
+	r := m.(*notify.ConfigReply)
+	if r.Reason != "" {
+		return errors.New(r.Reason)
+	}
+	if err := n.fits(r); err != nil {
+		return err
+	}
+	c.address = newAddress(dhcp4.Lease{
+		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
+		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
+	})
+	c.address.routerMAC = r.RouterMAC
+	c.address.byRouter.Store(true)
+	c.remember(false)
+	return c.virtual()
+}
+
+// fits says whether the node can have what the router gave beside what it has.
+func (n *Node) fits(r *notify.ConfigReply) error {
+	n.mu.Lock()
+	old := n.serving
+	n.mu.Unlock()
+	a := r.Addr.Addr()
+	switch {
+	case a == n.home.address || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
+		return fmt.Errorf("the router gave %s, which the node has already", a)
+	case old != nil && r.Router == old.address.router():
+		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", r.Router)
+	}
+	return nil
+}
+
+// openTunnel makes the node's end of the proactive handover tunnel (§7.4).
+func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from netip.Addr) (err error) {
+	n := c.n
+	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
+	defer func() { span.End(err) }()
+	spi, err := n.endpoint.AllocateSPI(n.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	defer n.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
+	nonce := make([]byte, 32)
+	if _, err := io.ReadFull(n.cfg.Rand, nonce); err != nil {
+		return err
+	}
+	h := notify.Header{Handover: id}
+	m, err := c.session.Load().ask(ctx, &notify.TunnelRequest{Header: h, Inner: c.address.addr(), SPI: spi, Nonce: nonce}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
+	if err != nil {
+		return err
+	}
+	r := m.(*notify.TunnelReply)
+	if r.Reason != "" {
+		return errors.New(r.Reason)
+	}
+	k, err := c.session.Load().espKeys(nonce, r, spi)
+	if err != nil {
+		return err
+	}
+	defer k.Clear()
+	in, err := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
+	if err != nil {
+		return err
+	}
+	out, err := esp.NewOutbound(r.SPI, k.ToRouter)
+	if err != nil {
+		return err
+	}
+	udp, err := n.net.OpenESP(netip.AddrPortFrom(from, 0), bind.Options{Device: n.cfg.Interface})
+	if err != nil {
+		return err
+	}
+	if c.socket, err = n.endpoint.Attach(udp); err != nil {
+		return err
+	}
+	if c.path, err = n.home.newPath(c.address.addr()); err != nil {
+		return err
+	}
+	c.markers = make(chan tunnel.Marker, 4)
+	t, err := n.endpoint.Add(tunnel.TunnelConfig{
+		Socket: c.socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
+		Receive: c.path.fromTunnel, Marker: c.marker, Keepalive: 20 * time.Second,
+	})
+	if err != nil {
+		return err
+	}
+	n.guest(c.path.coa, c.path)
+	c.tunnel.Store(t)
+	return c.path.inTunnel(t)
+}
+
+func (c *candidate) marker(m tunnel.Marker) {
+	select {
+	case c.markers <- m:
+	default: // a repeated one that nobody waits for
+	}
+}
+
+// abandon takes back a preparation that did not come to its end, or was not
+// used: the binding, if it has moved, then the tunnel, address and session. alive
+// says that c's path still carries packets, as far as is known.
+func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate, alive bool) {
+	if c.bindTried {
+		alive = alive && c.session.Load().ended() == nil
+		if err := n.bind(context.WithoutCancel(ctx), id, old, alive); err != nil {
+			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
+			n.home.fallBack(old.path)
+		} else if alive { // the session takes the tunnel along, with what is still in it
+			n.home.emptied(n.cfg.Timers.PathEnd)
+			c.markEnd(id, firstEnd, c.path.mark)
+		}
+	}
+	n.takeLeave(id, c, old.address.addr()) // with the session the router deletes the tunnel and releases the lease
+}
