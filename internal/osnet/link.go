@@ -36,6 +36,7 @@ type linkInfo struct {
 	mtu     int
 	flags   uint32
 	changes uint32 // carrier changes since the link was made
+	counted bool   // changes was in the message
 }
 
 func (l linkInfo) carrier() bool {
@@ -57,7 +58,7 @@ func parseLink(b []byte) (linkInfo, bool) {
 		case unix.IFLA_MTU:
 			l.mtu = int(u32(v))
 		case iflaCarrierChange:
-			l.changes = u32(v)
+			l.changes, l.counted = u32(v), true
 		}
 	})
 	return l, true

@@ -149,6 +149,8 @@ func (w *linkWatch) message(now time.Time, typ uint16, seq uint32, body []byte) 
 			return
 		}
 		switch {
+		case typ == unix.RTM_NEWLINK && !l.counted && l.index == w.index:
+			return // an event of a wireless driver's, which tells nothing of the carrier
 		case l.name == w.name && typ == unix.RTM_NEWLINK:
 		case l.index == w.index && w.index != 0: // removed, moved away or renamed
 			l = linkInfo{name: w.name}

@@ -116,6 +116,7 @@ func TestLinkWatchMachine(t *testing.T) {
 	step(unix.RTM_NEWLINK, 0, newLink("v0", 5, false, 9))                                   // older than the answer
 	step(unix.RTM_NEWLINK, 7, newLink("v0", 5, true, 2), LinkState{Up: true})               // the answer
 	step(unix.RTM_NEWLINK, 0, newLink("v0", 5, true, 2))                                    // nothing new
+	step(unix.RTM_NEWLINK, 0, newLink("v0", 5, false, 0)[:sizeofIfInfomsg+8])               // a wireless event
 	step(unix.RTM_NEWLINK, 0, newLink("v1", 6, false, 3))                                   // another interface
 	step(unix.RTM_NEWLINK, 0, newLink("v0", 5, false, 3), LinkState{})                      // down
 	step(unix.RTM_NEWLINK, 0, newLink("v0", 5, false, 4))                                   // carrier, not operational yet

@@ -22,7 +22,8 @@
 //	hostapd         one PMKSA a station: PMKSA_ADD replaces it, whatever PMKID and suite; there is no removal but PMKSA_FLUSH
 //	hostapd         a lifetime below 1 s, or of 2^32 s and more, becomes 12 hours; DEAUTHENTICATE leaves the PMKSA
 //	hostapd         PMKSA_ADD needs wpa=2 and an EAP suite in its configuration, else FAIL; its cache holds 1,024
-//	wpa_supplicant  one PMKSA an access point, for all networks; a lifetime of 0 ends it at once
+//	wpa_supplicant  one PMKSA an access point, for all networks; at a PMKSA's reauthentication time it authenticates in full,
+//	                even if it has gone to another access point since
 //	both            PMKSA lists what fits in 4,096 octets, about 50 entries, and does not say that it was cut
 //
 // Neither protocol is in an RFC; see wpa_ctrl.h and ctrl_iface.c of the hostap project.

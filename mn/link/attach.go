@@ -65,7 +65,7 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	}
 	defer sub.Close()
 	if st.State == wpactrl.StateCompleted && network == st.Network {
-		err = s.roam(ctx, sub, p.BSSID)
+		err = s.roam(ctx, sub, p)
 	} else {
 		err = s.selectNetwork(ctx, sub, p.BSSID, network, st)
 	}
@@ -81,20 +81,24 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 }
 
 // roam moves within the present ESS.
-func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, bssid wpactrl.MAC) error {
-	err := s.client.Do(ctx, "ROAM "+bssid.String())
+func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Place) error {
+	err := s.client.Do(ctx, "ROAM "+p.BSSID.String())
 	if errors.Is(err, wpactrl.ErrFail) { // it has not seen the access point, or no more
-		if err := s.scan(ctx, sub, nil); err != nil {
+		var freqs []int
+		if p.Freq != 0 {
+			freqs = []int{p.Freq}
+		}
+		if err := s.scan(ctx, sub, freqs); err != nil {
 			return &AttachError{Text: "not seen before, and cannot be looked for", Err: err}
 		}
-		if err = s.client.Do(ctx, "ROAM "+bssid.String()); errors.Is(err, wpactrl.ErrFail) {
+		if err = s.client.Do(ctx, "ROAM "+p.BSSID.String()); errors.Is(err, wpactrl.ErrFail) {
 			return &AttachError{Text: "no access point with this BSSID is in sight", Err: err}
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return s.arrive(ctx, sub, bssid)
+	return s.arrive(ctx, sub, p.BSSID)
 }
 
 // selectNetwork moves to another ESS, and back to the network of st if that fails. SELECT_NETWORK disables all other networks:

@@ -28,6 +28,9 @@ type Place struct {
 	Network int
 	// SSID finds the block when Network is AnyNetwork; "": the present one.
 	SSID string
+	// Freq is the channel in MHz: where to look for the point when it has not been seen. 0: on all channels, which takes
+	// seconds, and longer than Timeout on a slow radio.
+	Freq int
 }
 
 // SupplicantConfig says which wpa_supplicant to use.
@@ -194,24 +197,25 @@ func (s *Supplicant) networks(ctx context.Context) ([]wpactrl.Network, error) {
 
 // InstallKey implements Keyer.
 func (s *Supplicant) InstallKey(ctx context.Context, poa string, k Key) error {
-	seconds := int(k.Lifetime / time.Second)
-	if seconds < 1 || seconds > 1<<31-1 {
+	if seconds := k.Lifetime / time.Second; seconds < 1 || seconds > 1<<31-1 {
 		return fmt.Errorf("link: key of %s: lifetime %v: expected a second or more", poa, k.Lifetime)
 	}
-	return s.setKey(ctx, poa, k, seconds)
+	return s.setKey(ctx, poa, k)
 }
 
-// RemoveKey implements Keyer: a key nobody has, which ends at once. PMKSA_FLUSH would take all, and end the present
-// association if it rests on one of them.
+// RemoveKey implements Keyer: a key nobody has, which ends within a second; then wpa_supplicant authenticates in full if the
+// point is the present one, which it does not leave. PMKSA_FLUSH would take all.
 func (s *Supplicant) RemoveKey(ctx context.Context, poa string) error {
 	b := make([]byte, keys.PMKLen)
 	_, _ = rand.Read(b) // never fails
 	nobodys := keys.NewSecret(b)
 	defer nobodys.Clear()
-	return s.setKey(ctx, poa, Key{PMK: nobodys, AKM: keys.AKM8021X}, 0)
+	return s.setKey(ctx, poa, Key{PMK: nobodys, AKM: keys.AKM8021X, Lifetime: time.Second})
 }
 
-func (s *Supplicant) setKey(ctx context.Context, poa string, k Key, seconds int) error {
+// setKey gives wpa_supplicant a key. At the end of a key it authenticates in full, at the point where it then is: the time for
+// that cannot be behind the end.
+func (s *Supplicant) setKey(ctx context.Context, poa string, k Key) error {
 	p, err := s.place(poa)
 	if err != nil {
 		return err
@@ -228,8 +232,9 @@ func (s *Supplicant) setKey(ctx context.Context, poa string, k Key, seconds int)
 	if err != nil {
 		return fmt.Errorf("link: key of %s: %w", poa, err)
 	}
-	// The first time is when wpa_supplicant would authenticate anew by itself: never before the end, that is MPA's to do.
-	err = s.client.Do(ctx, fmt.Sprintf("PMKSA_ADD %d %v %x ? %d %d %d 0", network, p.BSSID, id, seconds, seconds, wpactrl.KeyMgmt(k.AKM)), k.PMK)
+	seconds := int(k.Lifetime / time.Second)
+	err = s.client.Do(ctx, fmt.Sprintf("PMKSA_ADD %d %v %x ? %d %d %d 0", network, p.BSSID, id, seconds, seconds,
+		wpactrl.KeyMgmt(k.AKM)), k.PMK)
 	if err != nil {
 		return fmt.Errorf("link: key of %s: %w", poa, err)
 	}

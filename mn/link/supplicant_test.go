@@ -124,7 +124,7 @@ func supplicant(t *testing.T, cfg SupplicantConfig) *Supplicant {
 }
 
 var places = map[string]Place{
-	"poa-a1": {BSSID: bssA1, Network: AnyNetwork},
+	"poa-a1": {BSSID: bssA1, Network: AnyNetwork, Freq: 2412},
 	"poa-a2": {BSSID: bssA2, Network: AnyNetwork, SSID: "mpa"},
 	"poa-b1": {BSSID: bssB1, Network: AnyNetwork, SSID: "other"},
 	"poa-x":  {BSSID: wpactrl.MAC{2, 0, 0, 0, 8, 0}, Network: AnyNetwork, SSID: "nosuch"},
@@ -158,7 +158,7 @@ func TestSupplicantRoam(t *testing.T) {
 			moves = append(moves, c)
 		}
 	}
-	want := []string{"ROAM 02:00:00:00:01:00", "ROAM 02:00:00:00:07:00", "ROAM 02:00:00:00:00:00", "SCAN", "ROAM 02:00:00:00:00:00"}
+	want := []string{"ROAM 02:00:00:00:01:00", "ROAM 02:00:00:00:07:00", "ROAM 02:00:00:00:00:00", "SCAN freq=2412", "ROAM 02:00:00:00:00:00"}
 	if diff := cmp.Diff(want, moves); diff != "" {
 		t.Error(diff)
 	}
@@ -300,7 +300,7 @@ func TestSupplicantKeys(t *testing.T) {
 		}
 	}
 	want := fmt.Sprintf("PMKSA_ADD 1 %v %x %s 3600 3600 128 0", bssB1, id, strings.Repeat("5a", 32))
-	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "PMKSA_ADD 0 "+bssA2.String()) || !strings.HasSuffix(got[1], " 0 0 1 0") {
+	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "PMKSA_ADD 0 "+bssA2.String()) || !strings.HasSuffix(got[1], " 1 1 1 0") {
 		t.Errorf("%q", got)
 	}
 	for _, bad := range []Key{{PMK: pmk, AKM: 1}, {PMK: pmk, AKM: 8, Lifetime: time.Hour}, {AKM: 1, Lifetime: time.Hour}} {
