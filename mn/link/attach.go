@@ -126,11 +126,13 @@ func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscriptio
 	// Even when ctx has ended: the rest puts back what was changed. Each command has a time limit of its own.
 	undo := context.WithoutCancel(ctx)
 	commands := []string{fmt.Sprintf("SET_NETWORK %d bssid %s", network, before)}
+	selected := network
 	if err != nil && st.Network >= 0 && st.Network != network {
-		commands = append(commands, fmt.Sprintf("SELECT_NETWORK %d", st.Network))
+		selected = st.Network
+		commands = append(commands, fmt.Sprintf("SELECT_NETWORK %d", selected))
 	}
 	for _, n := range list {
-		if n.ID != network && !slices.Contains(n.Flags, "DISABLED") {
+		if n.ID != selected && !slices.Contains(n.Flags, "DISABLED") {
 			commands = append(commands, fmt.Sprintf("ENABLE_NETWORK %d no-connect", n.ID))
 		}
 	}
