@@ -32,7 +32,7 @@ func (p *paper) Install(_ context.Context, k Key) error {
 }
 func (p *paper) Remove(_ context.Context, s wpactrl.MAC) error { return p.note("remove", s) }
 func (p *paper) Left(_ context.Context, s wpactrl.MAC) error   { return p.note("left", s) }
-func (p *paper) Status() Status { return Status{Info: p.info, Keys: len(p.notes)} }
+func (p *paper) Status() Status                                { return Status{Info: p.info, Keys: len(p.notes)} }
 
 func (p *paper) Close() error { return p.note("close", wpactrl.MAC{}) }
 
