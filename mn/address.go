@@ -222,11 +222,24 @@ func (c *candidate) releaseHere() {
 	c.n.release(l, l.Addr.Addr())
 }
 
+// The time for giving a lease back: a server that is being restarted hears of it,
+// unless the node is in a hurry.
+const (
+	releaseWithin   = 5 * time.Second
+	releaseInAHurry = 500 * time.Millisecond
+)
+
 // release gives a lease back, from an address that the node has.
 func (n *Node) release(l dhcp4.Lease, from netip.Addr) {
 	n.dhcpPort <- struct{}{}
 	defer func() { <-n.dhcpPort }()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	within := releaseWithin
+	n.mu.Lock()
+	if n.closing {
+		within = releaseInAHurry
+	}
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := n.dhcp().Release(ctx, l, from); err != nil {
 		n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)

@@ -1,6 +1,7 @@
 package dhcp4
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -73,7 +74,7 @@ func TestOnLink(t *testing.T) {
 	if err := c.Release(t.Context(), l, netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "release", func() bool { return len(s.messages(dhcpv4.MessageTypeRelease)) == 1 })
+	eventually(t, "release", func() bool { return len(s.messages(dhcpv4.MessageTypeRelease)) == 2 }) // the same twice
 	rel := s.messages(dhcpv4.MessageTypeRelease)[0]
 	if rel.ClientIPAddr.String() != "10.2.0.100" || rel.ServerIdentifier().String() != "10.2.0.3" {
 		t.Errorf("release %s", rel.Summary())
@@ -433,6 +434,10 @@ func TestReleaseRefused(t *testing.T) {
 	}
 	if m, err := dhcpv4.FromBytes(buf[:size]); err != nil || m.MessageType() != dhcpv4.MessageTypeRelease {
 		t.Errorf("heard %v, %v", m, err)
+	}
+	// Once more, for a server that died before it had read this one.
+	if again, err := server.Read(buf[size:]); err != nil || !bytes.Equal(buf[:size], buf[size:size+again]) {
+		t.Errorf("the second one has %d octets, %v", again, err)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)

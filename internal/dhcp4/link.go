@@ -154,26 +154,52 @@ func (t *unicastConn) send(m []byte) error {
 }
 
 const (
-	refusal     = 300 * time.Millisecond // so long after a message its ICMP error is waited for
-	refusedWait = time.Second            // then it is sent again; doubled each time
+	releases    = 2                      // messages without answer that are not refused are sent so often,
+	repeatAfter = time.Second            // one so long after the other
+	refusal     = 300 * time.Millisecond // the ICMP error of the last one is waited for
 )
 
-// insist sends a message that has no answer again as long as it is refused.
+// insist sends a message that has no answer twice, and again while it is refused: a
+// network loses packets, and a server that dies takes those along that it has not
+// read.
 func (t *unicastConn) insist(ctx context.Context, m []byte) error {
-	for wait := refusedWait; ; wait *= 2 {
+	for sent, wait := 0, repeatAfter; sent < releases; {
 		if err := t.send(m); err != nil {
 			return err
 		}
-		if err := t.conn.SetReadDeadline(time.Now().Add(refusal)); err != nil {
-			return fmt.Errorf("dhcp4: send to server %s: %w", t.server, err)
+		listen := repeatAfter
+		if sent++; sent == releases {
+			listen = refusal
 		}
-		if _, err := t.conn.Read(t.buf[:]); !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil
+		refused, err := t.refused(ctx, listen)
+		if err != nil || !refused && ctx.Err() != nil {
+			return err
+		}
+		if !refused {
+			continue
 		}
 		select {
 		case <-time.After(wait):
+			sent, wait = 0, 2*wait
 		case <-ctx.Done():
 			return fmt.Errorf("dhcp4: no server runs at %s: %w", t.server, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// refused waits for the ICMP error of the message sent last.
+func (t *unicastConn) refused(ctx context.Context, within time.Duration) (bool, error) {
+	end := time.Now().Add(within)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	if err := t.conn.SetReadDeadline(end); err != nil {
+		return false, fmt.Errorf("dhcp4: send to server %s: %w", t.server, err)
+	}
+	for {
+		if _, err := t.conn.Read(t.buf[:]); err != nil { // mostly the deadline
+			return errors.Is(err, syscall.ECONNREFUSED), nil
 		}
 	}
 }
