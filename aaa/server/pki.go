@@ -147,13 +147,7 @@ func (s *State) Issue(name, out string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	tmpl := template(pkix.Name{Organization: []string{"openmpa"}, CommonName: name}, leafLife)
-	tmpl.EmailAddresses = []string{name}
-	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if until := s.ca.NotAfter; tmpl.NotAfter.After(until) {
-		tmpl.NotAfter = until
-	}
-	certPEM, keyPEM, err := create(tmpl, s.ca, s.key)
+	certPEM, keyPEM, err := create(s.clientTemplate(name), s.ca, s.key)
 	if err != nil {
 		return nil, err
 	}
@@ -236,12 +230,9 @@ func create(tmpl, parent *x509.Certificate, signer crypto.Signer) (certPEM, keyP
 	if parent == nil {
 		parent, signer = tmpl, key
 	}
-	serial := make([]byte, 16)
-	if _, err := rand.Read(serial); err != nil {
-		return nil, nil, fmt.Errorf("server: make a serial number: %w", err)
+	if tmpl.SerialNumber, err = serial(); err != nil {
+		return nil, nil, err
 	}
-	serial[0] = serial[0]&0x7f | 0x40 // positive, and always of 16 octets
-	tmpl.SerialNumber = new(big.Int).SetBytes(serial)
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("server: make a certificate: %w", err)
@@ -254,4 +245,14 @@ func create(tmpl, parent *x509.Certificate, signer crypto.Signer) (certPEM, keyP
 	keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	clear(keyDER)
 	return certPEM, keyPEM, nil
+}
+
+// serial is a random serial number: positive, and always of 16 octets.
+func serial() (*big.Int, error) {
+	b := make([]byte, 16)
+	if _, err := rand.Read(b); err != nil {
+		return nil, fmt.Errorf("server: make a serial number: %w", err)
+	}
+	b[0] = b[0]&0x7f | 0x40
+	return new(big.Int).SetBytes(b), nil
 }

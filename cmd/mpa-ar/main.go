@@ -21,6 +21,8 @@ import (
 )
 
 func main() {
+	var init initialise
+	var inv invite
 	daemon.Main(daemon.Spec{
 		Name:    "mpa-ar",
 		Summary: "access router of Media-independent Pre-Authentication (RFC 6252)",
@@ -35,6 +37,10 @@ the kernel what it put there when it ends, and after a crash when it starts agai
 		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
 		Check:   config.CheckFiles[configuration],
 		Run:     run,
+		Commands: map[string]daemon.Command{
+			"init":   {Summary: "write the configuration of a router: the first of a site, or one that joins", Flags: init.flags, Run: init.run},
+			"invite": {Summary: "let a node or router join the site", Args: "node|router", Flags: inv.flags, Run: inv.run},
+		},
 	})
 }
 

@@ -28,6 +28,7 @@ import (
 )
 
 func main() {
+	var j join
 	daemon.Main(daemon.Spec{
 		Name:    "mpa-mn",
 		Summary: "mobile node of Media-independent Pre-Authentication (RFC 6252)",
@@ -48,6 +49,9 @@ ends, and after a crash when it starts again.`,
 			return err
 		},
 		Run: run,
+		Commands: map[string]daemon.Command{
+			"join": {Summary: "become a node of a site, with a code of mpa-ar invite", Args: "ROUTER", Flags: j.flags, Run: j.run},
+		},
 	})
 }
 

@@ -33,12 +33,18 @@ func Load[T any](path string) (T, error) {
 // Peek is Load that passes over keys that T does not know: for who reads a
 // configuration that is another program's.
 func Peek[T any](path string) (T, error) {
-	var zero, out T
 	text, err := readFile(path)
 	if err != nil {
+		var zero T
 		return zero, err
 	}
-	if err := load(path, text, reflect.ValueOf(&out).Elem(), decoder{passOver: true}); err != nil {
+	return PeekText[T](path, text)
+}
+
+// PeekText is Peek from memory, see [Parse].
+func PeekText[T any](name string, text []byte) (T, error) {
+	var zero, out T
+	if err := load(name, text, reflect.ValueOf(&out).Elem(), decoder{passOver: true}); err != nil {
 		return zero, err
 	}
 	return out, nil

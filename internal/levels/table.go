@@ -46,6 +46,7 @@ var rooms = map[string]int{
 	"aaa/server":      service,
 	"internal/dhcp4":  service, // its raw sockets are internal/osnet's
 	"internal/doctor": daemon,
+	"internal/enroll": service,
 	"mn/addr":         service,
 	"mn/discover":     service,
 	"mn/link":         service,

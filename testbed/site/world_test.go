@@ -2,7 +2,6 @@ package site
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/testbed/dhcpd"
-	"openmpa/testbed/space"
 )
 
 func TestMain(m *testing.M) { osnettest.Main(m) }
@@ -101,23 +99,28 @@ func build(t testing.TB) {
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 
+// newMachine makes a machine of a namespace, nil for that of the process: servers whose sockets are opened by goroutines must
+// be there.
+func newMachine(t testing.TB, do func(func())) *machine {
+	t.Helper()
+	if do == nil {
+		// A new goroutine never runs on one of the threads that are elsewhere.
+		do = func(fn func()) {
+			var wg sync.WaitGroup
+			wg.Go(fn)
+			wg.Wait()
+		}
+		do(func() { osnettest.IP(t, "link set lo up") })
+	}
+	do(func() { osnettest.Forward(t) })
+	return &machine{t: t, do: do, etc: t.TempDir(), run: t.TempDir()}
+}
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	build(t)
 	osnettest.NeedRoot(t)
-	machineOf := func(do func(func())) *machine {
-		do(func() { osnettest.Forward(t) })
-		return &machine{t: t, do: do, etc: t.TempDir(), run: t.TempDir()}
-	}
-	// The server's namespace is that of the process: DHCP's sockets are opened by goroutines. A new goroutine never
-	// runs on one of the threads that are elsewhere.
-	here := func(fn func()) {
-		var wg sync.WaitGroup
-		wg.Go(fn)
-		wg.Wait()
-	}
-	w := &world{server: machineOf(here), router: machineOf(osnettest.Other(t)), node: machineOf(osnettest.Other(t))}
-	w.server.ip("link set lo up")
+	w := &world{server: newMachine(t, nil), router: newMachine(t, osnettest.Other(t)), node: newMachine(t, osnettest.Other(t))}
 	w.router.do(func() {
 		osnettest.VethTo(t, "wan0", "eth0", w.server.do)
 		osnettest.VethTo(t, "lan0", "eth0", w.node.do)
@@ -139,19 +142,7 @@ func newWorld(t testing.TB) *world {
 		"nodes: [{home-address: 10.9.0.2, spi: 256, key-file: mn.key, algorithm: hmac-sha256}]\n", s.run)
 	s.start("mpa-aaa")
 	s.start("mpa-ha")
-	own, err := space.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { own.Close() })
-	w.dhcp, err = dhcpd.Serve(own, []dhcpd.Pool{{
-		Network: "a", Interface: "eth0", Server: netip.MustParseAddr("10.0.0.2"), Prefix: netip.MustParsePrefix("10.1.0.0/24"),
-		Low: netip.MustParseAddr("10.1.0.100"), High: netip.MustParseAddr("10.1.0.120"), Router: netip.MustParseAddr("10.1.0.1"),
-	}}, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.dhcp.Close() })
+	w.dhcp = serveDHCP(t, pool("a", "eth0", "10.0.0.2", "10.1.0.0/24"))
 
 	r := w.router
 	r.write("radius.secret", secret)

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"openmpa/aaa/server"
+	"openmpa/internal/config"
+	"openmpa/internal/enroll"
+)
+
+const (
+	firstSPI  = 256
+	algorithm = "hmac-sha256"
+	secretLen = 32 // octets
+)
+
+// site is what the first router knows of a site, in site.json beside its configuration.
+type site struct {
+	Realm      string           `json:"realm"`
+	ServerName string           `json:"server_name"`
+	Server     netip.AddrPort   `json:"server"` // RADIUS
+	Agent      netip.Addr       `json:"agent"`  // home agent
+	State      string           `json:"state"`  // folder of the certificate authority
+	Networks   []enroll.Network `json:"networks"`
+	Seats      []seat           `json:"seats"`
+
+	dir string // of the configuration
+}
+
+// seat is a home address with a key, for one node.
+type seat struct {
+	Address netip.Addr `json:"address"`
+	SPI     uint32     `json:"spi"`
+	KeyFile string     `json:"key_file"`
+	Node    string     `json:"node,omitempty"` // who has it
+}
+
+func loadSite(dir string) (*site, error) {
+	text, err := config.ReadPrivate(filepath.Join(dir, "site.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w; invite on the first router of the site, after \"mpa-ar init\" there", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &site{dir: dir}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "site.json"), err)
+	}
+	return s, nil
+}
+
+func (s *site) file() (enroll.File, error) {
+	text, err := json.MarshalIndent(s, "", "  ")
+	return enroll.File{Path: filepath.Join(s.dir, "site.json"), Text: append(text, '\n')}, err
+}
+
+// save writes site.json, and with it more files of which the site speaks.
+func (s *site) save(more ...enroll.File) error {
+	f, err := s.file()
+	if err != nil {
+		return err
+	}
+	return enroll.Write(append(more, f), true)
+}
+
+// newSecret is random, in the form of a secret file.
+func newSecret() (raw, text []byte, err error) {
+	raw = make([]byte, secretLen)
+	if _, err := rand.Read(raw); err != nil {
+		return nil, nil, fmt.Errorf("make a secret: %w", err)
+	}
+	return raw, fmt.Appendf(nil, "hex:%s\n", hex.EncodeToString(raw)), nil
+}
+
+// grant is what a machine gets that has come with a code.
+func (s *site) grant(r enroll.Request, from netip.Addr) (*enroll.Grant, error) {
+	g := &enroll.Grant{Realm: s.Realm, ServerName: s.ServerName}
+	var err error
+	if r.Kind == enroll.Router {
+		g.RADIUS, err = s.admitRouter(*r.Network, from)
+		return g, err
+	}
+	if slices.ContainsFunc(s.Seats, func(p seat) bool { return p.Node == r.Name }) {
+		return nil, fmt.Errorf("a node %s has joined already: choose another name by --name", r.Name)
+	}
+	i := slices.IndexFunc(s.Seats, func(p seat) bool { return p.Node == "" })
+	if i < 0 {
+		return nil, fmt.Errorf("all %d home addresses are given away", len(s.Seats))
+	}
+	free := &s.Seats[i]
+	key, err := config.SecretFile(filepath.Join(s.dir, free.KeyFile)).Load()
+	if err != nil {
+		return nil, err
+	}
+	defer key.Clear()
+	authority, err := server.OpenState(s.State)
+	if err != nil {
+		return nil, err
+	}
+	if g.Certificate, g.CA, err = authority.Sign(r.Name+"@"+s.Realm, r.CSR); err != nil {
+		return nil, err
+	}
+	g.Networks = s.Networks
+	g.Home = &enroll.Home{Address: free.Address, Agent: s.Agent, SPI: free.SPI, Key: bytes.Clone(key.Bytes()), Algorithm: algorithm}
+	free.Node = r.Name
+	if err := s.save(); err != nil {
+		free.Node = ""
+		return nil, err
+	}
+	return g, nil
+}
+
+// admitRouter makes a router, which asks RADIUS from an address, a client of mpa-aaa, and its network one of the site's.
+func (s *site) admitRouter(n enroll.Network, from netip.Addr) (*enroll.RADIUS, error) {
+	if slices.ContainsFunc(s.Networks, func(o enroll.Network) bool { return o.Name == n.Name || o.Router == n.Router }) {
+		return nil, fmt.Errorf("network %s, or another with the router %v, is there already", n.Name, n.Router)
+	}
+	raw, secret, err := newSecret()
+	if err != nil {
+		return nil, err
+	}
+	keyFile := "routers/" + n.Name + ".secret"
+	clients, err := withClient(filepath.Join(s.dir, "aaa.yaml"), from, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	before := s.Networks
+	s.Networks = append(slices.Clone(before), n)
+	if err := s.save(enroll.File{Path: filepath.Join(s.dir, keyFile), Text: secret}, clients); err != nil {
+		s.Networks = before
+		return nil, err
+	}
+	return &enroll.RADIUS{Server: s.Server, Secret: raw}, nil
+}
+
+// withClient is aaa.yaml with one client more, which leaves everything else as an operator may have changed it.
+func withClient(path string, from netip.Addr, secretFile string) (enroll.File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return enroll.File{}, err
+	}
+	line := clientLine(from, secretFile)
+	out := strings.TrimRight(string(text), "\n") + "\n" + line
+	type part struct {
+		Clients []struct {
+			Prefix config.Prefix `yaml:"prefix"`
+		} `yaml:"clients"`
+	}
+	was, err := config.Peek[part](path)
+	if err != nil {
+		return enroll.File{}, err
+	}
+	now, err := config.PeekText[part](path, []byte(out))
+	if err != nil || len(now.Clients) != len(was.Clients)+1 {
+		return enroll.File{}, fmt.Errorf("%s does not end with its list of clients, one a line: put it there, or add %q yourself", path, strings.TrimSpace(line))
+	}
+	return enroll.File{Path: path, Text: []byte(out)}, nil
+}
+
+func clientLine(from netip.Addr, secretFile string) string {
+	return fmt.Sprintf("  - {prefix: %v/%d, secret-file: %s}\n", from, from.BitLen(), secretFile)
+}
