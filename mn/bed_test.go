@@ -60,10 +60,29 @@ type adapter struct {
 	leave func(to string)  // called with the old link still up
 }
 
-func (a *adapter) Current(context.Context) (string, error) {
+func (a *adapter) Current(context.Context) (string, error) { return a.at(), nil }
+
+// at is the point where the node was taken last.
+func (a *adapter) at() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.point, nil
+	return a.point
+}
+
+// die makes points that no link comes up at, or no longer.
+func (a *adapter) die(dead bool, points ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range points {
+		a.dead[p] = dead
+	}
+}
+
+// onLeave has fn called with the old link still up; nil: nothing.
+func (a *adapter) onLeave(fn func(to string)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leave = fn
 }
 
 func (a *adapter) Attach(_ context.Context, point string) error {

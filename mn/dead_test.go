@@ -15,11 +15,11 @@ import (
 func TestNextRouterDies(t *testing.T) {
 	b := start(t, nil)
 	idle := osnettest.Snapshot(t)
-	b.link.leave = func(point string) {
+	b.link.onLeave(func(point string) {
 		if point == "poa-a" {
 			b.stopRouter("a")
 		}
-	}
+	})
 	o, err := b.handover("a")
 	if o != event.SwitchedBack || err == nil || !strings.Contains(err.Error(), "did not acknowledge the arrival") {
 		t.Errorf("%s, %v", o, err)
@@ -29,7 +29,7 @@ func TestNextRouterDies(t *testing.T) {
 	if now := osnettest.Snapshot(t); now != idle {
 		t.Errorf("left in the kernel: before\n%s\nafter\n%s", idle, now)
 	}
-	b.link.leave = nil
+	b.link.onLeave(nil)
 	if o, err := b.handover("a"); o != event.Completed || err != nil {
 		t.Errorf("afterwards: %s, %v", o, err)
 	}
@@ -67,7 +67,7 @@ func TestBreakBeforeMakeBack(t *testing.T) {
 	for name, c := range map[string]struct{ fail, mend func() }{
 		"rejected": {func() { b.aaa["a"].Fail(&aaa.RejectError{Server: "x", Identity: "mn"}) }, func() { b.aaa["a"].Fail(nil) }},
 		"no link": {
-			func() { b.link.dead["poa-a"] = true }, func() { b.link.dead["poa-a"] = false },
+			func() { b.link.die(true, "poa-a") }, func() { b.link.die(false, "poa-a") },
 		},
 		"home agent silent": {
 			func() { b.core(func() { osnettest.IP(t, "route add blackhole 10.2.0.100/32") }) },
@@ -78,8 +78,8 @@ func TestBreakBeforeMakeBack(t *testing.T) {
 			c.fail()
 			o, err := b.handover("a")
 			c.mend()
-			if o != event.SwitchedBack || err == nil || b.link.point != "poa-b" {
-				t.Errorf("%s, %v, at %s", o, err, b.link.point)
+			if o != event.SwitchedBack || err == nil || b.link.at() != "poa-b" {
+				t.Errorf("%s, %v, at %s", o, err, b.link.at())
 			}
 			if s := b.node.Status(); s.State != "attached" || s.Network != "b" || s.Bound != "10.1.0.100" {
 				t.Errorf("status %+v", s)

@@ -125,7 +125,7 @@ func TestSwitchBack(t *testing.T) {
 // TestLost: neither link comes up; the node says so and can still be closed.
 func TestLost(t *testing.T) {
 	b := start(t, func(c *Config) { c.Timers.LinkUp = 200 * time.Millisecond })
-	b.link.dead["poa-a"], b.link.dead["poa-b"] = true, true
+	b.link.die(true, "poa-a", "poa-b")
 	if o, err := b.handover("a"); o != event.Failed || err == nil || !strings.Contains(err.Error(), "and the way back failed too") {
 		t.Errorf("%s, %v", o, err)
 	}
@@ -152,8 +152,8 @@ func TestSessionEndsBeforeDeparture(t *testing.T) {
 	}
 	<-c.session.Load().closed
 	o, err := b.node.move(t.Context(), event.HandoverID{1}, b.node.serving, c, "poa-b")
-	if o != event.Failed || err == nil || b.link.point != "poa-b" {
-		t.Errorf("%s, %v, at %s", o, err, b.link.point)
+	if o != event.Failed || err == nil || b.link.at() != "poa-b" {
+		t.Errorf("%s, %v, at %s", o, err, b.link.at())
 	}
 }
 

@@ -64,12 +64,12 @@ func TestAttachAgain(t *testing.T) {
 // point; nothing has to be made anew.
 func TestReturnOfTheLink(t *testing.T) {
 	b := start(t, func(c *Config) { c.Timers.LinkUp = 200 * time.Millisecond })
-	b.link.dead["poa-a"], b.link.dead["poa-b"] = true, true
+	b.link.die(true, "poa-a", "poa-b")
 	if o, _ := b.handover("a"); o != event.Failed {
 		t.Fatal(o)
 	}
 	b.link.mu.Lock()
-	b.link.dead = map[string]bool{}
+	b.link.die(false, "poa-a", "poa-b")
 	b.link.mu.Unlock()
 	if err := b.link.Attach(t.Context(), "poa-b"); err != nil {
 		t.Fatal(err)
