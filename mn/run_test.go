@@ -68,9 +68,7 @@ func TestReturnOfTheLink(t *testing.T) {
 	if o, _ := b.handover("a"); o != event.Failed {
 		t.Fatal(o)
 	}
-	b.link.mu.Lock()
 	b.link.die(false, "poa-a", "poa-b")
-	b.link.mu.Unlock()
 	if err := b.link.Attach(t.Context(), "poa-b"); err != nil {
 		t.Fatal(err)
 	}
