@@ -231,8 +231,6 @@ const (
 
 // release gives a lease back, from an address that the node has.
 func (n *Node) release(l dhcp4.Lease, from netip.Addr) {
-	n.dhcpPort <- struct{}{}
-	defer func() { <-n.dhcpPort }()
 	within := releaseWithin
 	n.mu.Lock()
 	if n.closing {

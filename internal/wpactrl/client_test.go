@@ -230,8 +230,13 @@ func TestEvents(t *testing.T) {
 	}
 	other := open(t, wpactrl.Config{Socket: d.Socket})
 	until(t, subscribe(t, other), kind(wpactrl.Back))
-	if err := other.Close(); err != nil || d.Attached() != 1 {
-		t.Errorf("closed: %v, %d attached, want one", err, d.Attached())
+	if err := other.Close(); err != nil {
+		t.Errorf("closed: %v", err)
+	}
+	for begun := time.Now(); d.Attached() != 1; time.Sleep(time.Millisecond) { // the DETACH is on its way
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("closed: %d attached, want one", d.Attached())
+		}
 	}
 	// What a subscriber does not read is dropped, the oldest first, and told.
 	const sent = 400

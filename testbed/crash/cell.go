@@ -85,7 +85,7 @@ func (r *cellRun) play(ctx context.Context) (err error) {
 	if r.before, err = r.bed.Kernel(); err != nil {
 		return err
 	}
-	if err := sleep(ctx, lead); err != nil {
+	if err := bed.Sleep(ctx, lead); err != nil {
 		return err
 	}
 	if err := r.crash(ctx); err != nil {
@@ -173,7 +173,7 @@ func (r *cellRun) kill(at time.Time) (err error) {
 }
 
 func (r *cellRun) restart(ctx context.Context) error {
-	if err := sleep(ctx, r.cell.Delay); err != nil {
+	if err := bed.Sleep(ctx, r.cell.Delay); err != nil {
 		return err
 	}
 	if err := r.bed.Restart(ctx, r.cell.Victim.daemon()); err != nil {
@@ -268,7 +268,7 @@ func (r *cellRun) recovered(ctx context.Context, t *traffics) error {
 			}
 			whole = time.Time{}
 		}
-		if err := sleep(ctx, look); err != nil {
+		if err := bed.Sleep(ctx, look); err != nil {
 			return err
 		}
 	}
@@ -321,7 +321,7 @@ func (r *cellRun) settled(ctx context.Context) error {
 		if time.Since(begun) > settleLimit {
 			return fmt.Errorf("crash: not settled within %v: %s", settleLimit, strings.Join(wrong, "; "))
 		}
-		if err := sleep(ctx, 5*look); err != nil {
+		if err := bed.Sleep(ctx, 5*look); err != nil {
 			return err
 		}
 	}
@@ -373,15 +373,4 @@ func findPanics(dir string) (problems []string, err error) {
 		}
 	}
 	return problems, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

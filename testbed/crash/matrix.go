@@ -166,7 +166,7 @@ func learn(ctx context.Context, opt bed.Options, logs string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if err := sleep(ctx, lead); err != nil { // the last records of the attachment may be on their way
+	if err := bed.Sleep(ctx, lead); err != nil { // the last records of the attachment may be on their way
 		return err
 	}
 	since := make(map[string]uint64)

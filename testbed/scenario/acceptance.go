@@ -206,7 +206,7 @@ func killed(ctx context.Context, opt Options, self string, p *Progress) (problem
 	if err != nil {
 		return nil, fmt.Errorf("scenario: the lab to be killed says %q: %w", seen, err)
 	}
-	if err := sleep(ctx, opt.Lead+300*time.Millisecond); err != nil {
+	if err := bed.Sleep(ctx, opt.Lead+300*time.Millisecond); err != nil {
 		return nil, err
 	}
 	run := filepath.Join(rundir.Base, id)

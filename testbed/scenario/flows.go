@@ -110,7 +110,7 @@ func await(ctx context.Context, limit time.Duration, cond func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for !cond() {
-		if err := sleep(ctx, time.Millisecond); err != nil {
+		if err := bed.Sleep(ctx, time.Millisecond); err != nil {
 			return fmt.Errorf("not within %v: %w", limit, err)
 		}
 	}

@@ -82,7 +82,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	defer func() { err = errors.Join(err, flows.close()) }()
 	before := lostSoFar(b)
 	flows.start()
-	if err := sleep(ctx, r.opt.Lead); err != nil {
+	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
 	}
 	since := uint64(0)
@@ -109,7 +109,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 	if err != nil {
 		return m, err
 	}
-	if err := sleep(ctx, r.opt.Lead); err != nil {
+	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
 	}
 	flows.stop()
@@ -322,19 +322,8 @@ func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error 
 			return fmt.Errorf("scenario: network %s still has something of an earlier handover after %v: visitors %v, leases %v",
 				network, cleanLimit, status.Visitors, leases)
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := bed.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }

@@ -126,8 +126,12 @@ func Other(t testing.TB) func(fn func()) {
 	t.Cleanup(func() { close(work); <-gone })
 	do := func(fn func()) {
 		done := make(chan struct{})
-		work <- func() { defer close(done); fn() }
-		<-done
+		select {
+		case work <- func() { defer close(done); fn() }:
+			<-done
+		case <-gone: // a t.Fatal has ended the thread
+			t.Error("not run: the thread of the namespace has ended")
+		}
 	}
 	do(func() { IP(t, "link set lo up") })
 	return do
