@@ -149,7 +149,7 @@ func (s *session) derive(o pana.Opened) error {
 		if err != nil {
 			return err
 		}
-		k := keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
+		k := keys.DeriveSession(o.PRF, o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
 		channel, err := notify.NewChannel(o.SID, k, keys.ToRouter)
 		if err != nil {
 			k.Clear()

@@ -176,7 +176,7 @@ func (n *node) derive(o pana.Opened) {
 	if err != nil || names != identities {
 		n.t.Fatalf("identities %+v, %v", names, err)
 	}
-	n.keys = keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
+	n.keys = keys.DeriveSession(o.PRF, o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
 	if n.channel, err = notify.NewChannel(o.SID, n.keys, keys.ToRouter); err != nil {
 		n.t.Fatal(err)
 	}

@@ -308,7 +308,7 @@ func (s *Service) opened(o pana.Opened) {
 	if c == nil {
 		return
 	}
-	k := keys.DeriveSession(o.MSK.Bytes(), o.SID, o.KeyID, s.cfg.Identities.CA, s.cfg.Identities.AR)
+	k := keys.DeriveSession(o.PRF, o.MSK.Bytes(), o.SID, o.KeyID, s.cfg.Identities.CA, s.cfg.Identities.AR)
 	channel, err := notify.NewChannel(o.SID, k, keys.ToNode)
 	if err != nil {
 		k.Clear()

@@ -32,12 +32,25 @@ func open(t *testing.T, b *aaatest.Backend, edit func(*Config)) (*Service, *hand
 	return s, h, n, o
 }
 
+// pmk is an access point's key in a session.
+func pmk(t *testing.T, k *keys.SessionKeys) *keys.Secret {
+	t.Helper()
+	pmk, err := k.PMK([6]byte{2, 0, 0, 0, 1, 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pmk
+}
+
 // TestSession: authentication, messages both ways, arrival, the end.
 func TestSession(t *testing.T) {
 	b := &aaatest.Backend{Infos: make(chan aaa.SessionInfo, 1)}
 	s, h, n, o := open(t, b, nil)
 	if !o.preauth || !o.keys.MNCA.Equal(n.keys.MNCA) || !o.keys.MNAR.Equal(n.keys.MNAR) {
 		t.Errorf("opened with %+v, and the keys are not the node's", o)
+	}
+	if ours, theirs := pmk(t, o.keys), pmk(t, n.keys); !ours.Equal(theirs) {
+		t.Error("the node makes another PMK of the session")
 	}
 	if info := <-b.Infos; info.CallingStation != "127.0.0.1" || info.CalledStation != identities.AR {
 		t.Errorf("AAA was told %+v", info)
@@ -84,7 +97,7 @@ func TestSession(t *testing.T) {
 // goes no further.
 func TestDropped(t *testing.T) {
 	s, h, n, o := open(t, &aaatest.Backend{}, nil)
-	foreign, err := notify.NewChannel(o.sid, keys.DeriveSession(bytes.Repeat([]byte{9}, 64), o.sid, 1, "ca", "ar"), keys.ToRouter)
+	foreign, err := notify.NewChannel(o.sid, keys.DeriveSession(keys.PRFHMACSHA256, bytes.Repeat([]byte{9}, 64), o.sid, 1, "ca", "ar"), keys.ToRouter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +148,9 @@ func TestAgain(t *testing.T) {
 	second := next[opened](t, h)
 	if second.sid != first.sid || second.keys.MNAR.Equal(first.keys.MNAR) || !second.keys.MNAR.Equal(n.keys.MNAR) {
 		t.Error("no new keys, or not the node's")
+	}
+	if fresh := pmk(t, second.keys); fresh.Equal(pmk(t, first.keys)) || !fresh.Equal(pmk(t, n.keys)) {
+		t.Error("no new PMK, or not the node's")
 	}
 	n.sendAVP(pana.AVP{Code: notify.AVPForAR, Vendor: pana.VendorID, Data: old}, pana.NotifyOptions{})
 	quiet(t, s, h)

@@ -244,7 +244,7 @@ func (b *bed) idle() string {
 }
 
 func sessionKeys(sid uint32) *keys.SessionKeys {
-	return keys.DeriveSession(bytes.Repeat([]byte{byte(sid)}, 64), sid, 1, "ca", "ar")
+	return keys.DeriveSession(keys.PRFHMACSHA256, bytes.Repeat([]byte{byte(sid)}, 64), sid, 1, "ca", "ar")
 }
 
 // open makes a session and an address for it.

@@ -1,6 +1,9 @@
 package keys
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Labels that keep the keys of one MSK, or of one MN-AR, apart.
 const (
@@ -14,25 +17,38 @@ const (
 const SessionKeyLen = 32
 
 // SessionKeys are the keys a mobile node shares with the configuration agent and
-// the access router of one session (RFC 6252 section 6.2).
+// the access router of one session (RFC 6252 section 6.2), and what those it shares
+// with the access points are made of.
 type SessionKeys struct {
 	MNCA *Secret // seals configuration
 	MNAR *Secret // seals tunnel management, and is the root of the ESP keys
+
+	prf        PRF
+	msk        *Secret // our own copy
+	sid, keyID uint32
 }
 
-// Clear overwrites both keys.
+// PMK derives the key of the access point bssid, as DerivePMK does. The caller
+// clears it. It fails once the keys are cleared.
+func (k *SessionKeys) PMK(bssid [6]byte) (*Secret, error) {
+	return DerivePMK(k.prf, k.msk.Bytes(), k.sid, k.keyID, bssid)
+}
+
+// Clear overwrites all of them.
 func (k *SessionKeys) Clear() {
 	if k == nil {
 		return
 	}
 	k.MNCA.Clear()
 	k.MNAR.Clear()
+	k.msk.Clear()
 }
 
-// DeriveSession derives MN-CA and MN-AR for the PANA session sid under keyID.
-// caID and arID are the identities of the configuration agent and the access
+// DeriveSession derives MN-CA and MN-AR for the PANA session sid under keyID, and
+// keeps a copy of the MSK for the access points' keys, which p makes: the session's
+// PRF. caID and arID are the identities of the configuration agent and the access
 // router as they came authenticated; addresses are no identities (NAT).
-func DeriveSession(msk []byte, sid, keyID uint32, caID, arID string) *SessionKeys {
+func DeriveSession(p PRF, msk []byte, sid, keyID uint32, caID, arID string) *SessionKeys {
 	derive := func(label, identity string) *Secret {
 		seed := make([]byte, 0, len(label)+8+len(identity))
 		seed = append(seed, label...)
@@ -41,7 +57,10 @@ func DeriveSession(msk []byte, sid, keyID uint32, caID, arID string) *SessionKey
 		seed = append(seed, identity...)
 		return NewSecret(PRFPlus(PRFHMACSHA256, msk, seed, SessionKeyLen))
 	}
-	return &SessionKeys{MNCA: derive(labelMNCA, caID), MNAR: derive(labelMNAR, arID)}
+	return &SessionKeys{
+		MNCA: derive(labelMNCA, caID), MNAR: derive(labelMNAR, arID),
+		prf: p, msk: NewSecret(bytes.Clone(msk)), sid: sid, keyID: keyID,
+	}
 }
 
 // ESPKeys are the keys of one tunnel, each AES key | 4-octet salt (RFC 4106 section 8.1).

@@ -2,12 +2,13 @@ package keys
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 )
 
 func TestDeriveSessionGolden(t *testing.T) {
 	msk := bytes.Repeat([]byte{0x5a}, 64)
-	k := DeriveSession(msk, 0x01020304, 0x0a0b0c0d, "ca.a.example", "ar.a.example")
+	k := DeriveSession(PRFHMACSHA256, msk, 0x01020304, 0x0a0b0c0d, "ca.a.example", "ar.a.example")
 	want := func(label, id string) []byte {
 		seed := append([]byte(label), 1, 2, 3, 4, 0x0a, 0x0b, 0x0c, 0x0d)
 		return PRFPlus(PRFHMACSHA256, msk, append(seed, id...), 32)
@@ -25,6 +26,29 @@ func TestDeriveSessionGolden(t *testing.T) {
 	(*SessionKeys)(nil).Clear()
 }
 
+// TestSessionPMK: what both ends make of their session is DerivePMK of its MSK.
+func TestSessionPMK(t *testing.T) {
+	for _, p := range []PRF{PRFHMACSHA1, PRFHMACSHA256} {
+		msk := counting(64)
+		k := DeriveSession(p, msk, 1, 2, "ca", "ar")
+		want, err := DerivePMK(p, counting(64), 1, 2, testBSSID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(msk) // the caller's
+		if got, err := k.PMK(testBSSID); err != nil || !got.Equal(want) {
+			t.Errorf("%v: got %x, want %x, %v", p, got.Bytes(), want.Bytes(), err)
+		}
+		k.Clear()
+		if got, err := k.PMK(testBSSID); err == nil {
+			t.Errorf("%v: cleared keys gave %x", p, got.Bytes())
+		}
+	}
+	if _, err := DeriveSession(0, counting(64), 1, 2, "ca", "ar").PMK(testBSSID); !errors.Is(err, ErrAlgorithm) {
+		t.Errorf("no PRF: %v", err)
+	}
+}
+
 func TestDeriveSessionKeepsKeysApart(t *testing.T) {
 	msk := bytes.Repeat([]byte{1}, 64)
 	seen := map[string]string{}
@@ -39,11 +63,11 @@ func TestDeriveSessionKeepsKeysApart(t *testing.T) {
 			seen[string(s.Bytes())] = name + " " + part
 		}
 	}
-	add("base", DeriveSession(msk, 1, 1, "x", "x")) // same identity: the labels keep them apart
-	add("sid", DeriveSession(msk, 2, 1, "x", "x"))
-	add("key id", DeriveSession(msk, 1, 2, "x", "x"))
-	add("identity", DeriveSession(msk, 1, 1, "y", "y"))
-	add("msk", DeriveSession(bytes.Repeat([]byte{2}, 64), 1, 1, "x", "x"))
+	add("base", DeriveSession(PRFHMACSHA256, msk, 1, 1, "x", "x")) // same identity: the labels keep them apart
+	add("sid", DeriveSession(PRFHMACSHA256, msk, 2, 1, "x", "x"))
+	add("key id", DeriveSession(PRFHMACSHA256, msk, 1, 2, "x", "x"))
+	add("identity", DeriveSession(PRFHMACSHA256, msk, 1, 1, "y", "y"))
+	add("msk", DeriveSession(PRFHMACSHA256, bytes.Repeat([]byte{2}, 64), 1, 1, "x", "x"))
 }
 
 func TestDeriveESP(t *testing.T) {

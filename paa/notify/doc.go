@@ -24,15 +24,17 @@
 //	| kind   | handover id (16) | fields: type(1) length(2) value  |
 //	+--------+------------------+----------------------------------+
 //
-//	kind  name          key    direction  means
-//	 1    ConfigRequest MN-CA  MN to CA   lease an address for me (RFC 6252 §7.3.1)
-//	 2    ConfigReply   MN-CA  CA to MN   the lease, or why there is none
-//	 3    TunnelRequest MN-AR  MN to AR   make a tunnel (§7.4)
-//	 4    TunnelReply   MN-AR  AR to MN   its SPI and nonce, or why not
-//	 5    TunnelDelete  MN-AR  MN to AR   delete it, I do not come
-//	 6    SwitchBack    MN-AR  MN to AR   I am back where I was: deliver through the tunnel again
-//	 7    Arrival       MN-AR  MN to AR   I am on your link (rides in the activating ping, RFC 5873)
-//	 8    Report        MN-AR  AR to MN   the router's record of this handover
+//	kind  name            key    direction  means
+//	 1    ConfigRequest   MN-CA  MN to CA   lease an address for me (RFC 6252 §7.3.1)
+//	 2    ConfigReply     MN-CA  CA to MN   the lease, or why there is none
+//	 3    TunnelRequest   MN-AR  MN to AR   make a tunnel (§7.4)
+//	 4    TunnelReply     MN-AR  AR to MN   its SPI and nonce, or why not
+//	 5    TunnelDelete    MN-AR  MN to AR   delete it, I do not come
+//	 6    SwitchBack      MN-AR  MN to AR   I am back where I was: deliver through the tunnel again
+//	 7    Arrival         MN-AR  MN to AR   I am on your link (rides in the activating ping, RFC 5873)
+//	 8    Report          MN-AR  AR to MN   the router's record of this handover
+//	 9    LinkKeysRequest MN-CA  MN to CA   put keys for me into your access points (RFC 6252 §7.7.1)
+//	10    LinkKeysReply   MN-CA  CA to MN   which have one, until when, or why none has
 //
 // Unknown fields are skipped, a field that is missing or of the wrong size makes
 // the message invalid, a field given twice too.

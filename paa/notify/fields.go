@@ -27,6 +27,8 @@ const (
 	fOuter     = 14 // address, then port
 	fCipher    = 15 // key bits, MTU
 	fEvents    = 16
+	fLinkLife  = 17 // s
+	fPoints    = 18 // of each: BSSID, number of the suite
 )
 
 // fields maps the type of a field to its value.
@@ -102,11 +104,14 @@ func (f fields) mac(t uint8) (net.HardwareAddr, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v[0]&1 != 0 || slices.Equal(v, make([]byte, 6)) {
+	if !unicast([6]byte(v)) {
 		return nil, fmt.Errorf("field %d: %s is not a unicast link-layer address", t, net.HardwareAddr(v))
 	}
 	return v, nil
 }
+
+// unicast says whether a link-layer address is that of one interface.
+func unicast(mac [6]byte) bool { return mac[0]&1 == 0 && mac != [6]byte{} }
 
 // reason reports whether the message is a refusal, and its text made printable.
 func (f fields) reason() (string, bool, error) {

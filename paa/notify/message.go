@@ -24,6 +24,8 @@ const (
 	KindSwitchBack
 	KindArrival
 	KindReport
+	KindLinkKeysRequest
+	KindLinkKeysReply
 )
 
 // kinds names every kind and makes its empty message.
@@ -39,6 +41,9 @@ var kinds = map[Kind]struct {
 	KindSwitchBack:    {"switch back", func(h Header) Message { return &SwitchBack{Header: h} }},
 	KindArrival:       {"arrival", func(h Header) Message { return &Arrival{Header: h} }},
 	KindReport:        {"report", func(h Header) Message { return &Report{Header: h} }},
+
+	KindLinkKeysRequest: {"link keys request", func(h Header) Message { return &LinkKeysRequest{Header: h} }},
+	KindLinkKeysReply:   {"link keys reply", func(h Header) Message { return &LinkKeysReply{Header: h} }},
 }
 
 func (k Kind) String() string {
@@ -48,7 +53,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Message is one of the eight messages of this package.
+// Message is one of the messages of this package.
 type Message interface {
 	Kind() Kind
 	// ID is the handover the message belongs to.
@@ -72,6 +77,9 @@ const MaxReason = 400
 // MaxReport bounds the JSON of a Report, in octets, so that one stays inside
 // one datagram (RFC 5191 §6.1: PANA does not fragment).
 const MaxReport = 1100
+
+// MaxPoints is how many access points fit a LinkKeysReply.
+const MaxPoints = 64
 
 const (
 	maxClientID = 255
@@ -132,6 +140,25 @@ type (
 		Header
 		Events []byte // JSON array of event.Event, at most MaxReport octets
 	}
+	// LinkKeysRequest asks the configuration agent to give its access points the
+	// PMKs that this session makes (RFC 5807).
+	LinkKeysRequest struct {
+		Header
+		Station [6]byte // link-layer address with which the MN will associate
+	}
+	// LinkKeysReply answers a LinkKeysRequest. A router without access points
+	// answers with none and no reason.
+	LinkKeysReply struct {
+		Header
+		Reason   string        // why no access point has a key; empty on success
+		Lifetime time.Duration // of the keys from now, seconds; at least one when there are points
+		Points   []LinkPoint   // that have the key of this session, at most MaxPoints
+	}
+	// LinkPoint is an access point that has the station's key.
+	LinkPoint struct {
+		BSSID [6]byte
+		AKM   uint8 // number of its suite under OUI 00-0F-AC
+	}
 )
 
 // Kind implements Message.
@@ -157,6 +184,12 @@ func (Arrival) Kind() Kind { return KindArrival }
 
 // Kind implements Message.
 func (Report) Kind() Kind { return KindReport }
+
+// Kind implements Message.
+func (LinkKeysRequest) Kind() Kind { return KindLinkKeysRequest }
+
+// Kind implements Message.
+func (LinkKeysReply) Kind() Kind { return KindLinkKeysReply }
 
 // Append appends m in the form of the package comment, unsealed.
 func Append(b []byte, m Message) ([]byte, error) {

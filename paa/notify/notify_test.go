@@ -37,6 +37,10 @@ func messages() []Message {
 		&SwitchBack{Header: h},
 		&Arrival{Header: h},
 		&Report{Header: h, Events: []byte(`[{"node":"a"}]`)},
+		&LinkKeysRequest{Header: h, Station: [6]byte(testMAC)},
+		&LinkKeysReply{Header: h, Reason: "another node has this address"},
+		&LinkKeysReply{Header: h},
+		&LinkKeysReply{Header: h, Lifetime: time.Hour, Points: []LinkPoint{{[6]byte{2, 0, 0, 0, 1, 0}, 1}, {[6]byte{2, 0, 0, 0, 1, 1}, 5}}},
 	}
 }
 
@@ -111,7 +115,7 @@ func TestReasonIsPrintable(t *testing.T) {
 
 func channels(t *testing.T, sidNode, sidRouter uint32) (node, router *Channel) {
 	t.Helper()
-	k := keys.DeriveSession(bytes.Repeat([]byte{1}, 64), 7, 9, "ca", "ar")
+	k := keys.DeriveSession(keys.PRFHMACSHA256, bytes.Repeat([]byte{1}, 64), 7, 9, "ca", "ar")
 	node, err := NewChannel(sidNode, k, keys.ToRouter)
 	if err != nil {
 		t.Fatal(err)

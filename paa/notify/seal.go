@@ -102,7 +102,8 @@ func (c *Channel) Open(code uint16, value []byte) (Message, error) {
 }
 
 func (c *Channel) of(k Kind) (uint16, *keys.Sealer) {
-	if k == KindConfigRequest || k == KindConfigReply {
+	switch k {
+	case KindConfigRequest, KindConfigReply, KindLinkKeysRequest, KindLinkKeysReply:
 		return AVPForCA, c.ca
 	}
 	return AVPForAR, c.ar

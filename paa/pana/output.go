@@ -39,9 +39,10 @@ type EAPResponse struct {
 type Opened struct {
 	SID         uint32
 	KeyID       uint32
-	Preauth     bool // the PAA is a candidate (RFC 5873)
-	Rekeyed     bool // an open session has authenticated again
-	Reconfigure bool // the PAA set the I bit: another address is needed
+	PRF         keys.PRF // of the session; 0 without keys
+	Preauth     bool     // the PAA is a candidate (RFC 5873)
+	Rekeyed     bool     // an open session has authenticated again
+	Reconfigure bool     // the PAA set the I bit: another address is needed
 	Lifetime    time.Duration
 	MSK         *keys.Secret
 	AVPs        []AVP          // PaC: what the PAR[C] carried besides the AVPs of RFC 5191

@@ -298,7 +298,7 @@ func (s *session) confirmed(now time.Time) {
 	if s.newSA != nil {
 		s.sa.clear()
 		s.sa, s.newSA = s.newSA, nil
-		o.KeyID = s.sa.keyID
+		o.KeyID, o.PRF = s.sa.keyID, s.hs.prf
 		s.resignAnswer()
 	}
 	if !s.opened { // the PaC's numbers count from its first authenticated request

@@ -397,7 +397,7 @@ func (c *PaC) complete(now time.Time, m *Message, f *fields, raw []byte, sa *ass
 	c.accepted(m)
 	var avps []AVP
 	if sa != nil {
-		o.KeyID = sa.keyID
+		o.KeyID, o.PRF = sa.keyID, c.hs.prf
 		avps = []AVP{avp32(CodeKeyID, sa.keyID)}
 	}
 	c.answer(m, raw, avps, sa)
