@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -172,6 +173,9 @@ func (n *Node) undo() {
 		_ = n.dev.Close()
 	}
 	n.wg.Wait()
+	if c, ok := n.link.(io.Closer); ok {
+		_ = c.Close()
+	}
 	if n.arp != nil {
 		_ = n.arp.Close()
 	}

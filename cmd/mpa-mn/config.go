@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/internal/config"
+	"openmpa/internal/wpactrl"
 	"openmpa/mn"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
@@ -18,11 +19,8 @@ type configuration struct {
 	Control   config.Path `yaml:"control"`
 	State     config.Path `yaml:"state"`
 	Interface string      `yaml:"interface"`
-	Link      struct {
-		Type   string      `yaml:"type"`
-		Socket config.Path `yaml:"socket"`
-	} `yaml:"link"`
-	Tunnel struct {
+	Link      linkConfig  `yaml:"link"`
+	Tunnel    struct {
 		Device string `yaml:"device"`
 		MTU    int    `yaml:"mtu"`
 	} `yaml:"tunnel"`
@@ -73,14 +71,14 @@ type network struct {
 	Name   string      `yaml:"name"`
 	PAA    config.Addr `yaml:"paa"`
 	Port   uint16      `yaml:"port"`
-	Points []string    `yaml:"points"`
+	Points []point     `yaml:"points"`
 }
 
 const example = `node: mn                              # name in events
 control: /run/openmpa/mn.sock
 state: /var/lib/openmpa/mn.db         # file of what is kept over a crash, made on first start
-interface: eth0                       # towards the points of attachment
-link: {type: external, socket: /run/openmpa/link.sock}   # who moves the link
+interface: wlan0                      # towards the points of attachment
+link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (nobody) or external (a program of yours); auto looks
 tunnel: {device: mpa0, mtu: 1400}
 eap:                                  # EAP-TLS
   identity: mn@home.example
@@ -89,9 +87,15 @@ eap:                                  # EAP-TLS
   key: mn.key
   server-name: aaa.home.example       # that the certificate must have
 pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up
-networks:                             # points: of attachment, the preferred one first
-  - {name: b, paa: 10.1.0.1, points: [poa-b1, poa-b2]}
-  - {name: a, paa: 10.2.0.1, points: [poa-a1, poa-a2]}
+networks:                             # points: of attachment, the preferred one first; external: names alone, [poa-b1, poa-b2]
+  - name: b
+    paa: 10.1.0.1
+    points: [{name: poa-b1, bssid: 02:00:00:00:0b:01, ssid: site-b, freq: 2412}]
+  - name: a
+    paa: 10.2.0.1
+    points:
+      - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437}   # MHz; without it all channels are looked at
+      - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
 mobility:                             # Mobile IPv4; key-file: hex:..., base64:... or plain
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
@@ -101,6 +105,7 @@ prepare: true                         # false: break before make
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
 	config.Default(&c.State, config.StateFile("mn"))
+	config.Default(&c.Link.Type, linkAuto)
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.MTU, 1400)
 	config.Default(&c.EAP.MinVersion, "1.2")
@@ -126,10 +131,6 @@ func (c configuration) Check() error {
 		return config.Errorf("control", "missing: where to make the control socket")
 	case c.Interface == "":
 		return config.Errorf("interface", "missing: the interface towards the points of attachment")
-	case c.Link.Type != "external":
-		return config.Errorf("link.type", "%q: expected external", c.Link.Type)
-	case c.Link.Socket == "":
-		return config.Errorf("link.socket", "missing: the socket of the link controller")
 	case d.Tunnel.MTU < 576 || d.Tunnel.MTU > 1400:
 		return config.Errorf("tunnel.mtu", "%d: expected 576 to 1400, so that IP-in-IP in ESP fits 1500", d.Tunnel.MTU)
 	case c.EAP.Identity == "":
@@ -147,7 +148,7 @@ func (c configuration) Check() error {
 	case c.Mobility.MIP4.SPI <= mip4.SPIReserved:
 		return config.Errorf("mobility.mip4.spi", "%d: 0 to %d are reserved (RFC 5944 §3.5)", c.Mobility.MIP4.SPI, mip4.SPIReserved)
 	}
-	names, points := map[string]bool{}, map[string]bool{}
+	names, points, places := map[string]bool{}, map[string]bool{}, map[wpactrl.MAC]bool{}
 	for i, n := range c.Networks {
 		key := fmt.Sprintf("networks[%d]", i)
 		switch {
@@ -159,11 +160,11 @@ func (c configuration) Check() error {
 			return config.Errorf(key+".points", "missing: at least one point of attachment")
 		}
 		names[n.Name] = true
-		for _, p := range n.Points {
-			if points[p] {
-				return config.Errorf(key+".points", "%q stands in two places", p)
+		for j, p := range n.Points {
+			if points[p.Name] || places[p.BSSID] {
+				return config.Errorf(fmt.Sprintf("%s.points[%d]", key, j), "%s, or its bssid, stands in two places", p.Name)
 			}
-			points[p] = true
+			points[p.Name], places[p.BSSID] = true, !p.BSSID.IsZero()
 		}
 	}
 	if _, err := mip4.ParseAlgorithm(d.Mobility.MIP4.Algorithm); err != nil {
@@ -212,7 +213,11 @@ func (c configuration) timers() mn.Timers {
 
 func (c configuration) networks() (out []mn.Network) {
 	for _, n := range c.Networks {
-		out = append(out, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.PAA, n.Port), Points: n.Points})
+		one := mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.PAA, n.Port)}
+		for _, p := range n.Points {
+			one.Points = append(one.Points, p.Name)
+		}
+		out = append(out, one)
 	}
 	return out
 }

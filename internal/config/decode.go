@@ -20,6 +20,7 @@ import (
 type (
 	checker   interface{ Check() error }
 	defaulter interface{ SetDefaults() }
+	shortener interface{ Scalar(text string) error }
 )
 
 var (
@@ -102,6 +103,12 @@ func (d *decoder) kind(dst reflect.Value, n ast.Node, key string) {
 	}
 	switch dst.Kind() {
 	case reflect.Struct:
+		if h, ok := dst.Addr().Interface().(shortener); ok {
+			if _, isScalar := n.(ast.ScalarNode); isScalar && n.Type() != ast.NullType {
+				d.short(h, n, key)
+				return
+			}
+		}
 		d.structure(dst, n, key)
 	case reflect.Slice:
 		d.list(dst, n, key)
@@ -126,6 +133,17 @@ func (d *decoder) kind(dst reflect.Value, n ast.Node, key string) {
 		d.float(dst, n, key)
 	default:
 		d.failf(n, key, "cannot be read into %s", dst.Type())
+	}
+}
+
+// short lets a struct be written as one scalar.
+func (d *decoder) short(h shortener, n ast.Node, key string) {
+	text, ok := d.scalar(n, key, "a text")
+	if !ok {
+		return
+	}
+	if err := h.Scalar(text); err != nil {
+		d.fail(startOf(n), key, err)
 	}
 }
 

@@ -29,6 +29,8 @@
 // left out; Check may fill in what depends on other keys. It points at the key
 // it complains about with [At] or [Errorf].
 //
+// A struct whose pointer has Scalar(text string) error may be written as one scalar instead of keys, and gets its text.
+//
 // # Values
 //
 // [Duration] (200ms, 10s, 1h30m), [Bytes] (512, 64KiB, 8MiB), [HexBytes],

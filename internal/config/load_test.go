@@ -38,6 +38,20 @@ func (t *timers) Check() error {
 	return errors.Join(errs...)
 }
 
+// place may be written as its name alone.
+type place struct {
+	Name string `yaml:"name,required"`
+	Size int    `yaml:"size"`
+}
+
+func (p *place) Scalar(text string) error {
+	if text == "nowhere" {
+		return errors.New("nowhere is no place")
+	}
+	p.Name = text
+	return nil
+}
+
 type common struct {
 	Node    string `yaml:"node,required"`
 	Control Path   `yaml:"control"`
@@ -127,6 +141,26 @@ func TestLoad(t *testing.T) {
 	opts := cmp.Options{cmpopts.IgnoreUnexported(sample{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
 	if d := cmp.Diff(want, got, opts); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestStructAsScalar(t *testing.T) {
+	type places struct {
+		Places []place `yaml:"places"`
+	}
+	got, err := Parse[places]("x.yaml", []byte("places: [a, 7, {name: b, size: 2}]\n"))
+	if d := cmp.Diff([]place{{Name: "a"}, {Name: "7"}, {Name: "b", Size: 2}}, got.Places); d != "" || err != nil {
+		t.Errorf("%v\n%s", err, d)
+	}
+	for text, want := range map[string]string{
+		"places: [nowhere]\n":   "x.yaml:1:10: places[0]: nowhere is no place",
+		"places: [{size: 1}]\n": "places[0].name: is missing",
+		"places: [[a]]\n":       "places[0]: expected keys with values, found a list",
+		"places: [null]\n":      "places[0].name: is missing",
+	} {
+		if _, err := Parse[places]("x.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s%v\nwant %s", text, err, want)
+		}
 	}
 }
 

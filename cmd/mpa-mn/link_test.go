@@ -1,0 +1,128 @@
+package main
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"openmpa/internal/config"
+	"openmpa/internal/osnet"
+	"openmpa/internal/wpactrl"
+	"openmpa/mn/link"
+)
+
+// linkPart is a configuration whose parts that say who moves the link are text's.
+func linkPart(t *testing.T, text string) (configuration, error) {
+	t.Helper()
+	head, rest, ok := strings.Cut(example, "interface: ")
+	_, middle, ok2 := strings.Cut(rest, "tunnel: ")
+	before, rest, ok3 := strings.Cut(middle, "networks: ")
+	_, after, ok4 := strings.Cut(rest, "mobility: ")
+	if !ok || !ok2 || !ok3 || !ok4 {
+		t.Fatal("the example has changed")
+	}
+	c, err := config.Parse[configuration]("mn.yaml", []byte(head+text+"\ntunnel: "+before+"mobility: "+after))
+	return c.withDefaults(), err
+}
+
+const (
+	twoNets = "networks:\n- {name: b, paa: 10.1.0.1, points: [poa-b1]}\n- {name: a, paa: 10.2.0.1, points: [poa-a1, {name: poa-a2}]}"
+	onAir   = "networks:\n- {name: b, paa: 10.1.0.1, points: [{name: poa-b1, bssid: 02:00:00:00:0b:01, ssid: site b, freq: 2412, network: 3}, '02:00:00:00:0b:02', {bssid: 02:00:00:00:0b:03}]}"
+	oneCase = "networks:\n- {name: b, paa: 10.1.0.1, points: [desk]}"
+)
+
+func machine() fs.FS {
+	socket := &fstest.MapFile{Mode: 0o770 | fs.ModeSocket}
+	return fstest.MapFS{
+		"sys/class/net/eth0/ifindex":         {},
+		"sys/class/net/wlan0/phy80211/index": {},
+		"sys/class/net/wlan1/phy80211/index": {},
+		"run/wpa_supplicant/wlan0":           socket,
+	}
+}
+
+func TestPoints(t *testing.T) {
+	c, err := linkPart(t, "interface: wlan0\n"+onAir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.Networks[0].Points
+	if got, want := p[0].place(), (link.Place{BSSID: wpactrl.MAC{2, 0, 0, 0, 11, 1}, SSID: "site b", Freq: 2412, Network: 3}); got != want {
+		t.Errorf("%+v", got)
+	}
+	for i, name := range []string{"02:00:00:00:0b:02", "02:00:00:00:0b:03"} {
+		if got := p[i+1]; got.Name != name || got.BSSID.String() != name || got.place().Network != link.AnyNetwork {
+			t.Errorf("%+v", got)
+		}
+	}
+	if n := c.networks(); len(n[0].Points) != 3 || n[0].Points[0] != "poa-b1" || c.Link.Type != linkAuto {
+		t.Errorf("%+v %q", n, c.Link.Type)
+	}
+}
+
+func TestLinkMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"link: {type: magic}\n" + oneCase:                                                           "link.type: \"magic\": expected auto, wpa_supplicant, ethernet or external",
+		"link: {type: external}\n" + twoNets:                                                        "link.socket: missing",
+		"link: {type: ethernet, socket: /run/x}\n" + oneCase:                                        "link.type: ethernet takes no socket",
+		"link: {timeout: 1h}\n" + oneCase:                                                           "link.timeout: 1h",
+		strings.Replace(onAir, "0b:02", "0b:01", 1):                                                 "networks[0].points[1]: 02:00:00:00:0b:01, or its bssid, stands in two places",
+		strings.Replace(twoNets, "{name: poa-a2}", "{name: poa-a2, bssid: 2}", 1):                   "points[1].bssid: ",
+		strings.Replace(twoNets, "{name: poa-a2}", "{name: poa-a2, bssid: 'ff:ff:ff:ff:ff:ff'}", 1): "expected the address of one access point",
+		strings.Replace(twoNets, "{name: poa-a2}", "{ssid: x}", 1):                                  "points[1].name: ",
+		strings.Replace(twoNets, "{name: poa-a2}", "{name: x, freq: 6}", 1):                         "points[1].freq: 6: expected the channel's frequency",
+		strings.Replace(twoNets, "{name: poa-a2}", "{name: x, network: -1}", 1):                     "points[1].network: -1",
+		strings.Replace(twoNets, "{name: poa-a2}", "'two words'", 1):                                "points[1].name: ",
+	} {
+		if _, err := linkPart(t, "interface: wlan0\n"+text); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mn.yaml:") {
+			t.Errorf("%s\n%v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func TestAdapter(t *testing.T) {
+	n, err := osnet.OpenReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	for text, want := range map[string]string{
+		"interface: eth0\n" + oneCase:                                                          "*link.Ethernet",
+		"interface: wlan0\n" + onAir:                                                           "*link.Supplicant",
+		"interface: wlan1\nlink: {socket: /run/elsewhere/wlan1}\n" + onAir:                     "*link.Supplicant",
+		"interface: eth0\nlink: {type: wpa_supplicant, socket: /run/elsewhere/eth0}\n" + onAir: "*link.Supplicant",
+		"interface: wlan7\nlink: {type: external, socket: /run/x}\n" + twoNets:                 "*link.External",
+		"interface: wlan0\nlink: {type: ethernet}\n" + oneCase:                                 "*link.Ethernet",
+		"interface: eth0\n" + twoNets:                                                          "networks: eth0 is a cable",
+		"interface: eth0\nlink: {socket: /run/openmpa/link.sock}\n" + twoNets:                  "type: external",
+		"interface: eth0\nlink: {type: wpa_supplicant}\n" + onAir:                              "eth0 is not wireless",
+		"interface: wlan1\n" + onAir:                                                           "link: interface wlan1 is wireless: no control socket of wpa_supplicant",
+		"interface: wlan7\n" + onAir:                                                           "file does not exist",
+		"interface: wlan0\n" + twoNets:                                                         "networks[0].points[0]: poa-b1: bssid is missing",
+	} {
+		c, err := linkPart(t, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Control = config.Path(t.TempDir() + "/mn.sock")
+		a, err := c.adapter(machine(), n, nil)
+		var got string
+		switch a := a.(type) {
+		case *link.Ethernet:
+			got = "*link.Ethernet"
+		case *link.Supplicant:
+			got = "*link.Supplicant"
+			err = a.Close()
+		case *link.External:
+			got = "*link.External"
+			err = a.Close()
+		}
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s\n%s\nwant %s", text, got, want)
+		}
+	}
+}
