@@ -42,7 +42,7 @@ var freeradiusText string
 var freeradiusConf = template.Must(template.New("freeradius.conf").Parse(freeradiusText))
 
 // Program finds the server's program, or says what to install.
-func (FreeRADIUS) Program() (string, error) { return program("freeradius", "freeradius") }
+func (FreeRADIUS) Program() (string, error) { return Program("freeradius", "freeradius") }
 
 // Command writes the configuration and returns how the server is started: in
 // the foreground, saying what it has to say on standard output.
@@ -108,8 +108,8 @@ func (f FreeRADIUS) Answers(ctx context.Context, identity string, listen func() 
 // ErrMissing says that a server is not installed.
 var ErrMissing = errors.New("is not installed")
 
-// program finds a program, also where sudo and a user's PATH do not look.
-func program(name, pkg string) (string, error) {
+// Program finds a program, also where sudo and a user's PATH do not look.
+func Program(name, pkg string) (string, error) {
 	for _, p := range []string{name, "/usr/sbin/" + name} {
 		if path, err := exec.LookPath(p); err == nil {
 			return path, nil

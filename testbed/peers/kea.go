@@ -35,7 +35,7 @@ func subnetID(i int) int { return i + 1 }
 func (k Kea) control() string { return filepath.Join(k.Dir, k.Name+".ctl") }
 
 // Program finds the server's program, or says what to install.
-func (Kea) Program() (string, error) { return program("kea-dhcp4", "kea-dhcp4-server") }
+func (Kea) Program() (string, error) { return Program("kea-dhcp4", "kea-dhcp4-server") }
 
 // leaseCommands finds the library by which leases are read and changed.
 func leaseCommands() (string, error) {

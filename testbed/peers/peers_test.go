@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMissingProgramNamesItsPackage(t *testing.T) {
-	_, err := program("no-such-server", "its-package")
+	_, err := Program("no-such-server", "its-package")
 	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "apt-get install --no-install-recommends its-package") {
 		t.Errorf("%v", err)
 	}
