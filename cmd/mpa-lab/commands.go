@@ -143,35 +143,16 @@ type runCmd struct {
 	Pictures  string `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
 	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
 	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
+	Access    string `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
 	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags
 }
 
 func (c *runCmd) Run(a *app, k *kong.Context) error {
-	s, err := scenario.Find(c.Scenario)
+	s, o, err := c.prepare(a, k)
 	if err != nil {
 		return err
 	}
-	o, err := c.options(a)
-	if err != nil {
-		return err
-	}
-	if c.Repeat < 1 {
-		return fmt.Errorf("--repeat %d: expected 1 or more", c.Repeat)
-	}
-	for _, f := range s.Fixes {
-		if given(k, f) {
-			return fmt.Errorf("--%s has no meaning for %s, which sets it itself", f, s.Name)
-		}
-	}
-	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks || c.Pictures != ""
-	if c.Direction != "auto" {
-		o.Direction = scenario.Direction(c.Direction)
-	}
-	if s.Adjust != nil {
-		s.Adjust(&o, func(flag string) bool { return given(k, flag) })
-	}
-	o.Flags = c.record(s, o)
 	if err := a.ready(); err != nil {
 		return err
 	}
@@ -194,6 +175,37 @@ func (c *runCmd) Run(a *app, k *kong.Context) error {
 		printResult(s, o, res, err)
 	}
 	return verdict(res.Problems, err)
+}
+
+// prepare finds the scenario and its options.
+func (c *runCmd) prepare(a *app, k *kong.Context) (s scenario.Scenario, o scenario.Options, err error) {
+	if s, err = scenario.Find(c.Scenario); err != nil {
+		return s, o, err
+	}
+	if o, err = c.options(a); err != nil {
+		return s, o, err
+	}
+	if c.Repeat < 1 {
+		return s, o, fmt.Errorf("--repeat %d: expected 1 or more", c.Repeat)
+	}
+	if s.Access != "" && c.Access != s.Access {
+		return s, o, fmt.Errorf("%s is for --access %s", s.Name, s.Access)
+	}
+	for _, f := range s.Fixes {
+		if given(k, f) {
+			return s, o, fmt.Errorf("--%s has no meaning for %s, which sets it itself", f, s.Name)
+		}
+	}
+	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks || c.Pictures != ""
+	o.Wifi = c.Access == scenario.AccessWifi
+	if c.Direction != "auto" {
+		o.Direction = scenario.Direction(c.Direction)
+	}
+	if s.Adjust != nil {
+		s.Adjust(&o, func(flag string) bool { return given(k, flag) })
+	}
+	o.Flags = c.record(s, o)
+	return s, o, nil
 }
 
 // given reports whether a flag stood on the command line.

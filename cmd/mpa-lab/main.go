@@ -35,6 +35,8 @@ type cli struct {
 
 	Demo     demoCmd     `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
 	Run      runCmd      `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
+	Wifi     wifiCmd     `cmd:"" help:"Run a scenario over 802.11, in a virtual machine with simulated radios."`
+	Guest    guestCmd    `cmd:"" hidden:"" help:"What the virtual machine starts."`
 	Crash    crashCmd    `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
 	Report   reportCmd   `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
 	List     listCmd     `cmd:"" help:"The scenarios, a line each."`

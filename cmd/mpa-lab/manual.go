@@ -22,7 +22,7 @@ func (c completionCmd) Run(k *kong.Context) error {
 	for _, s := range scenario.All() {
 		scenarios = append(scenarios, s.Name)
 	}
-	return cmdline.Complete(os.Stdout, c.Shell, k.Model, map[string][]string{"run": scenarios})
+	return cmdline.Complete(os.Stdout, c.Shell, k.Model, map[string][]string{"run": scenarios, "wifi": scenarios})
 }
 
 type manCmd struct{}

@@ -43,6 +43,8 @@ type Options struct {
 	NAT bool
 	// LoseMarkers has each marker of a handover be lost once.
 	LoseMarkers bool
+	// Wifi has the node attached by 802.11, with simulated radios.
+	Wifi bool
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -57,6 +59,12 @@ const (
 	Down    Direction = "down"
 	Up      Direction = "up"
 	Both    Direction = "both"
+)
+
+// How the node is attached: by a veth pair that is moved, or by 802.11.
+const (
+	AccessCable = "cable"
+	AccessWifi  = "wifi"
 )
 
 // rates are what the two flows send at.
@@ -89,6 +97,8 @@ type Scenario struct {
 	Name    string
 	Doc     string // one line
 	Promise string // what makes the run fail when it does not hold
+	// Access is the only one it runs with, AccessCable or AccessWifi; empty: both.
+	Access string
 	// Fixes are flags that have no meaning with it: it sets them itself.
 	Fixes []string
 	// Adjust changes the options that were not given on the command line.
