@@ -189,7 +189,7 @@ func (t *tenure) pass(v *visitor) {
 	}
 }
 
-// free ends v's holding. A node that said good-bye is not looked for on the link.
+// free ends v's holding, whose mu the caller holds. A node that said good-bye is not looked for on the link.
 func (t *tenure) free(v *visitor, goodbye bool) {
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
@@ -197,9 +197,11 @@ func (t *tenure) free(v *visitor, goodbye bool) {
 		return
 	}
 	t.holder = nil
-	if goodbye && t.record != nil {
+	if t.record != nil {
 		r := *t.record
-		r.Stage = stageLeased
+		if r.Stage = v.stage; goodbye {
+			r.Stage = stageLeased
+		}
 		t.record = &r
 	}
 	t.settle(0)

@@ -269,6 +269,21 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// TestEndInArrival: a node whose arrival has come is on the link, also while it is still drained to.
+func TestEndInArrival(t *testing.T) {
+	s := state.NewMemory()
+	b := start(t, func(cfg *Config) { cfg.State = s })
+	n := b.prepare(1, b.mac)
+	n.depart()
+	b.onLink(n.inner)
+	b.r.SessionActivated(n.sid, netip.AddrPortFrom(n.inner, 716))
+	b.r.SessionMessage(n.sid, &notify.Arrival{Header: header})
+	b.r.Close()
+	if len(b.bound()) != 1 || len(stored(t, s)) != 1 {
+		t.Errorf("leases %v, stored %v", b.bound(), stored(t, s))
+	}
+}
+
 // TestOrderlyEnd: a router that ends gives back what it can, and leaves the lease of
 // a node that is on the link to the next one if that will know of it.
 func TestOrderlyEnd(t *testing.T) {

@@ -200,6 +200,7 @@ func (v *visitor) switchBack() {
 		return
 	}
 	v.apply(flow.SwitchBack)
+	v.reached(stagePrepared)
 	const why = "the node is back at its old network"
 	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.delivery.Len())
 	v.spans.drain.EndOutcome(event.SwitchedBack, why)
@@ -444,7 +445,9 @@ func (v *visitor) dropTunnel(why string) {
 	if err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}
-	v.reached(stageLeased)
+	if v.stage != stageArrived { // else it is here, whatever becomes of the tunnel
+		v.reached(stageLeased)
+	}
 	v.r.cfg.Log.Info("tunnel deleted", "sid", v.sid, "addr", addr, "why", why)
 }
 

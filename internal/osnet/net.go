@@ -61,13 +61,15 @@ type Net struct {
 	log    *slog.Logger
 	owner  string
 	proto  uint8
-	ns     *os.File // our namespace
 	lock   int      // the owner's abstract socket
 	change *request // socket for changes and look-ups of one object
 	dump   *request // socket for dumps
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // watchers
+
+	nsMu sync.RWMutex
+	ns   *os.File // our namespace; guarded by nsMu against Close, nil after it
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -200,14 +202,28 @@ func (n *Net) release() {
 	if n.lock >= 0 {
 		unix.Close(n.lock)
 	}
+	n.nsMu.Lock()
+	defer n.nsMu.Unlock()
 	n.ns.Close()
+	n.ns = nil
+}
+
+// namespace calls fn with the descriptor of our namespace.
+func (n *Net) namespace(fn func(fd int) error) error {
+	n.nsMu.RLock()
+	defer n.nsMu.RUnlock()
+	if n.ns == nil {
+		return ErrClosed
+	}
+	return fn(int(n.ns.Fd()))
 }
 
 // Do runs fn on a thread in this Net's namespace: for sockets and files that are opened by other packages. fn must not
 // start goroutines that depend on the namespace.
 func (n *Net) Do(fn func() error) error {
 	runtime.LockOSThread()
-	here, err := sameNamespace(n.ns)
+	here := false
+	err := n.namespace(func(fd int) (err error) { here, err = currentNamespace(fd); return err })
 	if err != nil {
 		runtime.UnlockOSThread()
 		return err
@@ -220,7 +236,7 @@ func (n *Net) Do(fn func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(n.ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		if err := n.namespace(func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWNET) }); err != nil {
 			result <- fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
@@ -229,9 +245,10 @@ func (n *Net) Do(fn func() error) error {
 	return <-result
 }
 
-func sameNamespace(ns *os.File) (bool, error) {
+// currentNamespace says whether the thread is in the namespace fd.
+func currentNamespace(fd int) (bool, error) {
 	var ours, current unix.Stat_t
-	if err := unix.Fstat(int(ns.Fd()), &ours); err != nil {
+	if err := unix.Fstat(fd, &ours); err != nil {
 		return false, fmt.Errorf("stat network namespace: %w", err)
 	}
 	if err := unix.Stat("/proc/thread-self/ns/net", &current); err != nil {
