@@ -45,7 +45,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 
 // openPath opens the native path from c's address.
 func (c *candidate) openPath() (err error) {
-	if c.path, err = c.n.home.newPath(c.address.addr()); err != nil {
+	if c.path, err = c.n.home.newPath(c.address); err != nil {
 		return err
 	}
 	return c.path.native()
@@ -117,16 +117,15 @@ func (n *Node) resume(ctx context.Context, network Network) (c *candidate, err e
 	return c, err
 }
 
-// bind registers c's care-of address at the home agent; ordered says that the
-// path bound so far is alive.
+// bind has packets come to c's care-of address; ordered says that the path bound so
+// far is alive.
 func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, ordered bool) error {
 	span := n.cfg.Recorder.Begin(id, event.PhaseBind, "care_of", c.path.coa.String())
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Bind)
 	defer cancel()
 	c.bindTried = true
-	r, err := n.home.bind(ctx, c.path, ordered)
-	// The home agent's own record has the same path identification.
-	span.End(err, "path", fmt.Sprintf("%016x", r.ID), "tries", r.Tries, "rtt_ms", float64(r.RTT)/1e6)
+	at, err := n.home.bind(ctx, id, c.path, ordered)
+	span.End(err, at...)
 	if err != nil {
 		return fmt.Errorf("binding update: %w", err)
 	}

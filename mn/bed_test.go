@@ -265,10 +265,10 @@ func (b *bed) kill(prepared ...*candidate) {
 		if s := c.session.Load(); s != nil {
 			s.close()
 		}
-		_, _ = c.path.ipip.Close(), c.path.udp.Close()
+		_ = c.path.wire.close()
 	}
 	_ = n.endpoint.Close()
-	n.home.wg.Wait()
+	n.home.wait()
 	_ = n.dev.Close()
 	n.wg.Wait()
 	_ = n.arp.Close()

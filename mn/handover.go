@@ -140,7 +140,7 @@ func (n *Node) depart(id event.HandoverID, c *candidate) {
 	} else {
 		span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", sent)
 	}
-	n.leaveTunnelRule(c)
+	n.home.departed(c)
 }
 
 // Numbers of the first marker of a departure, and of one that ends a tunnel for good.
@@ -258,10 +258,10 @@ func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err erro
 
 // settleIn makes the new candidate the serving one and takes leave of the old.
 func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	n.home.arrived(c)
 	if err := c.leaveVirtual(); err != nil {
 		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
 	}
-	n.guest(c.path.coa, nil)
 	n.away.Store(false)
 	s, reported := c.session.Load(), n.awaitReport(id)
 	n.serve(c)

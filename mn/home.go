@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/flow"
 )
@@ -16,9 +18,7 @@ import (
 // home is the node's end of Mobile IPv4: the binding at the home agent, and the
 // packets of the home address on the path that is bound.
 type home struct {
-	n        *Node
-	ctx      context.Context
-	wg       sync.WaitGroup
+	uplink
 	address  netip.Addr
 	agent    netip.Addr
 	security mip4.Security
@@ -26,14 +26,8 @@ type home struct {
 	requests chan bindRequest
 	hurried  chan struct{} // see hurry
 
-	errors  atomic.Uint64 // packets a socket refused
-	unbound atomic.Uint64 // packets of the home address without a binding
 	forged  atomic.Uint64 // path-end markers that were not signed
 	foreign atomic.Uint64 // IP-in-IP from others than the home agent
-
-	mu    sync.Mutex // the uplink
-	bound *path
-	gone  map[string]uint64 // packets dropped by paths that are closed
 
 	gateMu sync.Mutex // the downlink
 	gate   *flow.Gate
@@ -54,7 +48,7 @@ type bindResult struct {
 	err        error
 }
 
-// openHome starts the binding client.
+// openHome puts the home address on the TUN and starts the binding client.
 func (n *Node) openHome(ctx context.Context) (*home, error) {
 	c := n.cfg.Home
 	client, err := mip4.NewClient(c)
@@ -62,9 +56,15 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 		return nil, err
 	}
 	h := &home{
-		n: n, ctx: ctx, address: c.HomeAddress, agent: c.HomeAgent,
+		uplink: uplink{n: n, ctx: ctx, gone: map[string]uint64{}}, address: c.HomeAddress, agent: c.HomeAgent,
 		security: mip4.Security{SPI: c.SPI, Key: c.Key, Algorithm: c.Algorithm},
-		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1), gone: map[string]uint64{}, gate: flow.NewGate(n.cfg.Buffer),
+		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1), gate: flow.NewGate(n.cfg.Buffer),
+	}
+	if err := n.net.AddAddress(n.dev.Name(), single(c.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+		return nil, err
+	}
+	if err := n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: n.dev.Name(), Src: c.HomeAddress}); err != nil {
+		return nil, err
 	}
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
 	h.timer.Stop()
@@ -72,12 +72,13 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	return h, nil
 }
 
-// bind registers p's care-of address and makes p the path of the uplink.
-// ordered says that the old path is alive, so that markers can end it. After an
-// error the home agent may have moved the binding all the same.
-func (h *home) bind(ctx context.Context, p *path, ordered bool) (mip4.Registered, error) {
-	r := h.request(ctx, bindRequest{path: p, from: p, ordered: ordered})
-	return r.registered, r.err
+// bind registers p's care-of address and makes p the path of the uplink. When the
+// old path is alive, markers end it.
+func (h *home) bind(ctx context.Context, _ event.HandoverID, p *path, ordered bool) (at []any, err error) {
+	result := h.request(ctx, bindRequest{path: p, from: p, ordered: ordered})
+	r := result.registered
+	// The home agent's own record has the same path identification.
+	return []any{"path", fmt.Sprintf("%016x", r.ID), "tries", r.Tries, "rtt_ms", float64(r.RTT) / 1e6}, result.err
 }
 
 // unbind deregisters, from the path p.
@@ -161,7 +162,7 @@ func (h *home) run(client *mip4.Client) {
 				if pending.path != nil && o.Path != 0 {
 					h.expect(pending.path, o.Path)
 				}
-				if _, err := p.udp.WriteToUDPAddrPort(o.Data, o.To); err != nil {
+				if _, err := p.wire.(*homeWire).udp.WriteToUDPAddrPort(o.Data, o.To); err != nil {
 					h.n.cfg.Log.Warn("registration not sent", "from", o.From, "err", err)
 				}
 			case mip4.Registered:
@@ -255,7 +256,7 @@ func (h *home) move(p *path, r mip4.Registered) {
 	h.mu.Lock()
 	old := h.bound
 	if old != nil && old != p && r.PathMarkers {
-		old.endMarker(r.ID)
+		h.endMarker(old, r.ID)
 	}
 	h.bound = p
 	h.mu.Unlock()
@@ -280,10 +281,9 @@ func (h *home) settle() {
 	h.pass()
 }
 
-// emptied waits until the marker has come that ends the path bound before, at
-// most for within.
-func (h *home) emptied(within time.Duration) {
-	for end := time.Now().Add(within); time.Now().Before(end) && h.ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
+// emptied waits for the marker that ends the path bound before.
+func (h *home) emptied() {
+	for end := time.Now().Add(h.n.cfg.Timers.PathEnd); time.Now().Before(end) && h.ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
 		h.gateMu.Lock()
 		armed := h.gate.Armed()
 		h.gateMu.Unlock()
@@ -293,17 +293,25 @@ func (h *home) emptied(within time.Duration) {
 	}
 }
 
-// up takes a packet of the home address from the TUN.
-func (h *home) up(pkt []byte) {
+// fromTUN takes packets of the home address.
+func (h *home) fromTUN(src netip.Addr, pkt []byte) bool {
+	if src != h.address {
+		return false
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := h.bound
-	if p == nil {
-		h.unbound.Add(1)
-		return
-	}
-	p.send(pkt, p.delivery.Packet(time.Now(), pkt))
+	h.take(h.bound, pkt)
+	return true
 }
+
+func (h *home) owns(a netip.Addr) bool { return a == h.address }
+
+// departed lets the care-of address speak on the interface: what is on hold is the
+// home address.
+func (h *home) departed(c *candidate) { h.n.leaveTunnelRule(c) }
+
+// arrived ends the care-of address's way into the tunnel.
+func (h *home) arrived(c *candidate) { h.n.guest(c.path.coa, nil) }
 
 // down takes a packet for the home address that came by p.
 func (h *home) down(p *path, inner []byte, src netip.Addr) {
@@ -357,10 +365,12 @@ func (h *home) gateDeadline() {
 	}
 }
 
-// write hands a packet to the kernel, as if it had come off a link.
-func (h *home) write(pkt []byte) {
-	if _, err := h.n.dev.Write(pkt); err != nil {
-		h.errors.Add(1)
-		h.n.cfg.Log.Debug("TUN write", "err", err)
-	}
+func (h *home) status(s *Status) {
+	s.Home, s.HomeAgent = h.address.String(), h.agent.String()
+	s.Dropped["forged marker"], s.Dropped["not from the home agent"] = h.forged.Load(), h.foreign.Load()
+	h.uplink.status(s)
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	downlink := h.gate.Stats()
+	s.Downlink = &downlink
 }

@@ -37,7 +37,7 @@ type Node struct {
 	arp      host.ARP
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
-	home     *home
+	home     mobility
 	link     link.Adapter
 	mac      net.HardwareAddr
 	links    <-chan osnet.LinkState
@@ -120,14 +120,8 @@ func Open(cfg Config) (n *Node, err error) {
 	if err = n.net.Prime(cfg.Interface, n.dev.Name()); err != nil {
 		return n, err
 	}
-	if err = n.net.AddAddress(n.dev.Name(), single(cfg.Home.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
-		return n, err
-	}
-	if err = n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: n.dev.Name(), Src: cfg.Home.HomeAddress}); err != nil {
-		return n, err
-	}
 	n.endpoint = tunnel.NewEndpoint(cfg.Log)
-	if n.home, err = n.openHome(n.ctx); err != nil {
+	if n.home, err = n.openMobility(n.ctx); err != nil {
 		return n, err
 	}
 	n.wg.Go(n.readTUN)
@@ -167,7 +161,7 @@ func (n *Node) undo() {
 		n.endpoint.Close()
 	}
 	if n.home != nil {
-		n.home.wg.Wait()
+		n.home.wait()
 	}
 	if n.dev != nil {
 		_ = n.dev.Close()
@@ -203,26 +197,14 @@ func (n *Node) readTUN() {
 			n.stray.Add(1)
 			continue
 		}
-		if src == n.home.address {
-			n.home.up(buf[:k])
-		} else if p := (*n.guests.Load())[src]; p != nil {
+		if n.home.fromTUN(src, buf[:k]) {
+			continue
+		}
+		if p := (*n.guests.Load())[src]; p != nil {
 			p.sendAsIs(buf[:k])
 		} else {
 			n.stray.Add(1)
 		}
-	}
-}
-
-// sendAsIs sends a packet of the care-of address itself through the tunnel.
-func (p *path) sendAsIs(pkt []byte) {
-	p.home.mu.Lock()
-	defer p.home.mu.Unlock()
-	if p.tunnel == nil {
-		p.home.n.stray.Add(1)
-		return
-	}
-	if err := p.tunnel.Send(pkt); err != nil {
-		p.home.errors.Add(1)
 	}
 }
 

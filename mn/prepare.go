@@ -78,7 +78,7 @@ func (n *Node) fits(r *notify.ConfigReply) error {
 	n.mu.Unlock()
 	a := r.Addr.Addr()
 	switch {
-	case a == n.home.address || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
+	case n.home.owns(a) || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
 		return fmt.Errorf("the router gave %s, which the node has already", a)
 	case old != nil && r.Router == old.address.router():
 		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", r.Router)
@@ -129,7 +129,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if c.socket, err = n.endpoint.Attach(udp); err != nil {
 		return err
 	}
-	if c.path, err = n.home.newPath(c.address.addr()); err != nil {
+	if c.path, err = n.home.newPath(c.address); err != nil {
 		return err
 	}
 	c.markers = make(chan tunnel.Marker, 4)
@@ -162,7 +162,7 @@ func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candida
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
 			n.home.fallBack(old.path)
 		} else if alive { // the session takes the tunnel along, with what is still in it
-			n.home.emptied(n.cfg.Timers.PathEnd)
+			n.home.emptied()
 			c.markEnd(id, firstEnd, c.path.mark)
 		}
 	}

@@ -1,8 +1,6 @@
 package mn
 
 import (
-	"maps"
-
 	"openmpa/tunnel/flow"
 )
 
@@ -13,26 +11,19 @@ type Status struct {
 	Network    string            `json:"network,omitempty"` // serving
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
-	Session    uint32            `json:"session,omitempty"` // with the router, as it names it
-	Home       string            `json:"home_address"`
-	HomeAgent  string            `json:"home_agent"`
+	Session    uint32            `json:"session,omitempty"`      // with the router, as it names it
+	Home       string            `json:"home_address,omitempty"` // of Mobile IPv4
+	HomeAgent  string            `json:"home_agent,omitempty"`
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
 	LeaseUntil string            `json:"lease_until,omitempty"`
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
-	Downlink   flow.GateStats    `json:"downlink"`
+	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Dropped    map[string]uint64 `json:"dropped"` // by reason, besides those of uplink and downlink
 }
 
 // Status returns what the node is doing at the moment.
 func (n *Node) Status() Status {
-	h := n.home
-	s := Status{
-		Home: h.address.String(), HomeAgent: h.agent.String(),
-		Dropped: map[string]uint64{
-			"not bound": h.unbound.Load(), "socket": h.errors.Load(), "forged marker": h.forged.Load(),
-			"not from the home agent": h.foreign.Load(), "stray": n.stray.Load(),
-		},
-	}
+	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
 	n.mu.Lock()
 	s.State, s.Problem = n.state, n.why
 	if c := n.serving; c != nil {
@@ -48,16 +39,6 @@ func (n *Node) Status() Status {
 	for why, count := range n.endpoint.Dropped() {
 		s.Dropped["tunnel: "+string(why)] = count
 	}
-	h.mu.Lock()
-	maps.Copy(s.Dropped, h.gone)
-	if h.bound != nil {
-		s.Bound = h.bound.coa.String()
-		d := h.bound.delivery.Stats()
-		s.Uplink = &d
-	}
-	h.mu.Unlock()
-	h.gateMu.Lock()
-	s.Downlink = h.gate.Stats()
-	h.gateMu.Unlock()
+	n.home.status(&s)
 	return s
 }

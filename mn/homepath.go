@@ -1,0 +1,125 @@
+package mn
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"openmpa/internal/host"
+	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
+)
+
+// homeWire is a path to the home agent: IP-in-IP for the home address, and
+// registrations.
+type homeWire struct {
+	home *home
+	path *path
+	ipip host.IPIP // native
+	udp  host.UDP  // registrations from this care-of address
+}
+
+func (h *home) newPath(a *address) (p *path, err error) {
+	p = h.uplink.newPath(a)
+	w := &homeWire{home: h, path: p}
+	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
+		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
+	}
+	if w.udp, err = h.n.udp(p.coa); err != nil {
+		return nil, errors.Join(err, w.ipip.Close())
+	}
+	p.wire = w
+	h.wg.Go(w.readNative)
+	h.wg.Go(w.readReplies)
+	return p, nil
+}
+
+func (w *homeWire) close() error { return errors.Join(w.ipip.Close(), w.udp.Close()) }
+
+func (w *homeWire) inner(buf, pkt []byte) ([]byte, error) {
+	return ipip.Encapsulate(buf, ipip.Header{Src: w.path.coa, Dst: w.home.agent, TTL: ipip.DefaultTTL}, pkt)
+}
+
+func (w *homeWire) toLink(pkt []byte) error { return w.ipip.Send(w.home.agent, pkt, ipip.TOS(pkt)) }
+
+// readNative takes IP-in-IP off the link.
+func (w *homeWire) readNative() {
+	buf := make([]byte, 65536)
+	for {
+		inner, src, err := w.ipip.Read(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		w.home.down(w.path, inner, src)
+	}
+}
+
+func (w *homeWire) readReplies() {
+	buf := make([]byte, 4096)
+	for {
+		n, from, err := w.udp.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		if from.Addr() != w.home.agent {
+			continue
+		}
+		reply := append([]byte(nil), buf[:n]...)
+		select {
+		case w.home.replies <- reply:
+		case <-w.home.ctx.Done():
+			return
+		}
+	}
+}
+
+// fromTunnel takes what came through the tunnel: IP-in-IP for the home address,
+// or a packet for the care-of address itself.
+func (w *homeWire) fromTunnel(pkt []byte) {
+	src, dst, proto, _, _, err := ipip.ParseIPv4(pkt)
+	if err == nil && proto == ipip.Protocol && dst == w.path.coa {
+		if inner, _, _, err := ipip.Decapsulate(pkt); err == nil {
+			w.home.down(w.path, inner, src)
+		}
+		return
+	}
+	w.home.write(pkt)
+}
+
+// endMarkerAgain is when the marker that ends a path is sent again: it may be lost,
+// and what waits for it at the home agent would wait long.
+var endMarkerAgain = []time.Duration{20 * time.Millisecond, 60 * time.Millisecond}
+
+// endMarker is the last packet of a path that is no longer bound. The caller holds
+// h.mu.
+func (h *home) endMarker(p *path, id uint64) {
+	m := mip4.Marker{HomeAddress: h.address, HomeAgent: h.agent, ID: id}
+	pkt, err := mip4.AppendMarkerPacket(nil, m, h.security)
+	if err != nil {
+		h.n.cfg.Log.Error("path-end marker", "err", err)
+		return
+	}
+	to := flow.ToLink
+	if m := p.delivery.Mode(); m == flow.Tunnel || m == flow.Hold {
+		to = flow.ToTunnel
+	}
+	p.send(pkt, to)
+	for _, d := range endMarkerAgain {
+		time.AfterFunc(d, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if !p.closed && h.bound != p && (to == flow.ToLink || p.tunnel != nil) {
+				p.send(pkt, to)
+			}
+		})
+	}
+}

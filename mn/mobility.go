@@ -1,0 +1,105 @@
+package mn
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/internal/event"
+)
+
+// mobility is what has packets come to the care-of address the node has: the
+// binding client of a mobility protocol. One care-of address is bound at a time,
+// and its path is the way of the uplink.
+type mobility interface {
+	// newPath opens the path from a care-of address, which must be on the node.
+	// It delivers nothing yet.
+	newPath(a *address) (*path, error)
+	// bind makes p the path that is bound, and returns what its record is to say.
+	// ordered says that the path bound so far is alive. After an error the binding
+	// may have moved all the same.
+	bind(ctx context.Context, id event.HandoverID, p *path, ordered bool) (at []any, err error)
+	// unbind ends the binding, from the path p.
+	unbind(ctx context.Context, p *path) error
+	// fallBack makes p the path of the uplink although the binding was not moved
+	// there: that is asked for until it is.
+	fallBack(p *path)
+	// hurry has a binding under way asked for again at once: something that held it
+	// up is gone.
+	hurry()
+	// emptied waits until nothing is under way any more on the path bound before, at
+	// most as long as Timers.PathEnd.
+	emptied()
+	// departed is called when the node has c's uplink on hold and is about to leave
+	// the link.
+	departed(c *candidate)
+	// arrived is called when c's link carries its packets, and before c's address
+	// leaves the TUN.
+	arrived(c *candidate)
+	// fromTUN takes a packet of an application, if it is one.
+	fromTUN(src netip.Addr, pkt []byte) bool
+	// owns reports whether an address is the node's own wherever it is.
+	owns(a netip.Addr) bool
+	// status adds what the client knows.
+	status(s *Status)
+	// wait returns when all goroutines have ended; the paths are closed.
+	wait()
+}
+
+// openMobility starts the binding client that the configuration asks for.
+func (n *Node) openMobility(ctx context.Context) (mobility, error) {
+	h, err := n.openHome(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// uplink is what all binding clients have: the paths of care-of addresses, and the
+// one that is bound.
+type uplink struct {
+	n   *Node
+	ctx context.Context
+	wg  sync.WaitGroup
+
+	errors  atomic.Uint64 // packets a socket refused
+	unbound atomic.Uint64 // packets of applications without a binding
+
+	mu    sync.Mutex
+	bound *path
+	gone  map[string]uint64 // packets dropped by paths that are closed
+}
+
+func (u *uplink) wait() { u.wg.Wait() }
+
+// take sends a packet by p, or keeps it, as p's mode says. The caller holds u.mu.
+func (u *uplink) take(p *path, pkt []byte) {
+	if p == nil {
+		u.unbound.Add(1)
+		return
+	}
+	p.send(pkt, p.delivery.Packet(time.Now(), pkt))
+}
+
+// write hands a packet to the kernel, as if it had come off a link.
+func (u *uplink) write(pkt []byte) {
+	if _, err := u.n.dev.Write(pkt); err != nil {
+		u.errors.Add(1)
+		u.n.cfg.Log.Debug("TUN write", "err", err)
+	}
+}
+
+func (u *uplink) status(s *Status) {
+	s.Dropped["not bound"], s.Dropped["socket"] = u.unbound.Load(), u.errors.Load()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.Copy(s.Dropped, u.gone)
+	if u.bound != nil {
+		s.Bound = u.bound.coa.String()
+		d := u.bound.delivery.Stats()
+		s.Uplink = &d
+	}
+}
