@@ -74,13 +74,19 @@ func (s *site) save(more ...enroll.File) error {
 	return enroll.Write(append(more, f), true)
 }
 
-// newSecret is random, in the form of a secret file.
-func newSecret() (raw, text []byte, err error) {
-	raw = make([]byte, secretLen)
+// newSecret is random.
+func newSecret() ([]byte, error) {
+	raw := make([]byte, secretLen)
 	if _, err := rand.Read(raw); err != nil {
-		return nil, nil, fmt.Errorf("make a secret: %w", err)
+		return nil, fmt.Errorf("make a secret: %w", err)
 	}
-	return raw, fmt.Appendf(nil, "hex:%s\n", hex.EncodeToString(raw)), nil
+	return raw, nil
+}
+
+// newRADIUSSecret is text: hostapd's configuration takes it as such.
+func newRADIUSSecret() ([]byte, error) {
+	raw, err := newSecret()
+	return hex.AppendEncode(nil, raw), err
 }
 
 // grant is what a machine gets that has come with a code.
@@ -126,7 +132,12 @@ func (s *site) admitRouter(n enroll.Network, from netip.Addr) (*enroll.RADIUS, e
 	if slices.ContainsFunc(s.Networks, func(o enroll.Network) bool { return o.Name == n.Name || o.Router == n.Router }) {
 		return nil, fmt.Errorf("network %s, or another with the router %v, is there already", n.Name, n.Router)
 	}
-	raw, secret, err := newSecret()
+	for _, p := range n.Points {
+		if o := s.holder(p); o != "" {
+			return nil, fmt.Errorf("point %s, or another with the BSSID %v, is there already, of network %s: say --points", p.Name, p.BSSID, o)
+		}
+	}
+	secret, err := newRADIUSSecret()
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +148,23 @@ func (s *site) admitRouter(n enroll.Network, from netip.Addr) (*enroll.RADIUS, e
 	}
 	before := s.Networks
 	s.Networks = append(slices.Clone(before), n)
-	if err := s.save(enroll.File{Path: filepath.Join(s.dir, keyFile), Text: secret}, clients); err != nil {
+	if err := s.save(enroll.File{Path: filepath.Join(s.dir, keyFile), Text: append(bytes.Clone(secret), '\n')}, clients); err != nil {
 		s.Networks = before
 		return nil, err
 	}
-	return &enroll.RADIUS{Server: s.Server, Secret: raw}, nil
+	return &enroll.RADIUS{Server: s.Server, Secret: secret}, nil
+}
+
+// holder is the network that has a point of that name or BSSID.
+func (s *site) holder(p enroll.Point) string {
+	for _, n := range s.Networks {
+		for _, o := range n.Points {
+			if o.Name == p.Name || o.BSSID == p.BSSID && !p.BSSID.IsZero() {
+				return n.Name
+			}
+		}
+	}
+	return ""
 }
 
 // withClient is aaa.yaml with one client more, which leaves everything else as an operator may have changed it.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"openmpa/internal/wpactrl"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,11 +37,11 @@ func invite(t *testing.T, kind Kind, grant func(Request, netip.Addr) (*Grant, er
 }
 
 func routerGrant(Request, netip.Addr) (*Grant, error) {
-	return &Grant{Realm: "home.example", ServerName: "aaa.home.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1812"), Secret: make([]byte, 32)}}, nil
+	return &Grant{Realm: "home.example", ServerName: "aaa.home.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1812"), Secret: []byte("0123456789abcdef0123456789abcdef")}}, nil
 }
 
 func routerRequest() Request {
-	return Request{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.2.0.1"), Points: []string{"b-1"}}}
+	return Request{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.2.0.1"), Points: []Point{{Name: "b-1", BSSID: wpactrl.MAC{2, 0, 0, 0, 0, 1}, SSID: "site b", Freq: 2412}}}}
 }
 
 func TestCode(t *testing.T) {
@@ -97,8 +99,11 @@ func TestRefused(t *testing.T) {
 		{Kind: Node, Name: "mn", CSR: []byte{1}},
 		{Kind: Router, Name: "b"},
 		{Kind: Router, Name: "../b", Network: routerRequest().Network},
-		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("::1"), Points: []string{"x"}}},
-		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.0.0.1"), Points: []string{"x}"}}},
+		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("::1"), Points: []Point{{Name: "x"}}}},
+		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.0.0.1"), Points: []Point{{Name: "x}"}}}},
+		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.0.0.1"), Points: []Point{{Name: "x", SSID: "y"}}}},
+		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.0.0.1"), Points: []Point{{Name: "x", BSSID: wpactrl.MAC{2}, SSID: "a\nkey_mgmt=NONE"}}}},
+		{Kind: Router, Name: "b", Network: &Network{Name: "b", Router: netip.MustParseAddr("10.0.0.1"), Points: []Point{{Name: "x", BSSID: wpactrl.MAC{1}, SSID: "y"}}}},
 	} {
 		if _, err := Join(t.Context(), at, i.Code(), r); err == nil {
 			t.Errorf("%+v is granted", r)
@@ -123,10 +128,11 @@ func TestRefused(t *testing.T) {
 
 func TestGrantIsChecked(t *testing.T) {
 	for what, g := range map[string]Grant{
-		"nothing":       {},
-		"a short key":   {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("short")}},
-		"a wild realm":  {Realm: "x: {", ServerName: "a", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: make([]byte, 16)}},
-		"a node's part": {Realm: "x.example", ServerName: "a.x.example", CA: []byte("x")},
+		"nothing":               {},
+		"a short key":           {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("short")}},
+		"a secret in two lines": {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef\nwpa=0")}},
+		"a wild realm":          {Realm: "x: {", ServerName: "a", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef")}},
+		"a node's part":         {Realm: "x.example", ServerName: "a.x.example", CA: []byte("x")},
 	} {
 		i, at, _ := invite(t, Router, func(Request, netip.Addr) (*Grant, error) { return &g, nil })
 		if _, err := Join(t.Context(), at, i.Code(), routerRequest()); err == nil {

@@ -7,6 +7,10 @@ import (
 	"io"
 	"net/netip"
 	"regexp"
+	"strings"
+	"unicode"
+
+	"openmpa/internal/wpactrl"
 )
 
 // Kind is what joins.
@@ -34,7 +38,16 @@ type Request struct {
 type Network struct {
 	Name   string     `json:"name"`
 	Router netip.Addr `json:"router"` // of the access router there
-	Points []string   `json:"points"` // of attachment
+	Points []Point    `json:"points"` // of attachment
+}
+
+// Point is an access point, a switch's port, or whatever a node's link can be attached to.
+type Point struct {
+	Name string `json:"name"`
+	// Of an access point; all zero for anything else.
+	BSSID wpactrl.MAC `json:"bssid,omitzero"`
+	SSID  string      `json:"ssid,omitempty"`
+	Freq  int         `json:"freq,omitempty"` // MHz; 0: not known
 }
 
 // Grant is what it gets.
@@ -54,7 +67,7 @@ type Grant struct {
 // RADIUS is a router's way to the server.
 type RADIUS struct {
 	Server netip.AddrPort `json:"server"`
-	Secret []byte         `json:"secret"`
+	Secret []byte         `json:"secret"` // letters and digits
 }
 
 // Home is a node's place at the home agent.
@@ -86,9 +99,28 @@ func (n Network) Check() error {
 		return fmt.Errorf("enroll: network %s: expected the IPv4 address of its router, and 1 to 64 points of attachment", n.Name)
 	}
 	for _, p := range n.Points {
-		if err := CheckName(p); err != nil {
+		if err := p.check(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (p Point) check() error {
+	if err := CheckName(p.Name); err != nil {
+		return err
+	}
+	if p.BSSID.IsZero() {
+		if p.SSID != "" || p.Freq != 0 {
+			return fmt.Errorf("enroll: point %s: expected a BSSID beside SSID and channel", p.Name)
+		}
+		return nil
+	}
+	if p.BSSID.IsGroup() || p.Freq != 0 && (p.Freq < 2000 || p.Freq > 8000) {
+		return fmt.Errorf("enroll: point %s: BSSID %v at %d MHz: expected the address of one access point, and its channel", p.Name, p.BSSID, p.Freq)
+	}
+	if p.SSID == "" || len(p.SSID) > 32 || strings.ContainsFunc(p.SSID, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		return fmt.Errorf("enroll: point %s: SSID %q: expected 1 to 32 octets of text", p.Name, p.SSID)
 	}
 	return nil
 }
@@ -111,8 +143,8 @@ func (g Grant) check(kind Kind) error {
 	switch {
 	case !domain.MatchString(g.Realm) || !domain.MatchString(g.ServerName):
 		return errors.New("enroll: the grant has no realm or server name")
-	case kind == Router && (g.RADIUS == nil || !g.RADIUS.Server.IsValid() || len(g.RADIUS.Secret) < 16):
-		return errors.New("enroll: the grant has no RADIUS server with a secret of 16 octets or more")
+	case kind == Router && (g.RADIUS == nil || !g.RADIUS.Server.IsValid() || !radiusSecret.Match(g.RADIUS.Secret)):
+		return errors.New("enroll: the grant has no RADIUS server with a secret of 16 to 128 letters and digits")
 	case kind == Node && (len(g.CA) == 0 || len(g.Certificate) == 0 || len(g.Networks) == 0):
 		return errors.New("enroll: the grant lacks certificates or networks")
 	case kind == Node && (g.Home == nil || !g.Home.Address.Is4() || !g.Home.Agent.Is4() || len(g.Home.Key) < 16 || g.Home.Algorithm != "hmac-sha256"):
@@ -125,6 +157,9 @@ func (g Grant) check(kind Kind) error {
 	}
 	return nil
 }
+
+// radiusSecret is text, since hostapd's configuration takes it as such.
+var radiusSecret = regexp.MustCompile(`^[A-Za-z0-9]{16,128}$`)
 
 var domain = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$`)
 

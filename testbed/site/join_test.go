@@ -137,7 +137,14 @@ func TestJoin(t *testing.T) {
 	if out, err := a.output("", "mpa-ar", "init", "--config", a.etc+"/ar.yaml", "--name", "a", "--dhcp", "10.1.0.2"); err == nil || !strings.Contains(out, "core0, lan0") {
 		t.Errorf("without --access: %v, %s", err, out)
 	}
-	a.setUp("", "mpa-ar", "init", "--name", "a", "--access", "lan0", "--dhcp", "10.1.0.2", "--site-address", "10.1.0.1", "--nodes", "2")
+	// The DHCP server is found, where one answers.
+	if out, err := b.output("", "mpa-ar", "init", "--config", b.etc+"/ar.yaml", "--name", "b", "--access", "lan0"); err == nil || !strings.Contains(out, "say --dhcp") {
+		t.Errorf("without a DHCP server: %v, %s", err, out)
+	}
+	if out, err := a.output("", "mpa-ar", "init", "--config", a.etc+"/ar.yaml", "--name", "a", "--access", "lan0", "--dry-run"); err != nil || !strings.Contains(out, "DHCP server 10.1.0.2") || !strings.Contains(out, "would write "+a.etc+"/site.json") {
+		t.Errorf("dry run: %v, %s", err, out)
+	}
+	a.setUp("", "mpa-ar", "init", "--name", "a", "--access", "lan0", "--site-address", "10.1.0.1", "--nodes", "2")
 	if out, err := a.output("", "mpa-ar", "init", "--config", a.etc+"/ar.yaml", "--name", "a", "--access", "lan0", "--dhcp", "10.1.0.2", "--state", a.run); err == nil || !strings.Contains(out, "--force") {
 		t.Errorf("again: %v, %s", err, out)
 	}
