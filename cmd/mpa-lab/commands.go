@@ -220,7 +220,7 @@ func given(k *kong.Context, name string) bool {
 
 func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
 	fmt.Printf("%s: %s\n", s.Name, s.Doc)
-	fmt.Printf("traffic of %s, a link that is gone for %v, %s\n\n", o.Rate, o.Gap, bed.DescribeDAD(o.DAD))
+	fmt.Printf("traffic of %s, %s, %s\n\n", o.Rate, describeAccess(o), bed.DescribeDAD(o.DAD))
 	for _, h := range res.Handovers {
 		name := fmt.Sprintf("%s to %s", h.From, h.To)
 		if h.Case != "" {
@@ -248,6 +248,14 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 	if err == nil && len(res.Problems) == 0 {
 		fmt.Printf("Kept: %s.\n", s.PromiseWith(o))
 	}
+}
+
+// describeAccess says how the node is attached.
+func describeAccess(o scenario.Options) string {
+	if o.Wifi {
+		return "802.11 by simulated radios"
+	}
+	return fmt.Sprintf("a link that is gone for %v", o.Gap)
 }
 
 // verdict says what failed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"openmpa/mn/mobility/mip4"
@@ -29,25 +30,26 @@ type Bed struct {
 	// Fixed after Start.
 	Run  *rundir.Dir
 	Top  *topo.Topology
-	Link *linkctl.Controller // of the mobile node
-	Bare *linkctl.Controller // of the bare host
-	DHCP DHCPServer
+	Link *linkctl.Controller // of the mobile node; nil with Options.Wifi
+	Bare *linkctl.Controller // of the bare host; nil with Options.Wifi
+	// Radio is how the lab is wireless; nil unless Options.Wifi.
+	Radio *Radio
+	DHCP  DHCPServer
 	// Links are the bad links.
 	Links *impair.Set
 	// NAT are the translators by the network behind them; nil unless Options.NAT.
 	NAT map[string]*nat.Translator
 	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
-	Thief *impair.Thief
-	// OnMove is told of each move of the mobile node's link; set it between
-	// moves only.
-	OnMove func(linkctl.Move)
-
+	Thief    *impair.Thief
 	opt      Options
 	server   *linkctl.Server
 	children map[string]*proc.Child
 	order    []string // of the children's start
 	root     *space.Space
 	before   map[string]kstate.State
+
+	mu     sync.Mutex
+	onMove func(linkctl.Move) // guarded by mu; nil: nobody is told
 }
 
 // Start builds a lab and starts its daemons; the mobile node is attached to
@@ -97,8 +99,17 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if b.Links, err = impair.NewSet(b.opt.links(), b.opt.Traffic, b.Thief); err != nil {
 		return err
 	}
-	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), topo.Standard(), b.Links); err != nil {
+	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), b.opt.plan(), b.Links); err != nil {
 		return err
+	}
+	if b.opt.Wifi != nil {
+		if err := b.giveRadios(ctx); err != nil {
+			return err
+		}
+		// The radios come back when the topology goes, after the comparison.
+		if rootBefore, err = kstate.Take(b.root, rootOptions); err != nil {
+			return err
+		}
 	}
 	if err := b.startNAT(); err != nil {
 		return err
@@ -107,26 +118,43 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 		return err
 	}
 	b.before[rootName] = rootBefore
+	if err = b.startDHCP(ctx); err != nil || b.Radio != nil {
+		return err
+	}
+	return b.plug(ctx)
+}
+
+// plug makes the cable that moves, and attaches the mobile node to network b.
+func (b *Bed) plug(ctx context.Context) (err error) {
 	if b.Link, err = linkctl.New(b.Top.Space(topo.Air), topo.MNPort, b.opt.Gap); err != nil {
 		return err
 	}
-	b.Link.OnMove(func(m linkctl.Move) {
-		if b.OnMove != nil {
-			b.OnMove(m)
-		}
-	})
+	b.Link.OnMove(b.moved)
 	if b.Bare, err = linkctl.New(b.Top.Space(topo.Air), topo.BarePort, b.opt.Gap); err != nil {
 		return err
 	}
 	if b.server, err = linkctl.Serve(b.Link, b.Run.File("link.sock")); err != nil {
 		return err
 	}
-	if err = b.startDHCP(ctx); err != nil {
-		return err
-	}
 	start, _ := topo.NetworkByName("b")
 	_, err = b.Link.Attach(ctx, start.Points[0])
 	return err
+}
+
+// OnMove has fn called when a move of the mobile node's link begins and when it has ended, from now on; nil: nobody is
+// told. fn must not block.
+func (b *Bed) OnMove(fn func(linkctl.Move)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onMove = fn
+}
+
+func (b *Bed) moved(m linkctl.Move) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.onMove != nil {
+		b.onMove(m)
+	}
 }
 
 // startNAT makes each access router translate what the nodes behind it send to
@@ -195,6 +223,7 @@ func (b *Bed) dismantle() error {
 			errs = append(errs, fn())
 		}
 	}
+	closeIf(b.Radio != nil, func() error { return b.Radio.close() })
 	closeIf(b.server != nil, func() error { return b.server.Close() })
 	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })
 	closeIf(b.Link != nil, func() error { return b.Link.Close() })

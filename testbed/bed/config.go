@@ -123,7 +123,18 @@ tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
 func (b *Bed) configMN() string {
 	var nets strings.Builder
 	for _, n := range topo.Networks {
-		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(n.Points, ", "))
+		points := n.Points
+		if b.Radio != nil {
+			points = nil
+			for _, p := range n.Points {
+				points = append(points, b.Radio.AP(p).wirelessPoint())
+			}
+		}
+		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(points, ", "))
+	}
+	link := fmt.Sprintf("{type: external, socket: %s}", b.Run.File("link.sock"))
+	if b.Radio != nil {
+		link = fmt.Sprintf("{type: wpa_supplicant, socket: %s}", b.Radio.Station.Socket())
 	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
 	if b.opt.Quick {
@@ -133,7 +144,7 @@ func (b *Bed) configMN() string {
 control: %s
 state: mn.db
 interface: %s
-link: {type: external, socket: %s}
+link: %s
 tunnel: {device: %s, mtu: 1400}
 eap:
   identity: %s
@@ -147,6 +158,6 @@ networks:
 %s
 %s
 prepare: %v
-`, b.Run.File("mn.sock"), topo.MNIf, b.Run.File("link.sock"), tunName, MNIdentity, ServerName, nets.String(),
+`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, MNIdentity, ServerName, nets.String(),
 		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), timers, !b.opt.NoPrepare)
 }

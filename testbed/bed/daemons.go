@@ -38,6 +38,9 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := b.startRadio(ctx); err != nil {
+		return err
+	}
 	if err := b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA()); err != nil {
 		return err
 	}
@@ -46,11 +49,8 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.start(ctx, topo.MN, topo.MN, "mpa-mn", b.configMN()); err != nil {
-		return err
-	}
 	b.opt.say("the mobile node attaches to network b")
-	return b.attached(ctx)
+	return b.StartNode(ctx)
 }
 
 // start starts one daemon and waits until it answers.

@@ -41,6 +41,8 @@ type Options struct {
 	NAT bool
 	// LoseMarkers has Bed.Thief take markers on the links of both networks.
 	LoseMarkers bool
+	// Wifi has points of attachment that are radios; nil: a cable that moves.
+	Wifi *Wifi
 	// Logs is a directory that gets the daemons' logs and configurations
 	// when the lab is taken apart; empty: they go with the lab.
 	Logs string
@@ -112,6 +114,18 @@ func (o Options) check() error {
 		return fmt.Errorf("bed: it is not known where the daemons' binaries are")
 	}
 	return nil
+}
+
+// plan is the topology.
+func (o Options) plan() topo.Plan {
+	if o.Wifi == nil {
+		return topo.Standard()
+	}
+	p := topo.Wireless()
+	if o.Wifi.Plan != nil {
+		o.Wifi.Plan(&p)
+	}
+	return p
 }
 
 // links are all links that are not to be good ones.

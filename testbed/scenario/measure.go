@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ type measured struct {
 // node is at the target, and measures a move to it.
 func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, error) {
 	var floor time.Duration
-	if r.opt.Probe {
+	if r.opt.Probe && b.Bare != nil {
 		var err error
 		if floor, err = r.floor(ctx, b); err != nil {
 			return measured{}, err
@@ -65,7 +66,7 @@ func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, 
 		return measured{}, err
 	}
 	m, err := r.attempt(ctx, b, from, to)
-	if err == nil && r.opt.Probe {
+	if err == nil && floor > 0 {
 		m.SetFloor(floor)
 	}
 	return m, err
@@ -155,8 +156,8 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 		}
 		defer func() { err = errors.Join(err, w.probe.Close()) }()
 	}
-	b.OnMove = w.moved
-	defer func() { b.OnMove = nil }()
+	b.OnMove(w.moved)
+	defer b.OnMove(nil)
 	client := b.Client(topo.MN)
 	following := make(chan struct{})
 	followed := make(chan struct{})
@@ -281,7 +282,7 @@ func (w *watch) moved(m linkctl.Move) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case len(w.moves) > 0 && w.moves[len(w.moves)-1].To == m.To && w.moves[len(w.moves)-1].Up.IsZero():
+	case len(w.moves) > 0 && slices.Contains([]string{m.To, ""}, w.moves[len(w.moves)-1].To) && w.moves[len(w.moves)-1].Up.IsZero():
 		w.moves[len(w.moves)-1] = m // the end of the move that was told of before
 	default:
 		w.moves = append(w.moves, m)

@@ -83,8 +83,13 @@ func (o Options) rates() (down, up traffic.Rate) {
 // bed are the options of the lab itself.
 func (o Options) bed(p *Progress) bed.Options {
 	down, up := o.rates()
+	var wifi *bed.Wifi
+	if o.Wifi {
+		wifi = &bed.Wifi{}
+	}
 	return bed.Options{
-		Bin: o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
+		Wifi: wifi,
+		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
 		LoseMarkers: o.LoseMarkers, NAT: o.NAT,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
@@ -130,22 +135,22 @@ func All() []Scenario {
 			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped",
 		},
 		{
-			Name: "failed-switch", run: failedSwitch,
+			Name: "failed-switch", Access: AccessCable, run: failedSwitch,
 			Doc:     "the new point of attachment never answers; the node goes back",
 			Promise: "every handover ends switched back, and traffic goes on without loss after it",
 		},
 		{
-			Name: "small-buffer", run: smallBuffer, Adjust: adjustSmallBuffer,
+			Name: "small-buffer", Access: AccessCable, run: smallBuffer, Adjust: adjustSmallBuffer,
 			Doc:     "the new router may hold 5 packets, and more come",
 			Promise: "exactly as many packets are lost as the router counts as dropped, with the reason; none in the other direction",
 		},
 		{
-			Name: "nat-rebind", run: natRebind, Fixes: []string{"nat", "lose"},
+			Name: "nat-rebind", Access: AccessCable, run: natRebind, Fixes: []string{"nat", "lose"},
 			Doc:     "address translators that forget everything: before the tunnel is made, before the binding moves, and while the node departs",
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction, and the routers see translated addresses only",
 		},
 		{
-			Name: "faults", run: faults,
+			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
 		},
