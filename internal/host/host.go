@@ -67,6 +67,8 @@ type Sockets interface {
 	OpenESP(local netip.AddrPort, o bind.Options) (ESP, error)
 	// OpenIPIP opens a socket for IP in IP.
 	OpenIPIP(local netip.Addr, o bind.Options) (IPIP, error)
+	// OpenRaw opens a socket that sends whole IPv4 packets.
+	OpenRaw(local netip.Addr, o bind.Options) (Raw, error)
 	OpenTUN(cfg tun.Config) (TUN, error)
 	OpenARP(dev string) (ARP, error)
 	// OpenUDPTap opens a tap for UDP packets to port on an interface that may have
@@ -98,6 +100,13 @@ type IPIP interface {
 	Send(dst netip.Addr, inner []byte, tos uint8) error
 	Read(buf []byte) (inner []byte, src netip.Addr, err error)
 	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+	Stats() bind.Stats
+	Close() error
+}
+
+// Raw sends whole IPv4 packets: see bind.Raw.
+type Raw interface {
+	Send(pkt []byte) error
 	Stats() bind.Stats
 	Close() error
 }

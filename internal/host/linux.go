@@ -69,6 +69,10 @@ func (l linux) OpenIPIP(local netip.Addr, o bind.Options) (IPIP, error) {
 	return open(l, func() (IPIP, error) { return bind.OpenIPIP(local, o) })
 }
 
+func (l linux) OpenRaw(local netip.Addr, o bind.Options) (Raw, error) {
+	return open(l, func() (Raw, error) { return bind.OpenRaw(local, o) })
+}
+
 func (l linux) OpenTUN(cfg tun.Config) (TUN, error) {
 	return open(l, func() (TUN, error) { return tun.Open(cfg) })
 }

@@ -124,6 +124,60 @@ func (s *ipipSocket) Stats() bind.Stats {
 
 func (s *ipipSocket) Close() error { return s.h.closing(s) }
 
+// wholeSocket is a host.Raw.
+type wholeSocket struct {
+	h      *machineHost
+	local  netip.Addr
+	dev    string     // empty: any
+	closed bool       // guarded by World.mu
+	stats  bind.Stats // guarded by World.mu
+}
+
+// OpenRaw implements host.Sockets.
+func (h *machineHost) OpenRaw(local netip.Addr, o bind.Options) (p host.Raw, err error) {
+	err = h.change(func() error {
+		if !h.m.isLocal(local) {
+			return fmt.Errorf("simnet: %s: packets from %v: %w", h.m.name, local, unix.EADDRNOTAVAIL)
+		}
+		s := &wholeSocket{h: h, local: local, dev: o.Device}
+		h.socks[s] = s.shut
+		p = s
+		return nil
+	})
+	return p, err
+}
+
+func (s *wholeSocket) shut() { s.closed = true }
+
+func (s *wholeSocket) Send(pkt []byte) error {
+	m := s.h.m
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("simnet: packets from %v: %w", s.local, net.ErrClosed)
+	}
+	src, dst, _, _, _, err := ipip.ParseIPv4(pkt)
+	switch {
+	case err != nil:
+	case src != s.local:
+		err = fmt.Errorf("simnet: packets from %v: one from %v", s.local, src)
+	case !m.output(slices.Clone(pkt), s.dev, func() { s.stats.Sent++ }):
+		err = fmt.Errorf("simnet: packet to %v: %w", dst, unix.ENETUNREACH)
+	}
+	if err != nil {
+		s.stats.SendErrors++
+	}
+	return err
+}
+
+func (s *wholeSocket) Stats() bind.Stats {
+	s.h.m.w.mu.Lock()
+	defer s.h.m.w.mu.Unlock()
+	return s.stats
+}
+
+func (s *wholeSocket) Close() error { return s.h.closing(s) }
+
 // tunDevice is a host.TUN.
 type tunDevice struct {
 	h     *machineHost

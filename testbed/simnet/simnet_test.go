@@ -3,6 +3,7 @@ package simnet
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -404,6 +405,21 @@ func TestTunnelSockets(t *testing.T) {
 		back, from, err := q.Read(nil)
 		if err != nil || from != a || string(back) != string(inner) {
 			t.Errorf("IP in IP: %x from %v, %v", back, from, err)
+		}
+		o, err := n.l.OpenRaw(a, bind.Options{Device: "eth0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(inner[12:], []byte{10, 1, 0, 2, 10, 2, 0, 2})
+		if err := o.Send(inner); err != nil || o.Stats().Sent != 1 {
+			t.Errorf("a whole packet: %v, %+v", err, o.Stats())
+		}
+		copy(inner[12:], []byte{10, 1, 0, 3})
+		if err := o.Send(inner); err == nil || o.Stats().SendErrors != 1 {
+			t.Errorf("a packet from elsewhere: %v, %+v", err, o.Stats())
+		}
+		if err := o.Close(); err != nil || !errors.Is(o.Send(inner), net.ErrClosed) {
+			t.Errorf("closed: %v", err)
 		}
 		if n.seen.of("given "+string(ViaESP)) != 1 || n.seen.of("taken "+string(ViaESP)) != 1 || n.seen.of("given "+string(ViaIPIP)) != 1 || n.seen.of("taken "+string(ViaIPIP)) != 1 {
 			t.Errorf("the watcher saw %v", n.seen.n)

@@ -1,6 +1,7 @@
 // Package bind opens the sockets that carry the outer packets of tunnels: UDP
 // for ESP in UDP (RFC 3948) and raw protocol 4 for IP in IP (RFC 2003), one per
-// local (care-of) address. The kernel builds the outer header and reassembles.
+// local (care-of) address. The kernel builds the outer header and reassembles. Raw
+// sends packets that are whole already.
 //
 //	            Send(to, packet, tos)               ReadBatch
 //	                   |                                ^
