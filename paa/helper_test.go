@@ -57,9 +57,12 @@ func (h *handler) say(v any) {
 	h.calls <- v
 }
 
-func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys) {
+func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, life time.Duration) {
 	if identity != aaatest.Identity {
 		h.t.Errorf("identity %q, expected %q", identity, aaatest.Identity)
+	}
+	if life <= 0 {
+		h.t.Errorf("a life of %v", life)
 	}
 	h.say(opened{sid, from, preauth, k})
 }

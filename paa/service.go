@@ -27,8 +27,9 @@ import (
 type Handler interface {
 	// SessionOpened: the peer at from is authenticated. It comes again, with new
 	// keys, after each re-authentication. The keys belong to the handler, which
-	// clears them. identity is the peer's as AAA has it.
-	SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys)
+	// clears them, and end with the session after life. identity is the peer's as
+	// AAA has it.
+	SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, life time.Duration)
 	// SessionActivated: the peer has arrived on the link, and the candidate PAA
 	// is the serving one (RFC 5873 §3).
 	SessionActivated(sid uint32, from netip.AddrPort)
@@ -317,7 +318,7 @@ func (s *Service) opened(o pana.Opened) {
 	}
 	c.channel = channel
 	s.cfg.Log.Info("authenticated", "sid", o.SID, "identity", c.identity, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
-	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k)
+	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k, o.Lifetime)
 }
 
 func (s *Service) notified(o pana.Notified) {

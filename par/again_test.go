@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"openmpa/paa/pana"
 )
@@ -33,7 +34,7 @@ func TestAttachAfterCrash(t *testing.T) {
 		t.Errorf("packet %d", k)
 	}
 
-	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(2))
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(2), time.Hour)
 	b.await("the end of the old session", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -250,7 +250,7 @@ func sessionKeys(sid uint32) *keys.SessionKeys {
 // open makes a session and an address for it.
 func (b *bed) open(sid uint32, mac net.HardwareAddr) *notify.ConfigReply {
 	b.t.Helper()
-	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid))
+	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid), time.Hour)
 	b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, mac...), MAC: mac})
 	return got[*notify.ConfigReply](b, sid)
 }

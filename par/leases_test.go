@@ -53,7 +53,7 @@ func (b *bed) bound() (a []netip.Addr) {
 
 // native opens a session from the node's own address, as when it re-authenticates.
 func (b *bed) native(sid uint32, identity string, from netip.Addr) {
-	b.r.SessionOpened(sid, identity, netip.AddrPortFrom(from, 1000), false, sessionKeys(sid))
+	b.r.SessionOpened(sid, identity, netip.AddrPortFrom(from, 1000), false, sessionKeys(sid), time.Hour)
 }
 
 // TestRestartBeforeArrival: a lease is in the store when the node hears of it, and a
@@ -145,7 +145,7 @@ func TestSilentSession(t *testing.T) {
 func TestRestartWhileConfiguring(t *testing.T) {
 	s := state.NewMemory()
 	b := start(t, func(c *Config) { c.State = s; c.DAD.AnnounceWait = 5 * time.Second })
-	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(1))
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(1), time.Hour)
 	b.r.SessionMessage(1, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})
 	b.await("a lease", func() bool { return len(b.bound()) == 1 })
 	if len(stored(t, s)) != 1 {
@@ -199,7 +199,7 @@ func TestClaimedWhileAway(t *testing.T) {
 	b.dhcp.Mute(true)
 	b.r.SessionClosed(1, errors.New("the end"))
 	time.Sleep(300 * time.Millisecond)
-	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2))
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), time.Hour)
 	b.r.SessionMessage(2, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})
 	time.Sleep(300 * time.Millisecond)
 	b.dhcp.Mute(false)
@@ -320,7 +320,7 @@ func TestTwoAtOnce(t *testing.T) {
 	b, s := durable(t)
 	for sid := uint32(1); sid <= 20; sid += 2 {
 		for _, sid := range []uint32{sid, sid + 1} {
-			b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid))
+			b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid), time.Hour)
 		}
 		for _, sid := range []uint32{sid, sid + 1} {
 			b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})

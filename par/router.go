@@ -56,6 +56,7 @@ type Config struct {
 	Buffer      flow.Limits   // per visitor
 	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
 	State       state.Store   // what is kept over a crash; nil: nothing is
+	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger
@@ -73,6 +74,7 @@ type Router struct {
 	relay    *dhcp4.Relay
 	fence    *fence
 	leases   *ledger
+	links    *links
 	prefix   netip.Prefix // of the access link
 	mac      net.HardwareAddr
 	ctx      context.Context
@@ -111,7 +113,7 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
-	r.leases = newLedger(r, cfg.State)
+	r.leases, r.links = newLedger(r, cfg.State), newLinks(r, cfg.Points)
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -257,7 +259,7 @@ func (r *Router) capture(addr netip.Addr, v *visitor) {
 }
 
 // SessionOpened implements paa.Handler.
-func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys) {
+func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, life time.Duration) {
 	r.mu.Lock()
 	v := r.bySID[sid]
 	if v == nil {
@@ -265,7 +267,8 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 		r.bySID[sid] = v
 	}
 	r.mu.Unlock()
-	v.opened(identity, from, k)
+	v.opened(identity, from, k, life)
+	r.links.roll(v)
 	if !preauth { // whoever came here without preparation has its address
 		r.wg.Go(func() {
 			if err := r.adopt(v, from.Addr().Unmap()); err != nil {
@@ -292,6 +295,8 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	switch m := m.(type) {
 	case *notify.ConfigRequest:
 		v.configure(m)
+	case *notify.LinkKeysRequest:
+		v.linkKeys(m)
 	case *notify.TunnelRequest:
 		v.createTunnel(m)
 	case *notify.TunnelDelete:

@@ -223,7 +223,7 @@ func TestOneAddress(t *testing.T) {
 // TestRefusedTunnel: a request that is refused changes nothing.
 func TestRefusedTunnel(t *testing.T) {
 	b := start(t, nil)
-	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2))
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), time.Hour)
 	n := b.prepare(1, elsewhere)
 	stands := b.idle()
 	nonce := make([]byte, 32)
@@ -361,7 +361,7 @@ func TestClosedAfterFlip(t *testing.T) {
 func TestClaimedIdentifier(t *testing.T) {
 	b := start(t, nil)
 	n := b.prepare(1, elsewhere)
-	b.r.SessionOpened(2, "other@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(2))
+	b.r.SessionOpened(2, "other@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(2), time.Hour)
 	b.r.SessionMessage(2, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, elsewhere...), MAC: elsewhere})
 	if c := got[*notify.ConfigReply](b, 2); !strings.Contains(c.Reason, "in use in the session of another node") {
 		t.Errorf("%+v", c)
@@ -415,7 +415,7 @@ func TestBeginAgain(t *testing.T) {
 func TestLockOrder(t *testing.T) {
 	b := start(t, nil)
 	b.open(1, elsewhere)
-	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2))
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(2), time.Hour)
 	old := b.r.visitor(1)
 	old.mu.Lock() // as in createTunnel
 	done := make(chan struct{})

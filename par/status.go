@@ -2,6 +2,8 @@ package par
 
 import (
 	"openmpa/internal/event"
+	"openmpa/internal/wpactrl"
+	"openmpa/par/apctl"
 	"openmpa/tunnel/flow"
 )
 
@@ -16,6 +18,8 @@ type Status struct {
 	Dropped map[string]uint64 `json:"dropped"`
 	// Unclaimed are leases that no session holds.
 	Unclaimed []UnclaimedLease `json:"unclaimed,omitempty"`
+	// Points are the access points that are given nodes' keys.
+	Points []apctl.Status `json:"access_points,omitempty"`
 }
 
 // UnclaimedLease is a lease in a Status that will be claimed or given back.
@@ -30,6 +34,7 @@ type VisitorStatus struct {
 	SID      uint32                 `json:"sid"`
 	Address  string                 `json:"address,omitempty"`
 	MAC      string                 `json:"mac,omitempty"`
+	Station  *wpactrl.MAC           `json:"station,omitempty"` // that has this session's keys at the access points
 	Mode     string                 `json:"mode"`
 	Outer    string                 `json:"outer,omitempty"` // where the tunnel leads
 	Handover *event.HandoverID      `json:"handover,omitempty"`
@@ -56,6 +61,9 @@ func (r *Router) Status() Status {
 		s.Visitors = append(s.Visitors, v.status())
 	}
 	s.Unclaimed = r.leases.unclaimed()
+	if r.cfg.Points != nil {
+		s.Points = r.cfg.Points.Status()
+	}
 	return s
 }
 
@@ -70,6 +78,7 @@ func (v *visitor) status() VisitorStatus {
 	if v.lease != nil {
 		s.Address, s.MAC = v.lease.Addr.String(), v.mac.String()
 	}
+	s.Station = v.r.links.station(v)
 	if v.tunnel != nil {
 		s.Outer = v.tunnel.Peer().String()
 	}

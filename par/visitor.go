@@ -30,12 +30,15 @@ type visitor struct {
 	mu          sync.Mutex // taken before Router.mu, if both are
 	identity    string     // as AAA has it
 	keys        *keys.SessionKeys
+	ends        time.Time      // of the keys
 	peer        netip.AddrPort // where PANA found it
 	mac         net.HardwareAddr
 	lease       *dhcp4.Lease
 	tenure      *tenure // of the lease
 	stage       stage
-	configuring bool // a configuration is under way
+	configuring bool                    // a configuration is under way
+	linking     bool                    // link keys are under way
+	asked       *notify.LinkKeysRequest // meanwhile; nil: nothing
 	handover    event.HandoverID
 	delivery    *flow.Delivery
 	tunnel      *tunnel.Tunnel
@@ -50,13 +53,13 @@ func newVisitor(r *Router, sid uint32) *visitor {
 	return v
 }
 
-func (v *visitor) opened(identity string, from netip.AddrPort, k *keys.SessionKeys) {
+func (v *visitor) opened(identity string, from netip.AddrPort, k *keys.SessionKeys, life time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.keys != nil {
 		v.keys.Clear()
 	}
-	v.identity, v.peer, v.keys = identity, from, k
+	v.identity, v.peer, v.keys, v.ends = identity, from, k, time.Now().Add(life)
 }
 
 func (v *visitor) moved(to netip.AddrPort) {
@@ -393,6 +396,7 @@ func (v *visitor) close(reason error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closed = true
+	v.r.links.release(v)
 	v.dropTunnel(reason.Error())
 	v.deliverAnew()
 	if v.keys != nil {

@@ -55,6 +55,7 @@ type configuration struct {
 		Bytes   config.Bytes    `yaml:"bytes"`
 		Age     config.Duration `yaml:"age"`
 	} `yaml:"buffer"`
+	Points []point `yaml:"access-points"`
 }
 
 type radiusServer struct {
@@ -80,6 +81,11 @@ dhcp: {server: 10.2.0.3}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
 tunnel: {device: mpa0, address: 169.254.62.52/31, port: 4500, encryption: aes-128-gcm, unused: 60s}
 buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what comes while a node moves is dropped
+# 802.11 with hostapd: a node's keys are in these before it comes. One here, and one on another machine with mpa-ar ap-agent.
+#access-points:
+#  - {name: poa-a1, bssid: "02:00:00:00:01:00", akm: WPA-EAP, socket: /run/hostapd/wlan0}
+#  - {name: poa-a2, bssid: "02:00:00:00:01:01", akm: WPA-EAP, agent: "10.2.0.5:7160", identity: ap2.a.example,
+#     ca: ca.pem, certificate: ar.pem, key: ar.key}
 `
 
 // minRetransmit bounds radius.retransmit.
@@ -134,6 +140,13 @@ func (c configuration) Check() error {
 		if !s.Address.IsValid() || s.SecretFile == "" {
 			return config.Errorf(fmt.Sprintf("radius.servers[%d]", i), "expected address and secret-file")
 		}
+	}
+	ids := make([]pointID, len(c.Points))
+	for i, p := range c.Points {
+		ids[i] = p.ID
+	}
+	if err := differ("access-points", ids); err != nil {
+		return err
 	}
 	return config.At("dad", c.DAD.Timers().Check())
 }

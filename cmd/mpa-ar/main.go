@@ -38,8 +38,9 @@ the kernel what it put there when it ends, and after a crash when it starts agai
 		Check:   config.CheckFiles[configuration],
 		Run:     run,
 		Commands: map[string]daemon.Command{
-			"init":   {Summary: "write the configuration of a router: the first of a site, or one that joins", Flags: init.flags, Run: init.run},
-			"invite": {Summary: "let a node or router join the site", Args: "node|router", Flags: inv.flags, Run: inv.run},
+			"init":     {Summary: "write the configuration of a router: the first of a site, or one that joins", Flags: init.flags, Run: init.run},
+			"ap-agent": {Daemon: &apAgent},
+			"invite":   {Summary: "let a node or router join the site", Args: "node|router", Flags: inv.flags, Run: inv.run},
 		},
 	})
 }
@@ -61,10 +62,23 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	defer client.Close()
+	points, err := openPoints(ctx, c, env.Log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := points.Close(); err != nil {
+			env.Log.Warn("keys may be left in access points", "err", err)
+		}
+	}()
+	var access par.AccessPoints
+	if len(c.Points) > 0 {
+		access = points
+	}
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Cipher: c.bits(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
-		Buffer: c.buffer(),
+		Buffer: c.buffer(), Points: access,
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {

@@ -45,8 +45,11 @@ type Spec struct {
 // File is a line of --help's list of files.
 type File struct{ Path, Purpose string }
 
-// Command is a task that is not the daemon, such as issuing a certificate.
+// Command is a task that is not the daemon, such as issuing a certificate, or
+// another daemon in the same binary.
 type Command struct {
+	Daemon *Spec // in place of all that follows: a daemon, with a configuration of its own
+
 	Summary string                 // one line, no full stop
 	Args    string                 // as shown in the usage line, such as "NAME"
 	Flags   func(fs *flag.FlagSet) // adds the command's own flags; may be nil
@@ -91,11 +94,14 @@ type options struct {
 }
 
 func (p *process) run() int {
-	spec := p.spec
 	name, cmd, args, code := p.command()
 	if code != ExitOK {
 		return code
 	}
+	if cmd != nil && cmd.Daemon != nil {
+		p.spec, name, cmd = *cmd.Daemon, "", nil
+	}
+	spec := p.spec
 	var o options
 	fs := flag.NewFlagSet(spec.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -145,6 +151,14 @@ func (p *process) command() (name string, cmd *Command, args []string, code int)
 		return "", nil, nil, p.usageError("", fmt.Errorf("unknown command %q: expected one of %s", name, strings.Join(p.spec.commandNames(), ", ")))
 	}
 	return name, &c, p.args[1:], ExitOK
+}
+
+// summary is of the command, whichever kind it is.
+func (c Command) summary() string {
+	if c.Daemon != nil {
+		return c.Daemon.Summary
+	}
+	return c.Summary
 }
 
 func (s Spec) commandNames() []string {

@@ -102,6 +102,16 @@ func TestExits(t *testing.T) {
 				return fmt.Errorf("%d days are too many", days)
 			},
 		},
+		"helper": {Daemon: &Spec{
+			Name: "mpa-test helper", Summary: "another daemon", Check: testSpec.Check, Example: "other: y\n",
+			Run: func(_ context.Context, env Env) error {
+				if env.ConfigPath != "/etc/openmpa/helper.yaml" {
+					return errors.New(env.ConfigPath)
+				}
+				env.Ready()
+				return nil
+			},
+		}},
 	}
 	for _, tc := range []struct {
 		name, args     string
@@ -116,7 +126,7 @@ func TestExits(t *testing.T) {
 		{"example", "--example", 0, "node: x\n# a comment\n", ""},
 		{"man", "--man", 0, ".TH MPA\\-TEST 8\n.SH NAME\nmpa\\-test \\- test daemon\n", ""},
 		{"unknown flag", "--nonsense", 64, "", "flag provided but not defined: -nonsense\nTry: mpa-test --help"},
-		{"unknown command", "nonsense", 64, "", `unknown command "nonsense": expected one of issue, renew`},
+		{"unknown command", "nonsense", 64, "", `unknown command "nonsense": expected one of helper, issue, renew`},
 		{"argument too many", "--check x", 64, "", `unexpected argument "x"`},
 		{"level", "--log-level loud", 64, "", `"loud" is no level`},
 		{"format", "--log-format xml", 64, "", `"xml" is no format`},
@@ -124,6 +134,12 @@ func TestExits(t *testing.T) {
 		{"command, default", "issue mn@home", 0, "issued [mn@home] /etc/openmpa/test.yaml\n", ""},
 		{"command's flag", "renew --days 9", 1, "", "mpa-test: 9 days are too many\n"},
 		{"command's help", "renew --help", 0, "--days N               valid for N days (default 7)", ""},
+		{"help of the daemon", "--help", 0, "helper                 another daemon\n", ""},
+		{"another daemon", "helper", 0, "", "level=INFO msg=ready"},
+		{"another daemon, check", "helper --check --config bad.yaml", 1, "", "bad.yaml:1:1: wrong"},
+		{"another daemon, example", "helper --example", 0, "other: y\n", ""},
+		{"another daemon, man", "helper --man", 0, ".TH MPA\\-TEST\\-HELPER 8\n", ""},
+		{"another daemon, wrong use", "helper x", 64, "", "Try: mpa-test helper --help"},
 		{"command, wrong use", "renew --nonsense", 64, "", "Try: mpa-test renew --help"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

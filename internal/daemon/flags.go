@@ -12,9 +12,10 @@ import (
 )
 
 // DefaultConfig is where a daemon looks for its configuration when --config does
-// not say: /etc/openmpa/mn.yaml for mpa-mn.
+// not say: /etc/openmpa/mn.yaml for mpa-mn, and ap-agent.yaml for mpa-ar ap-agent.
 func DefaultConfig(name string) string {
-	return "/etc/openmpa/" + strings.TrimPrefix(name, "mpa-") + ".yaml"
+	words := strings.Fields(name)
+	return "/etc/openmpa/" + strings.TrimPrefix(words[len(words)-1], "mpa-") + ".yaml"
 }
 
 func (o *options) register(fs *flag.FlagSet, spec Spec, service bool) {

@@ -34,7 +34,7 @@ func (p *process) sections(fs *flag.FlagSet) []section {
 		var b strings.Builder
 		for _, name := range s.commandNames() {
 			c := s.Commands[name]
-			fmt.Fprintf(&b, "%-22s %s\n", strings.TrimSpace(name+" "+c.Args), c.Summary)
+			fmt.Fprintf(&b, "%-22s %s\n", strings.TrimSpace(name+" "+c.Args), c.summary())
 		}
 		out = append(out, section{"Commands", b.String(), true})
 	}
@@ -80,7 +80,7 @@ func (p *process) help(fs *flag.FlagSet, name string, cmd *Command) {
 
 func (p *process) man(fs *flag.FlagSet) {
 	page := manpage.Page{
-		Name: p.spec.Name, Section: 8, Summary: p.spec.Summary, Synopsis: p.spec.Name + " [flags]",
+		Name: strings.ReplaceAll(p.spec.Name, " ", "-"), Section: 8, Summary: p.spec.Summary, Synopsis: p.spec.Name + " [flags]",
 	}
 	for _, s := range p.sections(fs) {
 		page.Sections = append(page.Sections, manpage.Section{Title: s.title, Text: s.text, Literal: s.literal})

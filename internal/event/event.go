@@ -70,6 +70,7 @@ const (
 	PhaseConf       Phase = "tconf"       // pre-configuration, DHCP and DAD included
 	PhaseDHCP       Phase = "dhcp"        // lease for the new care-of address
 	PhaseDAD        Phase = "dad"         // address conflict detection
+	PhaseKeys       Phase = "keys"        // access points given the node's keys
 	PhaseTunnel     Phase = "tunnel"      // proactive handover tunnel
 	PhaseBind       Phase = "bind"        // binding update through the tunnel
 	PhaseDepart     Phase = "depart"      // markers exchanged before the link goes

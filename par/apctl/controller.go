@@ -17,8 +17,14 @@ type Controller struct {
 	points []Point
 }
 
+// MaxPoints is how many access points one router may have.
+const MaxPoints = 64
+
 // NewController takes the points, which Close closes. Names and BSSIDs must differ.
 func NewController(points ...Point) (*Controller, error) {
+	if len(points) > MaxPoints {
+		return nil, fmt.Errorf("apctl: %d access points: expected at most %d", len(points), MaxPoints)
+	}
 	names, bssids := make(map[string]bool), make(map[wpactrl.MAC]bool)
 	for _, p := range points {
 		i := p.Info()
@@ -33,27 +39,36 @@ func NewController(points ...Point) (*Controller, error) {
 // Derive makes the PMK of the session for one access point, as keys.DerivePMK does. The caller clears it.
 type Derive func(Info) (*keys.Secret, error)
 
-// Install gives every access point the key a station has with it: one authentication serves them all. An access point that
-// fails does not keep the others from theirs; the errors are joined.
-func (c *Controller) Install(ctx context.Context, station wpactrl.MAC, lifetime time.Duration, derive Derive) error {
-	return c.each(func(p Point) error {
+// Install gives every access point the key a station has with it: one authentication serves them all. It returns those that
+// have it. An access point that fails does not keep the others from theirs; the errors are joined.
+func (c *Controller) Install(ctx context.Context, station wpactrl.MAC, lifetime time.Duration, derive Derive) (have []Info, err error) {
+	has := make([]bool, len(c.points))
+	err = c.each(func(i int, p Point) error {
 		pmk, err := derive(p.Info())
 		if err != nil {
 			return fmt.Errorf("apctl: %s: key of %v: %w", p.Info().Name, station, err)
 		}
 		defer pmk.Clear()
-		return p.Install(ctx, Key{Station: station, PMK: pmk, Lifetime: lifetime})
+		err = p.Install(ctx, Key{Station: station, PMK: pmk, Lifetime: lifetime})
+		has[i] = err == nil
+		return err
 	})
+	for i, p := range c.points {
+		if has[i] {
+			have = append(have, p.Info())
+		}
+	}
+	return have, err
 }
 
 // Remove takes the station's keys from all access points.
 func (c *Controller) Remove(ctx context.Context, station wpactrl.MAC) error {
-	return c.each(func(p Point) error { return p.Remove(ctx, station) })
+	return c.each(func(_ int, p Point) error { return p.Remove(ctx, station) })
 }
 
 // Left tells all access points but the one named stays that the station is not there any more; "": all.
 func (c *Controller) Left(ctx context.Context, station wpactrl.MAC, stays string) error {
-	return c.each(func(p Point) error {
+	return c.each(func(_ int, p Point) error {
 		if p.Info().Name == stays {
 			return nil
 		}
@@ -71,14 +86,14 @@ func (c *Controller) Status() []Status {
 }
 
 // Close takes all keys from the access points and ends.
-func (c *Controller) Close() error { return c.each(Point.Close) }
+func (c *Controller) Close() error { return c.each(func(_ int, p Point) error { return p.Close() }) }
 
 // each calls f for all points at the same time.
-func (c *Controller) each(f func(Point) error) error {
+func (c *Controller) each(f func(int, Point) error) error {
 	var g errgroup.Group
 	errs := make([]error, len(c.points))
 	for i, p := range c.points {
-		g.Go(func() error { errs[i] = f(p); return nil })
+		g.Go(func() error { errs[i] = f(i, p); return nil })
 	}
 	_ = g.Wait() // the errors are in errs
 	return errors.Join(errs...)

@@ -46,8 +46,8 @@ func TestController(t *testing.T) {
 	}
 	msk := []byte(strings.Repeat("m", 64))
 	derive := func(i Info) (*keys.Secret, error) { return keys.DerivePMK(keys.PRFHMACSHA256, msk, 7, 1, i.BSSID) }
-	if err := c.Install(t.Context(), station, time.Hour, derive); !errors.Is(err, ErrAway) {
-		t.Errorf("one fails: %v", err)
+	if have, err := c.Install(t.Context(), station, time.Hour, derive); !errors.Is(err, ErrAway) || !slices.Equal(have, []Info{ap1}) {
+		t.Errorf("one fails: %v, %v have it", err, have)
 	}
 	for _, p := range []*paper{a, b} {
 		want, err := derive(p.info)
@@ -63,8 +63,8 @@ func TestController(t *testing.T) {
 	}
 	b.fails = nil
 	failing := errors.New("no session")
-	if err := c.Install(t.Context(), station, time.Hour, func(Info) (*keys.Secret, error) { return nil, failing }); !errors.Is(err, failing) {
-		t.Errorf("no key: %v", err)
+	if have, err := c.Install(t.Context(), station, time.Hour, func(Info) (*keys.Secret, error) { return nil, failing }); !errors.Is(err, failing) || have != nil {
+		t.Errorf("no key: %v, %v have it", err, have)
 	}
 	if err := errors.Join(c.Left(t.Context(), station, "ap1"), c.Remove(t.Context(), station), c.Close()); err != nil {
 		t.Error(err)
