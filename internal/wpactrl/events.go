@@ -7,6 +7,8 @@ import (
 
 // Names of events. Those of wpa_supplicant:
 const (
+	EventAssociated   = "Associated"                    // "with BSSID": the keys follow, unless it is a fast transition
+	EventEAPStarted   = "CTRL-EVENT-EAP-STARTED"        // a full authentication is under way
 	EventConnected    = "CTRL-EVENT-CONNECTED"          // the 4-way handshake, or what stands for it, is done
 	EventDisconnected = "CTRL-EVENT-DISCONNECTED"       // bssid, reason, locally_generated
 	EventAssocReject  = "CTRL-EVENT-ASSOC-REJECT"       // bssid (not always), status_code
@@ -39,6 +41,8 @@ func (e Event) Peer() MAC {
 			return MAC{}
 		}
 		return firstMAC(rest)
+	case EventAssociated: // "with 02:00:00:00:01:00"
+		return firstMAC(strings.TrimPrefix(e.Rest, "with "))
 	case EventAuthReject, EventStaConnected, EventStaDisconnected, EventHandshakeDone, EventPSKMismatch:
 		return firstMAC(e.Rest)
 	}
@@ -73,6 +77,26 @@ func (e Event) Neighbour() (Neighbour, bool) {
 	info, err := strconv.ParseUint(f["info"], 0, 32)
 	n.Info = uint32(info)
 	return n, err == nil && e.Name == EventNeighbor && !n.BSSID.IsZero()
+}
+
+// Freq returns the frequency of the channel in MHz (IEEE 802.11-2020 annex E, the global operating classes of 20 MHz primary
+// channels); 0: not known here.
+func (n Neighbour) Freq() int {
+	switch c := n.OpClass; {
+	case n.Channel < 1 || n.Channel > 233:
+		return 0
+	case c == 81 && n.Channel <= 13, c == 83, c == 84:
+		return 2407 + 5*n.Channel
+	case c == 82 && n.Channel == 14:
+		return 2484
+	case c >= 115 && c <= 130:
+		return 5000 + 5*n.Channel
+	case c >= 131 && c <= 135, c == 137:
+		return 5950 + 5*n.Channel
+	case c == 136:
+		return 5935
+	}
+	return 0
 }
 
 // SignalChange is what wpa_supplicant reports when the signal crosses the threshold of SIGNAL_MONITOR.

@@ -42,10 +42,8 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	failed := func(text string, err error) error {
 		return &AttachError{Point: poa, BSSID: p.BSSID, Text: text, Err: err}
 	}
-	select {
-	case <-s.turn:
-	case <-ctx.Done():
-		return failed("another attachment is under way", ctx.Err())
+	if err := s.take(ctx); err != nil {
+		return failed("another attachment is under way", err)
 	}
 	defer func() { s.turn <- struct{}{} }()
 	st, err := s.status(ctx)
@@ -67,7 +65,7 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	if st.State == wpactrl.StateCompleted && network == st.Network {
 		err = s.roam(ctx, sub, p)
 	} else {
-		err = s.selectNetwork(ctx, sub, p.BSSID, network, st)
+		err = s.selectNetwork(ctx, sub, p, network, st)
 	}
 	var e *AttachError
 	if errors.As(err, &e) {
@@ -80,13 +78,31 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	return nil
 }
 
+// take takes the turn, and ends a look that has it.
+func (s *Supplicant) take(ctx context.Context) error {
+	select {
+	case <-s.turn:
+		return nil
+	default:
+	}
+	if s.looking.Load() {
+		_ = s.client.Do(ctx, "ABORT_SCAN") // else it ends by itself
+	}
+	select {
+	case <-s.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // roam moves within the present ESS.
 func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Place) error {
 	err := s.client.Do(ctx, "ROAM "+p.BSSID.String())
 	if errors.Is(err, wpactrl.ErrFail) { // it has not seen the access point, or no more
 		var freqs []int
-		if p.Freq != 0 {
-			freqs = []int{p.Freq}
+		if freq, _ := s.channel(p, nil); freq != 0 {
+			freqs = []int{freq}
 		}
 		if err := s.scan(ctx, sub, freqs); err != nil {
 			return &AttachError{Text: "not seen before, and cannot be looked for", Err: err}
@@ -101,9 +117,17 @@ func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Plac
 	return s.arrive(ctx, sub, p.BSSID)
 }
 
-// selectNetwork moves to another ESS, and back to the network of st if that fails. SELECT_NETWORK disables all other networks:
-// what was enabled before is enabled again, so that wpa_supplicant finds a network by itself when this one is lost.
-func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, bssid wpactrl.MAC, network int, st wpactrl.Status) error {
+// selectNetwork moves to another ESS, and back to the network of st if that fails. SELECT_NETWORK leaves the link and then scans all
+// channels, unless the last scan is younger than 5 s and has the access point. Look sees to that; who did not call it has the
+// point's channel looked at here, if it is known. (To restrict the network by scan_freq would take its keys: any change but
+// that of bssid does.) SELECT_NETWORK disables all other networks: what was enabled before is enabled again, so that
+// wpa_supplicant finds a network by itself when this one is lost.
+func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, p Place, network int, st wpactrl.Status) error {
+	if st.State == wpactrl.StateCompleted {
+		if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
+			return err
+		}
+	}
 	list, err := s.networks(ctx)
 	if err != nil {
 		return err
@@ -116,12 +140,12 @@ func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscriptio
 	if !list[i].BSSID.IsZero() {
 		before = list[i].BSSID.String()
 	}
-	err = s.client.Do(ctx, fmt.Sprintf("SET_NETWORK %d bssid %v", network, bssid))
+	err = s.client.Do(ctx, fmt.Sprintf("SET_NETWORK %d bssid %v", network, p.BSSID))
 	if err == nil {
 		err = s.client.Do(ctx, fmt.Sprintf("SELECT_NETWORK %d", network))
 	}
 	if err == nil {
-		err = s.arrive(ctx, sub, bssid)
+		err = s.arrive(ctx, sub, p.BSSID)
 	}
 	// Even when ctx has ended: the rest puts back what was changed. Each command has a time limit of its own.
 	undo := context.WithoutCancel(ctx)

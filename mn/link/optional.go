@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"openmpa/internal/wpactrl"
@@ -17,6 +18,8 @@ type Keyer interface {
 	InstallKey(ctx context.Context, poa string, k Key) error
 	// RemoveKey takes a point's key. The present attachment stays.
 	RemoveKey(ctx context.Context, poa string) error
+	// RemoveKeys takes all keys that were given, as Close does. The present attachment stays.
+	RemoveKeys(ctx context.Context) error
 	// Station returns our own link-layer address, to which keys are bound.
 	Station(ctx context.Context) (wpactrl.MAC, error)
 }
@@ -33,17 +36,28 @@ type Scanner interface {
 	Adapter
 	// Scan looks on the channels given (MHz; none: all) and returns when that is done. It takes the link off its channel.
 	Scan(ctx context.Context, freqs ...int) error
-	// Seen returns what the last scans saw.
+	// Look looks for points on their channels and no others, unless all were seen within the last two seconds. It takes the
+	// link off its channel, some 100 ms a channel. Points whose channel nobody knows are passed over; ErrChannel when
+	// there is no other.
+	Look(ctx context.Context, points ...string) error
+	// Seen returns what the last scans saw. It asks nobody on the air.
 	Seen(ctx context.Context) ([]Sighting, error)
+	// Reported asks the present point for others (802.11k), which it knows without our leaving the channel: no signals,
+	// but channels. Look knows them from then on.
+	Reported(ctx context.Context) ([]Sighting, error)
 	// Signal returns the present point's signal in dBm.
 	Signal(ctx context.Context) (int, error)
 }
+
+// ErrChannel: nobody knows on which channel a point is.
+var ErrChannel = errors.New("link: the channel is not known: say the point's freq in the configuration")
 
 // Sighting is a point that was seen.
 type Sighting struct {
 	Point  string // its name, or its BSSID when it has none
 	BSSID  wpactrl.MAC
-	SSID   string
-	Freq   int // MHz
-	Signal int // dBm
+	SSID   string        // "": not told
+	Freq   int           // MHz
+	Signal int           // dBm; 0: not told
+	Age    time.Duration // since then
 }

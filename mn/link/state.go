@@ -95,6 +95,10 @@ func (w *wifiWatch) supplicantSays(e wpactrl.Event, asked bool, with wpactrl.MAC
 	case asked:
 	case e.Kind == wpactrl.Message && e.Name == wpactrl.EventConnected:
 		with = e.Peer()
+	case e.Kind == wpactrl.Message && e.Name == wpactrl.EventAssociated: // a roam, whoever made it: the keys of before are gone
+		if e.Peer() == w.with && e.At.Before(w.keyed) {
+			return // and there are those of after
+		}
 	case e.Kind == wpactrl.Message && e.Name == wpactrl.EventDisconnected:
 		if peer := e.Peer(); peer != w.with && !peer.IsZero() {
 			return // the old one, behind the new one's keys

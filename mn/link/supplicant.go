@@ -2,18 +2,15 @@ package link
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/host"
 	"openmpa/internal/wpactrl"
-	"openmpa/paa/keys"
 )
 
 const defaultAttach = 10 * time.Second
@@ -39,6 +36,7 @@ type SupplicantConfig struct {
 	Dir       string           // for our own sockets: see wpactrl.Config
 	Points    map[string]Place // by name. A point that is not here is named by its BSSID
 	Timeout   time.Duration    // for an attachment, 802.1X included; default 10 s. ctx may end it earlier
+	Rekey     time.Duration    // that an association may be without a handshake before we ask for one; default 300 ms
 	Interface string           // to watch
 	Net       host.Tables      // to watch it
 	Log       *slog.Logger     // default: none
@@ -49,18 +47,27 @@ type SupplicantConfig struct {
 //	Attach    within the present ESS   ROAM <BSSID>; not seen yet: one scan, and again
 //	          to another ESS           SET_NETWORK n bssid, SELECT_NETWORK n; then bssid any, and the others may be used again
 //	          returns                  at CTRL-EVENT-CONNECTED, which follows the 4-way handshake
-//	Watch     up                       the kernel says operational, and wpa_supplicant COMPLETED
+//	Watch     down                     the kernel says so, or wpa_supplicant is associated with another one and has no keys yet
+//	          up                       the kernel says operational, and wpa_supplicant COMPLETED
 //
 // Measured on mac80211_hwsim, command to connected: some 20 ms with a key installed before, 150 ms with full EAP-TLS and a
 // server at no distance.
 type Supplicant struct {
-	cfg    SupplicantConfig
-	names  map[wpactrl.MAC]string
-	client *wpactrl.Client
-	turn   chan struct{} // holds one token: whose turn it is to move
-	wg     sync.WaitGroup
-	ctx    context.Context
-	cancel context.CancelFunc
+	cfg     SupplicantConfig
+	names   map[wpactrl.MAC]string
+	client  *wpactrl.Client
+	log     *slog.Logger
+	turn    chan struct{} // holds one token: whose turn it is to move, or to look
+	looking atomic.Bool   // whoever has the turn
+	wg      sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+	once    sync.Once
+	end     error // of Close
+
+	mu       sync.Mutex
+	held     map[wpactrl.MAC]*held
+	channels map[wpactrl.MAC]int // MHz, of neighbour reports
 }
 
 var (
@@ -70,11 +77,17 @@ var (
 
 // NewSupplicant makes an adapter; wpa_supplicant need not run yet.
 func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
-	if cfg.Timeout < 0 {
-		return nil, fmt.Errorf("link: timeout %v: expected more than 0", cfg.Timeout)
+	if cfg.Timeout < 0 || cfg.Rekey < 0 {
+		return nil, fmt.Errorf("link: timeout %v, rekey %v: expected more than 0", cfg.Timeout, cfg.Rekey)
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultAttach
+	}
+	if cfg.Rekey == 0 {
+		cfg.Rekey = defaultRekey
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	names := make(map[wpactrl.MAC]string)
 	for name, p := range cfg.Points {
@@ -93,18 +106,33 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	s := &Supplicant{cfg: cfg, names: names, client: client, turn: make(chan struct{}, 1)}
+	s := &Supplicant{
+		cfg: cfg, names: names, client: client, log: cfg.Log.With("socket", cfg.Socket), turn: make(chan struct{}, 1),
+		held: make(map[wpactrl.MAC]*held), channels: make(map[wpactrl.MAC]int),
+	}
 	s.turn <- struct{}{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	sub, err := client.Subscribe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("link: %w", err), client.Close())
+	}
+	s.wg.Go(func() { s.tend(s.ctx, sub) })
 	return s, nil
 }
 
-// Close ends attachments under way and watches, and waits for the latter. The link stays as it is.
+// Close takes our keys, ends attachments under way and watches, and waits for the latter. The link stays as it is.
 func (s *Supplicant) Close() error {
-	s.cancel()
-	err := s.client.Close()
-	s.wg.Wait()
-	return err
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, forgetting)
+		if err := s.RemoveKeys(ctx); err != nil {
+			s.log.Warn("keys are left in wpa_supplicant until they end", "err", err)
+		}
+		cancel()
+		s.cancel()
+		s.end = s.client.Close()
+		s.wg.Wait()
+	})
+	return s.end
 }
 
 // place finds a point: by name, or as a BSSID.
@@ -114,7 +142,10 @@ func (s *Supplicant) place(poa string) (Place, error) {
 	}
 	mac, err := wpactrl.ParseMAC(poa)
 	if err != nil || mac.IsZero() || mac.IsGroup() {
-		return Place{}, fmt.Errorf("link: point %.80q: neither a name of link.points nor a BSSID like 02:00:00:00:01:00", poa)
+		return Place{}, fmt.Errorf("link: point %.80q: neither the name of a point in the configuration nor a BSSID like 02:00:00:00:01:00", poa)
+	}
+	if name, ok := s.names[mac]; ok {
+		return s.cfg.Points[name], nil
 	}
 	return Place{BSSID: mac, Network: AnyNetwork}, nil
 }
@@ -193,118 +224,6 @@ func (s *Supplicant) networks(ctx context.Context) ([]wpactrl.Network, error) {
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	return list, nil
-}
-
-// InstallKey implements Keyer.
-func (s *Supplicant) InstallKey(ctx context.Context, poa string, k Key) error {
-	if seconds := k.Lifetime / time.Second; seconds < 1 || seconds > 1<<31-1 {
-		return fmt.Errorf("link: key of %s: lifetime %v: expected a second or more", poa, k.Lifetime)
-	}
-	return s.setKey(ctx, poa, k)
-}
-
-// RemoveKey implements Keyer: a key nobody has, which ends within a second; then wpa_supplicant authenticates in full if the
-// point is the present one, which it does not leave. PMKSA_FLUSH would take all.
-func (s *Supplicant) RemoveKey(ctx context.Context, poa string) error {
-	b := make([]byte, keys.PMKLen)
-	_, _ = rand.Read(b) // never fails
-	nobodys := keys.NewSecret(b)
-	defer nobodys.Clear()
-	return s.setKey(ctx, poa, Key{PMK: nobodys, AKM: keys.AKM8021X, Lifetime: time.Second})
-}
-
-// setKey gives wpa_supplicant a key. At the end of a key it authenticates in full, at the point where it then is: the time for
-// that cannot be behind the end.
-func (s *Supplicant) setKey(ctx context.Context, poa string, k Key) error {
-	p, err := s.place(poa)
-	if err != nil {
-		return err
-	}
-	st, err := s.status(ctx)
-	if err != nil {
-		return err
-	}
-	network, err := s.network(ctx, p, st)
-	if err != nil {
-		return err
-	}
-	id, err := keys.PMKID(k.AKM, k.PMK, p.BSSID, st.Address)
-	if err != nil {
-		return fmt.Errorf("link: key of %s: %w", poa, err)
-	}
-	seconds := int(k.Lifetime / time.Second)
-	err = s.client.Do(ctx, fmt.Sprintf("PMKSA_ADD %d %v %x ? %d %d %d 0", network, p.BSSID, id, seconds, seconds,
-		wpactrl.KeyMgmt(k.AKM)), k.PMK)
-	if err != nil {
-		return fmt.Errorf("link: key of %s: %w", poa, err)
-	}
-	return nil
-}
-
-// Scan implements Scanner.
-func (s *Supplicant) Scan(ctx context.Context, freqs ...int) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	sub, err := s.listen(ctx)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	return s.scan(ctx, sub, freqs)
-}
-
-// scan asks for a scan and waits for its end, or for that of one that is under way.
-func (s *Supplicant) scan(ctx context.Context, sub *wpactrl.Subscription, freqs []int) error {
-	command, sep := "SCAN", " freq="
-	for _, f := range freqs {
-		command += sep + strconv.Itoa(f)
-		sep = ","
-	}
-	err := s.client.Do(ctx, command)
-	if err != nil && !strings.Contains(err.Error(), "FAIL-BUSY") {
-		return fmt.Errorf("link: scan: %w", err)
-	}
-	for {
-		e, err := next(ctx, sub)
-		switch {
-		case err != nil:
-			return fmt.Errorf("link: scan: %w", err)
-		case e.Name == wpactrl.EventScanResults, e.Missed > 0:
-			return nil
-		case e.Name == wpactrl.EventScanFailed:
-			return fmt.Errorf("link: scan: the driver fails: %s", wpactrl.Printable(e.Rest))
-		}
-	}
-}
-
-// Seen implements Scanner.
-func (s *Supplicant) Seen(ctx context.Context) ([]Sighting, error) {
-	answer, err := s.client.Command(ctx, "SCAN_RESULTS")
-	if err != nil {
-		return nil, fmt.Errorf("link: %w", err)
-	}
-	list, err := wpactrl.ParseScanResults(answer)
-	if err != nil {
-		return nil, fmt.Errorf("link: %w", err)
-	}
-	out := make([]Sighting, len(list))
-	for i, b := range list {
-		out[i] = Sighting{Point: s.name(b.BSSID), BSSID: b.BSSID, SSID: b.SSID, Freq: b.Freq, Signal: b.Signal}
-	}
-	return out, nil
-}
-
-// Signal implements Scanner.
-func (s *Supplicant) Signal(ctx context.Context) (int, error) {
-	answer, err := s.client.Command(ctx, "SIGNAL_POLL")
-	if err != nil {
-		return 0, fmt.Errorf("link: signal: %w", err)
-	}
-	sig, err := wpactrl.ParseSignalPoll(answer)
-	if err != nil {
-		return 0, fmt.Errorf("link: %w", err)
-	}
-	return sig.RSSI, nil
 }
 
 // listen subscribes to wpa_supplicant's events and returns when they will come.

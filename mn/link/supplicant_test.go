@@ -36,18 +36,23 @@ type air struct {
 	at      wpactrl.MAC // zero: nowhere
 	network int
 	pinned  wpactrl.MAC     // bssid of network 1
+	slow    bool            // a scan does not end
+	pmksa   string          // rows of PMKSA
 	unseen  map[string]bool // BSSIDs a ROAM fails for until a scan
 	outcome func(bssid wpactrl.MAC) (events []string, connected bool)
 }
 
 func newAir(t *testing.T) *air {
 	a := &air{at: bssA1, unseen: make(map[string]bool)}
-	a.outcome = func(b wpactrl.MAC) ([]string, bool) { return nil, true }
+	a.outcome = connects
 	a.mu.Lock() // what is asked waits until Daemon is set
 	defer a.mu.Unlock()
 	a.Daemon = wpactrltest.Start(t, filepath.Join(t.TempDir(), "wlan0"), a.answer)
 	return a
 }
+
+func connects(wpactrl.MAC) ([]string, bool) { return nil, true }
+func nothing(wpactrl.MAC) ([]string, bool)  { return nil, false }
 
 func connected(b wpactrl.MAC) string {
 	return fmt.Sprintf("<3>CTRL-EVENT-CONNECTED - Connection to %v completed [id=0 id_str=]", b)
@@ -64,11 +69,21 @@ func (a *air) answer(c string) string {
 		return fmt.Sprintf("bssid=%v\nssid=%s\nid=%d\nwpa_state=COMPLETED\naddress=02:00:00:00:02:00", a.at, []string{"mpa", "other"}[a.network], a.network)
 	case word == "LIST_NETWORKS":
 		return "network id / ssid / bssid / flags\n0\tmpa\tany\t[CURRENT]\n1\tother\tany\t[DISABLED]\n2\tthird\tany\t"
+	case word == "SCAN" && a.slow:
+	case word == "ABORT_SCAN":
+		defer a.Emit("<3>CTRL-EVENT-SCAN-FAILED ret=-125")
+	case word == "NEIGHBOR_REP_REQUEST":
+		defer a.Emit("<3>RRM-NEIGHBOR-REP-RECEIVED bssid=02:00:00:00:00:00 info=0x0 op_class=200 chan=1 phy_type=7")
+		defer a.Emit("<3>RRM-NEIGHBOR-REP-RECEIVED bssid=02:00:00:00:09:00 info=0x0 op_class=115 chan=36 phy_type=7")
 	case word == "SCAN":
 		clear(a.unseen)
 		defer a.Emit("<3>CTRL-EVENT-SCAN-RESULTS ")
-	case word == "SCAN_RESULTS":
-		return "bssid / frequency / signal level / flags / ssid\n02:00:00:00:01:00\t2437\t-50\t[ESS]\tmpa\n02:00:00:00:07:00\t2412\t-60\t[ESS]\tmpa"
+	case strings.HasPrefix(c, "BSS RANGE=0-"): // as if an answer held one
+		return "id=3\nbssid=02:00:00:00:01:00\nfreq=2437\nlevel=-50\nage=1\nflags=[ESS]\nssid=mpa\n====\nid=4\nbssid=02:00"
+	case strings.HasPrefix(c, "BSS RANGE=4-"):
+		return "id=4\nbssid=02:00:00:00:07:00\nfreq=2412\nlevel=-60\nage=40\nflags=[ESS]\nssid=mpa\n####\n"
+	case word == "PMKSA":
+		return "Index / AA / PMKID / expiration (in seconds) / opportunistic\n" + a.pmksa
 	case word == "SIGNAL_POLL":
 		return "RSSI=-42\nFREQUENCY=2437"
 	case word == "ROAM" && a.unseen[rest]:
@@ -87,7 +102,10 @@ func (a *air) answer(c string) string {
 		if a.pinned, _ = wpactrl.ParseMAC(strings.TrimPrefix(c, "SET_NETWORK 1 bssid ")); a.pinned.IsZero() && !strings.HasSuffix(c, "any") {
 			return "FAIL"
 		}
-	case word == "PMKSA_ADD", word == "ENABLE_NETWORK":
+	case word == "PMKSA_ADD":
+		f := strings.Fields(rest)
+		a.pmksa += fmt.Sprintf("1 %s %s %s 0\n", f[1], f[2], f[5])
+	case word == "ENABLE_NETWORK", word == "REAUTHENTICATE":
 	default:
 		return ""
 	}
@@ -154,7 +172,7 @@ func TestSupplicantRoam(t *testing.T) {
 	}
 	var moves []string
 	for _, c := range a.Commands() {
-		if !strings.HasPrefix(c, "STATUS") {
+		if strings.HasPrefix(c, "ROAM") || strings.HasPrefix(c, "SCAN") {
 			moves = append(moves, c)
 		}
 	}
@@ -241,7 +259,7 @@ func TestSupplicantFailures(t *testing.T) {
 		}
 	}
 	a.mu.Lock()
-	a.outcome = func(wpactrl.MAC) ([]string, bool) { return nil, false }
+	a.outcome = nothing
 	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -272,54 +290,6 @@ func TestSupplicantFailures(t *testing.T) {
 		if _, err := NewSupplicant(bad); err == nil {
 			t.Errorf("%+v: want an error", bad)
 		}
-	}
-}
-
-func TestSupplicantKeys(t *testing.T) {
-	a := newAir(t)
-	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
-	pmk := keys.NewSecret([]byte(strings.Repeat("Z", 32)))
-	mac, err := s.Station(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := keys.PMKID(keys.AKM8021XSHA256, pmk, bssB1, mac)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.InstallKey(t.Context(), "poa-b1", Key{PMK: pmk, AKM: keys.AKM8021XSHA256, Lifetime: time.Hour}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.RemoveKey(t.Context(), "poa-a2"); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, c := range a.Commands() {
-		if strings.HasPrefix(c, "PMKSA_ADD") {
-			got = append(got, c)
-		}
-	}
-	want := fmt.Sprintf("PMKSA_ADD 1 %v %x %s 3600 3600 128 0", bssB1, id, strings.Repeat("5a", 32))
-	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "PMKSA_ADD 0 "+bssA2.String()) || !strings.HasSuffix(got[1], " 1 1 1 0") {
-		t.Errorf("%q", got)
-	}
-	for _, bad := range []Key{{PMK: pmk, AKM: 1}, {PMK: pmk, AKM: 8, Lifetime: time.Hour}, {AKM: 1, Lifetime: time.Hour}} {
-		if err := s.InstallKey(t.Context(), "poa-a2", bad); err == nil || strings.Contains(err.Error(), "5a5a") {
-			t.Errorf("%+v: %v", bad, err)
-		}
-	}
-	if err := s.Scan(t.Context(), 2412, 2437); err != nil || !slices.Contains(a.Commands(), "SCAN freq=2412,2437") {
-		t.Errorf("scan: %v", err)
-	}
-	seen, err := s.Seen(t.Context())
-	if diff := cmp.Diff([]Sighting{
-		{Point: "poa-a2", BSSID: bssA2, SSID: "mpa", Freq: 2437, Signal: -50},
-		{Point: "02:00:00:00:07:00", BSSID: wpactrl.MAC{2, 0, 0, 0, 7, 0}, SSID: "mpa", Freq: 2412, Signal: -60},
-	}, seen); diff != "" || err != nil {
-		t.Errorf("%v\n%s", err, diff)
-	}
-	if dBm, err := s.Signal(t.Context()); dBm != -42 || err != nil {
-		t.Errorf("signal %d %v", dBm, err)
 	}
 }
 
@@ -379,16 +349,15 @@ func TestSupplicantReal(t *testing.T) {
 		}
 		return list
 	}
-	if l := pmksa(); len(l) != 1 || l[0].Addr.String() != "02:00:00:00:01:00" || l[0].Expires != time.Hour {
-		t.Errorf("PMKSA: %+v", l)
+	before := pmksa()
+	if l := before; len(l) != 1 || l[0].Addr.String() != "02:00:00:00:01:00" || l[0].Expires != time.Hour {
+		t.Fatalf("PMKSA: %+v", l)
 	}
 	if err := s.RemoveKey(t.Context(), "02:00:00:00:01:00"); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); len(pmksa()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("a removed key stays: %+v", pmksa())
-		}
+	if l := pmksa(); len(l) != 1 || l[0].PMKID == before[0].PMKID || l[0].Expires > time.Hour {
+		t.Errorf("a removed key: %+v", l)
 	}
 	osnettest.IP(t, "link set port0 down")
 	if l := next(); l.Up {
@@ -436,8 +405,14 @@ func TestWifiWatch(t *testing.T) {
 		},
 		"roam without a change of carrier": {[]step{start, e(connected(bssA2), 20)}, []string{"up 0", "up 20 missed"}},
 		"the old one is left behind":       {[]step{start, e(connected(bssA2), 20), e(left, 21)}, []string{"up 0", "up 20 missed"}},
-		"told what was asked before":       {[]step{start, e(connected(bssA1), 20)}, []string{"up 0"}},
-		"disconnected, carrier up":         {[]step{start, e(left, 10), e(connected(bssA1), 20)}, []string{"up 0", "down 10", "up 20"}},
+		"a driver's roam": {
+			[]step{start, e("Associated with "+bssA2.String(), 15), e(connected(bssA2), 20)}, []string{"up 0", "down 15", "up 20"},
+		},
+		"a driver's roam, asked before it is read": {
+			[]step{start, k(true, 20, bssA2), e("Associated with "+bssA2.String(), 15), e(connected(bssA2), 18)}, []string{"up 0"},
+		},
+		"told what was asked before": {[]step{start, e(connected(bssA1), 20)}, []string{"up 0"}},
+		"disconnected, carrier up":   {[]step{start, e(left, 10), e(connected(bssA1), 20)}, []string{"up 0", "down 10", "up 20"}},
 		"wpa_supplicant restarts": {
 			[]step{start, kind(wpactrl.Gone, 10, false, none), kind(wpactrl.Back, 20, true, none), e(connected(bssA1), 30)},
 			[]string{"up 0", "down 20", "up 30"},

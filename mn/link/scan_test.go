@@ -1,0 +1,107 @@
+package link
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"openmpa/internal/wpactrl"
+)
+
+func TestScan(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	scans := func() (out []string) {
+		for _, c := range a.Commands() {
+			if strings.HasPrefix(c, "SCAN ") {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	if err := s.Scan(t.Context(), 2412, 2437); err != nil {
+		t.Error(err)
+	}
+	seen, err := s.Seen(t.Context())
+	if diff := cmp.Diff([]Sighting{
+		{Point: "poa-a2", BSSID: bssA2, SSID: "mpa", Freq: 2437, Signal: -50, Age: time.Second},
+		{Point: "02:00:00:00:07:00", BSSID: wpactrl.MAC{2, 0, 0, 0, 7, 0}, SSID: "mpa", Freq: 2412, Signal: -60, Age: 40 * time.Second},
+	}, seen); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if dBm, err := s.Signal(t.Context()); dBm != -42 || err != nil {
+		t.Errorf("signal %d %v", dBm, err)
+	}
+	if diff := cmp.Diff([]string{"poa-a2", "poa-a1", "poa-b1"}, Best(t.Context(), s, []string{"poa-a1", "poa-b1", "poa-a2"})); diff != "" {
+		t.Error(diff)
+	}
+
+	// Nobody knows where poa-b1 is; poa-a2 was seen just now.
+	if err := s.Look(t.Context(), "poa-b1"); !errors.Is(err, ErrChannel) {
+		t.Errorf("unknown channel: %v", err)
+	}
+	if err := s.Look(t.Context(), "poa-b1", "poa-a2"); err != nil || len(scans()) != 1 {
+		t.Errorf("fresh: %v %q", err, scans())
+	}
+	reported, err := s.Reported(t.Context())
+	if diff := cmp.Diff([]Sighting{{Point: "poa-b1", BSSID: bssB1, Freq: 5180}, {Point: "poa-a1", BSSID: bssA1}}, reported); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if err := s.Look(t.Context(), "poa-a1", "poa-b1", "poa-a2", "02:00:00:00:07:00"); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"SCAN freq=2412,2437", "SCAN freq=2412,5180", "SCAN freq=2412,5180"}, scans()); diff != "" {
+		t.Error(diff)
+	}
+	// Twice: they are not seen the first time.
+	if err := s.Look(t.Context(), "elsewhere"); err == nil {
+		t.Error("a point that is none")
+	}
+
+	// A move to another network without a look before it looks on the channel that is known now, and on no other.
+	if err := s.Attach(t.Context(), "poa-b1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := scans(); len(got) < 3 || got[len(got)-1] != "SCAN freq=5180" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestLookGivesWay: an attachment does not wait for a look to end by itself.
+func TestLookGivesWay(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	a.mu.Lock()
+	a.slow = true
+	a.mu.Unlock()
+	looked := make(chan error)
+	go func() { looked <- s.Look(t.Context(), "poa-a1") }()
+	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN freq=2412") })
+	if err := s.Look(t.Context(), "poa-a1"); err != nil {
+		t.Errorf("a second look: %v", err)
+	}
+	if err := s.Attach(t.Context(), "poa-a2"); err != nil {
+		t.Error(err)
+	}
+	if err := <-looked; err == nil || !slices.Contains(a.Commands(), "ABORT_SCAN") {
+		t.Errorf("look: %v", err)
+	}
+}
+
+func TestOrder(t *testing.T) {
+	points := []string{"a", "b", "c", "d", "e"}
+	got := Order(points, []Sighting{
+		{Point: "e", Signal: -60}, {Point: "c", Signal: -40, Age: time.Second}, {Point: "b", Signal: -30, Age: time.Hour},
+		{Point: "d"}, {Point: "z", Signal: -20},
+	})
+	if diff := cmp.Diff([]string{"c", "e", "a", "b", "d"}, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(points, Best(t.Context(), &External{}, points)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,106 @@
+package link
+
+import (
+	"context"
+	"time"
+
+	"openmpa/internal/wpactrl"
+)
+
+// defaultRekey is how long an association may be without a handshake: one with a key takes some 20 ms, and an access point
+// repeats its first message after 100 ms.
+const defaultRekey = 300 * time.Millisecond
+
+// handshake watches over what follows an association, whoever made it: us, wpa_supplicant, the firmware. Drivers have roamed
+// without the keys being set up, which nobody noticed for seconds. Its owner is one goroutine.
+//
+//	Associated --- Rekey ---> key held: ROAM to the same one; else REAUTHENTICATE
+//	           --- Rekey ---> REAUTHENTICATE, if it was not yet
+//	           --- Rekey ---> nothing more: wpa_supplicant gives up by itself
+//	CTRL-EVENT-EAP-STARTED, CTRL-EVENT-CONNECTED or DISCONNECTED end it
+type handshake struct {
+	with  wpactrl.MAC
+	tries []string // commands left
+	timer *time.Timer
+}
+
+// tend looks after wpa_supplicant until the adapter is closed.
+func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
+	h := &handshake{timer: time.NewTimer(0)}
+	defer h.timer.Stop()
+	known := false
+	for {
+		select {
+		case e, ok := <-sub.C:
+			if !ok {
+				return
+			}
+			if e.Kind == wpactrl.Back || e.Missed > 0 {
+				h.stop()
+			}
+			switch {
+			case e.Kind == wpactrl.Back && known:
+				s.again(ctx)
+			case e.Kind == wpactrl.Back:
+				known = true
+				s.sweep(ctx)
+			case e.Kind == wpactrl.Gone:
+				h.stop()
+				s.log.Warn("wpa_supplicant is not there: moves and keys wait for it", "why", e.Rest)
+			default:
+				s.hears(h, e)
+			}
+		case <-h.timer.C:
+			s.hurry(ctx, h)
+		}
+	}
+}
+
+func (h *handshake) stop() {
+	h.timer.Stop()
+	h.tries, h.with = nil, wpactrl.MAC{}
+}
+
+// hears takes an event.
+func (s *Supplicant) hears(h *handshake, e wpactrl.Event) {
+	switch peer := e.Peer(); e.Name {
+	case wpactrl.EventAssociated:
+		if peer != h.with { // else it is what a try has led to
+			h.with, h.tries = peer, []string{"REAUTHENTICATE"}
+			if s.holds(peer) {
+				h.tries = []string{"ROAM " + peer.String(), "REAUTHENTICATE"}
+			}
+		}
+		if len(h.tries) > 0 {
+			h.timer.Reset(s.cfg.Rekey)
+		}
+	case wpactrl.EventConnected, wpactrl.EventEAPStarted:
+		h.stop()
+	case wpactrl.EventDisconnected:
+		if peer == h.with && len(h.tries) == 0 {
+			h.stop()
+		}
+	}
+}
+
+// hurry does what is left to do about a handshake that does not come.
+func (s *Supplicant) hurry(ctx context.Context, h *handshake) {
+	if len(h.tries) == 0 {
+		return
+	}
+	command := h.tries[0]
+	h.tries = h.tries[1:]
+	select {
+	case <-s.turn:
+		s.turn <- struct{}{}
+	default: // within an attachment of ours: to begin it anew would end it
+		command, h.tries = "REAUTHENTICATE", nil
+	}
+	s.log.Warn("associated, but no handshake follows", "point", s.name(h.with), "after", s.cfg.Rekey, "so", command)
+	if err := s.client.Do(ctx, command); err != nil {
+		s.log.Warn("no handshake", "point", s.name(h.with), "err", err)
+	}
+	if len(h.tries) > 0 {
+		h.timer.Reset(s.cfg.Rekey)
+	}
+}

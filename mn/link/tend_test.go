@@ -1,0 +1,101 @@
+package link
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/internal/osnet"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/paa/keys"
+)
+
+// TestRekey: what is done when no handshake follows an association that nobody of us made.
+func TestRekey(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places, Rekey: 20 * time.Millisecond})
+	if err := s.InstallKey(t.Context(), "poa-a2", Key{PMK: keys.NewSecret([]byte(strings.Repeat("Z", 32))), AKM: keys.AKM8021X, Lifetime: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an ear", func() bool { return a.Attached() > 0 })
+	var seen int
+	did := func() []string {
+		var out []string
+		for _, c := range a.Commands()[seen:] {
+			if word, _, _ := strings.Cut(c, " "); word == "ROAM" || word == "REAUTHENTICATE" {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	expect := func(what string, want ...string) {
+		t.Helper()
+		eventually(t, what, func() bool { return len(did()) >= len(want) })
+		time.Sleep(100 * time.Millisecond) // longer than several tries would take
+		if got := did(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+		seen = len(a.Commands())
+	}
+	a.mu.Lock()
+	a.outcome = nothing
+	a.mu.Unlock()
+	a.Emit("<3>Associated with " + bssA2.String())
+	expect("a key of ours, and it does not help", "ROAM "+bssA2.String(), "REAUTHENTICATE")
+	a.Emit(connected(bssA2))
+	a.Emit("<3>Associated with " + bssB1.String())
+	expect("no key", "REAUTHENTICATE")
+	for _, e := range []string{connected(bssA2), "<3>CTRL-EVENT-EAP-STARTED EAP authentication started"} {
+		a.Emit("<3>Associated with " + bssA2.String())
+		a.Emit(e)
+		expect(e)
+	}
+	a.mu.Lock()
+	a.outcome = connects
+	a.mu.Unlock()
+	a.Emit("<3>Associated with " + bssA2.String())
+	expect("a key of ours, and it helps", "ROAM "+bssA2.String())
+}
+
+// TestDriversRoam: the firmware goes to a point for which there is a key, and forgets the handshake: Watch says down at the
+// association, and up when we have made up for it.
+func TestDriversRoam(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "wlan0", "air0")
+	n, err := osnet.Open(nil, osnet.OwnerMobileNode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places, Rekey: 20 * time.Millisecond, Interface: "wlan0", Net: n})
+	if err := s.InstallKey(t.Context(), "poa-a2", Key{PMK: keys.NewSecret([]byte(strings.Repeat("Z", 32))), AKM: keys.AKM8021X, Lifetime: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := s.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := func(want bool) {
+		t.Helper()
+		for {
+			select {
+			case l := <-ch:
+				if l.Up == want {
+					return
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("no report of up %v", want)
+			}
+		}
+	}
+	until(true) // not known to be at first
+	eventually(t, "an ear", func() bool { return a.Attached() > 0 })
+	a.Emit("<3>Associated with " + bssA2.String())
+	until(false)
+	until(true)
+	if at, err := s.Current(t.Context()); at != "poa-a2" || err != nil {
+		t.Errorf("at %q %v", at, err)
+	}
+}
