@@ -95,8 +95,11 @@ func TestLookGivesWay(t *testing.T) {
 func TestOrder(t *testing.T) {
 	points := []string{"a", "b", "c", "d", "e"}
 	got := Order(points, []Sighting{
-		{Point: "e", Signal: -60}, {Point: "c", Signal: -40, Age: time.Second}, {Point: "b", Signal: -30, Age: time.Hour},
-		{Point: "d"}, {Point: "z", Signal: -20},
+		{Point: "e", Signal: -60},
+		{Point: "c", Signal: -40, Age: time.Second},
+		{Point: "b", Signal: -30, Age: time.Hour},
+		{Point: "d"},
+		{Point: "z", Signal: -20},
 	})
 	if diff := cmp.Diff([]string{"c", "e", "a", "b", "d"}, got); diff != "" {
 		t.Error(diff)
