@@ -98,6 +98,13 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 	if f.RTTAAA > 0 {
 		m["rtt-aaa"] = f.RTTAAA.String()
 	}
+	if o.Wifi {
+		m["access"] = scenario.AccessWifi
+		delete(m, "l2-gap")
+	}
+	if o.ProbeRate > 0 && o.Probe {
+		m["probe-rate"] = strconv.FormatFloat(o.ProbeRate, 'g', -1, 64)
+	}
 	if o.Direction != scenario.Default {
 		m["direction"] = string(o.Direction)
 	}
@@ -143,6 +150,7 @@ type runCmd struct {
 	Pictures  string `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
 	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
 	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
+	ProbeRate int    `name:"probe-rate" placeholder:"5000" help:"Another rate of that; by 802.11, where processors are emulated, it is 500 unless given."`
 	Access    string `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
 	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags
@@ -198,6 +206,14 @@ func (c *runCmd) prepare(a *app, k *kong.Context) (s scenario.Scenario, o scenar
 	}
 	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks || c.Pictures != ""
 	o.Wifi = c.Access == scenario.AccessWifi
+	switch {
+	case given(k, "probe-rate") && (c.ProbeRate < 1 || c.ProbeRate > 100_000):
+		return s, o, fmt.Errorf("--probe-rate %d: expected 1 to 100000", c.ProbeRate)
+	case given(k, "probe-rate"):
+		o.ProbeRate = float64(c.ProbeRate)
+	case o.Wifi:
+		o.ProbeRate = traffic.SlowProbeRate
+	}
 	if c.Direction != "auto" {
 		o.Direction = scenario.Direction(c.Direction)
 	}
@@ -253,7 +269,11 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 // describeAccess says how the node is attached.
 func describeAccess(o scenario.Options) string {
 	if o.Wifi {
-		return "802.11 by simulated radios"
+		text := "802.11 by simulated radios"
+		if o.Probe {
+			text += fmt.Sprintf(", a probe of %g packets/s", o.ProbeRate)
+		}
+		return text
 	}
 	return fmt.Sprintf("a link that is gone for %v", o.Gap)
 }

@@ -37,10 +37,14 @@ type Radio struct {
 	Station radio.Station  // the mobile node's
 	// Address is the station's.
 	Address wpactrl.MAC
+	// Air counts what the radios say and hear.
+	Air *Air
 
-	client *wpactrl.Client
-	sub    *wpactrl.Subscription
-	wg     sync.WaitGroup
+	// Control talks to the station's wpa_supplicant.
+	Control *wpactrl.Client
+
+	sub *wpactrl.Subscription
+	wg  sync.WaitGroup
 }
 
 // An AccessPoint is a point of attachment that is a radio.
@@ -48,6 +52,8 @@ type AccessPoint struct {
 	topo.Antenna
 	BSSID wpactrl.MAC // of the first BSS: the one where our nodes come
 	AP    radio.AP
+	// Control talks to its hostapd.
+	Control *wpactrl.Client
 }
 
 // AP finds the access point of a point of attachment, nil when there is none.
@@ -150,17 +156,22 @@ func (b *Bed) startRadio(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return b.watchRadio()
+	return errors.Join(b.watchRadio(), b.listen())
 }
 
-// watchRadio tells OnMove of the station's moves, by wpa_supplicant's word.
+// watchRadio opens the daemons' control sockets, and tells OnMove of the station's moves by wpa_supplicant's word.
 func (b *Bed) watchRadio() (err error) {
 	r := b.Radio
-	if r.client, err = wpactrl.Open(wpactrl.Config{Socket: r.Station.Socket(), Dir: b.Run.Path}); err != nil {
+	for _, a := range r.APs {
+		if a.Control, err = wpactrl.Open(wpactrl.Config{Socket: a.AP.Socket(0), Dir: b.Run.Path}); err != nil {
+			return fmt.Errorf("bed: %w", err)
+		}
+	}
+	if r.Control, err = wpactrl.Open(wpactrl.Config{Socket: r.Station.Socket(), Dir: b.Run.Path}); err != nil {
 		return fmt.Errorf("bed: %w", err)
 	}
-	if r.sub, err = r.client.Subscribe(); err != nil {
-		return errors.Join(fmt.Errorf("bed: %w", err), r.client.Close())
+	if r.sub, err = r.Control.Subscribe(); err != nil {
+		return fmt.Errorf("bed: %w", err)
 	}
 	r.wg.Go(func() {
 		var m linkctl.Move // under way when Lost is set
@@ -186,21 +197,25 @@ func (b *Bed) watchRadio() (err error) {
 	return nil
 }
 
-// Control talks to the mobile node's wpa_supplicant.
-func (r *Radio) Control() *wpactrl.Client { return r.client }
-
-// close ends the watch of the station.
+// close ends the watch of the station and of the air.
 func (r *Radio) close() error {
-	if r.client == nil {
-		return nil
+	var errs []error
+	if r.Air != nil {
+		errs = append(errs, r.Air.close())
 	}
-	r.sub.Close()
-	err := r.client.Close()
+	if r.sub != nil {
+		r.sub.Close()
+	}
+	if r.Control != nil {
+		errs = append(errs, r.Control.Close())
+	}
+	for _, a := range r.APs {
+		if a.Control != nil {
+			errs = append(errs, a.Control.Close())
+		}
+	}
 	r.wg.Wait()
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // wirelessPoint is a point in mpa-mn's configuration.

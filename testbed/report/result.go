@@ -48,6 +48,8 @@ type Handover struct {
 	Flow        Flows              `json:"flow"`
 	Phases      map[string]float64 `json:"phases,omitempty"`
 	Buffer      *Buffer            `json:"buffer,omitempty"`
+	// Radio is what only moves by 802.11 have.
+	Radio *Radio `json:"radio,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.
 	Track *Track `json:"track,omitempty"`
 }
@@ -86,6 +88,8 @@ type Flow struct {
 	// LostOnLinks are those of Lost that the bad links of the lab count; absent
 	// when there are none.
 	LostOnLinks *int `json:"lost_on_links,omitempty"`
+	// LostOnAir are those of Lost that were handed to a radio and came out of none; absent by cable.
+	LostOnAir *int `json:"lost_on_air,omitempty"`
 	// These are absent when too little arrived to say.
 	IntervalMS *float64 `json:"interval_ms,omitempty"`
 	MaxGapMS   *float64 `json:"max_gap_ms,omitempty"`
@@ -97,6 +101,16 @@ type Flow struct {
 	// HandoverJitterMS what it is longer than IntervalMS.
 	HandoverGapMS    *float64 `json:"handover_gap_ms,omitempty"`
 	HandoverJitterMS *float64 `json:"handover_jitter_ms,omitempty"`
+}
+
+// Radio is what a move by 802.11 needed of others.
+type Radio struct {
+	Point string `json:"point"` // where the node came
+	// EAP is how many authentications the new access point began, by its log.
+	EAP int `json:"eap"`
+	// RADIUS is how many packets the authentication server saw from the last word at the old access point to the end
+	// of the 4-way handshake at the new one.
+	RADIUS int `json:"radius"`
 }
 
 // Buffer is what the router of the new network held.
@@ -191,6 +205,9 @@ func (h Handover) Fields() map[string]float64 {
 		if f.LostOnLinks != nil {
 			m[name+"lost_on_links"] = float64(*f.LostOnLinks)
 		}
+		if f.LostOnAir != nil {
+			m[name+"lost_on_air"] = float64(*f.LostOnAir)
+		}
 		opt(name+"interval_ms", f.IntervalMS)
 		opt(name+"max_gap_ms", f.MaxGapMS)
 		opt(name+"jitter_ms", f.JitterMS)
@@ -202,6 +219,9 @@ func (h Handover) Fields() map[string]float64 {
 	}
 	for k, v := range h.Phases {
 		m["phases."+k] = v
+	}
+	if r := h.Radio; r != nil {
+		m["radio.eap"], m["radio.radius"] = float64(r.EAP), float64(r.RADIUS)
 	}
 	if b := h.Buffer; b != nil {
 		m["buffer.packets"] = float64(b.Packets)

@@ -79,6 +79,7 @@ func (r *run) judgeClean(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
 	forced := 0
 	down, up := r.opt.tolerance(), r.opt.tolerance()
+	down.onAir, up.onAir = m.onAir.down, m.onAir.up
 	if m.Buffer != nil {
 		forced = m.Buffer.ForcedFlips
 		if r.opt.BufferOff {

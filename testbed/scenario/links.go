@@ -28,6 +28,8 @@ type tolerance struct {
 	// dropped is what the router dropped; packets of others are among them.
 	dropped int
 	others  bool
+	// onAir is what was lost between two radios.
+	onAir int
 }
 
 func (o Options) tolerance() (t tolerance) {
@@ -45,13 +47,16 @@ func (o Options) tolerance() (t tolerance) {
 // need not be missed.
 func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 	var list []string
-	if gone := onLinks + t.dropped; s.Lost > gone || s.Lost < gone && !t.copies && !t.others {
+	if gone := onLinks + t.dropped + t.onAir; s.Lost > gone || s.Lost < gone && !t.copies && !t.others {
 		text := fmt.Sprintf("%d lost", s.Lost)
 		if onLinks > 0 {
 			text += fmt.Sprintf(", and the links lost %d of its packets", onLinks)
 		}
 		if t.dropped > 0 {
 			text += fmt.Sprintf(", and the router dropped %d", t.dropped)
+		}
+		if t.onAir != 0 {
+			text += fmt.Sprintf(", and %d on the air", t.onAir)
 		}
 		list = append(list, text)
 	}

@@ -46,6 +46,7 @@ type measured struct {
 	moves   []linkctl.Move
 	strips  Strips
 	onLinks lostOnLinks
+	onAir   lostOnLinks
 	// With address translation: whom the new router authenticated, and the
 	// translator's address on the path to it.
 	authPeer   netip.AddrPort
@@ -81,7 +82,11 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 		return m, err
 	}
 	defer func() { err = errors.Join(err, flows.close()) }()
-	before := lostSoFar(b)
+	before, airBefore := lostSoFar(b), onAir(b)
+	eapBefore, err := authentications(b)
+	if err != nil {
+		return m, err
+	}
 	flows.start()
 	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
@@ -122,6 +127,13 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 		m.onLinks = lostSoFar(b).since(before)
 		m.Flow.Down.LostOnLinks, m.Flow.Up.LostOnLinks = &m.onLinks.down, &m.onLinks.up
 	}
+	if b.Radio != nil {
+		m.onAir = onAir(b).since(airBefore)
+		m.Flow.Down.LostOnAir, m.Flow.Up.LostOnAir = &m.onAir.down, &m.onAir.up
+	}
+	if err := m.noteRadio(b, eapBefore); err != nil {
+		return m, err
+	}
 	lost := time.Time{}
 	if len(m.moves) > 0 {
 		lost = m.moves[0].Lost
@@ -150,7 +162,7 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 	}
 	if r.opt.Probe {
 		r.flowID += 2
-		w.probe, err = traffic.OpenProbe(b.Endpoint(topo.CN), b.Endpoint(topo.MN), probePort, r.flowID)
+		w.probe, err = traffic.OpenProbe(b.Endpoint(topo.CN), b.Endpoint(topo.MN), probePort, r.flowID, r.opt.probeRate())
 		if err != nil {
 			return nil, err
 		}

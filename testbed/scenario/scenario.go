@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -27,9 +28,11 @@ type Options struct {
 	// Lead is how long traffic runs before and after a move.
 	Lead  time.Duration
 	DAD   string
-	Probe bool   // measure l3 and its floor
-	Logs  string // directory for the daemons' logs; empty: none
-	Keep  bool   // wait for the end of ctx before the lab is taken apart
+	Probe bool // measure l3 and its floor
+	// ProbeRate is the probe's in packets a second; 0: traffic.ProbeRate.
+	ProbeRate float64
+	Logs      string // directory for the daemons' logs; empty: none
+	Keep      bool   // wait for the end of ctx before the lab is taken apart
 	// BufferOff has routers hold nothing.
 	BufferOff bool
 	// Tracks has handovers carry what can be drawn of them.
@@ -60,6 +63,8 @@ const (
 	Up      Direction = "up"
 	Both    Direction = "both"
 )
+
+func (o Options) probeRate() float64 { return cmp.Or(o.ProbeRate, traffic.ProbeRate) }
 
 // How the node is attached: by a veth pair that is moved, or by 802.11.
 const (

@@ -117,7 +117,7 @@ func TestFlowOverAWire(t *testing.T) {
 
 func TestProbeStopsAtItsFirstArrival(t *testing.T) {
 	a, b, cut := wire(t)
-	p, err := OpenProbe(a, b, 6000, 10)
+	p, err := OpenProbe(a, b, 6000, 10, ProbeRate)
 	if err != nil {
 		t.Fatal(err)
 	}

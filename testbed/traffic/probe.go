@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// ProbeRate is the rate of a probe in each direction, packets a second.
-const ProbeRate = 5000
+// ProbeRate is the rate of a probe in each direction, packets a second, and SlowProbeRate that of one on an emulated
+// processor, which the fast one would keep busy.
+const (
+	ProbeRate     = 5000
+	SlowProbeRate = 500
+)
 
 // ProbePayload is the length of its datagrams, octets of UDP payload.
 const ProbePayload = 64
@@ -21,10 +25,11 @@ type Probe struct {
 }
 
 // OpenProbe opens a probe between two endpoints: down is from a to b. It
-// uses the ports from port on, and flow identifiers id and id+1.
-func OpenProbe(a, b Endpoint, port uint16, id uint32) (*Probe, error) {
+// uses the ports from port on, and flow identifiers id and id+1; rate is in
+// packets a second.
+func OpenProbe(a, b Endpoint, port uint16, id uint32, rate float64) (*Probe, error) {
 	p := &Probe{}
-	spec := Spec{Name: "probe down", ID: id, From: a, To: b, Port: port, Rate: PerSecond(ProbeRate), OnArrival: p.arrived}
+	spec := Spec{Name: "probe down", ID: id, From: a, To: b, Port: port, Rate: PerSecond(rate), OnArrival: p.arrived}
 	spec.Rate.Payload = ProbePayload
 	down, err := Open(spec)
 	if err != nil {

@@ -1,0 +1,120 @@
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"openmpa/internal/wpactrl"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/impair"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+)
+
+// eapStarted is hostapd's word when it begins to authenticate a station.
+const eapStarted = "CTRL-EVENT-EAP-STARTED"
+
+// onAir counts what was lost on the air so far; nothing by cable.
+func onAir(b *bed.Bed) lostOnLinks {
+	if b.Radio == nil {
+		return lostOnLinks{}
+	}
+	return lostOnLinks{down: b.Radio.Air.Lost(impair.KindDown), up: b.Radio.Air.Lost(impair.KindUp)}
+}
+
+// authentications counts how often each access point has begun to authenticate, by its log.
+func authentications(b *bed.Bed) (map[string]int, error) {
+	if b.Radio == nil {
+		return nil, nil
+	}
+	n := make(map[string]int)
+	for _, a := range b.Radio.APs {
+		log, err := os.ReadFile(b.Run.File(a.AP.Name + ".log"))
+		if err != nil {
+			return nil, fmt.Errorf("scenario: %w", err)
+		}
+		n[a.Point] = bytes.Count(log, []byte(eapStarted))
+	}
+	return n, nil
+}
+
+// noteRadio notes what a move by 802.11 needed; before are the authentications until then.
+func (m *measured) noteRadio(b *bed.Bed, before map[string]int) error {
+	last := len(m.moves) - 1
+	if b.Radio == nil || last < 0 || m.moves[last].Up.IsZero() {
+		return nil
+	}
+	after, err := authentications(b)
+	if err != nil {
+		return err
+	}
+	point := m.moves[last].To
+	m.Radio = &report.Radio{
+		Point: point, EAP: after[point] - before[point],
+		RADIUS: b.Radio.Air.RADIUS(m.moves[0].Lost, m.moves[last].Up),
+	}
+	return nil
+}
+
+// keysGone waits until no access point of a network the node has left knows a key of it, and the node none of theirs.
+func (r *run) keysGone(ctx context.Context, b *bed.Bed, network string) error {
+	if b.Radio == nil {
+		return nil
+	}
+	n, _ := topo.NetworkByName(network)
+	var left []string
+	var err error
+	gone := func() bool {
+		left, err = keysOf(ctx, b, n)
+		return err != nil || len(left) == 0
+	}
+	if await(ctx, cleanLimit, gone) == nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r.problem("keys after the handover: %s; expected none of network %s, which the node has left", strings.Join(left, "; "), network)
+	return nil
+}
+
+// keysOf lists the keys between the node and the access points of a network, at both ends.
+func keysOf(ctx context.Context, b *bed.Bed, n topo.Network) (left []string, err error) {
+	own, err := pmksa(ctx, b.Radio.Control)
+	if err != nil {
+		return nil, err
+	}
+	for _, point := range n.Points {
+		a := b.Radio.AP(point)
+		for _, k := range own {
+			if k.Addr == a.BSSID {
+				left = append(left, fmt.Sprintf("the node has one of %s for %v", point, k.Expires))
+			}
+		}
+		theirs, err := pmksa(ctx, a.Control)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range theirs {
+			if k.Addr == b.Radio.Address {
+				left = append(left, fmt.Sprintf("%s has one of the node for %v", point, k.Expires))
+			}
+		}
+	}
+	return left, nil
+}
+
+func pmksa(ctx context.Context, c *wpactrl.Client) ([]wpactrl.PMKSA, error) {
+	answer, err := c.Command(ctx, "PMKSA")
+	if err != nil {
+		return nil, fmt.Errorf("scenario: %w", err)
+	}
+	list, err := wpactrl.ParsePMKSA(answer)
+	if err != nil {
+		return nil, fmt.Errorf("scenario: %w", err)
+	}
+	return list, nil
+}
