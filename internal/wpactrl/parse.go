@@ -81,8 +81,11 @@ type Status struct {
 	Address MAC // our own
 }
 
-// StateCompleted is the state in which data may flow.
-const StateCompleted = "COMPLETED"
+// States that matter here.
+const (
+	StateCompleted  = "COMPLETED"  // data may flow
+	StateAssociated = "ASSOCIATED" // nothing has come from the access point since
+)
 
 // ParseStatus reads STATUS.
 func ParseStatus(answer string) (Status, error) {

@@ -36,6 +36,8 @@ type air struct {
 	at      wpactrl.MAC // zero: nowhere
 	network int
 	pinned  wpactrl.MAC     // bssid of network 1
+	keyless wpactrl.MAC     // associated with it, and nothing more
+	state   string          // then
 	slow    bool            // a scan does not end
 	pmksa   string          // rows of PMKSA
 	unseen  map[string]bool // BSSIDs a ROAM fails for until a scan
@@ -54,6 +56,14 @@ func newAir(t *testing.T) *air {
 func connects(wpactrl.MAC) ([]string, bool) { return nil, true }
 func nothing(wpactrl.MAC) ([]string, bool)  { return nil, false }
 
+// associates is a driver that goes to an access point by itself and forgets the keys.
+func (a *air) associates(b wpactrl.MAC) {
+	a.mu.Lock()
+	a.keyless, a.state = b, wpactrl.StateAssociated
+	a.mu.Unlock()
+	a.Emit("<3>Associated with " + b.String())
+}
+
 func connected(b wpactrl.MAC) string {
 	return fmt.Sprintf("<3>CTRL-EVENT-CONNECTED - Connection to %v completed [id=0 id_str=]", b)
 }
@@ -65,6 +75,8 @@ func (a *air) answer(c string) string {
 	switch {
 	case word == "STATUS" && a.at.IsZero():
 		return "wpa_state=SCANNING\naddress=02:00:00:00:02:00"
+	case word == "STATUS" && !a.keyless.IsZero():
+		return fmt.Sprintf("bssid=%v\nssid=mpa\nid=0\nwpa_state=%s\naddress=02:00:00:00:02:00", a.keyless, a.state)
 	case word == "STATUS":
 		return fmt.Sprintf("bssid=%v\nssid=%s\nid=%d\nwpa_state=COMPLETED\naddress=02:00:00:00:02:00", a.at, []string{"mpa", "other"}[a.network], a.network)
 	case word == "LIST_NETWORKS":
@@ -121,7 +133,7 @@ func (a *air) move(b wpactrl.MAC, network int) {
 		a.Emit(e)
 	}
 	if ok {
-		a.at, a.network = b, network
+		a.at, a.network, a.keyless = b, network, wpactrl.MAC{}
 		a.Emit(connected(b))
 	}
 }

@@ -8,19 +8,22 @@ import (
 )
 
 // defaultRekey is how long an association may be without a handshake: one with a key takes some 20 ms, and an access point
-// repeats its first message after 100 ms.
+// repeats its first message after 100 ms. A machine that has much to do takes longer.
 const defaultRekey = 300 * time.Millisecond
+
+// patience is how many times that is waited for our own attachments, and for a handshake that has begun.
+const patience = 4
 
 // handshake watches over what follows an association, whoever made it: us, wpa_supplicant, the firmware. Drivers have roamed
 // without the keys being set up, which nobody noticed for seconds. Its owner is one goroutine.
 //
-//	Associated --- Rekey ---> key held: ROAM to the same one; else REAUTHENTICATE
-//	           --- Rekey ---> REAUTHENTICATE, if it was not yet
-//	           --- Rekey ---> nothing more: wpa_supplicant gives up by itself
+//	Associated --- Rekey ---> key held: ROAM to the same one, once; else REAUTHENTICATE, once
+//	           --- Rekey ---> the next of the two; then nothing more: wpa_supplicant gives up by itself
 //	CTRL-EVENT-EAP-STARTED, CTRL-EVENT-CONNECTED or DISCONNECTED end it
 type handshake struct {
 	with  wpactrl.MAC
 	tries []string // commands left
+	waits int      // times to wait yet before the first
 	timer *time.Timer
 }
 
@@ -67,6 +70,7 @@ func (s *Supplicant) hears(h *handshake, e wpactrl.Event) {
 	case wpactrl.EventAssociated:
 		if peer != h.with { // else it is what a try has led to
 			h.with, h.tries = peer, []string{"REAUTHENTICATE"}
+			h.waits = patience - 1
 			if s.holds(peer) {
 				h.tries = []string{"ROAM " + peer.String(), "REAUTHENTICATE"}
 			}
@@ -88,12 +92,25 @@ func (s *Supplicant) hurry(ctx context.Context, h *handshake) {
 	if len(h.tries) == 0 {
 		return
 	}
-	command := h.tries[0]
-	h.tries = h.tries[1:]
+	own := true // an attachment of ours is under way
 	select {
 	case <-s.turn:
+		own = false
 		s.turn <- struct{}{}
-	default: // within an attachment of ours: to begin it anew would end it
+	default:
+	}
+	st, err := s.status(ctx)
+	if err != nil || st.State == wpactrl.StateCompleted || st.BSSID != h.with { // events to come will tell
+		return
+	}
+	if begun := st.State != wpactrl.StateAssociated; h.waits > 0 && (own || begun) {
+		h.waits--
+		h.timer.Reset(s.cfg.Rekey)
+		return
+	}
+	command := h.tries[0]
+	h.tries = h.tries[1:]
+	if own { // to associate anew would end it
 		command, h.tries = "REAUTHENTICATE", nil
 	}
 	s.log.Warn("associated, but no handshake follows", "point", s.name(h.with), "after", s.cfg.Rekey, "so", command)

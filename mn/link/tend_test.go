@@ -41,20 +41,31 @@ func TestRekey(t *testing.T) {
 	a.mu.Lock()
 	a.outcome = nothing
 	a.mu.Unlock()
-	a.Emit("<3>Associated with " + bssA2.String())
+	a.associates(bssA2)
 	expect("a key of ours, and it does not help", "ROAM "+bssA2.String(), "REAUTHENTICATE")
 	a.Emit(connected(bssA2))
-	a.Emit("<3>Associated with " + bssB1.String())
+	a.associates(bssB1)
 	expect("no key", "REAUTHENTICATE")
 	for _, e := range []string{connected(bssA2), "<3>CTRL-EVENT-EAP-STARTED EAP authentication started"} {
-		a.Emit("<3>Associated with " + bssA2.String())
+		a.associates(bssA2)
 		a.Emit(e)
 		expect(e)
 	}
 	a.mu.Lock()
 	a.outcome = connects
 	a.mu.Unlock()
-	a.Emit("<3>Associated with " + bssA2.String())
+	a.associates(bssB1) // a handshake that takes long is not disturbed
+	a.mu.Lock()
+	a.state = "4WAY_HANDSHAKE"
+	a.mu.Unlock()
+	asked := len(a.Commands())
+	eventually(t, "patience", func() bool { return len(a.Commands()) >= asked+patience-1 })
+	if got := did(); len(got) > 0 {
+		t.Errorf("within a handshake: %q", got)
+	}
+	a.Emit(connected(bssB1))
+	expect("that handshake's end")
+	a.associates(bssA2)
 	expect("a key of ours, and it helps", "ROAM "+bssA2.String())
 }
 
@@ -92,7 +103,7 @@ func TestDriversRoam(t *testing.T) {
 	}
 	until(true) // not known to be at first
 	eventually(t, "an ear", func() bool { return a.Attached() > 0 })
-	a.Emit("<3>Associated with " + bssA2.String())
+	a.associates(bssA2)
 	until(false)
 	until(true)
 	if at, err := s.Current(t.Context()); at != "poa-a2" || err != nil {
