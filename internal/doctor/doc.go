@@ -5,6 +5,8 @@
 //	machine         /dev/net/tun, interfaces, addresses, MTU, forwarding, reverse path filter, free space
 //	others          who else has our ports or addresses, drops our packets (nftables), or manages our interfaces
 //	                (NetworkManager, systemd-networkd, dhcpcd and the like)
+//	link            who moves a node's link: the program that does, or wpa_supplicant, with its networks and what it sees
+//	access points   whether hostapd runs those of a router, with the suite and BSSID of the configuration, and 802.1X
 //	clock           whether it is kept right, fits the certificates, and agrees with the home agent's
 //	path            whether RADIUS, DHCP, PANA and Mobile IPv4 answer from here
 //

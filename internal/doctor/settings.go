@@ -40,15 +40,21 @@ type settings struct {
 	Clients []struct {
 		Prefix config.Prefix `yaml:"prefix"`
 	} `yaml:"clients"`
-	Interface string `yaml:"interface"` // of mn
-	EAP       struct {
+	AccessPoints []accessPoint `yaml:"access-points"` // of ar
+	Interface    string        `yaml:"interface"`     // of mn
+	Link         struct {
+		Type   string      `yaml:"type"`
+		Socket config.Path `yaml:"socket"`
+	} `yaml:"link"`
+	EAP struct {
 		CA          config.File `yaml:"ca"`
 		Certificate config.File `yaml:"certificate"`
 	} `yaml:"eap"`
 	Networks []struct {
-		Name string      `yaml:"name"`
-		PAA  config.Addr `yaml:"paa"`
-		Port uint16      `yaml:"port"`
+		Name   string      `yaml:"name"`
+		PAA    config.Addr `yaml:"paa"`
+		Port   uint16      `yaml:"port"`
+		Points []point     `yaml:"points"`
 	} `yaml:"networks"`
 	Mobility struct {
 		MIP4 struct {
@@ -115,6 +121,7 @@ func (p *patient) ar() {
 	}
 	p.filterThrough()
 	p.managers(p.c.Access.Interface, false)
+	p.accessPoints()
 	p.clock()
 	p.space()
 	p.radius()
@@ -127,6 +134,7 @@ func (p *patient) mn() {
 	p.tunDevice()
 	p.link("interface", p.c.Interface)
 	p.managers(p.c.Interface, true)
+	p.mover()
 	p.certificates()
 	p.clock()
 	p.space()

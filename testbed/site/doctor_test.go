@@ -234,6 +234,7 @@ func TestDoctor(t *testing.T) {
 		), doctor.Fail, "pana", "not to a pre-authentication", "pana: allow:"},
 		{"another key than the home agent's", n.replaced("mn-ha.key", "ffee", "eeee"), doctor.Fail, "home agent", "another key", "key-file:"},
 		{"a mistake in the configuration", n.replaced("mn.yaml", "networks:", "netwerks:"), doctor.Fail, "configuration", `did you mean "networks"`, "mpa-mn --example"},
+		{"nobody who moves the link", n.replaced("mn.yaml", "/link.sock", "/lonk.sock"), doctor.Fail, "link", "nobody listens on " + n.run + "/lonk.sock", "start the program that moves the link"},
 		{"a key that everybody may read", func(*doctor.Options) func() {
 			key := filepath.Join(n.etc, "mn-ha.key")
 			chmod := func(mode os.FileMode) {

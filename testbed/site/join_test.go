@@ -167,12 +167,12 @@ func TestJoin(t *testing.T) {
 	a.start("mpa-ha")
 	a.start("mpa-ar")
 	b.start("mpa-ar")
+	n.controller("a-1")
 	for _, m := range []*machine{a, b, n} {
 		m.well("as set up")
 	}
 	// The daemon leases the address itself.
 	n.ip("address flush dev eth0")
-	n.controller("a-1")
 	n.start("mpa-mn") // is ready when it has logged in, with the certificate, and has an address
 	var l net.Listener
 	var err error

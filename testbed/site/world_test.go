@@ -125,6 +125,7 @@ func newWorld(t testing.TB) *world {
 		osnettest.VethTo(t, "wan0", "eth0", w.server.do)
 		osnettest.VethTo(t, "lan0", "eth0", w.node.do)
 	})
+	t.Cleanup(func() { w.server.ip("link del eth0") }) // the process's namespace stays
 	w.router.ip("address add 10.0.0.1/24 dev wan0")
 	w.router.ip("address add 10.1.0.1/24 dev lan0")
 	w.server.ip("address add 10.0.0.2/24 dev eth0")
@@ -160,5 +161,6 @@ func newWorld(t testing.TB) *world {
 		"eap: {identity: mn@home.example, ca: ca.pem, certificate: mn.pem, key: mn.key, server-name: aaa.home.example}\n"+
 		"networks: [{name: a, paa: 10.1.0.1, points: [poa-a1]}]\n"+
 		"mobility: {mip4: {home-address: 10.9.0.2, home-agent: 10.0.0.2, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256}}\n", n.run)
+	n.controller("poa-a1")
 	return w
 }
