@@ -108,6 +108,7 @@ dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort)
+	text += b.configPoints(n)
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "encryption: ", "unused: 5s, encryption: ").Replace(text)
 	}

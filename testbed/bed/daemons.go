@@ -41,6 +41,9 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.startRadio(ctx); err != nil {
 		return err
 	}
+	if err := b.startAgent(ctx); err != nil {
+		return err
+	}
 	if err := b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA()); err != nil {
 		return err
 	}
