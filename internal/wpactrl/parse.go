@@ -246,6 +246,7 @@ type Station struct {
 	Flags     []string // AUTH, ASSOC, AUTHORIZED
 	Signal    int      // dBm; 0: not told
 	Connected time.Duration
+	EAP       int // number of the EAP method by which it authenticated here, or for the key it came with; 0: not by EAP
 }
 
 // ParseStation reads STA <address>.
@@ -256,7 +257,9 @@ func ParseStation(answer string) (Station, error) {
 		return Station{}, malformed("STA", "an address", answer)
 	}
 	f := Lines(rest)
-	return Station{MAC: mac, Flags: flags(f["flags"]), Signal: f.number("signal"), Connected: time.Duration(f.number("connected_time")) * time.Second}, nil
+	method, _, _ := strings.Cut(f["last_eap_type_as"], " ") // "13 (TLS)"
+	eap, _ := strconv.Atoi(method)
+	return Station{MAC: mac, Flags: flags(f["flags"]), Signal: f.number("signal"), Connected: time.Duration(f.number("connected_time")) * time.Second, EAP: eap}, nil
 }
 
 // table checks a list's heading and returns its rows, at most 256.

@@ -22,6 +22,7 @@ const (
 	idleMax      = 4 * keepalive    // without a line, the connection is taken for dead
 	answerMax    = 10 * time.Second // for one request at the access point
 	defaultHold  = time.Minute
+	maxEvents    = 64 // that wait for one connection; then they are lost
 )
 
 // AgentConfig is an agent: it runs beside hostapd on an access point, and serves the PAA on another machine.
@@ -54,9 +55,9 @@ type Agent struct {
 
 // holder is who gives keys to a point.
 type holder struct {
-	paa  string
-	conn net.Conn    // nil: lost
-	drop *time.Timer // when lost: takes the keys
+	paa     string
+	session *agentSession // nil: lost
+	drop    *time.Timer   // when lost: takes the keys
 }
 
 // Serve starts an agent.
@@ -75,8 +76,23 @@ func Serve(cfg AgentConfig) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, owner: make(map[string]*holder)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	for _, p := range cfg.Points {
+		p.Watch(func(station wpactrl.MAC, _ time.Time) { a.came(p, station) })
+	}
 	a.wg.Go(a.accept)
 	return a, nil
+}
+
+// came tells a point's PAA of a station, unless it does not listen.
+func (a *Agent) came(p *Local, station wpactrl.MAC) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h := a.owner[p.info.Name]; h != nil && h.session != nil {
+		select {
+		case h.session.events <- station:
+		default:
+		}
+	}
 }
 
 // Addr is where the agent listens.
@@ -167,10 +183,15 @@ func (a *Agent) serve(conn *tls.Conn) error {
 	if i < 0 {
 		return fmt.Errorf("the certificate of %v is for %q, not for a PAA of the configuration", conn.RemoteAddr(), leaf.DNSNames)
 	}
-	s := &agentSession{agent: a, conn: conn, paa: a.cfg.PAAs[i]}
+	s := &agentSession{agent: a, conn: conn, paa: a.cfg.PAAs[i], events: make(chan wpactrl.MAC, maxEvents)}
+	var events sync.WaitGroup
+	defer events.Wait()
+	ctx, cancel := context.WithCancel(a.ctx)
+	defer cancel()
+	events.Go(func() { s.report(ctx) })
 	defer s.release()
 	for in := newLines(conn); ; {
-		if err := conn.SetDeadline(time.Now().Add(idleMax)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(idleMax)); err != nil {
 			return err
 		}
 		var answer reply
@@ -186,7 +207,7 @@ func (a *Agent) serve(conn *tls.Conn) error {
 		if err != nil {
 			return err
 		}
-		if err := writeReply(conn, answer); err != nil {
+		if err := s.write(answer); err != nil {
 			return err
 		}
 	}
@@ -198,6 +219,34 @@ type agentSession struct {
 	conn  net.Conn
 	paa   string
 	point *Local // nil before hello
+
+	events  chan wpactrl.MAC // stations that have come
+	writing sync.Mutex
+}
+
+// write sends a line.
+func (s *agentSession) write(r reply) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.conn.SetWriteDeadline(time.Now().Add(idleMax)); err != nil {
+		return err
+	}
+	return writeReply(s.conn, r)
+}
+
+// report sends the events until ctx ends. An error ends the connection, too.
+func (s *agentSession) report(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case station := <-s.events:
+			if s.write(reply{Event: eventCame, Station: &station}) != nil {
+				s.conn.Close()
+				return
+			}
+		}
+	}
 }
 
 // handle answers one request. An error ends the connection.
@@ -224,10 +273,8 @@ func (s *agentSession) handle(r request) (reply, error) {
 		}
 	case opRemove:
 		err = s.point.Remove(ctx, *r.Station)
-	case opKick:
-		err = s.point.to.deauthenticate(ctx, *r.Station)
 	case opLeft:
-		err = s.point.Left(ctx, *r.Station)
+		s.point.Left(*r.Station, time.Now().Add(-time.Duration(r.Ago)*time.Millisecond))
 	case opFlush:
 		s.point.forget()
 	}
@@ -255,12 +302,12 @@ func (s *agentSession) claim(r request) error {
 	case old == nil:
 	case old.paa != s.paa:
 		return fmt.Errorf("%w: %s is served to %s", ErrRefused, p.info.Name, old.paa)
-	case old.conn != nil:
-		old.conn.Close()
+	case old.session != nil:
+		old.session.conn.Close()
 	case old.drop != nil:
 		old.drop.Stop()
 	}
-	a.owner[p.info.Name] = &holder{paa: s.paa, conn: s.conn}
+	a.owner[p.info.Name] = &holder{paa: s.paa, session: s}
 	s.point = p
 	a.cfg.Log.Info("PAA connected", "paa", s.paa, "point", p.info.Name)
 	return nil
@@ -275,10 +322,10 @@ func (s *agentSession) release() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := a.owner[p.info.Name]
-	if h == nil || h.conn != s.conn {
+	if h == nil || h.session != s {
 		return // a newer connection has it
 	}
-	h.conn = nil
+	h.session = nil
 	h.drop = time.AfterFunc(a.cfg.Hold, func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()

@@ -33,7 +33,21 @@ func NewController(points ...Point) (*Controller, error) {
 		}
 		names[i.Name], bssids[i.BSSID] = true, true
 	}
-	return &Controller{points: points}, nil
+	c := &Controller{points: points}
+	for _, p := range points {
+		p.Watch(func(station wpactrl.MAC, at time.Time) { c.came(p, station, at) })
+	}
+	return c, nil
+}
+
+// came tells the other access points that a station has come to p: it is at one at a time. One that keeps a station that has
+// gone asks it first when it returns, if frames are protected (SA query, IEEE 802.11-2020 section 11.13), for a second.
+func (c *Controller) came(p Point, station wpactrl.MAC, at time.Time) {
+	for _, other := range c.points {
+		if other != p {
+			other.Left(station, at)
+		}
+	}
 }
 
 // Derive makes the PMK of the session for one access point, as keys.DerivePMK does. The caller clears it.
@@ -64,16 +78,6 @@ func (c *Controller) Install(ctx context.Context, station wpactrl.MAC, lifetime 
 // Remove takes the station's keys from all access points.
 func (c *Controller) Remove(ctx context.Context, station wpactrl.MAC) error {
 	return c.each(func(_ int, p Point) error { return p.Remove(ctx, station) })
-}
-
-// Left tells all access points but the one named stays that the station is not there any more; "": all.
-func (c *Controller) Left(ctx context.Context, station wpactrl.MAC, stays string) error {
-	return c.each(func(_ int, p Point) error {
-		if p.Info().Name == stays {
-			return nil
-		}
-		return p.Left(ctx, station)
-	})
 }
 
 // Status returns the state of all access points, in the configuration's order.

@@ -19,6 +19,7 @@ type paper struct {
 	fails error
 	notes []string
 	pmk   *keys.Secret // of the last Install: the caller's, to be cleared by it
+	watch func(wpactrl.MAC, time.Time)
 }
 
 func (p *paper) note(what string, station wpactrl.MAC) error {
@@ -31,8 +32,11 @@ func (p *paper) Install(_ context.Context, k Key) error {
 	return p.note(fmt.Sprintf("install %.4x for %v", k.PMK.Bytes(), k.Lifetime), k.Station)
 }
 func (p *paper) Remove(_ context.Context, s wpactrl.MAC) error { return p.note("remove", s) }
-func (p *paper) Left(_ context.Context, s wpactrl.MAC) error   { return p.note("left", s) }
-func (p *paper) Status() Status                                { return Status{Info: p.info, Keys: len(p.notes)} }
+func (p *paper) Left(s wpactrl.MAC, since time.Time) {
+	_ = p.note("left "+since.UTC().Format(time.TimeOnly), s)
+}
+func (p *paper) Watch(f func(wpactrl.MAC, time.Time)) { p.watch = f }
+func (p *paper) Status() Status                       { return Status{Info: p.info, Keys: len(p.notes)} }
 
 func (p *paper) Close() error { return p.note("close", wpactrl.MAC{}) }
 
@@ -66,14 +70,15 @@ func TestController(t *testing.T) {
 	if have, err := c.Install(t.Context(), station, time.Hour, func(Info) (*keys.Secret, error) { return nil, failing }); !errors.Is(err, failing) || have != nil {
 		t.Errorf("no key: %v, %v have it", err, have)
 	}
-	if err := errors.Join(c.Left(t.Context(), station, "ap1"), c.Remove(t.Context(), station), c.Close()); err != nil {
+	a.watch(station, time.Unix(7, 0)) // it has come to ap1
+	if err := errors.Join(c.Remove(t.Context(), station), c.Close()); err != nil {
 		t.Error(err)
 	}
 	s := station.String()
 	if got := a.notes[1:]; !slices.Equal(got, []string{"remove " + s, "close 00:00:00:00:00:00"}) {
 		t.Errorf("ap1: %q", got)
 	}
-	if got := b.notes[1:]; !slices.Equal(got, []string{"left " + s, "remove " + s, "close 00:00:00:00:00:00"}) {
+	if got := b.notes[1:]; !slices.Equal(got, []string{"left 00:00:07 " + s, "remove " + s, "close 00:00:00:00:00:00"}) {
 		t.Errorf("ap2: %q", got)
 	}
 	if st := c.Status(); len(st) != 2 || st[0].Name != "ap1" || st[1].Keys != 4 {

@@ -10,11 +10,13 @@
 //
 // What an access point should have is kept here, with its end; what it has is made so:
 //
-//	Install    PMKSA_ADD; it replaces what the station had there
-//	Remove     PMKSA_ADD of a random key for one second, as hostapd 2.10 has no removal of one station's; DEAUTHENTICATE
-//	end        hostapd forgets the key by itself; DEAUTHENTICATE, as RFC 5807 section 3.4 asks
+//	Install    PMKSA_ADD; it replaces what the station had there, and touches no association
+//	Remove     PMKSA_ADD of a random key for one second, as hostapd 2.10 has no removal of one station's; DEAUTHENTICATE of
+//	           a station that is there by a key of ours: one that has done 802.1X (STA says so) stays
+//	end        hostapd forgets the key by itself; DEAUTHENTICATE likewise, as RFC 5807 section 3.4 asks
+//	came       AP-STA-CONNECTED of a station with a key at one: DEAUTHENTICATE tx=0 at the others, unless it came there later
 //	Back       (hostapd was restarted, or we were) PMKSA_FLUSH, then PMKSA_ADD for all that are still valid
-//	failure    of any of these: as Back, until it succeeds
+//	failure    of one of these for a station: again until it succeeds; refused: as Back
 //	Close      PMKSA_FLUSH, if anything is there
 //	PAA lost   the agent keeps keys for a while, then PMKSA_FLUSH
 //

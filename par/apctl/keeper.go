@@ -9,15 +9,16 @@ import (
 	"time"
 
 	"openmpa/internal/wpactrl"
+	"openmpa/paa/keys"
 )
 
 // access is how keys get to an access point that can be reached. Errors that wrap ErrRefused or ErrMismatch are final, after
 // others nobody knows what was done.
 type access interface {
 	add(ctx context.Context, k Key) error
-	remove(ctx context.Context, station wpactrl.MAC) error
-	deauthenticate(ctx context.Context, station wpactrl.MAC) error
-	left(ctx context.Context, station wpactrl.MAC) error
+	remove(ctx context.Context, station wpactrl.MAC) error                // the key, and what was made of it
+	ended(ctx context.Context, station wpactrl.MAC) error                 // what was made of a key whose life is over
+	left(ctx context.Context, station wpactrl.MAC, since time.Time) error // the station, for another access point
 	flush(ctx context.Context) error
 }
 
@@ -27,7 +28,9 @@ const retryAfter = 2 * time.Second
 // errUp is why an access point is up.
 var errUp = errors.New("reached")
 
-// keeper makes an access point have what it should: what is the same for one on this machine and one on another.
+// keeper makes an access point have what it should: what is the same for one on this machine and one on another. What it
+// should have is changed at once, by anybody; one goroutine then does what there is to do, a station at a time, in the order
+// of the changes, and again until it has succeeded. So a slow access point loses nothing, and whoever waits may go.
 type keeper struct {
 	// fixed
 	info  Info
@@ -39,14 +42,14 @@ type keeper struct {
 	wake  chan struct{} // the loop has to look again
 	wg    sync.WaitGroup
 
-	turn chan struct{} // holds one token: whose turn it is to talk to the access point
-
 	mu       sync.Mutex
 	want     book
+	todo     tasks
+	whole    bool      // it may have anything: flush, and all that it should have again
+	wholeAt  time.Time // not before
 	up       bool
-	why      error  // when not up
-	doubts   uint64 // times that it may not have had what it should, or have had what it should not
-	settled  uint64 // of doubts: those that are repaired
+	why      error // when not up
+	watch    func(wpactrl.MAC, time.Time)
 	closed   bool
 	restored int
 }
@@ -58,8 +61,6 @@ func (k *keeper) init(info Info, where string, to access, log *slog.Logger) {
 	k.info, k.where, k.to, k.log = info, where, to, log.With("point", info.Name)
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	k.wake = make(chan struct{}, 1)
-	k.turn = make(chan struct{}, 1)
-	k.turn <- struct{}{}
 	k.want = make(book)
 	k.why = fmt.Errorf("%w: not looked yet", ErrAway)
 }
@@ -71,11 +72,31 @@ func (k *keeper) Info() Info { return k.info }
 func (k *keeper) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := Status{Info: k.info, Where: k.where, Up: k.up, Keys: len(k.want), Pending: k.doubts != k.settled, Restored: k.restored}
+	s := Status{Info: k.info, Where: k.where, Up: k.up, Keys: len(k.want), Pending: k.whole || len(k.todo) > 0, Restored: k.restored}
 	if !k.up {
 		s.Why = wpactrl.Printable(k.why.Error())
 	}
 	return s
+}
+
+// Watch implements Point.
+func (k *keeper) Watch(f func(station wpactrl.MAC, at time.Time)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.watch = f
+}
+
+// came tells the watcher of a station that has a key here.
+func (k *keeper) came(station wpactrl.MAC, at time.Time) {
+	k.mu.Lock()
+	f := k.watch
+	if _, ok := k.want[station]; !ok {
+		f = nil
+	}
+	k.mu.Unlock()
+	if f != nil {
+		f(station, at)
+	}
 }
 
 // Install implements Point.
@@ -83,36 +104,17 @@ func (k *keeper) Install(ctx context.Context, key Key) error {
 	if err := key.check(); err != nil {
 		return err
 	}
-	return k.act(ctx, "install the key of", key.Station, func() (func() error, error) {
+	return k.change(ctx, "install the key of", key.Station, func() (bool, error) {
 		if errors.Is(k.why, ErrMismatch) && !k.up {
-			return nil, k.why
+			return false, k.why
 		}
-		if err := k.want.put(key, time.Now()); err != nil {
-			return nil, err
-		}
-		return func() error {
-			err := k.to.add(ctx, key)
-			if errors.Is(err, ErrRefused) || errors.Is(err, ErrMismatch) {
-				k.mu.Lock()
-				k.want.drop(key.Station)
-				k.doubts++ // what was there before may still be
-				k.mu.Unlock()
-			}
-			return err
-		}, nil
+		return true, k.want.put(key, time.Now())
 	})
 }
 
 // Remove implements Point.
 func (k *keeper) Remove(ctx context.Context, station wpactrl.MAC) error {
-	err := k.act(ctx, "remove the key of", station, func() (func() error, error) {
-		if !k.want.drop(station) {
-			return nil, nil
-		}
-		return func() error {
-			return errors.Join(k.to.remove(ctx, station), k.to.deauthenticate(ctx, station))
-		}, nil
-	})
+	err := k.change(ctx, "remove the key of", station, func() (bool, error) { return k.want.drop(station), nil })
 	if errors.Is(err, ErrAway) || errors.Is(err, ErrMismatch) {
 		return nil // whatever it has is taken when it is there again
 	}
@@ -120,53 +122,52 @@ func (k *keeper) Remove(ctx context.Context, station wpactrl.MAC) error {
 }
 
 // Left implements Point.
-func (k *keeper) Left(ctx context.Context, station wpactrl.MAC) error {
-	return k.act(ctx, "tell the departure of", station, func() (func() error, error) {
-		return func() error { return k.to.left(ctx, station) }, nil
-	})
+func (k *keeper) Left(station wpactrl.MAC, since time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.want[station]; ok && k.up && !k.closed {
+		k.todo.of(station).left = since
+		k.poke()
+	}
 }
 
-// act changes what is wanted, by plan under the lock, and then the access point, by what plan returns, in turn.
-func (k *keeper) act(ctx context.Context, what string, station wpactrl.MAC, plan func() (func() error, error)) error {
+// change changes what is wanted of a station, by plan under the lock, which says whether it has, and waits until the access
+// point has followed, or ctx ends.
+func (k *keeper) change(ctx context.Context, what string, station wpactrl.MAC, plan func() (bool, error)) error {
 	explain := func(err error) error {
 		return fmt.Errorf("apctl: %s: %s %v: %w", k.info.Name, what, station, err)
 	}
-	select {
-	case <-k.turn:
-	case <-ctx.Done():
-		return explain(ctx.Err())
-	}
-	defer func() { k.turn <- struct{}{} }()
 	k.mu.Lock()
 	if k.closed {
 		k.mu.Unlock()
 		return explain(ErrClosed)
 	}
-	do, err := plan()
-	up, why := k.up, k.why
+	changed, err := plan()
+	if err != nil || !changed || !k.up {
+		if err == nil && changed {
+			err = k.why
+		}
+		k.mu.Unlock()
+		k.poke() // a life may end earlier
+		if err != nil {
+			return explain(err)
+		}
+		return nil
+	}
+	done := make(chan error, 1)
+	t := k.todo.of(station)
+	t.change, t.waiting, t.at = true, append(t.waiting, done), time.Time{}
 	k.mu.Unlock()
 	k.poke()
-	switch {
-	case err != nil:
-		return explain(err)
-	case do == nil:
-		return nil
-	case !up:
-		return explain(why)
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	if err := do(); err != nil {
-		k.doubt()
+	if err != nil {
 		return explain(err)
 	}
 	return nil
-}
-
-// doubt says that the access point may not have what it should.
-func (k *keeper) doubt() {
-	k.mu.Lock()
-	k.doubts++
-	k.mu.Unlock()
-	k.poke()
 }
 
 // poke makes the loop look again.
@@ -181,7 +182,7 @@ func (k *keeper) poke() {
 func (k *keeper) reached() {
 	k.mu.Lock()
 	k.up, k.why = true, errUp
-	k.doubts++
+	k.whole, k.wholeAt = true, time.Time{}
 	k.mu.Unlock()
 	k.log.Info("access point reached")
 	k.poke()
@@ -192,13 +193,14 @@ func (k *keeper) lost(why error) {
 	k.mu.Lock()
 	news := k.up || k.why.Error() != why.Error()
 	k.up, k.why = false, why
+	k.todo.fail(why) // all of it is done anew when it is there again
 	k.mu.Unlock()
 	if news {
 		k.log.Warn("access point lost", "error", why)
 	}
 }
 
-// loop ends keys and repairs, until Close.
+// loop ends keys and does what is to do, until Close.
 func (k *keeper) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -209,54 +211,124 @@ func (k *keeper) loop() {
 		case <-k.wake:
 		case <-timer.C:
 		}
-		wait := k.round()
-		timer.Reset(wait)
+		for k.step() && k.ctx.Err() == nil {
+		}
+		k.mu.Lock()
+		timer.Reset(k.wait(time.Now()))
+		k.mu.Unlock()
 	}
 }
 
-// round does what is due and returns when to look again.
-func (k *keeper) round() time.Duration {
-	select {
-	case <-k.turn:
-	case <-k.ctx.Done():
-		return 0
-	}
-	defer func() { k.turn <- struct{}{} }()
-	k.mu.Lock()
-	ended, up := k.want.expire(time.Now()), k.up
-	k.mu.Unlock()
-	for _, station := range ended {
-		k.log.Debug("key ended", "station", station.String())
-		if up && k.to.deauthenticate(k.ctx, station) != nil {
-			k.doubt()
+// wait is how long there is nothing to do. The caller holds mu.
+func (k *keeper) wait(now time.Time) time.Duration {
+	at := k.want.next()
+	if k.up {
+		for _, t := range k.todo {
+			at = earlier(at, t.at)
+		}
+		if k.whole {
+			at = earlier(at, k.wholeAt)
 		}
 	}
+	if at.IsZero() {
+		return time.Hour
+	}
+	return max(0, at.Sub(now))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// step does one thing, and says whether there was one to do.
+func (k *keeper) step() bool {
+	now := time.Now()
 	k.mu.Lock()
-	doubts, clean := k.doubts, k.doubts == k.settled
+	for _, station := range k.want.expire(now) {
+		k.log.Debug("key ended", "station", station.String())
+		if k.up {
+			k.todo.of(station).ended = true
+		}
+	}
+	if !k.up {
+		k.mu.Unlock()
+		return false
+	}
+	if k.whole && !k.wholeAt.After(now) {
+		k.mu.Unlock()
+		k.repair()
+		return true
+	}
+	t := k.todo.take(now)
+	if t == nil {
+		k.mu.Unlock()
+		return false
+	}
+	e, wanted := k.want[t.station]
+	var key Key
+	if wanted {
+		key = Key{Station: t.station, PMK: e.pmk.Clone(), Lifetime: e.end.Sub(now)}
+	}
 	k.mu.Unlock()
-	repaired := up && !clean && k.repair() == nil
+	defer key.PMK.Clear()
+	k.settle(t, e.pmk, k.do(t, key))
+	return true
+}
+
+// do carries a task out; a key without a station: there is to be none.
+func (k *keeper) do(t *task, key Key) error {
+	var errs []error
+	wanted := !key.Station.IsZero()
+	if t.change && wanted {
+		errs = append(errs, k.to.add(k.ctx, key))
+	} else if t.change {
+		errs = append(errs, k.to.remove(k.ctx, t.station))
+	}
+	if t.ended && !wanted {
+		errs = append(errs, k.to.ended(k.ctx, t.station))
+	}
+	if !t.left.IsZero() {
+		if err := k.to.left(k.ctx, t.station, t.left); err != nil { // it notices by itself, later
+			k.log.Debug("departure not told", "station", t.station.String(), "error", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settle takes note of how a task went for the key pmk.
+func (k *keeper) settle(t *task, pmk *keys.Secret, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if repaired {
-		k.settled = doubts
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrRefused) || errors.Is(err, ErrMismatch):
+		if e, ok := k.want[t.station]; ok && e.pmk == pmk {
+			k.want.drop(t.station)
+		}
+		k.whole, k.wholeAt = true, time.Time{} // what was there before may still be
+	case k.up:
+		again := k.todo.of(t.station)
+		if !again.change { // nobody has changed it meanwhile
+			again.at = time.Now().Add(retryAfter)
+		}
+		again.change, again.ended = again.change || t.change, again.ended || t.ended
+		k.log.Warn("access point does not follow, trying again", "station", t.station.String(), "error", err)
 	}
-	wait := time.Hour
-	if next := k.want.next(); !next.IsZero() {
-		wait = max(0, time.Until(next))
-	}
-	if k.doubts != k.settled && k.up {
-		wait = min(wait, retryAfter)
-	}
-	return wait
+	t.tell(err)
 }
 
 // repair makes the access point have exactly what it should.
-func (k *keeper) repair() error {
+func (k *keeper) repair() {
 	k.mu.Lock()
 	all := k.want.all(time.Now())
 	if len(all) > 0 {
 		k.restored++
 	}
+	waiting := k.todo.changes()
+	k.whole = false
 	k.mu.Unlock()
 	err := k.to.flush(k.ctx)
 	for _, key := range all {
@@ -269,18 +341,24 @@ func (k *keeper) repair() error {
 		}
 		key.PMK.Clear()
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range waiting {
+		t.tell(err)
+	}
 	if err != nil && k.ctx.Err() == nil {
+		k.whole, k.wholeAt = true, time.Now().Add(retryAfter)
 		k.log.Warn("access point not repaired", "error", err)
 	}
-	return err
 }
 
 // forget takes all keys from the access point.
 func (k *keeper) forget() {
 	k.mu.Lock()
 	k.want.clear()
+	k.whole, k.wholeAt = true, time.Time{}
 	k.mu.Unlock()
-	k.doubt()
+	k.poke()
 }
 
 // close ends the loop and takes the keys from the access point. done says whether it was closed before.
@@ -293,11 +371,10 @@ func (k *keeper) close() (done bool, err error) {
 	}
 	k.stop()
 	k.wg.Wait()
-	<-k.turn
-	defer func() { k.turn <- struct{}{} }()
 	k.mu.Lock()
-	flush := k.up && (len(k.want) > 0 || k.doubts != k.settled)
+	flush := k.up && (len(k.want) > 0 || k.whole || len(k.todo) > 0)
 	k.want.clear()
+	k.todo.fail(ErrClosed)
 	k.mu.Unlock()
 	if flush {
 		ctx, cancel := context.WithTimeout(context.Background(), retryAfter)

@@ -29,6 +29,7 @@ type LocalConfig struct {
 type Local struct {
 	keeper
 	client *wpactrl.Client
+	roster roster
 }
 
 var _ Point = (*Local)(nil)
@@ -49,7 +50,8 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (*Local, error) {
 		return nil, fmt.Errorf("apctl: %s: %w", cfg.Name, err)
 	}
 	l := &Local{client: client}
-	l.init(cfg.Info, cfg.Socket, hostapd{client, cfg.Info}, cfg.Log)
+	l.roster.reset(time.Now())
+	l.init(cfg.Info, cfg.Socket, hostapd{client, cfg.Info, &l.roster}, cfg.Log)
 	known := make(chan struct{})
 	l.wg.Go(l.loop)
 	l.wg.Go(func() { l.listen(sub, known) })
@@ -81,8 +83,10 @@ func (l *Local) listen(sub *wpactrl.Subscription, known chan struct{}) {
 				again = nil
 				l.lost(fmt.Errorf("%w: %s", ErrAway, e.Rest))
 			case e.Kind == wpactrl.Back || e.Missed > 0: // what was missed may have been a restart
+				l.roster.reset(e.At)
 				verify = true
 			default:
+				l.station(e)
 				continue
 			}
 		}
@@ -99,6 +103,19 @@ func (l *Local) listen(sub *wpactrl.Subscription, known chan struct{}) {
 			close(known)
 			known = nil
 		}
+	}
+}
+
+// station takes note of where stations are.
+func (l *Local) station(e wpactrl.Event) {
+	station := e.Peer()
+	switch {
+	case station.IsZero():
+	case e.Name == wpactrl.EventStaConnected, e.Name == wpactrl.EventHandshakeDone:
+		l.roster.came(station, e.At)
+		l.came(station, e.At)
+	case e.Name == wpactrl.EventStaDisconnected:
+		l.roster.went(station)
 	}
 }
 
@@ -132,6 +149,7 @@ func (l *Local) Close() error {
 type hostapd struct {
 	client *wpactrl.Client
 	info   Info
+	roster *roster
 }
 
 func (h hostapd) add(ctx context.Context, k Key) error {
@@ -150,6 +168,10 @@ func (h hostapd) set(ctx context.Context, station wpactrl.MAC, id []byte, pmk *k
 
 // remove puts a key there that nobody has, since hostapd cannot remove one, for the shortest life it knows.
 func (h hostapd) remove(ctx context.Context, station wpactrl.MAC) error {
+	return errors.Join(h.replace(ctx, station), h.ended(ctx, station))
+}
+
+func (h hostapd) replace(ctx context.Context, station wpactrl.MAC) error {
 	b := make([]byte, keys.PMKIDLen+keys.PMKLen)
 	_, _ = rand.Read(b) // never fails
 	pmk := keys.NewSecret(b[keys.PMKIDLen:])
@@ -157,11 +179,25 @@ func (h hostapd) remove(ctx context.Context, station wpactrl.MAC) error {
 	return h.set(ctx, station, b[:keys.PMKIDLen], pmk, MinLifetime)
 }
 
-func (h hostapd) deauthenticate(ctx context.Context, station wpactrl.MAC) error {
+// ended deauthenticates a station that is there by a key of ours. One that has done 802.1X since owes us nothing.
+func (h hostapd) ended(ctx context.Context, station wpactrl.MAC) error {
+	answer, err := h.client.Command(ctx, "STA "+station.String())
+	if errors.Is(err, wpactrl.ErrFail) {
+		return nil // it is not there
+	}
+	if err != nil {
+		return away(err)
+	}
+	if s, err := wpactrl.ParseStation(answer); err == nil && s.EAP != 0 {
+		return nil
+	}
 	return away(h.client.Do(ctx, "DEAUTHENTICATE "+station.String()))
 }
 
-func (h hostapd) left(ctx context.Context, station wpactrl.MAC) error {
+func (h hostapd) left(ctx context.Context, station wpactrl.MAC, since time.Time) error {
+	if h.roster.mayBeAfter(station, since) {
+		return nil // it has come back
+	}
 	return away(h.client.Do(ctx, "DEAUTHENTICATE "+station.String()+" tx=0")) // it would go to a station that is elsewhere
 }
 

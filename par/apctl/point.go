@@ -78,8 +78,11 @@ type Point interface {
 	Install(ctx context.Context, k Key) error
 	// Remove takes the station's key and association. It is done by itself later if it fails now.
 	Remove(ctx context.Context, station wpactrl.MAC) error
-	// Left tells the access point that the station has gone to another one, which it would notice late. The key stays.
-	Left(ctx context.Context, station wpactrl.MAC) error
+	// Left tells the access point, without waiting, that the station was seen at another one at since, which it would notice
+	// late; it does nothing if the station has come back after that. The key stays.
+	Left(station wpactrl.MAC, since time.Time)
+	// Watch has f called when a station that has a key here has come. f must not wait.
+	Watch(f func(station wpactrl.MAC, at time.Time))
 	Status() Status
 	Close() error
 }

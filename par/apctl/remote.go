@@ -36,9 +36,18 @@ type Remote struct {
 	tls *tls.Config
 
 	mu     sync.Mutex // one request at a time
-	conn   net.Conn   // guarded by mu; nil: none
-	in     *lines     // of conn
+	line   *line      // guarded by mu; nil: no connection
 	broken chan struct{}
+
+	reading sync.WaitGroup // one for each line
+}
+
+// line is one connection to the agent.
+type line struct {
+	conn    net.Conn
+	answers chan reply    // to the request under way
+	done    chan struct{} // closed with err set: nothing comes any more
+	err     error
 }
 
 var _ Point = (*Remote)(nil)
@@ -77,8 +86,9 @@ func (r *Remote) Close() error {
 		return nil
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.hangup()
+	r.hangup(r.line)
+	r.mu.Unlock()
+	r.reading.Wait()
 	return err
 }
 
@@ -115,14 +125,43 @@ func (r *Remote) connect() error {
 	if err != nil {
 		return fmt.Errorf("%w: connect to the agent %s on %s: %w", ErrAway, r.cfg.Agent, r.cfg.Address, err)
 	}
+	l := &line{conn: conn, answers: make(chan reply, 1), done: make(chan struct{})}
 	r.mu.Lock()
-	r.conn, r.in = conn, newLines(conn)
+	r.line = l
 	select {
 	case <-r.broken: // of the one before
 	default:
 	}
 	r.mu.Unlock()
+	r.reading.Go(func() {
+		l.err = r.read(l)
+		close(l.done)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.hangup(l)
+	})
 	return r.look(request{Op: opHello, Version: protocolVersion, Point: &r.info})
+}
+
+// read takes the agent's lines until the connection ends, and returns why.
+func (r *Remote) read(l *line) error {
+	for in := newLines(l.conn); ; {
+		var got reply
+		if err := in.next(func(text []byte) error { return strict(text, &got) }); err != nil {
+			return err
+		}
+		switch {
+		case got.Event == eventCame && got.Station != nil:
+			r.came(*got.Station, time.Now())
+		case got.Event != "": // of a newer agent
+		default:
+			select {
+			case l.answers <- got:
+			default:
+				return fmt.Errorf("%w: an answer that nobody has asked for", ErrProtocol)
+			}
+		}
+	}
 }
 
 // look asks how the access point is, and takes note. Errors are of the agent, not of the access point behind it.
@@ -133,7 +172,7 @@ func (r *Remote) look(q request) error {
 	}
 	if err := answer.err(); err != nil {
 		r.mu.Lock()
-		r.hangup()
+		r.hangup(r.line)
 		r.mu.Unlock()
 		return err
 	}
@@ -148,46 +187,46 @@ func (r *Remote) look(q request) error {
 
 // exchange does one request. Errors are of the connection, which ends with any.
 func (r *Remote) exchange(ctx context.Context, q request) (answer reply, err error) {
-	line, err := appendRequest(q)
-	defer clear(line)
+	text, err := appendRequest(q)
+	defer clear(text)
 	if err != nil {
 		return reply{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.conn == nil {
+	l := r.line
+	if l == nil {
 		return reply{}, fmt.Errorf("%w: no connection to the agent", ErrAway)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	conn := r.conn
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	_, err = conn.Write(line)
-	if err == nil {
-		err = r.in.next(func(line []byte) error { return strict(line, &answer) })
-	}
-	if !stop() && err == nil {
-		err = ctx.Err() // the answer is good, but the connection is closed
-	}
-	if err != nil {
-		r.hangup()
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer in time: %w", ctx.Err())
+	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
+	defer stop()
+	if _, err = l.conn.Write(text); err == nil {
+		select {
+		case answer = <-l.answers:
+			return answer, nil
+		case <-l.done:
+			err = l.err
 		}
-		return reply{}, fmt.Errorf("%w: %s at the agent %s on %s: %w", ErrAway, q.Op, r.cfg.Agent, r.cfg.Address, err)
 	}
-	return answer, nil
+	r.hangup(l)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+	return reply{}, fmt.Errorf("%w: %s at the agent %s on %s: %w", ErrAway, q.Op, r.cfg.Agent, r.cfg.Address, err)
 }
 
-// hangup ends the connection. The caller holds mu.
-func (r *Remote) hangup() {
-	if r.conn != nil {
-		r.conn.Close()
-		r.conn, r.in = nil, nil
-		select {
-		case r.broken <- struct{}{}:
-		default:
-		}
+// hangup ends a connection, if it is the present one. The caller holds mu.
+func (r *Remote) hangup(l *line) {
+	if l == nil || r.line != l {
+		return
+	}
+	l.conn.Close()
+	r.line = nil
+	select {
+	case r.broken <- struct{}{}:
+	default:
 	}
 }
 
@@ -208,12 +247,12 @@ func (r *Remote) remove(ctx context.Context, station wpactrl.MAC) error {
 	return r.ask(ctx, request{Op: opRemove, Station: &station})
 }
 
-func (r *Remote) deauthenticate(ctx context.Context, station wpactrl.MAC) error {
-	return r.ask(ctx, request{Op: opKick, Station: &station})
-}
+// ended leaves it to the agent, which sees the end of a key itself.
+func (r *Remote) ended(context.Context, wpactrl.MAC) error { return nil }
 
-func (r *Remote) left(ctx context.Context, station wpactrl.MAC) error {
-	return r.ask(ctx, request{Op: opLeft, Station: &station})
+func (r *Remote) left(ctx context.Context, station wpactrl.MAC, since time.Time) error {
+	ago := min(max(time.Since(since).Milliseconds(), 0), maxAgo)
+	return r.ask(ctx, request{Op: opLeft, Station: &station, Ago: int(ago)})
 }
 
 func (r *Remote) flush(ctx context.Context) error { return r.ask(ctx, request{Op: opFlush}) }

@@ -18,7 +18,8 @@ import (
 
 const (
 	protocolVersion = 1
-	maxLine         = 1024 // octets, newline included
+	maxLine         = 1024      // octets, newline included
+	maxAgo          = 3_600_000 // milliseconds
 )
 
 // Operations.
@@ -26,7 +27,6 @@ const (
 	opHello   = "hello"
 	opInstall = "install"
 	opRemove  = "remove"
-	opKick    = "deauthenticate"
 	opLeft    = "left"
 	opFlush   = "flush"
 	opStatus  = "status"
@@ -52,11 +52,18 @@ type request struct {
 	Station  *wpactrl.MAC `json:"station,omitempty"`
 	Lifetime int          `json:"lifetime,omitempty"` // seconds
 	PMK      *hexKey      `json:"pmk,omitempty"`
+	Ago      int          `json:"ago,omitempty"` // milliseconds since the station was seen at another access point
 }
 
-// reply is one line from the agent.
+// eventCame: a station that has a key there has come to the access point.
+const eventCame = "came"
+
+// reply is one line from the agent: the answer to a request, or an event.
 type reply struct {
-	OK    bool   `json:"ok"`
+	Event   string       `json:"event,omitempty"` // empty: it is an answer
+	Station *wpactrl.MAC `json:"station,omitempty"`
+
+	OK    bool   `json:"ok,omitempty"`
 	Code  string `json:"code,omitempty"`
 	Error string `json:"error,omitempty"`
 	Up    bool   `json:"up,omitempty"`  // to hello and status: the access point can be reached
@@ -117,8 +124,10 @@ func parseRequest(line []byte) (request, error) {
 		return r, need(r.Point != nil, "point")
 	case opInstall:
 		return r, need(r.Station != nil && r.PMK != nil && r.PMK.secret != nil, "station and pmk")
-	case opRemove, opKick, opLeft:
+	case opRemove:
 		return r, need(r.Station != nil, "station")
+	case opLeft:
+		return r, need(r.Station != nil && r.Ago >= 0 && r.Ago <= maxAgo, "station and ago")
 	case opFlush, opStatus:
 		return r, nil
 	}
