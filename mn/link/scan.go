@@ -35,9 +35,10 @@ func (s *Supplicant) Scan(ctx context.Context, freqs ...int) error {
 	return s.scan(ctx, sub, freqs)
 }
 
-// scan asks for a scan and waits for its end, or for that of one that is under way.
+// scan asks for a scan and waits for its end, or for that of one that is under way. TYPE=ONLY: else wpa_supplicant chooses
+// anew by what it sees, and may leave for another network.
 func (s *Supplicant) scan(ctx context.Context, sub *wpactrl.Subscription, freqs []int) error {
-	command, sep := "SCAN", " freq="
+	command, sep := "SCAN TYPE=ONLY", " freq="
 	for _, f := range freqs {
 		command += sep + strconv.Itoa(f)
 		sep = ","

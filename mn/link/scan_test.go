@@ -54,7 +54,7 @@ func TestScan(t *testing.T) {
 	if err := s.Look(t.Context(), "poa-a1", "poa-b1", "poa-a2", "02:00:00:00:07:00"); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"SCAN freq=2412,2437", "SCAN freq=2412,5180", "SCAN freq=2412,5180"}, scans()); diff != "" {
+	if diff := cmp.Diff([]string{"SCAN TYPE=ONLY freq=2412,2437", "SCAN TYPE=ONLY freq=2412,5180", "SCAN TYPE=ONLY freq=2412,5180"}, scans()); diff != "" {
 		t.Error(diff)
 	}
 	// Twice: they are not seen the first time.
@@ -66,7 +66,7 @@ func TestScan(t *testing.T) {
 	if err := s.Attach(t.Context(), "poa-b1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := scans(); len(got) < 3 || got[len(got)-1] != "SCAN freq=5180" {
+	if got := scans(); len(got) < 3 || got[len(got)-1] != "SCAN TYPE=ONLY freq=5180" {
 		t.Errorf("%q", got)
 	}
 }
@@ -80,7 +80,7 @@ func TestLookGivesWay(t *testing.T) {
 	a.mu.Unlock()
 	looked := make(chan error)
 	go func() { looked <- s.Look(t.Context(), "poa-a1") }()
-	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN freq=2412") })
+	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN TYPE=ONLY freq=2412") })
 	if err := s.Look(t.Context(), "poa-a1"); err != nil {
 		t.Errorf("a second look: %v", err)
 	}

@@ -188,7 +188,7 @@ func TestSupplicantRoam(t *testing.T) {
 			moves = append(moves, c)
 		}
 	}
-	want := []string{"ROAM 02:00:00:00:01:00", "ROAM 02:00:00:00:07:00", "ROAM 02:00:00:00:00:00", "SCAN freq=2412", "ROAM 02:00:00:00:00:00"}
+	want := []string{"ROAM 02:00:00:00:01:00", "ROAM 02:00:00:00:07:00", "ROAM 02:00:00:00:00:00", "SCAN TYPE=ONLY freq=2412", "ROAM 02:00:00:00:00:00"}
 	if diff := cmp.Diff(want, moves); diff != "" {
 		t.Error(diff)
 	}
