@@ -67,15 +67,14 @@ func (n *Node) detach(c *candidate) {
 }
 
 // resume makes a candidate of the address that the node had on this link before
-// it crashed. Binding and authentication go on at once, so that traffic does where
+// it crashed, or had prepared for it and could not use. Binding and authentication go on at once, so that traffic does where
 // the router lets it; that the address still is the node's is found out meanwhile.
 // It returns nil without an error when there is no such address.
-func (n *Node) resume(ctx context.Context, network Network) (c *candidate, err error) {
+func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network) (c *candidate, err error) {
 	r, ok := n.recall(network.Name)
 	if !ok {
 		return nil, nil
 	}
-	id := event.HandoverID{}
 	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name, "resumed", r.Lease.Addr.String())
 	defer func() { span.End(err) }()
 	if c, err = n.newCandidate(ctx, network); err != nil {

@@ -261,6 +261,7 @@ func (b *bed) kill(prepared ...*candidate) {
 	n := b.node
 	n.cancel()
 	for _, c := range append(prepared, n.serving) {
+		c.mapping.stop()
 		c.keeper.stop()
 		if s := c.session.Load(); s != nil {
 			s.close()

@@ -24,6 +24,7 @@ type candidate struct {
 	path    *path
 	socket  *tunnel.Socket // of the tunnel
 	tunnel  atomic.Pointer[tunnel.Tunnel]
+	mapping *mapping // while it is prepared
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
 	markers   chan tunnel.Marker

@@ -33,6 +33,7 @@ type Timers struct {
 	LinkUp    time.Duration // from leaving one point to the link at the next
 	Arrive    time.Duration // from link up to the router's acknowledgement
 	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one
+	Prepared  time.Duration // how long a complete candidate is kept for its move
 	PathEnd   time.Duration // wait for the marker that ends the old path, from the first packet on the new one
 }
 
@@ -42,7 +43,7 @@ func DefaultTimers() Timers {
 	return Timers{
 		Auth: 10 * time.Second, Configure: 60 * time.Second, Tunnel: 5 * time.Second, Bind: 8 * time.Second,
 		Depart: 300 * time.Millisecond, LinkUp: 2 * time.Second, Arrive: 3 * time.Second, Settle: 8 * time.Second,
-		PathEnd: 500 * time.Millisecond,
+		Prepared: time.Minute, PathEnd: 500 * time.Millisecond,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/link"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
@@ -35,21 +36,33 @@ func (h *Handover) Wait(ctx context.Context) (event.Outcome, error) {
 	return h.outcome, h.err
 }
 
-// Handover begins to move the node to the network of that name.
-func (n *Node) Handover(name string) (*Handover, error) {
-	if !n.busy.CompareAndSwap(false, true) {
+// Handover begins to move the node to the network of that name. Where that is prepared,
+// only the move is left.
+func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, true) }
+
+// begin begins a preparation, and the move after it if that is asked for.
+func (n *Node) begin(name string, move bool) (*Handover, error) {
+	if !n.takeTurn() {
 		return nil, ErrBusy
 	}
 	h := &Handover{done: make(chan struct{})}
 	n.mu.Lock()
-	old := n.serving
+	old, k := n.serving, n.kept
 	n.mu.Unlock()
 	var err error
-	if h.ID, err = event.NewHandoverID(n.cfg.Rand); err == nil && old == nil {
+	switch {
+	case old == nil:
 		err = errors.New("attached nowhere: nothing to hand over from")
+	case !move && !n.cfg.Prepare:
+		err = errors.New("the configuration says to break before make (prepare: false)")
+	case k.usable(name):
+		h.ID = k.id
+	default:
+		k = nil
+		h.ID, err = event.NewHandoverID(n.cfg.Rand)
 	}
 	if err != nil {
-		n.busy.Store(false)
+		n.endTurn()
 		return nil, fmt.Errorf("mn: %w", err)
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
@@ -58,44 +71,140 @@ func (n *Node) Handover(name string) (*Handover, error) {
 	defer n.mu.Unlock()
 	if n.closing {
 		cancel()
-		n.busy.Store(false)
-		return nil, errors.New("mn: the node is shutting down")
+		n.endTurn()
+		return nil, errEnding
 	}
 	n.current = h
+	before := n.state
 	n.wg.Go(func() {
 		defer close(h.done)
 		defer cancel()
-		span := n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare)
-		n.setState("handover to " + name)
-		h.outcome, h.err = n.handover(ctx, h.ID, old, name)
-		n.settled()
+		var span *event.Span
+		if k == nil {
+			span = n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare)
+		} else {
+			span = n.takeKept().span
+		}
+		if move {
+			n.setState("handover to " + name)
+			h.outcome, h.err = n.handover(ctx, h.ID, old, k, name)
+		} else {
+			n.setState("preparing " + name)
+			h.outcome, h.err = n.prepareAndKeep(ctx, h.ID, old, k, name, span)
+		}
+		n.settled(before, h.outcome)
 		reason := ""
 		if h.err != nil {
 			reason = h.err.Error()
 		}
-		n.busy.Store(false) // before the record: who reads it may ask for the next
-		span.EndOutcome(h.outcome, reason)
+		n.endTurn() // before the record: who reads it may ask for the next
+		if h.outcome != event.OK {
+			span.EndOutcome(h.outcome, reason)
+		}
 	})
 	return h, nil
 }
 
-func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate, name string) (event.Outcome, error) {
+// turnWithin is how long a handover waits for the turn while there is no other: the
+// node looks where its link is, which is a moment's work unless it attaches.
+const turnWithin = 300 * time.Millisecond
+
+// takeTurn takes the turn, unless a handover has it, or somebody for long.
+func (n *Node) takeTurn() bool {
+	n.mu.Lock()
+	h := n.current
+	n.mu.Unlock()
+	within := turnWithin
+	if h != nil {
+		select {
+		case <-h.done:
+		default:
+			within = 0
+		}
+	}
+	if n.tryTurn() {
+		return true
+	}
+	select {
+	case n.turn <- struct{}{}:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// settled is the state after a handover: after one that failed it is that of before,
+// unless the connection was lost.
+func (n *Node) settled(before string, outcome event.Outcome) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.state == "lost":
+	case outcome == event.Failed || outcome == event.OK:
+		n.state = before
+	default:
+		n.state = "attached"
+	}
+}
+
+// discover finds the network, and the point to come back to.
+func (n *Node) discover(ctx context.Context, id event.HandoverID, old *candidate, name string) (network Network, point string, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDiscovery, "by", "configuration")
-	network, err := n.network(name)
+	network, err = n.network(name)
 	if err == nil && name == old.net.Name {
 		err = fmt.Errorf("already at %s", name)
 	}
 	span.End(err)
-	if err != nil {
-		return event.Failed, fmt.Errorf("discovery: %w", err)
+	if err == nil {
+		point, err = n.link.Current(ctx)
 	}
-	point, err := n.link.Current(ctx)
 	if err != nil {
-		return event.Failed, fmt.Errorf("discovery: %w", err)
+		return network, "", fmt.Errorf("discovery: %w", err)
+	}
+	return network, point, nil
+}
+
+// prepareAndKeep prepares a candidate, or keeps k longer.
+func (n *Node) prepareAndKeep(ctx context.Context, id event.HandoverID, old *candidate, k *kept, name string, span *event.Span) (event.Outcome, error) {
+	if k != nil {
+		n.keep(id, k.c, span)
+		return event.OK, nil
+	}
+	network, _, err := n.discover(ctx, id, old, name)
+	if err != nil {
+		return event.Failed, err
+	}
+	n.makeRoom(name)
+	c, err := n.prepare(ctx, id, old, network)
+	if err != nil {
+		return event.Failed, err
+	}
+	n.keep(id, c, span)
+	return event.OK, nil
+}
+
+// makeRoom gives back what is kept: there is one binding.
+func (n *Node) makeRoom(name string) {
+	if k := n.takeKept(); k != nil {
+		n.unkeep(k, "given back for a handover to "+name)
+	}
+}
+
+func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate, k *kept, name string) (event.Outcome, error) {
+	network, point, err := n.discover(ctx, id, old, name)
+	if err != nil {
+		if k != nil {
+			n.abandon(id, old, k.c, true)
+		}
+		return event.Failed, err
 	}
 	if !n.cfg.Prepare {
 		return n.breakBeforeMake(ctx, id, old, network, point)
 	}
+	if k != nil {
+		return n.move(ctx, id, old, k.c, point)
+	}
+	n.makeRoom(name)
 	c, err := n.prepare(ctx, id, old, network)
 	if err != nil {
 		return event.Failed, err
@@ -106,27 +215,61 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 // move leaves the old link for the new one (§6.3 steps 4 and 5). Between link
 // up and the first packet nothing is done but sending.
 func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
+	c.mapping.stop()
 	target := c.net.Points[0]
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
-		if err = firstError(c.physical, ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
+		if err = firstError(ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
 			_ = conn.Close()
 		}
 	}
+	if err == nil && n.awayFrom(ctx, old.net.Name) {
+		_ = conn.Close()
+		err = errMovedOn
+	}
 	if err != nil {
-		n.abandon(ctx, id, old, c, true)
-		return event.Failed, fmt.Errorf("the new link could not be prepared: %w", err)
+		n.abandon(id, old, c, true)
+		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
 	}
 	n.depart(id, c)
 	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
 	up, err := n.switchLink(ctx, id, target)
+	if err != nil {
+		err = fmt.Errorf("link at %s: %w", target, err)
+		switch where, at := n.strayed(); at {
+		case "":
+		case c.net.Name: // at another point of it
+			n.cfg.Recorder.Point(id, event.PhaseL2, "elsewhere", "point", where, "why", err)
+			up, err = time.Now(), nil
+		case old.net.Name:
+			point = where
+		default:
+			n.giveUp(old, c)
+			n.setState("lost")
+			return event.Failed, fmt.Errorf("%w; it is at %s now, of %s", err, where, at)
+		}
+	}
 	if err == nil {
-		if err = n.arrive(id, c, up); err == nil {
+		if err = n.arrive(context.WithoutCancel(ctx), id, c, up); err == nil {
 			n.settleIn(ctx, id, old, c)
 			return event.Completed, nil
 		}
+		err = fmt.Errorf("link at %s: %w", target, err)
 	}
-	return n.switchBack(ctx, id, old, c, point, fmt.Errorf("link at %s: %w", target, err))
+	return n.switchBack(ctx, id, old, c, point, err)
+}
+
+// strayed is where the link really is after a move that failed, if it is up and
+// somebody can say.
+func (n *Node) strayed() (point, network string) {
+	if l, err := n.net.LinkByName(n.cfg.Interface); err != nil || !l.Carrier {
+		return "", ""
+	}
+	point, at, err := n.here(n.ctx)
+	if err != nil {
+		return "", ""
+	}
+	return point, at.Name
 }
 
 // depart holds the uplink and has the router hold the downlink, each behind a
@@ -195,32 +338,32 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 	defer func() { span.End(err) }()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.LinkUp)
 	defer cancel()
-	for len(n.links) > 0 { // what happened before the move
-		<-n.links
-	}
+	before := n.carrier.look()
 	n.away.Store(true)
 	attached := make(chan error, 1)
 	go func() { attached <- n.link.Attach(ctx, point) }()
-	down, done := false, false
-	for {
+	done := false
+	for now := before; ; {
 		select {
-		case s, ok := <-n.links:
-			if !ok {
-				return time.Time{}, errors.New("nobody watches the link any more")
+		case <-now.changed:
+			if now = n.carrier.look(); now.ended {
+				return time.Time{}, errNobodyWatches
 			}
-			if s.Up && (down || done || s.Missed) {
-				return s.At, nil
+			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !n.mayStray(ctx, point)) {
+				n.seen = now.ups
+				return now.At, nil
 			}
-			down = down || !s.Up
 		case err := <-attached:
 			if err != nil {
 				return time.Time{}, err
 			}
-			if done = true; down {
+			done = true
+			if now = n.carrier.look(); now.downs > before.downs && !now.Up {
 				continue
 			}
 			// The link may not have gone down at all.
 			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
+				n.seen = now.ups
 				return time.Now(), nil
 			}
 		case <-ctx.Done():
@@ -232,8 +375,19 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 	}
 }
 
+// mayStray reports whether the link that has come up while the adapter still attaches
+// to a point is at another one, as wpa_supplicant has it where it finds no way to the
+// first.
+func (n *Node) mayStray(ctx context.Context, point string) bool {
+	if _, ok := n.link.(link.Scanner); !ok {
+		return false // the adapter has one way to move the link
+	}
+	network, err := n.networkOf(point)
+	return err == nil && n.awayFrom(ctx, network.Name)
+}
+
 // arrive is what happens between link up and the first packet delivered.
-func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err error) {
+func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
 	ack, err := c.session.Load().send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
@@ -241,13 +395,12 @@ func (n *Node) arrive(id event.HandoverID, c *candidate, up time.Time) (err erro
 		n.cfg.Log.Error("uplink", "err", e)
 	}
 	ready := time.Since(up)
-	// The frames sent so far have told the bridges; this is for the neighbours.
-	if e := n.arp.SendGratuitous(c.address.addr()); e != nil {
-		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
-	}
+	n.announce(c) // the frames sent so far have told the bridges; this is for the neighbours
 	if err == nil {
 		select {
 		case err = <-ack:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
 		case <-time.After(n.cfg.Timers.Arrive):
 			err = fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
 		}
@@ -263,20 +416,29 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
 	}
 	n.away.Store(false)
-	s, reported := c.session.Load(), n.awaitReport(id)
+	s, reported, carrier := c.session.Load(), n.awaitReport(id), n.carrier.look()
 	n.serve(c)
 	var renewal sync.WaitGroup
 	defer renewal.Wait()
 	renewal.Go(func() { _ = c.renew(ctx, id) })
 	n.takeLeave(id, old, c.address.addr())
-	select {
-	case <-reported:
-	case <-s.closed: // it cannot come any more
-		n.unawaited(id)
-	case <-time.After(n.cfg.Timers.Settle):
-		n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
-		n.unawaited(id)
+	limit := time.NewTimer(n.cfg.Timers.Settle)
+	defer limit.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-reported:
+			waiting = false
+		case <-s.closed: // it cannot come any more
+			waiting = false
+		case <-carrier.changed:
+			carrier = n.carrier.look()
+			waiting = carrier.Up && !carrier.Missed && !carrier.ended // else there is something else to see to
+		case <-limit.C:
+			n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
+			waiting = false
+		}
 	}
+	n.unawaited(id)
 	c.leaveTunnel()
 }
 
@@ -311,7 +473,7 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 	err := n.linkBack(ctx, id, old, point)
 	if err != nil {
 		span.End(err)
-		n.abandon(ctx, id, old, c, false)
+		n.abandon(id, old, c, false)
 		n.setState("lost")
 		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
 	}
@@ -328,7 +490,7 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 			err = c.acknowledged(ack, notify.KindSwitchBack)
 		}
 	}
-	n.abandon(ctx, id, old, c, err == nil)
+	n.abandon(id, old, c, err == nil)
 	span.End(err)
 	return event.SwitchedBack, why
 }
@@ -391,8 +553,6 @@ func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate
 		return err
 	}
 	n.away.Store(false)
-	if e := n.arp.SendGratuitous(old.address.addr()); e != nil {
-		n.cfg.Log.Warn("gratuitous ARP not sent", "err", e)
-	}
+	n.announce(old)
 	return nil
 }

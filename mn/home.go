@@ -130,6 +130,7 @@ func (h *home) run(client *mip4.Client) {
 	again.Stop()
 	defer again.Stop()
 	lose := func() {
+		h.confirmed(netip.Addr{})
 		if lost = true; pending.done == nil {
 			again.Reset(pause)
 			pause = min(2*pause, rebindMost)
@@ -166,6 +167,7 @@ func (h *home) run(client *mip4.Client) {
 					h.n.cfg.Log.Warn("registration not sent", "from", o.From, "err", err)
 				}
 			case mip4.Registered:
+				h.confirmed(o.CareOf)
 				if pending.path != nil && pending.path.coa == o.CareOf {
 					h.move(pending.path, o)
 					answer(o, nil)
@@ -198,6 +200,7 @@ func (h *home) run(client *mip4.Client) {
 		case r := <-h.requests:
 			answer(mip4.Registered{}, errors.New("another binding was asked for"))
 			pending = r
+			h.confirmed(netip.Addr{})
 			client.OfferPathMarkers(r.ordered)
 			if r.path != nil {
 				client.Register(time.Now(), r.path.coa)

@@ -109,7 +109,7 @@ func (h *home) endMarker(p *path, id uint64) {
 		return
 	}
 	to := flow.ToLink
-	if m := p.delivery.Mode(); m == flow.Tunnel || m == flow.Hold {
+	if m := p.delivery.Mode(); p.tunnel != nil && (m == flow.Tunnel || m == flow.Hold) {
 		to = flow.ToTunnel
 	}
 	p.send(pkt, to)

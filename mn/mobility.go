@@ -27,6 +27,14 @@ type mobility interface {
 	// fallBack makes p the path of the uplink although the binding was not moved
 	// there: that is asked for until it is.
 	fallBack(p *path)
+	// isBound reports whether p is the path of the uplink, and the binding is to its
+	// address, as far as is known.
+	isBound(p *path) bool
+	// pause keeps the uplink while there is no link. It must not block.
+	pause()
+	// proceed sends what was kept while there was no link, which is back at the
+	// network of c: through the tunnel if the bound path is in one, else on the link.
+	proceed(c *candidate) error
 	// hurry has a binding under way asked for again at once: something that held it
 	// up is gone.
 	hurry()
@@ -70,6 +78,7 @@ type uplink struct {
 
 	mu    sync.Mutex
 	bound *path
+	at    netip.Addr        // the binding is known to be to it; none while another is asked for
 	gone  map[string]uint64 // packets dropped by paths that are closed
 }
 
@@ -90,6 +99,45 @@ func (u *uplink) write(pkt []byte) {
 		u.errors.Add(1)
 		u.n.cfg.Log.Debug("TUN write", "err", err)
 	}
+}
+
+// isBound implements mobility.
+func (u *uplink) isBound(p *path) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.bound == p && u.at == p.coa
+}
+
+// confirmed notes where the binding is, or that it is not known.
+func (u *uplink) confirmed(at netip.Addr) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.at = at
+}
+
+// pause implements mobility.
+func (u *uplink) pause() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.bound == nil {
+		return
+	}
+	if err := u.bound.pause(); err != nil {
+		u.n.cfg.Log.Error("uplink", "coa", u.bound.coa, "err", err)
+	}
+}
+
+// proceed implements mobility.
+func (u *uplink) proceed(c *candidate) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch u.bound {
+	case nil:
+		return nil
+	case c.path:
+		return u.bound.goOn()
+	}
+	return u.bound.reenter()
 }
 
 func (u *uplink) status(s *Status) {

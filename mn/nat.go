@@ -11,13 +11,20 @@ import (
 // mappingInterval is how often a NAT's mappings are seen to while the node waits.
 const mappingInterval = time.Second
 
+// mapping keeps a NAT's mappings on the way to a candidate's router.
+type mapping struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
 // keepMapping has the router learn it soon when a NAT on the way to it changes its
-// mappings while the node waits for an answer: it sends something authenticated on
-// both ports, PANA and ESP, until stop. Then nothing of it is outstanding.
-func (c *candidate) keepMapping() (stop func()) {
-	ctx, cancel := context.WithCancel(c.n.ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
+// mappings while the node waits: it sends something authenticated on both ports,
+// PANA and ESP, until it is stopped.
+func (c *candidate) keepMapping() {
+	m := &mapping{}
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(c.n.ctx)
+	m.wg.Go(func() {
 		for ticker := time.NewTicker(mappingInterval); ; {
 			select {
 			case <-ctx.Done():
@@ -33,9 +40,14 @@ func (c *candidate) keepMapping() (stop func()) {
 			c.session.Load().ping(ctx)
 		}
 	})
-	return func() {
-		cancel()
-		wg.Wait()
+	c.mapping = m
+}
+
+// stop ends it; then nothing of it is outstanding. A nil mapping does nothing.
+func (m *mapping) stop() {
+	if m != nil {
+		m.cancel()
+		m.wg.Wait()
 	}
 }
 

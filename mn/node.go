@@ -40,7 +40,7 @@ type Node struct {
 	home     mobility
 	link     link.Adapter
 	mac      net.HardwareAddr
-	links    <-chan osnet.LinkState
+	carrier  *carrier
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -48,8 +48,10 @@ type Node struct {
 	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
-	busy atomic.Bool
-	away atomic.Bool // the link has left the serving network, or is about to
+	turn   chan struct{} // taken by whoever changes what serves, or is kept, or where the link is
+	away   atomic.Bool   // the link has left the serving network, or is about to
+	ending chan struct{} // closed when the node is about to be closed
+	seen   uint64        // guarded by turn: how many times the link came up that nobody has to look into any more
 
 	arpReader chan struct{} // taken by whoever reads arp
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
@@ -61,6 +63,7 @@ type Node struct {
 	state   string
 	why     string // not attached, if so
 	serving *candidate
+	kept    *kept // complete, and waiting for its move
 	used    [slots]bool
 	leaving map[string]chan struct{}           // by network: closed when leave has been taken
 	current *Handover                          // the newest
@@ -72,6 +75,7 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{},
+		turn: make(chan struct{}, 1), ending: make(chan struct{}), carrier: newCarrier(),
 		arpReader: make(chan struct{}, 1), dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	if n.cfg.Ping == 0 {
@@ -108,7 +112,8 @@ func Open(cfg Config) (n *Node, err error) {
 	if n.link, err = cfg.Link(n.net); err != nil {
 		return n, err
 	}
-	if n.links, err = n.link.Watch(n.ctx); err != nil {
+	links, err := n.link.Watch(n.ctx)
+	if err != nil {
 		return n, err
 	}
 	if n.arp, err = n.net.OpenARP(cfg.Interface); err != nil {
@@ -125,6 +130,7 @@ func Open(cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.wg.Go(n.readTUN)
+	n.wg.Go(func() { n.watchLink(links) })
 	return n, nil
 }
 
@@ -132,12 +138,20 @@ func Open(cfg Config) (n *Node, err error) {
 // in the kernel.
 func (n *Node) Close() {
 	n.mu.Lock()
+	if !n.closing {
+		close(n.ending)
+	}
 	n.closing = true
 	h := n.current
 	n.mu.Unlock()
 	if h != nil { // it uses what is taken down here
 		h.cancel()
 		<-h.done
+	}
+	n.turn <- struct{}{}
+	defer n.endTurn()
+	if k := n.takeKept(); k != nil {
+		n.unkeep(k, "the node is shutting down")
 	}
 	n.mu.Lock()
 	c := n.serving
@@ -224,6 +238,17 @@ func (n *Node) guest(a netip.Addr, p *path) {
 	n.guests.Store(&m)
 }
 
+func (n *Node) tryTurn() bool {
+	select {
+	case n.turn <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *Node) endTurn() { <-n.turn }
+
 func (n *Node) networkOf(point string) (Network, error) {
 	for _, net := range n.cfg.Networks {
 		if slices.Contains(net.Points, point) {
@@ -282,15 +307,6 @@ func (n *Node) drop(c *candidate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.used[c.slot] = false
-}
-
-// settled is the state after a handover, however it ended.
-func (n *Node) settled() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.state != "lost" {
-		n.state = "attached"
-	}
 }
 
 func (n *Node) setState(s string) {

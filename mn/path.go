@@ -142,6 +142,31 @@ func (p *path) hold(m tunnel.Marker) error {
 	return p.tunnel.SendMarker(m)
 }
 
+// pause keeps the uplink, as there is no link. The caller holds up.mu.
+func (p *path) pause() error {
+	if m := p.delivery.Mode(); m != flow.Tunnel && m != flow.Direct {
+		return nil
+	}
+	return p.become(flow.Disable)
+}
+
+// goOn sends what was kept, on the link. The caller holds up.mu.
+func (p *path) goOn() error {
+	if p.delivery.Mode() != flow.Hold {
+		return nil
+	}
+	return p.land()
+}
+
+// land is arrive; the caller holds up.mu.
+func (p *path) land() error {
+	if err := p.become(flow.Arrival); err != nil {
+		return err
+	}
+	p.flush()
+	return p.become(flow.Flip) // nothing of the uplink is ever on its way through a TUN: no fence
+}
+
 // mark sends a marker behind the last packet in the tunnel.
 func (p *path) mark(m tunnel.Marker) error {
 	p.up.mu.Lock()
@@ -153,17 +178,18 @@ func (p *path) mark(m tunnel.Marker) error {
 func (p *path) arrive() error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
-	if err := p.become(flow.Arrival); err != nil {
-		return err
-	}
-	p.flush()
-	return p.become(flow.Flip) // nothing of the uplink is ever on its way through a TUN: no fence
+	return p.land()
 }
 
 // resume sends what was held through the tunnel again.
 func (p *path) resume() error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
+	return p.reenter()
+}
+
+// reenter is resume; the caller holds up.mu.
+func (p *path) reenter() error {
 	if m := p.delivery.Mode(); m != flow.Hold && m != flow.Direct || p.tunnel == nil {
 		return nil
 	}

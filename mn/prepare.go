@@ -17,21 +17,33 @@ import (
 )
 
 // prepare makes a candidate complete: session, address, tunnel, binding (RFC
-// 6252 §6.3 steps 1 to 3). On an error nothing of it is left.
+// 6252 §6.3 steps 1 to 3), and what the kernel needs at the new link. On an error
+// nothing of it is left.
 func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhasePrepare, "network", network.Name)
+	defer func() { span.End(err) }()
+	since := n.carrier.look()
+	if n.awayFrom(ctx, old.net.Name) {
+		return nil, fmt.Errorf("the link is not at %s", old.net.Name)
+	}
+	ctx, stop := n.whileAt(ctx, old.net.Name, since)
+	defer stop()
 	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
 	made := c
 	defer func() {
 		if err != nil {
-			n.abandon(ctx, id, old, made, ctx.Err() != nil)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			n.abandon(id, old, made, ctx.Err() != nil)
 		}
 	}()
 	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
 		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
 	}
-	defer c.keepMapping()()
+	c.keepMapping()
 	if err = c.configure(ctx, id); err != nil {
 		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
 	}
@@ -40,6 +52,9 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	}
 	if err = n.bind(ctx, id, c, true); err != nil {
 		return nil, err
+	}
+	if err = c.physical(); err != nil {
+		return nil, fmt.Errorf("the new link could not be prepared: %w", err)
 	}
 	return c, nil
 }
@@ -154,11 +169,20 @@ func (c *candidate) marker(m tunnel.Marker) {
 
 // abandon takes back a preparation that did not come to its end, or was not
 // used: the binding, if it has moved, then the tunnel, address and session. alive
-// says that c's path still carries packets, as far as is known.
-func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candidate, alive bool) {
+// says that c's path still carries packets, as far as is known. Where the link is at
+// the old network no more, there is nobody to speak to.
+func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
+	c.mapping.stop()
+	since := n.carrier.look()
+	if n.awayFrom(n.ctx, old.net.Name) {
+		n.giveUp(old, c)
+		return
+	}
+	ctx, stop := n.whileAt(n.ctx, old.net.Name, since)
+	defer stop()
 	if c.bindTried {
 		alive = alive && c.session.Load().ended() == nil
-		if err := n.bind(context.WithoutCancel(ctx), id, old, alive); err != nil {
+		if err := n.bind(ctx, id, old, alive); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
 			n.home.fallBack(old.path)
 		} else if alive { // the session takes the tunnel along, with what is still in it
@@ -166,5 +190,23 @@ func (n *Node) abandon(ctx context.Context, id event.HandoverID, old, c *candida
 			c.markEnd(id, firstEnd, c.path.mark)
 		}
 	}
+	if errors.Is(context.Cause(ctx), errMovedOn) {
+		n.giveUp(old, c)
+		return
+	}
 	n.takeLeave(id, c, old.address.addr()) // with the session the router deletes the tunnel and releases the lease
+}
+
+// giveUp forgets a candidate without a word to its router, which misses the node
+// before long. The record of the address stays: the link may be there already, and
+// then it is used again.
+func (n *Node) giveUp(old, c *candidate) {
+	c.mapping.stop()
+	if c.bindTried {
+		n.home.fallBack(old.path)
+	}
+	if s := c.session.Swap(nil); s != nil {
+		s.close()
+	}
+	n.drop(c)
 }

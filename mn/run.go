@@ -18,36 +18,37 @@ const (
 
 // Run attaches the node to the network it finds itself at and keeps it until ctx
 // ends; ready is called when the node is attached for the first time. It tries
-// until it succeeds. Where the link goes on without a handover, after a loss
-// nobody foresaw, the node follows and attaches anew.
+// until it succeeds. Where the link goes without a handover, the node follows at once:
+// as an arrival where that network is prepared, else it attaches anew.
 func (n *Node) Run(ctx context.Context, ready func()) error {
-	ups, err := n.link.Watch(ctx)
-	if err != nil {
-		return fmt.Errorf("mn: %w", err)
-	}
 	wait := retryFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for attached, tried := false, (time.Time{}); ; {
+	for attached, seen := false, n.carrier.look(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case s, ok := <-ups:
-			if !ok && ctx.Err() == nil {
-				return errors.New("mn: nobody watches the link any more")
+		case <-seen.changed:
+			now := n.carrier.look()
+			up := now.Up && now.ups != seen.ups
+			if seen = now; now.ended && ctx.Err() == nil {
+				return fmt.Errorf("mn: %w", errNobodyWatches)
 			}
-			if !s.Up || s.At.Before(tried) {
+			if !up {
 				continue
 			}
+			wait = retryFirst
 		case <-timer.C:
 		case <-n.wake:
 		}
-		tried = time.Now()
+		timer.Stop()
 		switch err := n.follow(ctx); {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrBusy): // the handover moves the link; what it leaves is looked at after it
-			timer.Reset(retryFirst)
+		case errors.Is(err, errMovedOn):
+			timer.Reset(0)
+		case errors.Is(err, errNoLink): // its return is told
+			n.cfg.Log.Info("not attached", "err", err)
 		case err != nil:
 			level := slog.LevelWarn
 			if told := new(attachError); errors.As(err, &told) {
@@ -74,48 +75,60 @@ type attachError struct {
 func (e *attachError) Error() string { return fmt.Sprintf("attach to %s: %v", e.network, e.err) }
 func (e *attachError) Unwrap() error { return e.err }
 
-// follow makes the network where the link is the serving one, if it is not: with
-// nothing prepared, as there was no time for it.
+// follow makes the network where the link is the serving one, if it is not. What is
+// under way ends before: the link is the affair of a handover that moves it.
 func (n *Node) follow(ctx context.Context) (err error) {
-	if ok, err := n.settledHere(ctx); ok || err != nil {
-		return n.problem(err)
+	select {
+	case n.turn <- struct{}{}:
+	case <-n.ending:
+		return errEnding
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if !n.busy.CompareAndSwap(false, true) {
-		return ErrBusy
-	}
-	defer n.busy.Store(false)
+	defer n.endTurn()
 	defer func() { err = n.problem(err) }()
-	point, err := n.link.Current(ctx) // it may have moved on
+	carrier := n.carrier.look()
+	point, network, err := n.here(ctx)
 	if err != nil {
 		return err
 	}
-	network, err := n.networkOf(point)
-	if err != nil {
-		return err
+	if carrier.known && !carrier.Up {
+		return fmt.Errorf("%w at %s", errNoLink, point)
 	}
+	again := carrier.ups != n.seen
+	n.seen = carrier.ups
 	n.mu.Lock()
-	old := n.serving
+	old, state, closing := n.serving, n.state, n.closing
 	n.mu.Unlock()
+	if closing {
+		return errEnding
+	}
+	ctx, stop := n.whileAt(ctx, network.Name, carrier)
+	defer stop()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
 	if old != nil && old.voided.Load() != nil {
 		n.discard(old)
 		old = nil
 	}
-	if old == nil {
+	switch {
+	case old == nil:
 		return n.first(ctx, network)
+	case old.net.Name != network.Name:
+		return n.carriedTo(ctx, old, network, point, carrier.At)
+	case again || state != "attached":
+		return n.returned(ctx, old, point)
 	}
-	if old.net.Name == network.Name {
-		return n.returned(ctx, old)
-	}
-	return n.unplanned(ctx, old, network)
+	return nil
 }
 
 // first attaches a node that has nothing to hand over from.
 func (n *Node) first(ctx context.Context, network Network) error {
 	n.setState("attaching")
-	c, err := n.resume(ctx, network)
-	if c == nil && err == nil {
-		c, err = n.attach(ctx, event.HandoverID{}, network)
-	}
+	c, err := n.anew(ctx, event.HandoverID{}, network)
 	if err != nil {
 		return &attachError{network.Name, err}
 	}
@@ -125,58 +138,14 @@ func (n *Node) first(ctx context.Context, network Network) error {
 	return nil
 }
 
-// settledHere reports whether the node is at the network that serves it, and has
-// nothing to do.
-func (n *Node) settledHere(ctx context.Context) (bool, error) {
-	point, err := n.link.Current(ctx)
-	if err != nil {
-		return false, err
+// anew makes a candidate of the network where the link is: with the address that the
+// node has had there, if that is so, else with another.
+func (n *Node) anew(ctx context.Context, id event.HandoverID, network Network) (*candidate, error) {
+	c, err := n.resume(ctx, id, network)
+	if c == nil && err == nil {
+		c, err = n.attach(ctx, id, network)
 	}
-	network, err := n.networkOf(point)
-	if err != nil {
-		return false, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.serving != nil && n.serving.net.Name == network.Name && n.state == "attached" && n.serving.voided.Load() == nil, nil
-}
-
-// returned goes on at the network that serves, after the link was lost. The home
-// agent may have had no answer to it for as long, or another address.
-func (n *Node) returned(ctx context.Context, c *candidate) error {
-	if err := n.arp.SendGratuitous(c.address.addr()); err != nil {
-		return err
-	}
-	n.away.Store(false)
-	if err := n.bind(ctx, event.HandoverID{}, c, false); err != nil {
-		return err
-	}
-	n.setState("attached")
-	return nil
-}
-
-// unplanned is a handover after the fact.
-func (n *Node) unplanned(ctx context.Context, old *candidate, network Network) error {
-	id, err := event.NewHandoverID(n.cfg.Rand)
-	if err != nil {
-		return err
-	}
-	span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
-	old.keeper.endProbe()
-	n.away.Store(true)
-	n.setState("attaching to " + network.Name)
-	c, err := n.attach(ctx, id, network)
-	if err != nil {
-		n.setState("lost")
-		err = &attachError{network.Name, err}
-		span.EndOutcome(event.Failed, err.Error())
-		return err
-	}
-	n.away.Store(false)
-	n.serve(c)
-	n.takeLeave(id, old, c.address.addr())
-	span.EndOutcome(event.Completed, "")
-	return nil
+	return c, err
 }
 
 // problem keeps why the node is not attached for its status; nil when it is.

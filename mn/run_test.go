@@ -29,7 +29,7 @@ func TestUnplannedMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually("the other network", func(s Status) bool { return s.State == "attached" && s.Network == "a" && s.Bound == "10.2.0.100" })
-	b.eventually("leave taken of the old one", func(Status) bool { return len(b.dhcp.Leases()) == 1 && !b.node.busy.Load() })
+	b.eventually("leave taken of the old one", func(Status) bool { return len(b.dhcp.Leases()) == 1 && len(b.node.turn) == 0 })
 	stop := b.flow()
 	time.Sleep(50 * time.Millisecond)
 	stop()

@@ -16,6 +16,7 @@ type Status struct {
 	HomeAgent  string            `json:"home_agent,omitempty"`
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
 	LeaseUntil string            `json:"lease_until,omitempty"`
+	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Dropped    map[string]uint64 `json:"dropped"` // by reason, besides those of uplink and downlink
@@ -25,7 +26,7 @@ type Status struct {
 func (n *Node) Status() Status {
 	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
 	n.mu.Lock()
-	s.State, s.Problem = n.state, n.why
+	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
 		if p := c.session.Load(); p != nil {

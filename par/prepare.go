@@ -244,10 +244,32 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, err
 	}
 	v.reached(stagePrepared)
-	t := v.tunnel
-	v.unused = time.AfterFunc(r.cfg.Unused, func() { v.deleteTunnel(t, "nobody arrived through it in "+r.cfg.Unused.String()) })
+	v.expectUse(v.tunnel)
 	return &notify.TunnelReply{
 		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: spi, Nonce: nonce,
 		Cipher: uint16(r.cfg.Cipher), MTU: uint16(r.cfg.MTU),
 	}, nil
+}
+
+// expectUse deletes a tunnel through which the node has neither arrived nor sent
+// anything for a time. The caller holds v.mu.
+func (v *visitor) expectUse(t *tunnel.Tunnel) {
+	heard := authentic(t)
+	v.unused = time.AfterFunc(v.r.cfg.Unused, func() {
+		if authentic(t) == heard {
+			v.deleteTunnel(t, "nobody arrived through it, and nothing came, in "+v.r.cfg.Unused.String())
+			return
+		}
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.tunnel == t {
+			v.expectUse(t)
+		}
+	})
+}
+
+// authentic counts what the node itself has sent through the tunnel.
+func authentic(t *tunnel.Tunnel) uint64 {
+	s := t.Stats()
+	return s.Delivered + s.MarkersIn + s.DroppedIn[tunnel.ReasonDummy]
 }

@@ -54,7 +54,7 @@ type Config struct {
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
 	Buffer      flow.Limits   // per visitor
-	Unused      time.Duration // a tunnel nobody arrives through is deleted after this
+	Unused      time.Duration // a tunnel nobody arrives through is deleted when its node has been silent for this
 	State       state.Store   // what is kept over a crash; nil: nothing is
 	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none
 	Rand        io.Reader

@@ -301,6 +301,22 @@ func TestTunnelGoes(t *testing.T) {
 	}
 }
 
+// TestTunnelKept: while the node sends something through it, the tunnel stays.
+func TestTunnelKept(t *testing.T) {
+	b := start(t, func(c *Config) { c.Unused = 2 * time.Second })
+	c := b.open(1, elsewhere)
+	n := b.join(1, c.Addr.Addr())
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err := n.t.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := b.status(1).Mode; m != "tunnel" {
+		t.Errorf("mode %s, expected that the tunnel stands", m)
+	}
+	b.await("the tunnel to be deleted", func() bool { return b.status(1).Mode == "released" })
+}
+
 // TestDeleteAfterArrival: the node is here, so its packets are not dropped.
 func TestDeleteAfterArrival(t *testing.T) {
 	b := start(t, nil)

@@ -58,6 +58,7 @@ type configuration struct {
 		LinkUp    config.Duration `yaml:"link-up"`
 		Arrive    config.Duration `yaml:"arrive"`
 		Settle    config.Duration `yaml:"settle"`
+		Prepared  config.Duration `yaml:"prepared"`
 		PathEnd   config.Duration `yaml:"path-end"`
 	} `yaml:"timers"`
 	Buffer struct {
@@ -202,6 +203,7 @@ func (c configuration) timers() mn.Timers {
 		{&t.LinkUp, c.Timers.LinkUp},
 		{&t.Arrive, c.Timers.Arrive},
 		{&t.Settle, c.Timers.Settle},
+		{&t.Prepared, c.Timers.Prepared},
 		{&t.PathEnd, c.Timers.PathEnd},
 	} {
 		if f.from != 0 {

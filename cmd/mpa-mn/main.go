@@ -37,7 +37,9 @@ authenticates at the next access router, gets an address there and a tunnel, and
 moves its binding at the home agent; then it changes the link, and goes on.
 
 It needs CAP_NET_ADMIN, CAP_NET_RAW and /dev/net/tun. A move is asked for with
-"mpactl handover NETWORK". It removes from the kernel what it put there when it
+"mpactl handover NETWORK"; "mpactl prepare NETWORK" does beforehand what can be
+done, and keeps it for a minute. Where the link is moved by somebody else the node
+follows at once. It removes from the kernel what it put there when it
 ends, and after a crash when it starts again.`,
 		Example: example,
 		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
@@ -128,8 +130,10 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer node.Close()
 	server, err := control.NewServer(control.Config{
 		Path: c.Control.String(), Recorder: recorder, Log: env.Log,
-		Status:   func() any { return node.Status() },
-		Commands: map[string]control.Command{control.CommandHandover: handover(node)},
+		Status: func() any { return node.Status() },
+		Commands: map[string]control.Command{
+			control.CommandHandover: command(node.Handover), control.CommandPrepare: command(node.Prepare),
+		},
 	})
 	if err != nil {
 		return err
@@ -140,14 +144,14 @@ func run(ctx context.Context, env daemon.Env) error {
 	return g.Wait()
 }
 
-// handover is the command of the control socket.
-func handover(node *mn.Node) control.Command {
+// command is one of the control socket's, which begin something with a network.
+func command(begin func(network string) (*mn.Handover, error)) control.Command {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var args control.HandoverArgs
 		if err := json.Unmarshal(raw, &args); err != nil || args.Network == "" {
 			return nil, errors.Join(errors.New(`expected {"network": NAME}`), err)
 		}
-		h, err := node.Handover(args.Network)
+		h, err := begin(args.Network)
 		if err != nil {
 			return nil, err
 		}

@@ -36,6 +36,7 @@ type cli struct {
 	Version    versionFlag   `help:"Print the version and leave."`
 	Status     statusCmd     `cmd:"" help:"What each daemon is doing."`
 	Handover   handoverCmd   `cmd:"" help:"Move the mobile node to another network, and show how it goes on."`
+	Prepare    prepareCmd    `cmd:"" help:"Do all of a move that can be done before it, and keep that for a minute."`
 	Explain    explainCmd    `cmd:"" help:"What a handover consisted of, and what each part cost."`
 	Events     eventsCmd     `cmd:"" help:"The records of the timeline."`
 	Doctor     doctorCmd     `cmd:"" help:"What keeps the daemons of this machine from working, and what to do about it."`

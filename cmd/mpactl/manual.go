@@ -25,7 +25,7 @@ func (manCmd) Run(a *app) error {
 		},
 		manpage.Section{Title: "Files", Text: "/run/openmpa/*.sock      control sockets of the daemons\n", Literal: true},
 		manpage.Section{Title: "Environment", Text: "MPACTL_SOCKET            control sockets, as --socket, separated by commas\n", Literal: true},
-		manpage.Section{Title: "Exit codes", Text: "0    done; of handover: the node has moved\n1    the daemon said no, or the node has not moved\n64   wrong use of the command line\n130  interrupted\n", Literal: true},
+		manpage.Section{Title: "Exit codes", Text: "0    done; of handover: the node has moved; of prepare: all is ready\n1    the daemon said no, or the node has not moved\n64   wrong use of the command line\n130  interrupted\n", Literal: true},
 	)
 	_, err := fmt.Fprint(a.stdout, page.Roff())
 	return err

@@ -88,6 +88,13 @@ func fakeDaemon() {
 				}
 				return fakeHandover(rec, args)
 			},
+			control.CommandPrepare: func(_ context.Context, raw json.RawMessage) (any, error) {
+				var args control.HandoverArgs
+				if err := json.Unmarshal(raw, &args); err != nil {
+					return nil, err
+				}
+				return fakePrepare(rec, args)
+			},
 		},
 	})
 	if err == nil {
@@ -146,12 +153,30 @@ func fakeHandover(rec *event.Recorder, args control.HandoverArgs) (any, error) {
 	return control.HandoverResult{ID: id}, nil
 }
 
+// fakePrepare prepares a move to a network, and fails at c.
+func fakePrepare(rec *event.Recorder, args control.HandoverArgs) (any, error) {
+	if args.Wait {
+		return nil, errors.New("mpactl is not to wait in the command")
+	}
+	id := hid(3)
+	span := rec.Begin(id, event.PhaseHandover, "from", "b", "to", args.Network)
+	prepare := rec.Begin(id, event.PhasePrepare, "network", args.Network)
+	rec.Begin(id, event.PhaseAuth).End(nil)
+	if args.Network == "c" {
+		err := errors.New("authentication at c: the certificate has expired")
+		prepare.End(err)
+		span.EndOutcome(event.Failed, err.Error())
+	}
+	prepare.End(nil)
+	return control.HandoverResult{ID: id}, nil
+}
+
 func TestManNamesEveryCommand(t *testing.T) {
 	var out, errs strings.Builder
 	if code := run(t.Context(), []string{"man"}, &out, &errs, screen{}); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
-	for _, want := range []string{".TH MPACTL 1", "handover <network>", `\-\-timeout`, `\-\-no\-wait`, "/run/openmpa"} {
+	for _, want := range []string{".TH MPACTL 1", "handover <network>", "prepare <network>", `\-\-timeout`, `\-\-no\-wait`, "/run/openmpa"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the manual page does not say %q", want)
 		}

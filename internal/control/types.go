@@ -17,16 +17,21 @@ import (
 // away.
 type Command func(ctx context.Context, args json.RawMessage) (any, error)
 
-// CommandHandover is the name of mpa-mn's command to move to another network.
-const CommandHandover = "handover"
+// The names of mpa-mn's commands: CommandHandover moves to another network, and
+// CommandPrepare does what can be done before, and keeps it for the move.
+const (
+	CommandHandover = "handover"
+	CommandPrepare  = "prepare"
+)
 
-// HandoverArgs are the arguments of [CommandHandover].
+// HandoverArgs are the arguments of [CommandHandover] and [CommandPrepare].
 type HandoverArgs struct {
 	Network string `json:"network"` // as named in the configuration
 	Wait    bool   `json:"wait"`    // answer at the end, and cancel when the client goes away; else answer at once
 }
 
-// HandoverResult is the answer to [CommandHandover]. Without Wait only ID is set.
+// HandoverResult is the answer to both. Without Wait only ID is set. A preparation
+// and the move after it have the same ID.
 type HandoverResult struct {
 	ID      event.HandoverID `json:"id,omitzero"`
 	Outcome event.Outcome    `json:"outcome,omitempty"`

@@ -65,12 +65,13 @@ type Phase string
 const (
 	PhaseHandover   Phase = "handover"    // the whole, from decision to clean-up
 	PhaseAttach     Phase = "attach"      // first attachment, nothing prepared
+	PhasePrepare    Phase = "prepare"     // everything before the move; the candidate may then be kept
 	PhaseDiscovery  Phase = "discovery"   // which routers are there
 	PhaseAuth       Phase = "tauth"       // (pre-)authentication: PANA, EAP, AAA
 	PhaseConf       Phase = "tconf"       // pre-configuration, DHCP and DAD included
 	PhaseDHCP       Phase = "dhcp"        // lease for the new care-of address
 	PhaseDAD        Phase = "dad"         // address conflict detection
-	PhaseKeys       Phase = "keys"        // access points given the node's keys
+	PhaseKeys       Phase = "keys"        // access points and the link given the keys they share
 	PhaseTunnel     Phase = "tunnel"      // proactive handover tunnel
 	PhaseBind       Phase = "bind"        // binding update through the tunnel
 	PhaseDepart     Phase = "depart"      // markers exchanged before the link goes

@@ -1,0 +1,153 @@
+package mn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"openmpa/internal/event"
+)
+
+// kept is a complete candidate that waits for its move. Its handover has begun with
+// the preparation, and goes on with the move.
+type kept struct {
+	id    event.HandoverID
+	c     *candidate
+	span  *event.Span // of the whole handover
+	until time.Time   // then it is given back
+	taken chan struct{}
+}
+
+// keep keeps a candidate until it is used, its session ends, or its time is over. The
+// caller has the turn.
+func (n *Node) keep(id event.HandoverID, c *candidate, span *event.Span) {
+	until := time.Now().Add(n.cfg.Timers.Prepared)
+	if l := c.address.lease.Load(); l.Expires().Before(until) { // its router renews nothing
+		until = l.Expires()
+	}
+	k := &kept{id: id, c: c, span: span, until: until, taken: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kept = k
+	n.wg.Go(func() { n.guard(k) })
+}
+
+// usable says that a move may still begin.
+func (k *kept) usable(network string) bool {
+	return k != nil && k.c.net.Name == network && k.c.session.Load().ended() == nil && time.Now().Before(k.until)
+}
+
+// takeKept takes what is kept, nil if nothing is. The caller has the turn.
+func (n *Node) takeKept() *kept {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.kept
+	if k != nil {
+		n.kept = nil
+		close(k.taken)
+	}
+	return k
+}
+
+// guard gives k back when it is of no more use. Without a link at the serving network
+// nothing can be given back in order: then it may still be what the node arrives at.
+func (n *Node) guard(k *kept) {
+	timer := time.NewTimer(time.Until(k.until))
+	defer timer.Stop()
+	why := fmt.Sprintf("given back: not used in %v", n.cfg.Timers.Prepared)
+	s := k.c.session.Load()
+	select {
+	case <-k.taken:
+		return
+	case <-n.ctx.Done():
+		return
+	case <-s.closed:
+		why = "given back: the session with its router has ended: " + s.reason.Error()
+	case <-timer.C:
+	}
+	for {
+		since := n.carrier.look()
+		select {
+		case n.turn <- struct{}{}:
+		case <-k.taken:
+			return
+		case <-n.ctx.Done():
+			return
+		}
+		n.mu.Lock()
+		mine := n.kept == k
+		n.mu.Unlock()
+		if done := !mine || since.Up && !n.awayFrom(n.ctx, n.servingNetwork()); done {
+			if mine {
+				n.unkeep(n.takeKept(), why)
+			}
+			n.endTurn()
+			return
+		}
+		n.endTurn()
+		select {
+		case <-since.changed:
+		case <-k.taken:
+			return
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// unkeep gives a kept candidate back: the binding first, in order, so that nothing is
+// lost. The caller has the turn, and has taken k.
+func (n *Node) unkeep(k *kept, why string) {
+	n.mu.Lock()
+	old := n.serving
+	n.mu.Unlock()
+	n.abandon(k.id, old, k.c, true)
+	k.span.EndOutcome(event.Cancelled, why)
+}
+
+// servingNetwork is the name of the network that serves, empty if none does.
+func (n *Node) servingNetwork() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.serving == nil {
+		return ""
+	}
+	return n.serving.net.Name
+}
+
+// awayFrom reports whether the link is somewhere else than in a network, or nowhere.
+// If nobody can say, it is where it was.
+func (n *Node) awayFrom(ctx context.Context, network string) bool {
+	point, err := n.link.Current(ctx)
+	if err != nil {
+		return false
+	}
+	at, err := n.networkOf(point)
+	return err != nil || at.Name != network
+}
+
+// Prepare makes a candidate of the network of that name complete and keeps it: a
+// [Node.Handover] there is the move only, and so is an arrival of the link without us. It
+// is given back after Timers.Prepared, with the end of its session, and when another
+// network is prepared; asked for again it is kept that long from then on. The outcome
+// is event.OK or event.Failed.
+func (n *Node) Prepare(network string) (*Handover, error) { return n.begin(network, false) }
+
+// PreparedStatus is what waits for its move.
+type PreparedStatus struct {
+	Handover event.HandoverID `json:"handover"`
+	Network  string           `json:"network"`
+	Address  string           `json:"address"` // care-of
+	Left     float64          `json:"left_s"`  // until it is given back, seconds
+}
+
+// status of k; the caller holds n.mu.
+func (k *kept) status() *PreparedStatus {
+	if k == nil {
+		return nil
+	}
+	return &PreparedStatus{
+		Handover: k.id, Network: k.c.net.Name, Address: k.c.address.prefix().String(),
+		Left: max(0, time.Until(k.until).Round(100*time.Millisecond).Seconds()),
+	}
+}
