@@ -236,6 +236,26 @@ func given(k *kong.Context, name string) bool {
 
 func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
 	fmt.Printf("%s: %s\n", s.Name, s.Doc)
+	if report.Roams(res) == nil { // of those there are many, without traffic
+		printHandovers(o, res)
+	}
+	fmt.Println()
+	if len(res.Handovers) > 0 {
+		fmt.Println(report.Tables(res))
+	}
+	if len(res.Links) > 0 {
+		fmt.Println(report.LinkLines(res.Links))
+	}
+	if o.LoseMarkers {
+		fmt.Println(report.MarkerLine(res))
+	}
+	if err == nil && len(res.Problems) == 0 {
+		fmt.Printf("Kept: %s.\n", s.PromiseWith(o))
+	}
+}
+
+// printHandovers says with what traffic they were, and a line of each.
+func printHandovers(o scenario.Options, res *report.Result) {
 	fmt.Printf("traffic of %s, %s, %s\n\n", o.Rate, describeAccess(o), bed.DescribeDAD(o.DAD))
 	for _, h := range res.Handovers {
 		name := fmt.Sprintf("%s to %s", h.From, h.To)
@@ -250,19 +270,6 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 			line += ": " + h.Reason
 		}
 		fmt.Println(line)
-	}
-	fmt.Println()
-	if len(res.Handovers) > 0 {
-		fmt.Println(report.Tables(res))
-	}
-	if len(res.Links) > 0 {
-		fmt.Println(report.LinkLines(res.Links))
-	}
-	if o.LoseMarkers {
-		fmt.Println(report.MarkerLine(res))
-	}
-	if err == nil && len(res.Problems) == 0 {
-		fmt.Printf("Kept: %s.\n", s.PromiseWith(o))
 	}
 }
 

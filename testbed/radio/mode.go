@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"openmpa/internal/wpactrl"
 )
@@ -86,9 +87,12 @@ func writeFile(path, text string) error {
 	return nil
 }
 
+// askLimit bounds one command; an emulated machine is slow.
+const askLimit = 20 * time.Second
+
 // ask sends one command to a daemon.
 func ask(ctx context.Context, socket, command string) (answer string, err error) {
-	c, err := wpactrl.Open(wpactrl.Config{Socket: socket})
+	c, err := wpactrl.Open(wpactrl.Config{Socket: socket, Timeout: askLimit})
 	if err != nil {
 		return "", err
 	}

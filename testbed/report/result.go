@@ -111,6 +111,8 @@ type Radio struct {
 	// RADIUS is how many packets the authentication server saw from the last word at the old access point to the end
 	// of the 4-way handshake at the new one.
 	RADIUS int `json:"radius"`
+	// Tries is how many moves it took, of which the last one was measured; absent where none is repeated.
+	Tries int `json:"tries,omitempty"`
 }
 
 // Buffer is what the router of the new network held.
@@ -222,6 +224,9 @@ func (h Handover) Fields() map[string]float64 {
 	}
 	if r := h.Radio; r != nil {
 		m["radio.eap"], m["radio.radius"] = float64(r.EAP), float64(r.RADIUS)
+		if r.Tries > 0 {
+			m["radio.tries"] = float64(r.Tries)
+		}
 	}
 	if b := h.Buffer; b != nil {
 		m["buffer.packets"] = float64(b.Packets)

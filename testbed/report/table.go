@@ -13,6 +13,7 @@ import (
 var PhaseNames = []struct{ Field, Title string }{
 	{"discovery_ms", "discovery"},
 	{"tauth_ms", "authentication"},
+	{"keys_ms", "keys of the access points"},
 	{"tconf_ms", "configuration"},
 	{"dhcp_ms", "  of it: DHCP"},
 	{"dad_ms", "  of it: duplicate address detection"},
@@ -20,6 +21,8 @@ var PhaseNames = []struct{ Field, Title string }{
 	{"bind_ms", "binding at the home agent"},
 	{"depart_ms", "departure"},
 	{"l2_ms", "link down to link up"},
+	{"assoc_ms", "association and 4-way handshake"},
+	{"roam_ms", "command to move to its end"},
 	{"l3_ms", "link up to the first packet"},
 	{"l3_floor_ms", "  the same for a bare bridge swap"},
 	{"l3_beyond_floor_ms", "  beyond that"},
@@ -156,6 +159,9 @@ func Tables(r *Result) string {
 	var parts []string
 	if t := FigureTable(r); t != "" {
 		parts = append(parts, t, strings.Join(FigureNotes(), "\n")+"\n")
+	} else if t := RoamTable(r); t != "" {
+		rule, _ := RoamRule(r)
+		parts = append(parts, t, strings.Join(append(RoamNotes(), rule...), "\n")+"\n")
 	} else {
 		parts = append(parts, SummaryTable(r))
 	}

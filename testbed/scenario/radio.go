@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"openmpa/internal/wpactrl"
 	"openmpa/testbed/bed"
@@ -47,16 +48,18 @@ func (m *measured) noteRadio(b *bed.Bed, before map[string]int) error {
 	if b.Radio == nil || last < 0 || m.moves[last].Up.IsZero() {
 		return nil
 	}
+	var err error
+	m.Radio, err = needed(b, before, m.moves[last].To, m.moves[0].Lost, m.moves[last].Up)
+	return err
+}
+
+// needed is what a move to a point needed: authentications since before, and packets of the authentication server in a time.
+func needed(b *bed.Bed, before map[string]int, point string, from, to time.Time) (*report.Radio, error) {
 	after, err := authentications(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	point := m.moves[last].To
-	m.Radio = &report.Radio{
-		Point: point, EAP: after[point] - before[point],
-		RADIUS: b.Radio.Air.RADIUS(m.moves[0].Lost, m.moves[last].Up),
-	}
-	return nil
+	return &report.Radio{Point: point, EAP: after[point] - before[point], RADIUS: b.Radio.Air.RADIUS(from, to)}, nil
 }
 
 // keysGone waits until no access point of a network the node has left knows a key of it, and the node none of theirs.

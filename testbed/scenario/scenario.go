@@ -140,6 +140,13 @@ func All() []Scenario {
 			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped",
 		},
 		{
+			Name: "figure10", run: figure10, cases: true, Access: AccessWifi, Adjust: adjustFigure10,
+			Fixes: []string{"tls", "rtt-aaa", "rate", "direction", "seconds", "probe", "buffer", "l2-gap", "lose", "nat"},
+			Doc:   "RFC 6252's Figure 10: 802.1X in full, pre-authenticated, 802.11r and MPA, on the same radios, with the authentication server near and far",
+			Promise: "every move completes; of the prepared ways none has EAP at the new access point, nor a packet at the authentication server, in the move; " +
+				"MPA's median is at most the largest 90th percentile of the other prepared ways",
+		},
+		{
 			Name: "failed-switch", Access: AccessCable, run: failedSwitch,
 			Doc:     "the new point of attachment never answers; the node goes back",
 			Promise: "every handover ends switched back, and traffic goes on without loss after it",

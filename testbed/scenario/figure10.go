@@ -1,0 +1,298 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/wpactrl"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/radio"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+)
+
+// The two points of attachment of the figure, one of each network.
+var figure10Points = [2]string{"poa-b1", "poa-a1"}
+
+// dsBridge is on both routers the bridge of the networks that are none of ours:
+// they are one link, as pre-authentication and fast transition need it.
+const dsBridge = "ds0"
+
+func adjustFigure10(o *Options, given func(string) bool) {
+	if !given("repeat") {
+		o.Repeat = 10
+	}
+	o.TLS, o.Probe = "1.2", false // wpa_supplicant 2.10 offers no other for EAP-TLS
+}
+
+// figure10 measures all ways in each round, one after another, so that what
+// else the machine does is shared by all of them; the round before the first is
+// for warming up.
+func figure10(ctx context.Context, r *run) error {
+	opt := r.opt.bed(r.p)
+	opt.Wifi = &bed.Wifi{Plan: addDS, Adjust: addNetworks}
+	return r.withBed(ctx, opt, func(b *bed.Bed) (err error) {
+		f := &roundabout{run: r, bed: b}
+		if err := f.open(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.close()) }()
+		for i := range r.opt.Repeat + 1 {
+			r.p.Line("%s: round %d of %d", r.res.Scenario, i, r.opt.Repeat)
+			if err := f.round(ctx, i); err != nil {
+				return fmt.Errorf("scenario: %s, round %d: %w", r.res.Scenario, i, err)
+			}
+			if i == 0 {
+				r.res.Handovers = nil
+			}
+		}
+		r.res.SummarizeCases()
+		_, broken := report.RoamRule(r.res)
+		r.res.Problems = append(r.res.Problems, broken...)
+		return nil
+	})
+}
+
+// addDS joins the routers by a link of their own.
+func addDS(p *topo.Plan) {
+	for i, n := range p.Nodes {
+		if n.Name == topo.RB || n.Name == topo.RA {
+			p.Nodes[i].Bridges = append(n.Bridges, dsBridge)
+		}
+	}
+	p.Links = append(p.Links, topo.Link{
+		A: topo.End{Node: topo.RB, If: "ds", Bridge: dsBridge}, B: topo.End{Node: topo.RA, If: "ds", Bridge: dsBridge},
+	})
+}
+
+const maxTries = 3 // of one move
+
+// plainModes are the networks beside ours, in the order of the BSSes.
+var plainModes = []radio.Mode{radio.Full, radio.PreAuth, radio.FT}
+
+// addNetworks gives the radios of the figure's points one more BSS for each
+// mode, and the station the networks, for when it is told to join them.
+func addNetworks(all *bed.Radio) {
+	domain := &radio.Domain{ID: 0x6252, Key: [32]byte{0x62, 0x52}}
+	var freqs []int
+	for _, point := range figure10Points {
+		a := all.AP(point)
+		freqs = append(freqs, radio.Frequency(a.Channel))
+		for i, mode := range plainModes {
+			bss := a.AP.BSSes[0]
+			bss.Interface, bss.SSID, bss.BSSID, bss.Bridge = fmt.Sprintf("%s-%d", a.Interface, i+1), "plain-"+mode.String(), a.BSSID, dsBridge
+			bss.BSSID[5] += byte(i + 1)
+			bss.Mode, bss.NASID = mode, point+"."+mode.String()
+			if mode == radio.FT {
+				bss.Domain = domain
+				domain.Holders = append(domain.Holders, radio.Holder{BSSID: bss.BSSID, NASID: bss.NASID})
+			}
+			a.AP.BSSes = append(a.AP.BSSes, bss)
+		}
+	}
+	for _, mode := range plainModes {
+		all.Station.Networks = append(all.Station.Networks, radio.ESS{SSID: "plain-" + mode.String(), Mode: mode, Freqs: freqs, Disabled: true})
+	}
+}
+
+// A roundabout is the figure being measured.
+type roundabout struct {
+	run     *run
+	bed     *bed.Bed
+	hand    *roaming
+	home    int // block of the network in which our node starts
+	homeFor wpactrl.MAC
+}
+
+func (f *roundabout) open(ctx context.Context) (err error) {
+	all := f.bed.Radio
+	h := &roaming{bed: f.bed, networks: make(map[radio.Mode]int)}
+	for i, point := range figure10Points {
+		a := all.AP(point)
+		h.sites[i] = site{name: point, ap: a.AP}
+	}
+	start := all.AP(figure10Points[0])
+	f.homeFor = start.BSSID
+	for i, n := range all.Station.Networks {
+		if n.SSID == start.SSID {
+			f.home = i
+		} else if n.Mode != radio.Installed {
+			h.networks[n.Mode] = i
+		}
+	}
+	f.hand = h
+	h.roamer, err = radio.NewRoamer(ctx, all.Station.Socket(), f.bed.Run.Path)
+	return err
+}
+
+// close ends the node, which is to find its access points for its good-bye, and
+// takes the radios off the air.
+func (f *roundabout) close() error {
+	var errs []error
+	if f.bed.Child(topo.MN) != nil {
+		errs = append(errs, f.bed.StopNode())
+	}
+	errs = append(errs, f.hand.roamer.Close(), linkOfAAA(f.bed.Top).setRTT(0))
+	for _, s := range f.hand.sites {
+		errs = append(errs, radio.Disable(context.Background(), s.ap.Socket(0)))
+	}
+	return errors.Join(errs...)
+}
+
+// round measures each way once with the server near and once with it far. Ways
+// and distances begin with another one each time.
+func (f *roundabout) round(ctx context.Context, n int) error {
+	if err := f.bed.StopNode(); err != nil {
+		return err
+	}
+	for i := range 2 {
+		roams := (n+i)%2 == 1
+		rtt, err := f.distance(roams)
+		if err != nil {
+			return err
+		}
+		for j := range plainWays {
+			w := plainWays[(n+j)%len(plainWays)]
+			h, err := f.tries(func() (report.Handover, error) {
+				return f.hand.move(ctx, w, f.hand.sites[(n+j)%2], f.hand.sites[(n+j+1)%2])
+			})
+			if err != nil {
+				return err
+			}
+			f.add(w.name, roams, rtt, h)
+		}
+	}
+	if _, err := f.distance(false); err != nil {
+		return err
+	}
+	if err := f.startNode(ctx); err != nil {
+		return err
+	}
+	for i := range 2 {
+		roams := (n+i)%2 == 1
+		rtt, err := f.distance(roams)
+		if err != nil {
+			return err
+		}
+		h, err := f.tries(func() (report.Handover, error) { return f.byMPA(ctx) })
+		if err != nil {
+			return err
+		}
+		f.add(report.WayMPA, roams, rtt, h)
+	}
+	_, err := f.distance(false)
+	return err
+}
+
+// startNode starts our node at network b, without a key at any access point but
+// the one in use.
+func (f *roundabout) startNode(ctx context.Context) error {
+	if _, err := f.hand.roamer.Join(ctx, f.home, f.homeFor); err != nil {
+		return err
+	}
+	for _, a := range f.bed.Radio.APs {
+		if err := radio.ForgetKeys(ctx, a.AP.Socket(0)); err != nil {
+			return err
+		}
+	}
+	f.run.at = "b"
+	return f.bed.StartNode(ctx)
+}
+
+// tries measures a move, once more when it fails: frames that a busy machine
+// delivers late are repeated by the radio, and may be refused.
+func (f *roundabout) tries(move func() (report.Handover, error)) (h report.Handover, err error) {
+	for i := range maxTries {
+		if h, err = move(); err == nil && h.Outcome == string(event.Completed) {
+			h.Radio.Tries = i + 1
+			return h, nil
+		}
+		f.run.p.Line("%s: to be repeated: %s %s %v", f.run.res.Scenario, h.Outcome, h.Reason, err)
+	}
+	return h, err
+}
+
+// distance puts the authentication server near or far, and measures it from a
+// router.
+func (f *roundabout) distance(roams bool) (rtt time.Duration, err error) {
+	want := time.Duration(0)
+	if roams {
+		want = report.HomeRTT
+	}
+	link := linkOfAAA(f.bed.Top)
+	if err := link.setRTT(want); err != nil {
+		return 0, err
+	}
+	if rtt, err = link.rtt(f.bed.Top.Space(topo.RA)); err == nil && rtt < want {
+		err = fmt.Errorf("scenario: the authentication server is %v away, expected %v", rtt, want)
+	}
+	return rtt, err
+}
+
+// add notes a move and holds it to the promise.
+func (f *roundabout) add(way string, roams bool, rtt time.Duration, h report.Handover) {
+	h.Case = report.RoamCase(way, roams)
+	h.Phases["aaa_rtt_ms"] = report.MS(rtt)
+	r := f.run
+	r.res.Handovers = append(r.res.Handovers, h)
+	if h.Radio == nil {
+		h.Radio = &report.Radio{}
+	}
+	name := fmt.Sprintf("%s, %s to %s", h.Case, h.From, h.To)
+	switch {
+	case h.Outcome != string(event.Completed):
+		r.problem("%s: %s: %s", name, h.Outcome, h.Reason)
+	case way == report.WayFull && (h.Radio.EAP == 0 || h.Radio.RADIUS == 0):
+		r.problem("%s: %d EAP exchanges and %d packets to the authentication server are seen, and there is no other way: the counters do not work", name, h.Radio.EAP, h.Radio.RADIUS)
+	case way != report.WayFull && (h.Radio.EAP > 0 || h.Radio.RADIUS > 0):
+		r.problem("%s: %d EAP exchanges at the new access point and %d packets to the authentication server during the move, expected none", name, h.Radio.EAP, h.Radio.RADIUS)
+	}
+}
+
+// byMPA has our node move to the other network.
+func (f *roundabout) byMPA(ctx context.Context) (report.Handover, error) {
+	r := f.run
+	from, to := r.at, topo.Other(r.at)
+	if err := r.awaitClean(ctx, f.bed, to); err != nil {
+		return report.Handover{}, err
+	}
+	if err := f.hand.roamer.Scan(ctx, f.hand.freqs()...); err != nil {
+		return report.Handover{}, err
+	}
+	before, err := authentications(f.bed)
+	if err != nil {
+		return report.Handover{}, err
+	}
+	m := measured{Handover: report.Handover{From: from, To: to}}
+	moves, err := r.command(ctx, f.bed, to, &m)
+	if err != nil || m.Outcome != string(event.Completed) {
+		return m.Handover, err
+	}
+	r.at = to
+	var auth, keys, l2 time.Duration
+	var left time.Time
+	for _, e := range ofNode(m.records, topo.MN) {
+		switch {
+		case e.Phase == event.PhaseDepart && e.Kind == event.KindBegin:
+			left = e.Time
+		case e.Kind != event.KindEnd || e.Outcome != event.OK:
+		case e.Phase == event.PhaseAuth:
+			auth = e.Duration
+		case e.Phase == event.PhaseKeys && keys == 0: // what comes later is for after the move
+			keys = e.Duration
+		case e.Phase == event.PhaseL2:
+			l2 = e.Duration
+		}
+	}
+	if left.IsZero() || len(moves) == 0 {
+		return m.Handover, errors.New("scenario: the node says nothing of its departure, or its link nothing of a move")
+	}
+	if m.Radio, err = needed(f.bed, before, moves[len(moves)-1].To, left, time.Now()); err != nil {
+		return m.Handover, err
+	}
+	m.SetRoam(auth, keys, l2, l2)
+	return m.Handover, r.oneLease(ctx, f.bed, r.at)
+}
