@@ -94,6 +94,13 @@ func (a *air) Remove(ctx context.Context, s wpactrl.MAC) error {
 
 func (a *air) Status() []apctl.Status { return []apctl.Status{{Info: poa1, Up: true}, {Info: poa2}} }
 
+// make changes how the points behave.
+func (a *air) make(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+}
+
 func (a *air) note(format string, args ...any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -289,19 +296,19 @@ func TestLinkKeysFaults(t *testing.T) {
 		l := newLinked(t, newAir())
 		defer l.end()
 		l.open(1, "mn@home.example", 1)
-		l.fails["poa2"] = apctl.ErrAway
+		l.make(func() { l.fails["poa2"] = apctl.ErrAway })
 		l.ask(1, laptop)
 		if r := l.reply(t, 1); len(r.Points) != 1 || r.Points[0].BSSID != poa1.BSSID || r.Reason != "" {
 			t.Errorf("one is away: %+v", r)
 		}
-		l.fails["poa1"] = apctl.ErrMismatch
+		l.make(func() { l.fails["poa1"] = apctl.ErrMismatch })
 		l.ask(1, laptop)
 		if r := l.reply(t, 1); r.Points != nil || !strings.Contains(r.Reason, apctl.ErrMismatch.Error()) {
 			t.Errorf("all fail: %+v", r)
 		}
-		clear(l.fails)
+		l.make(func() { clear(l.fails) })
 
-		l.takes["poa2"] = time.Hour
+		l.make(func() { l.takes["poa2"] = time.Hour })
 		began := time.Now()
 		l.ask(1, laptop)
 		l.ask(1, laptop) // both are answered
@@ -320,7 +327,7 @@ func TestLinkKeysFaults(t *testing.T) {
 		// Gone while the points are slow, and back: the keys of now come behind the removal.
 		l.SessionClosed(1, gone)
 		k := l.open(3, "mn@home.example", 3)
-		delete(l.takes, "poa2")
+		l.make(func() { delete(l.takes, "poa2") })
 		l.ask(3, laptop)
 		if r := l.reply(t, 3); len(r.Points) != 2 {
 			t.Errorf("back: %+v", r)
@@ -338,7 +345,7 @@ func TestLinkKeysStuck(t *testing.T) {
 		l := newLinked(t, newAir())
 		defer l.end()
 		l.links.within = 10 * linkKeysWait
-		l.takes["poa1"] = time.Hour
+		l.make(func() { l.takes["poa1"] = time.Hour })
 		l.open(1, "mn@home.example", 1)
 		began := time.Now()
 		l.ask(1, laptop)

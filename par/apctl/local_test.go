@@ -1,7 +1,6 @@
 package apctl
 
 import (
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"openmpa/internal/wpactrl"
 	"openmpa/internal/wpactrl/wpactrltest"
 	"openmpa/paa/keys"
+	"openmpa/par/apctl/apctltest"
 )
 
 func TestMain(m *testing.M) { osnettest.Main(m) }
@@ -35,72 +35,8 @@ func log() (*slog.Logger, *syncBuffer) {
 	return slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug})), &b
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// real starts Debian's hostapd as the access point bssid on a cable, which needs no radio to cache keys.
-type real struct {
-	t              *testing.T
-	config, socket string
-	*wpactrltest.Process
-	look *wpactrl.Client // the test's own
-}
-
-func newReal(t *testing.T) *real {
-	t.Helper()
-	osnettest.NeedRoot(t)
-	osnettest.Veth(t, "ap0", "peer0")
-	t.Cleanup(func() { osnettest.IP(t, "link del ap0") })
-	osnettest.IP(t, "link set ap0 address "+bssid.String())
-	dir := t.TempDir()
-	r := &real{t: t, config: wpactrltest.HostapdConfig("ap0", "wired", dir), socket: filepath.Join(dir, "ap0")}
-	r.start()
-	look, err := wpactrl.Open(wpactrl.Config{Socket: r.socket, Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { look.Close() })
-	r.look = look
-	return r
-}
-
-func (r *real) start() { r.Process = wpactrltest.Hostapd(r.t, r.config, r.socket) }
-
-// has returns what hostapd has cached.
-func (r *real) has() map[wpactrl.MAC]wpactrl.PMKSA {
-	r.t.Helper()
-	answer, err := r.look.Command(r.t.Context(), "PMKSA")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	list, err := wpactrl.ParsePMKSA(answer)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	out := make(map[wpactrl.MAC]wpactrl.PMKSA)
-	for _, p := range list {
-		out[p.Addr] = p
-	}
-	return out
-}
-
-// hasKey says whether hostapd has the station's key, by its name.
-func (r *real) hasKey(k Key) bool {
-	r.t.Helper()
-	id, err := keys.PMKID(ap1.AKM, k.PMK, bssid, k.Station)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	got, ok := r.has()[k.Station]
-	return ok && got.PMKID == id
-}
+// has says whether hostapd has the key.
+func has(r *apctltest.Hostapd, k Key) bool { return r.HasKey(k.Station, k.PMK) }
 
 func openLocal(t *testing.T, cfg LocalConfig) *Local {
 	t.Helper()
@@ -118,26 +54,23 @@ func openLocal(t *testing.T, cfg LocalConfig) *Local {
 }
 
 func TestLocalHostapd(t *testing.T) {
-	r := newReal(t)
+	r := apctltest.Start(t, "ap0", bssid)
 	stale := key('x', time.Hour)
-	id, _ := keys.PMKID(ap1.AKM, stale.PMK, bssid, station)
-	if err := r.look.Do(t.Context(), "PMKSA_ADD "+station.String()+" "+hex.EncodeToString(id[:])+" ? 3600 1", stale.PMK); err != nil {
-		t.Fatal(err)
-	}
+	r.Put(station, strings.Repeat("0f", keys.PMKIDLen), string(stale.PMK.Bytes()))
 	logger, text := log()
-	l := openLocal(t, LocalConfig{Info: ap1, Socket: r.socket, Log: logger})
-	eventually(t, "what a run before left is gone", func() bool { return len(r.has()) == 0 && !l.Status().Pending })
+	l := openLocal(t, LocalConfig{Info: ap1, Socket: r.Socket, Log: logger})
+	apctltest.Eventually(t, "what a run before left is gone", func() bool { return len(r.Has()) == 0 && !l.Status().Pending })
 
 	k := key('a', time.Hour)
 	if err := l.Install(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
-	if !r.hasKey(k) {
-		t.Errorf("hostapd has %v", r.has())
+	if !has(r, k) {
+		t.Errorf("hostapd has %v", r.Has())
 	}
 	rolled := key('b', 30*time.Minute) // re-authentication
-	if err := l.Install(t.Context(), rolled); err != nil || !r.hasKey(rolled) || r.hasKey(k) {
-		t.Errorf("rolled: %v, hostapd has %v", err, r.has())
+	if err := l.Install(t.Context(), rolled); err != nil || !has(r, rolled) || has(r, k) {
+		t.Errorf("rolled: %v, hostapd has %v", err, r.Has())
 	}
 	if s := l.Status(); !s.Up || s.Keys != 1 || s.Pending || s.Name != "ap1" || s.Why != "" {
 		t.Errorf("%+v", s)
@@ -145,26 +78,26 @@ func TestLocalHostapd(t *testing.T) {
 
 	for _, end := range []func(){func() { r.Stop() }, func() { r.Kill() }} { // in order, and not
 		end()
-		eventually(t, "hostapd is missed", func() bool { return !l.Status().Up })
+		apctltest.Eventually(t, "hostapd is missed", func() bool { return !l.Status().Up })
 		if s := l.Status(); s.Why == "" || s.Keys != 1 {
 			t.Errorf("%+v", s)
 		}
-		r.start()
-		eventually(t, "the key is in hostapd again", func() bool { return r.hasKey(rolled) })
-		if left := r.has()[station].Expires; left > 30*time.Minute || left < 25*time.Minute {
+		r.Again()
+		apctltest.Eventually(t, "the key is in hostapd again", func() bool { return has(r, rolled) })
+		if left := r.Has()[station].Expires; left > 30*time.Minute || left < 25*time.Minute {
 			t.Errorf("ends in %v, want what was left of 30 minutes", left)
 		}
 	}
-	eventually(t, "settled", func() bool { s := l.Status(); return s.Up && !s.Pending && s.Restored == 2 })
+	apctltest.Eventually(t, "settled", func() bool { s := l.Status(); return s.Up && !s.Pending && s.Restored == 2 })
 
-	if err := l.Remove(t.Context(), station); err != nil || r.hasKey(rolled) {
-		t.Errorf("removed: %v, hostapd has %v", err, r.has())
+	if err := l.Remove(t.Context(), station); err != nil || has(r, rolled) {
+		t.Errorf("removed: %v, hostapd has %v", err, r.Has())
 	}
-	eventually(t, "nothing is left", func() bool { return len(r.has()) == 0 })
+	apctltest.Eventually(t, "nothing is left", func() bool { return len(r.Has()) == 0 })
 
 	// Away: remembered, or forgotten, until hostapd is there.
 	r.Stop()
-	eventually(t, "hostapd is missed", func() bool { return !l.Status().Up })
+	apctltest.Eventually(t, "hostapd is missed", func() bool { return !l.Status().Up })
 	other := key('c', time.Hour)
 	other.Station[5] = 9
 	for _, k := range []Key{k, other} {
@@ -175,14 +108,14 @@ func TestLocalHostapd(t *testing.T) {
 	if err := l.Remove(t.Context(), other.Station); err != nil {
 		t.Errorf("remove while away: %v", err)
 	}
-	r.start()
-	eventually(t, "what came while it was away", func() bool { return r.hasKey(k) })
-	if r.hasKey(other) {
+	r.Again()
+	apctltest.Eventually(t, "what came while it was away", func() bool { return has(r, k) })
+	if has(r, other) {
 		t.Error("a key that was removed while hostapd was away is there")
 	}
 
-	if err := l.Close(); err != nil || len(r.has()) != 0 {
-		t.Errorf("closed: %v, hostapd has %v", err, r.has())
+	if err := l.Close(); err != nil || len(r.Has()) != 0 {
+		t.Errorf("closed: %v, hostapd has %v", err, r.Has())
 	}
 	if err := l.Install(t.Context(), k); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
@@ -195,35 +128,35 @@ func TestLocalHostapd(t *testing.T) {
 }
 
 func TestLocalExpiry(t *testing.T) {
-	r := newReal(t)
-	l := openLocal(t, LocalConfig{Info: ap1, Socket: r.socket})
-	eventually(t, "settled", func() bool { return !l.Status().Pending })
+	r := apctltest.Start(t, "ap0", bssid)
+	l := openLocal(t, LocalConfig{Info: ap1, Socket: r.Socket})
+	apctltest.Eventually(t, "settled", func() bool { return !l.Status().Pending })
 	if err := l.Install(t.Context(), key('a', 3*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if left := r.has()[station].Expires; left < time.Second || left > 3*time.Second {
+	if left := r.Has()[station].Expires; left < time.Second || left > 3*time.Second {
 		t.Errorf("ends in %v", left)
 	}
-	eventually(t, "the key ends here and there", func() bool { return l.Status().Keys == 0 && len(r.has()) == 0 })
+	apctltest.Eventually(t, "the key ends here and there", func() bool { return l.Status().Keys == 0 && len(r.Has()) == 0 })
 }
 
 func TestLocalMismatch(t *testing.T) {
-	r := newReal(t)
+	r := apctltest.Start(t, "ap0", bssid)
 	wrong := ap1
 	wrong.BSSID[5] = 7
-	l := openLocal(t, LocalConfig{Info: wrong, Socket: r.socket})
+	l := openLocal(t, LocalConfig{Info: wrong, Socket: r.Socket})
 	if err := l.Install(t.Context(), key('a', time.Hour)); !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), bssid.String()) {
 		t.Errorf("BSSID: %v", err)
 	}
-	if n := len(r.has()); n != 0 {
+	if n := len(r.Has()); n != 0 {
 		t.Errorf("%d keys went to another access point", n)
 	}
 	r.Stop()
-	r.config = strings.Replace(r.config, "wpa_key_mgmt=WPA-EAP WPA-EAP-SHA256", "wpa_key_mgmt=WPA-EAP", 1)
-	r.start()
+	r.Config = strings.Replace(r.Config, "wpa_key_mgmt=WPA-EAP WPA-EAP-SHA256", "wpa_key_mgmt=WPA-EAP", 1)
+	r.Again()
 	sha := ap1
 	sha.AKM = keys.AKM8021XSHA256
-	l = openLocal(t, LocalConfig{Info: sha, Socket: r.socket})
+	l = openLocal(t, LocalConfig{Info: sha, Socket: r.Socket})
 	if err := l.Install(t.Context(), key('a', time.Hour)); !errors.Is(err, ErrMismatch) || !strings.Contains(err.Error(), "add it to wpa_key_mgmt") {
 		t.Errorf("suite: %v", err)
 	}
@@ -252,13 +185,13 @@ func TestLocalFaults(t *testing.T) {
 		return n
 	}
 	l := openLocal(t, LocalConfig{Info: ap1, Socket: d.Socket, Timeout: 100 * time.Millisecond})
-	eventually(t, "flushed at start", func() bool { return count("PMKSA_FLUSH") == 1 && !l.Status().Pending })
+	apctltest.Eventually(t, "flushed at start", func() bool { return count("PMKSA_FLUSH") == 1 && !l.Status().Pending })
 
 	refuse.set(true)
 	if err := l.Install(t.Context(), key('a', time.Hour)); !errors.Is(err, ErrRefused) {
 		t.Errorf("refused: %v", err)
 	}
-	eventually(t, "nothing is kept of a refused key", func() bool {
+	apctltest.Eventually(t, "nothing is kept of a refused key", func() bool {
 		s := l.Status()
 		return s.Keys == 0 && !s.Pending && count("PMKSA_FLUSH") == 2
 	})
@@ -269,7 +202,7 @@ func TestLocalFaults(t *testing.T) {
 		t.Errorf("silent: %v", err)
 	}
 	silent.set(false)
-	eventually(t, "put in again", func() bool { s := l.Status(); return s.Keys == 1 && !s.Pending })
+	apctltest.Eventually(t, "put in again", func() bool { s := l.Status(); return s.Keys == 1 && !s.Pending })
 	last := d.Commands()
 	if !strings.HasPrefix(last[len(last)-1], "PMKSA_ADD "+station.String()) {
 		t.Errorf("last: %q", last[len(last)-1])

@@ -3,14 +3,9 @@ package apctl
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"strings"
@@ -18,57 +13,16 @@ import (
 	"time"
 
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/par/apctl/apctltest"
 )
 
-// authority signs certificates for tests.
+// authority is apctltest's, with both ends of the channel.
 type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	*apctltest.Authority
+	t *testing.T
 }
 
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t}
-	a.cert, a.key = a.make(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return a
-}
-
-func (a *authority) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	tmpl.SerialNumber, tmpl.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: "test"}
-	tmpl.NotBefore, tmpl.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = tmpl, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-// issue makes a certificate of the kind for a name.
-func (a *authority) issue(name string, usage x509.ExtKeyUsage) tls.Certificate {
-	a.t.Helper()
-	cert, key := a.make(&x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, KeyUsage: x509.KeyUsageDigitalSignature})
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
-}
-
-func (a *authority) roots() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
+func newAuthority(t *testing.T) *authority { return &authority{apctltest.NewAuthority(t), t} }
 
 func (a *authority) agent(l *Local, at string, hold time.Duration) *Agent {
 	a.t.Helper()
@@ -80,7 +34,7 @@ func (a *authority) agent(l *Local, at string, hold time.Duration) *Agent {
 		a.t.Fatal(err)
 	}
 	g, err := Serve(AgentConfig{
-		Listener: listener, Certificate: a.issue("ap1.a.example", x509.ExtKeyUsageServerAuth), Roots: a.roots(),
+		Listener: listener, Certificate: a.Issue("ap1.a.example", x509.ExtKeyUsageServerAuth), Roots: a.Roots(),
 		PAAs: []string{"paa.a.example", "paa2.a.example"}, Points: []*Local{l}, Hold: hold,
 	})
 	if err != nil {
@@ -97,8 +51,8 @@ func (a *authority) agent(l *Local, at string, hold time.Duration) *Agent {
 func (a *authority) remote(at string, change func(*RemoteConfig)) *Remote {
 	a.t.Helper()
 	cfg := RemoteConfig{
-		Info: ap1, Address: at, Agent: "ap1.a.example", Certificate: a.issue("paa.a.example", x509.ExtKeyUsageClientAuth),
-		Roots: a.roots(), Keepalive: 20 * time.Millisecond,
+		Info: ap1, Address: at, Agent: "ap1.a.example", Certificate: a.Issue("paa.a.example", x509.ExtKeyUsageClientAuth),
+		Roots: a.Roots(), Keepalive: 20 * time.Millisecond,
 	}
 	if change != nil {
 		change(&cfg)
@@ -120,53 +74,53 @@ const listenLocal = "127.0.0.1:0"
 
 // TestRemote: PAA, TLS, agent and the real hostapd.
 func TestRemote(t *testing.T) {
-	r := newReal(t)
+	r := apctltest.Start(t, "ap0", bssid)
 	ca := newAuthority(t)
-	newLocal := func() *Local { return openLocal(t, LocalConfig{Info: ap1, Socket: r.socket}) }
+	newLocal := func() *Local { return openLocal(t, LocalConfig{Info: ap1, Socket: r.Socket}) }
 	agent := ca.agent(newLocal(), listenLocal, time.Hour)
 	at := agent.Addr().String()
 	paa := ca.remote(at, nil)
 	settled := func() bool { s := paa.Status(); return s.Up && !s.Pending }
-	eventually(t, "connected", settled)
+	apctltest.Eventually(t, "connected", settled)
 
 	k := key('a', time.Hour)
-	if err := paa.Install(t.Context(), k); err != nil || !r.hasKey(k) {
-		t.Errorf("install: %v, hostapd has %v", err, r.has())
+	if err := paa.Install(t.Context(), k); err != nil || !has(r, k) {
+		t.Errorf("install: %v, hostapd has %v", err, r.Has())
 	}
-	if err := paa.Remove(t.Context(), station); err != nil || r.hasKey(k) {
-		t.Errorf("remove: %v, hostapd has %v", err, r.has())
+	if err := paa.Remove(t.Context(), station); err != nil || has(r, k) {
+		t.Errorf("remove: %v, hostapd has %v", err, r.Has())
 	}
 	if err := paa.Install(t.Context(), k); err != nil {
 		t.Error(err)
 	}
 
 	r.Kill() // the agent's hostapd
-	eventually(t, "the PAA learns that hostapd is away", func() bool { return !paa.Status().Up })
+	apctltest.Eventually(t, "the PAA learns that hostapd is away", func() bool { return !paa.Status().Up })
 	if s := paa.Status(); !strings.Contains(s.Why, "no daemon listens") || s.Keys != 1 {
 		t.Errorf("%+v", s)
 	}
-	r.start()
-	eventually(t, "the key is there again", func() bool { return settled() && r.hasKey(k) })
+	r.Again()
+	apctltest.Eventually(t, "the key is there again", func() bool { return settled() && has(r, k) })
 
 	if err := agent.Close(); err != nil { // an agent that ends takes its keys along
 		t.Error(err)
 	}
-	if n := len(r.has()); n != 0 {
+	if n := len(r.Has()); n != 0 {
 		t.Errorf("%d keys after the agent's end", n)
 	}
-	eventually(t, "the PAA learns that the agent is away", func() bool { return !paa.Status().Up })
+	apctltest.Eventually(t, "the PAA learns that the agent is away", func() bool { return !paa.Status().Up })
 	other := key('b', time.Hour)
 	other.Station[5] = 9
 	if err := paa.Install(t.Context(), other); !errors.Is(err, ErrAway) {
 		t.Errorf("away: %v", err)
 	}
 	ca.agent(newLocal(), at, 50*time.Millisecond)
-	eventually(t, "both keys are there", func() bool { return settled() && r.hasKey(k) && r.hasKey(other) })
+	apctltest.Eventually(t, "both keys are there", func() bool { return settled() && has(r, k) && has(r, other) })
 
 	// Another PAA cannot have the access point, nor an agent serve two.
-	second := ca.remote(at, func(c *RemoteConfig) { c.Certificate = ca.issue("paa2.a.example", x509.ExtKeyUsageClientAuth) })
-	eventually(t, "refused", func() bool { return strings.Contains(second.Status().Why, "paa.a.example") })
-	if !r.hasKey(k) {
+	second := ca.remote(at, func(c *RemoteConfig) { c.Certificate = ca.Issue("paa2.a.example", x509.ExtKeyUsageClientAuth) })
+	apctltest.Eventually(t, "refused", func() bool { return strings.Contains(second.Status().Why, "paa.a.example") })
+	if !has(r, k) {
 		t.Error("another PAA took a key away")
 	}
 	second.Close()
@@ -174,12 +128,12 @@ func TestRemote(t *testing.T) {
 	if err := paa.Close(); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "a PAA that ends takes its keys along", func() bool { return len(r.has()) == 0 })
+	apctltest.Eventually(t, "a PAA that ends takes its keys along", func() bool { return len(r.Has()) == 0 })
 
 	// One that is lost without a word keeps them for the time of hold.
 	lost := ca.remote(at, nil)
-	eventually(t, "connected", func() bool { s := lost.Status(); return s.Up && !s.Pending })
-	if err := lost.Install(t.Context(), k); err != nil || !r.hasKey(k) {
+	apctltest.Eventually(t, "connected", func() bool { s := lost.Status(); return s.Up && !s.Pending })
+	if err := lost.Install(t.Context(), k); err != nil || !has(r, k) {
 		t.Errorf("install: %v", err)
 	}
 	lost.stop()
@@ -187,7 +141,7 @@ func TestRemote(t *testing.T) {
 	lost.mu.Lock()
 	lost.line.conn.Close()
 	lost.mu.Unlock()
-	eventually(t, "keys of a PAA that is lost go", func() bool { return len(r.has()) == 0 })
+	apctltest.Eventually(t, "keys of a PAA that is lost go", func() bool { return len(r.Has()) == 0 })
 }
 
 // TestIdentities: certificates are checked both ways.
@@ -200,18 +154,18 @@ func TestIdentities(t *testing.T) {
 		change func(*RemoteConfig)
 		why    string
 	}{
-		"PAA of no such name": {func(c *RemoteConfig) { c.Certificate = ca.issue("evil.example", x509.ExtKeyUsageClientAuth) }, ""},
+		"PAA of no such name": {func(c *RemoteConfig) { c.Certificate = ca.Issue("evil.example", x509.ExtKeyUsageClientAuth) }, ""},
 		"PAA's certificate is a server's": {func(c *RemoteConfig) {
-			c.Certificate = ca.issue("paa.a.example", x509.ExtKeyUsageServerAuth)
+			c.Certificate = ca.Issue("paa.a.example", x509.ExtKeyUsageServerAuth)
 		}, ""},
 		"PAA of another authority": {func(c *RemoteConfig) {
-			c.Certificate = foreign.issue("paa.a.example", x509.ExtKeyUsageClientAuth)
+			c.Certificate = foreign.Issue("paa.a.example", x509.ExtKeyUsageClientAuth)
 		}, ""},
 		"agent of another name":      {func(c *RemoteConfig) { c.Agent = "ap2.a.example" }, "ap2.a.example"},
-		"agent of another authority": {func(c *RemoteConfig) { c.Roots = foreign.roots() }, "unknown authority"},
+		"agent of another authority": {func(c *RemoteConfig) { c.Roots = foreign.Roots() }, "unknown authority"},
 	} {
 		r := ca.remote(at, c.change)
-		eventually(t, name, func() bool {
+		apctltest.Eventually(t, name, func() bool {
 			return strings.Contains(r.Status().Why, "agent") && strings.Contains(r.Status().Why, c.why)
 		})
 		if err := r.Install(t.Context(), key('a', time.Hour)); !errors.Is(err, ErrAway) {
@@ -223,9 +177,9 @@ func TestIdentities(t *testing.T) {
 		r.Close()
 	}
 	r := ca.remote(at, func(c *RemoteConfig) { c.BSSID[5] = 8 })
-	eventually(t, "another access point", func() bool { return errors.Is(r.Install(context.Background(), key('a', time.Hour)), ErrMismatch) })
+	apctltest.Eventually(t, "another access point", func() bool { return errors.Is(r.Install(context.Background(), key('a', time.Hour)), ErrMismatch) })
 	// TLS 1.2 is refused.
-	_, err := tls.Dial("tcp", at, &tls.Config{MaxVersion: tls.VersionTLS12, RootCAs: ca.roots(), ServerName: "ap1.a.example"})
+	_, err := tls.Dial("tcp", at, &tls.Config{MaxVersion: tls.VersionTLS12, RootCAs: ca.Roots(), ServerName: "ap1.a.example"})
 	if err == nil {
 		t.Error("TLS 1.2 taken")
 	}
@@ -258,7 +212,7 @@ func TestAgentProtocol(t *testing.T) {
 		strings.Replace(hello, `"akm":1`, `"akm":5`, 1):                                                     `"code":"mismatch"`,
 	} {
 		conn, err := tls.Dial("tcp", at, &tls.Config{
-			RootCAs: ca.roots(), ServerName: "ap1.a.example", Certificates: []tls.Certificate{ca.issue("paa.a.example", x509.ExtKeyUsageClientAuth)},
+			RootCAs: ca.Roots(), ServerName: "ap1.a.example", Certificates: []tls.Certificate{ca.Issue("paa.a.example", x509.ExtKeyUsageClientAuth)},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"openmpa/internal/wpactrl"
 	"openmpa/internal/wpactrl/wpactrltest"
 	"openmpa/paa/keys"
+	"openmpa/par/apctl/apctltest"
 )
 
 // imitation is a fake hostapd with stations, by the method each has authenticated with: 0, it came with a key of ours.
@@ -21,7 +22,6 @@ type imitation struct {
 	*wpactrltest.Daemon
 	mu       sync.Mutex
 	stations map[string]int
-	keys     int
 	wait     chan struct{} // commands wait for it; nil: they do not
 }
 
@@ -88,7 +88,7 @@ func (i *imitation) asked(command string) (n int) {
 func settledLocal(t *testing.T, info Info, i *imitation) *Local {
 	t.Helper()
 	l := openLocal(t, LocalConfig{Info: info, Socket: i.Socket})
-	eventually(t, "settled", func() bool { s := l.Status(); return s.Up && !s.Pending && i.Attached() == 1 })
+	apctltest.Eventually(t, "settled", func() bool { s := l.Status(); return s.Up && !s.Pending && i.Attached() == 1 })
 	return l
 }
 
@@ -104,7 +104,7 @@ func TestStationMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the agent is reached", func() bool { s := p2.Status(); return s.Up && !s.Pending })
+	apctltest.Eventually(t, "the agent is reached", func() bool { s := p2.Status(); return s.Up && !s.Pending })
 	derive := func(i Info) (*keys.Secret, error) { return pmk(i.BSSID[5] + 'a'), nil }
 	if have, err := c.Install(t.Context(), station, time.Hour, derive); err != nil || len(have) != 2 {
 		t.Fatalf("%v, %v", have, err)
@@ -114,9 +114,9 @@ func TestStationMoves(t *testing.T) {
 	stranger[5] = 99
 	h1.came(stranger, 13)
 	h1.came(station, 0)
-	eventually(t, "the second is told", func() bool { return h2.asked(left) == 1 })
+	apctltest.Eventually(t, "the second is told", func() bool { return h2.asked(left) == 1 })
 	h2.came(station, 0)
-	eventually(t, "the first is told", func() bool { return h1.asked(left) == 1 })
+	apctltest.Eventually(t, "the first is told", func() bool { return h1.asked(left) == 1 })
 	if n := h2.asked("DEAUTHENTICATE"); n != 1 {
 		t.Errorf("the second was told %d times, once for each move of a station with a key", n)
 	}
@@ -124,19 +124,19 @@ func TestStationMoves(t *testing.T) {
 	// It comes back while the first is too busy to be told.
 	release := h1.hold()
 	go func() { _ = p1.Install(context.Background(), key('z', time.Hour)) }()
-	eventually(t, "busy", func() bool { return h1.asked("PMKSA_ADD") == 2 })
+	apctltest.Eventually(t, "busy", func() bool { return h1.asked("PMKSA_ADD") == 2 })
 	h1.Emit("<3>AP-STA-DISCONNECTED " + station.String())
 	h2.came(station, 0)
-	eventually(t, "it is to be told", func() bool {
+	apctltest.Eventually(t, "it is to be told", func() bool {
 		p1.mu.Lock()
 		defer p1.mu.Unlock()
 		return slices.ContainsFunc(p1.todo, func(t *task) bool { return !t.left.IsZero() })
 	})
 	since := time.Now()
 	h1.came(station, 0)
-	eventually(t, "it is seen", func() bool { return p1.roster.mayBeAfter(station, since) })
+	apctltest.Eventually(t, "it is seen", func() bool { return p1.roster.mayBeAfter(station, since) })
 	release()
-	eventually(t, "the second is told again", func() bool { return h2.asked(left) == 2 && !p1.Status().Pending })
+	apctltest.Eventually(t, "the second is told again", func() bool { return h2.asked(left) == 2 && !p1.Status().Pending })
 	if n := h1.asked(left); n != 1 {
 		t.Error("the association it has come back to was dropped")
 	}
@@ -189,7 +189,7 @@ func TestSlow(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	release()
-	eventually(t, "all is done", func() bool { return !l.Status().Pending })
+	apctltest.Eventually(t, "all is done", func() bool { return !l.Status().Pending })
 	id, _ := keys.PMKID(ap1.AKM, pmk('c'), ap1.BSSID, station)
 	var last string
 	for _, c := range h.Commands() {
