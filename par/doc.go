@@ -21,9 +21,12 @@
 // the deletion, or no pause in five seconds, makes it a forced flip: reordering
 // there is the only one the design allows, and it is counted.
 //
+// The PMKs that a session makes of its MSK (RFC 5807) go to the access points when
+// the node asks, follow each re-authentication, and go with the session (links.go).
+//
 // What the DHCP server has granted is written down before it is asked for, and ends
 // claimed by a session, given back or expired (leases.go), also over a crash.
 //
 // Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at
-// the nAR), Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
+// the nAR), §7.7.1, Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
 package par
