@@ -64,6 +64,7 @@ type Config struct {
 	Ping      time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
 	Buffer    flow.Limits   // uplink while between two links, and what waits for a path's end
 	Prepare   bool          // false: break before make
+	Trigger   *Trigger      // nil: the node moves when it is told
 	Host      host.Opener   // nil: host.Linux
 	Link      func(host.Host) (link.Adapter, error)
 	State     state.Store // what is kept over a crash; nil: nothing is

@@ -65,7 +65,8 @@ type configuration struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"buffer"`
-	Prepare *bool `yaml:"prepare"`
+	Prepare *bool          `yaml:"prepare"`
+	Trigger *triggerConfig `yaml:"trigger"`
 }
 
 type network struct {
@@ -101,6 +102,7 @@ mobility:                             # Mobile IPv4; key-file: hex:..., base64:.
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
 prepare: true                         # false: break before make
+trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
 `
 
 // withDefaults fills in what the file leaves out.
@@ -142,6 +144,8 @@ func (c configuration) Check() error {
 		return config.Errorf("eap.server-name", "missing: the name in the server's certificate; without it any server of that CA would do")
 	case d.PANA.Ping < config.Duration(time.Second):
 		return config.Errorf("pana.ping", "%v: expected at least 1s", d.PANA.Ping.D())
+	case c.Trigger != nil && (c.Link.Type == linkEthernet || c.Link.Type == linkExternal):
+		return config.Errorf("trigger", "link.type %s cannot tell the signal: leave trigger out, or expected wpa_supplicant", c.Link.Type)
 	case len(c.Networks) == 0:
 		return config.Errorf("networks", "missing: at least the one to attach to first")
 	case !c.Mobility.MIP4.HomeAddress.Is4() || !c.Mobility.MIP4.HomeAgent.Is4():

@@ -5,10 +5,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"openmpa/internal/config"
 	"openmpa/internal/osnet"
 	"openmpa/internal/wpactrl"
+	"openmpa/mn"
+	"openmpa/mn/decision"
 	"openmpa/mn/link"
 )
 
@@ -19,11 +22,20 @@ func linkPart(t *testing.T, text string) (configuration, error) {
 	_, middle, ok2 := strings.Cut(rest, "tunnel: ")
 	before, rest, ok3 := strings.Cut(middle, "networks: ")
 	_, after, ok4 := strings.Cut(rest, "mobility: ")
-	if !ok || !ok2 || !ok3 || !ok4 {
+	after, _, ok5 := strings.Cut(after, "trigger: ")
+	if !ok || !ok2 || !ok3 || !ok4 || !ok5 {
 		t.Fatal("the example has changed")
 	}
 	c, err := config.Parse[configuration]("mn.yaml", []byte(head+text+"\ntunnel: "+before+"mobility: "+after))
 	return c.withDefaults(), err
+}
+
+func TestTrigger(t *testing.T) {
+	c, err := linkPart(t, "interface: wlan0\ntrigger: {leave: -80, interval: 1s}\n"+onAir)
+	want := mn.Trigger{Levels: decision.Levels{Look: -65, Leave: -80, Accept: -65, Dwell: time.Second}, Interval: time.Second}
+	if err != nil || c.trigger() == nil || *c.trigger() != want {
+		t.Errorf("%+v %v", c.trigger(), err)
+	}
 }
 
 const (
@@ -56,6 +68,9 @@ func TestPoints(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
+	if c.trigger() != nil {
+		t.Errorf("a trigger nobody asked for: %+v", c.trigger())
+	}
 	if n := c.networks(); len(n[0].Points) != 3 || n[0].Points[0] != "poa-b1" || c.Link.Type != linkAuto {
 		t.Errorf("%+v %q", n, c.Link.Type)
 	}
@@ -63,6 +78,9 @@ func TestPoints(t *testing.T) {
 
 func TestLinkMistakes(t *testing.T) {
 	for text, want := range map[string]string{
+		"link: {type: external, socket: x}\ntrigger: {}\n" + twoNets:                                "trigger: link.type external cannot tell the signal",
+		"trigger: {look: -90}\n" + oneCase:                                                          "trigger.look: -90: expected at least that of leave",
+		"trigger: {interval: 1ms}\n" + oneCase:                                                      "trigger.interval: 1ms",
 		"link: {type: magic}\n" + oneCase:                                                           "link.type: \"magic\": expected auto, wpa_supplicant, ethernet or external",
 		"link: {type: external}\n" + twoNets:                                                        "link.socket: missing",
 		"link: {type: ethernet, socket: /run/x}\n" + oneCase:                                        "link.type: ethernet takes no socket",
