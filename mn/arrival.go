@@ -88,6 +88,9 @@ func (n *Node) unplanned(ctx context.Context, id event.HandoverID, span *event.S
 // it is the one. The home agent is told only if it may have another address.
 func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 	n.away.Store(false)
+	if err := c.physical(); err != nil { // one that was set down has lost its routes, and the entry of the router
+		n.cfg.Log.Error("the link was not set up again", "addr", c.address.addr(), "err", err)
+	}
 	n.proceed(c)
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)
 	if s := c.session.Load(); s != nil {

@@ -216,7 +216,8 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 // up and the first packet nothing is done but sending.
 func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
 	c.mapping.stop()
-	target := c.net.Points[0]
+	target := n.target(ctx, c.net)
+	n.lookFor(ctx, lookBefore, target)
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
 		if err = firstError(ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
@@ -515,9 +516,11 @@ func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
 // When they fail the node returns to where it was.
 func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network, point string) (event.Outcome, error) {
 	old.keeper.endProbe()
-	_, err := n.switchLink(ctx, id, network.Points[0])
+	n.lookFor(ctx, lookWithin, network.Points...)
+	target := n.target(ctx, network)
+	_, err := n.switchLink(ctx, id, target)
 	if err != nil {
-		err = fmt.Errorf("link at %s: %w", network.Points[0], err)
+		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {
 		var c *candidate
 		if c, err = n.attach(ctx, id, network); err == nil {

@@ -39,6 +39,7 @@ type Node struct {
 	endpoint *tunnel.Endpoint
 	home     mobility
 	link     link.Adapter
+	trigger  *trigger // nil: the node moves when it is told
 	mac      net.HardwareAddr
 	carrier  *carrier
 	ctx      context.Context
@@ -112,6 +113,11 @@ func Open(cfg Config) (n *Node, err error) {
 	if n.link, err = cfg.Link(n.net); err != nil {
 		return n, err
 	}
+	if cfg.Trigger != nil {
+		if n.trigger, err = newTrigger(cfg, n, n.link); err != nil {
+			return n, err
+		}
+	}
 	links, err := n.link.Watch(n.ctx)
 	if err != nil {
 		return n, err
@@ -131,6 +137,9 @@ func Open(cfg Config) (n *Node, err error) {
 	}
 	n.wg.Go(n.readTUN)
 	n.wg.Go(func() { n.watchLink(links) })
+	if n.trigger != nil {
+		n.wg.Go(func() { n.trigger.run(n.ctx) })
+	}
 	return n, nil
 }
 

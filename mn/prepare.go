@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync"
 	"time"
 
 	"openmpa/internal/dhcp4"
@@ -31,6 +32,9 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
+	var looking sync.WaitGroup
+	looking.Go(func() { n.lookFor(ctx, lookWithin, network.Points...) })
+	defer looking.Wait()
 	made := c
 	defer func() {
 		if err != nil {

@@ -17,6 +17,7 @@ type Status struct {
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
 	LeaseUntil string            `json:"lease_until,omitempty"`
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
+	Trigger    *TriggerStatus    `json:"trigger,omitempty"`
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Dropped    map[string]uint64 `json:"dropped"` // by reason, besides those of uplink and downlink
@@ -41,5 +42,6 @@ func (n *Node) Status() Status {
 		s.Dropped["tunnel: "+string(why)] = count
 	}
 	n.home.status(&s)
+	s.Trigger = n.trigger.report()
 	return s
 }

@@ -24,7 +24,6 @@ const (
 	defaultInterval = 500 * time.Millisecond
 	lookPause       = 2 * time.Second        // between two looks, which take the link off its channel:
 	lookShare       = 10                     // at most one part in so many of the time
-	lookWithin      = 3 * time.Second        // for one look
 	sampleWithin    = 500 * time.Millisecond // for what is asked about the link
 	roamWithin      = 10 * time.Second
 	renewAt         = 4 // what is prepared counts as that until this part of its time is left
@@ -228,4 +227,42 @@ func (t *trigger) act(ctx context.Context, d decision.Decision) error {
 		_, err = h.Wait(ctx)
 	}
 	return err
+}
+
+// position implements mover.
+func (n *Node) position(ctx context.Context) (here decision.Point, prepared []string, err error) {
+	if !n.tryTurn() {
+		return here, nil, ErrBusy
+	}
+	n.endTurn()
+	point, network, err := n.here(ctx)
+	if err != nil {
+		return here, nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.serving == nil || n.serving.net.Name != network.Name || n.state != "attached" {
+		return here, nil, nil
+	}
+	if k := n.kept; k != nil && k.usable(k.c.net.Name) && time.Until(k.until) > n.cfg.Timers.Prepared/renewAt {
+		prepared = []string{k.c.net.Name}
+	}
+	return decision.Point{Network: network.Name, Name: point}, prepared, nil
+}
+
+// roam implements mover. What comes of it is followed as any other change of the point.
+func (n *Node) roam(ctx context.Context, point string) (id event.HandoverID, err error) {
+	if !n.tryTurn() {
+		return id, ErrBusy
+	}
+	n.endTurn()
+	if id, err = event.NewHandoverID(n.cfg.Rand); err != nil {
+		return id, err
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point, "roam", true)
+	ctx, cancel := context.WithTimeout(ctx, roamWithin)
+	defer cancel()
+	err = n.link.Attach(ctx, point)
+	span.End(err)
+	return id, err
 }

@@ -119,7 +119,7 @@ func run(ctx context.Context, env daemon.Env) error {
 			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
-		Prepare: c.Prepare == nil || *c.Prepare, Link: func(net host.Host) (link.Adapter, error) {
+		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Link: func(net host.Host) (link.Adapter, error) {
 			return c.adapter(os.DirFS("/"), net, env.Log)
 		},
 		State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,

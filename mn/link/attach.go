@@ -123,10 +123,8 @@ func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Plac
 // that of bssid does.) SELECT_NETWORK disables all other networks: what was enabled before is enabled again, so that
 // wpa_supplicant finds a network by itself when this one is lost.
 func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, p Place, network int, st wpactrl.Status) error {
-	if st.State == wpactrl.StateCompleted {
-		if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
-			return err
-		}
+	if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
+		return err
 	}
 	list, err := s.networks(ctx)
 	if err != nil {
