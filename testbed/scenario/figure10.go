@@ -267,7 +267,7 @@ func (f *roundabout) byMPA(ctx context.Context) (report.Handover, error) {
 		return report.Handover{}, err
 	}
 	m := measured{Handover: report.Handover{From: from, To: to}}
-	moves, err := r.command(ctx, f.bed, to, &m)
+	moves, err := r.command(ctx, f.bed, to, ordered(f.bed, to), &m)
 	if err != nil || m.Outcome != string(event.Completed) {
 		return m.Handover, err
 	}

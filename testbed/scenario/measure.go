@@ -73,9 +73,29 @@ func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, 
 	return m, err
 }
 
+// An order has the mobile node move, and answers when that is over. The
+// answer is without an id when it was no handover.
+type order func(ctx context.Context) (control.HandoverResult, error)
+
+// ordered is the order to mpa-mn for a handover.
+func ordered(b *bed.Bed, to string) order {
+	return func(ctx context.Context) (result control.HandoverResult, err error) {
+		err = b.Client(topo.MN).Command(ctx, control.CommandHandover, control.HandoverArgs{Network: to, Wait: true}, &result)
+		if err != nil {
+			err = fmt.Errorf("scenario: order for a handover to %s: %w", to, err)
+		}
+		return result, err
+	}
+}
+
 // attempt has the mobile node move to a network, with traffic before, during
 // and after, and measures. The outcome is not judged here.
-func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measured, err error) {
+func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (measured, error) {
+	return r.attemptBy(ctx, b, from, to, ordered(b, to))
+}
+
+// attemptBy is attempt by any order.
+func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give order) (m measured, err error) {
 	m.From, m.To = from, to
 	flows, err := r.openFlows(b)
 	if err != nil {
@@ -103,7 +123,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 			}
 		}, r.hooks.steal...)
 	}
-	m.moves, err = r.command(ctx, b, to, &m)
+	m.moves, err = r.command(ctx, b, to, give, &m)
 	if b.Thief != nil {
 		for _, k := range b.Thief.End() {
 			m.MarkersLost = append(m.MarkersLost, k.String())
@@ -153,7 +173,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (m measu
 
 // command gives the order, with the probe around the move of the link, and
 // reads the timelines after.
-func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (moves []linkctl.Move, err error) {
+func (r *run) command(ctx context.Context, b *bed.Bed, to string, give order, m *measured) (moves []linkctl.Move, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
 	defer cancel()
 	w := &watch{early: len(r.opt.Links) > 0}
@@ -185,29 +205,17 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 		ready()
 	}()
 	<-following
-	var result control.HandoverResult
-	err = client.Command(ctx, control.CommandHandover, control.HandoverArgs{Network: to, Wait: true}, &result)
+	result, err := give(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("scenario: order for a handover to %s: %w", to, err)
+		return nil, err
 	}
-	detail, err := client.Handover(ctx, result.ID)
-	if err != nil {
-		return nil, fmt.Errorf("scenario: timeline of the handover: %w", err)
-	}
-	m.records = append(m.records, detail.Records...)
-	// The new router's own records, where the mobile node has not got them.
-	rctx, cancelRead := context.WithTimeout(ctx, 2*time.Second) // it may be what is broken
-	defer cancelRead()
-	if theirs, err := b.Client(to).Handover(rctx, result.ID); err == nil {
-		m.records = append(m.records, theirs.Records...)
-	}
-	m.ID, m.Outcome, m.Reason = result.ID.String(), string(result.Outcome), result.Reason
-	if e, ok := ending(detail.Records); ok {
-		m.end = e.Time
-		m.Outcome, m.Reason = string(e.Outcome), e.Reason
+	m.Outcome, m.Reason, m.end = string(result.Outcome), result.Reason, time.Now()
+	if !result.ID.IsZero() {
+		if err := m.read(ctx, b, to, result.ID); err != nil {
+			return nil, err
+		}
 	}
 	m.Phases = phases(m.records)
-	m.TLS = tlsVersion(detail.Records)
 	if m.Buffer = buffer(ofNode(m.records, to)); m.Buffer != nil && r.opt.BufferOff {
 		m.Buffer.HeldMS = nil // for that long it dropped
 	}
@@ -224,6 +232,27 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, m *measured) (
 		}
 	}
 	return moves, nil
+}
+
+// read takes a handover's records from the timelines.
+func (m *measured) read(ctx context.Context, b *bed.Bed, to string, id event.HandoverID) error {
+	detail, err := b.Client(topo.MN).Handover(ctx, id)
+	if err != nil {
+		return fmt.Errorf("scenario: timeline of the handover: %w", err)
+	}
+	m.records = append(m.records, detail.Records...)
+	// The new router's own records, where the mobile node has not got them.
+	rctx, cancelRead := context.WithTimeout(ctx, 2*time.Second) // it may be what is broken
+	defer cancelRead()
+	if theirs, err := b.Client(to).Handover(rctx, id); err == nil {
+		m.records = append(m.records, theirs.Records...)
+	}
+	m.ID, m.TLS = id.String(), tlsVersion(detail.Records)
+	if e, ok := ending(detail.Records); ok {
+		m.end = e.Time
+		m.Outcome, m.Reason = string(e.Outcome), e.Reason
+	}
+	return nil
 }
 
 // ofNode are the records that a node wrote, or the ones it sent here, each

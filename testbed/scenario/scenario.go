@@ -162,6 +162,12 @@ func All() []Scenario {
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction, and the routers see translated addresses only",
 		},
 		{
+			Name: "roam", Access: AccessWifi, run: roam, cases: true,
+			Doc: "the link is moved by another program, inside a network and between networks, prepared and not",
+			Promise: "the node follows each time; with keys installed no access point authenticates and the authentication server hears nothing; " +
+				"after a roam by wpa_cli traffic is back within twice the time of a move by mpa-mn (medians), and nothing is lost after it",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",

@@ -1,0 +1,53 @@
+package report
+
+import (
+	"slices"
+	"time"
+)
+
+// Backs is, for each case, the median time from when the link went until the first packet got through behind it: without
+// a link, and then without a packet. Handovers that do not have both times do not count.
+func Backs(hs []Handover) map[string]time.Duration {
+	all := make(map[string][]float64)
+	for _, h := range hs {
+		l2, ok2 := h.Phases["l2_ms"]
+		l3, ok3 := h.Phases["l3_ms"]
+		if ok2 && ok3 {
+			all[h.Case] = append(all[h.Case], l2+l3)
+		}
+	}
+	out := make(map[string]time.Duration)
+	for c, v := range all {
+		slices.Sort(v)
+		out[c] = time.Duration(percentile(v, 50) * float64(time.Millisecond))
+	}
+	return out
+}
+
+// CaseTable shows what the moves of each case were like, a line each; empty for a result without cases by 802.11.
+func CaseTable(r *Result) string {
+	rows := [][]string{{"", "n", "without link", "then to a packet", "silence down", "up", "lost down/air", "up/air", "EAP", "RADIUS"}}
+	for _, c := range r.Cases {
+		if _, ok := c.Summary["radio.eap"]; !ok {
+			continue
+		}
+		figure := func(field string) string {
+			f, ok := c.Summary[field]
+			return Cell(f.P50, ok, "ms")
+		}
+		sum := func(field string) string {
+			f, ok := c.Summary[field]
+			return Cell(f.Mean*float64(f.Count), ok, "")
+		}
+		rows = append(rows, []string{
+			c.Name, number(float64(c.Summary["radio.eap"].Count)), figure("phases.l2_ms"), figure("phases.l3_ms"),
+			figure("flow.down.max_gap_ms"), figure("flow.up.max_gap_ms"),
+			sum("flow.down.lost") + "/" + sum("flow.down.lost_on_air"), sum("flow.up.lost") + "/" + sum("flow.up.lost_on_air"),
+			sum("radio.eap"), sum("radio.radius"),
+		})
+	}
+	if len(rows) == 1 {
+		return ""
+	}
+	return "medians, and sums of what was lost, of authentications and of RADIUS packets\n" + Table(rows)
+}
