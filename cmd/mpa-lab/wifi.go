@@ -18,7 +18,7 @@ import (
 
 type wifiCmd struct {
 	Accel  string        `enum:"tcg,kvm" default:"tcg" env:"ACCEL" help:"How the machine's processors are made: tcg (emulated, works everywhere) or kvm (this machine's, where that works) (${env})."`
-	CPUs   int           `name:"cpus" default:"2" placeholder:"2" help:"Processors of the machine."`
+	CPUs   int           `name:"cpus" default:"1" placeholder:"1" help:"Processors of the machine. With several emulated ones, each of which may be halted at any time, packets overtake one another."`
 	Memory int           `default:"2048" placeholder:"2048" help:"Its memory in megabytes."`
 	Limit  time.Duration `default:"1h" placeholder:"1h" help:"End it when it has not ended after this."`
 	runCmd

@@ -138,6 +138,9 @@ func (b *Bed) configMN() string {
 		link = fmt.Sprintf("{type: wpa_supplicant, socket: %s}", b.Radio.Station.Socket())
 	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
+	if b.Radio != nil { // its processor may be an emulated one
+		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s}"
+	}
 	if b.opt.Quick {
 		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}\npana: {ping: 2s}"
 	}
