@@ -216,7 +216,7 @@ func (a *Agent) serve(conn *tls.Conn) error {
 // agentSession is one PAA's connection for one access point.
 type agentSession struct {
 	agent *Agent
-	conn  net.Conn
+	conn  *tls.Conn
 	paa   string
 	point *Local // nil before hello
 
@@ -242,7 +242,7 @@ func (s *agentSession) report(ctx context.Context) {
 			return
 		case station := <-s.events:
 			if s.write(reply{Event: eventCame, Station: &station}) != nil {
-				s.conn.Close()
+				s.conn.NetConn().Close()
 				return
 			}
 		}
@@ -303,7 +303,7 @@ func (s *agentSession) claim(r request) error {
 	case old.paa != s.paa:
 		return fmt.Errorf("%w: %s is served to %s", ErrRefused, p.info.Name, old.paa)
 	case old.session != nil:
-		old.session.conn.Close()
+		old.session.conn.NetConn().Close()
 	case old.drop != nil:
 		old.drop.Stop()
 	}

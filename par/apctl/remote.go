@@ -44,7 +44,8 @@ type Remote struct {
 
 // line is one connection to the agent.
 type line struct {
-	conn    net.Conn
+	conn    *tls.Conn
+	raw     net.Conn      // under conn: closing this does not wait for the other side
 	answers chan reply    // to the request under way
 	done    chan struct{} // closed with err set: nothing comes any more
 	err     error
@@ -121,11 +122,16 @@ func (r *Remote) run() {
 func (r *Remote) connect() error {
 	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Timeout)
 	defer cancel()
-	conn, err := (&tls.Dialer{Config: r.tls}).DialContext(ctx, "tcp", r.cfg.Address)
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.cfg.Address)
 	if err != nil {
 		return fmt.Errorf("%w: connect to the agent %s on %s: %w", ErrAway, r.cfg.Agent, r.cfg.Address, err)
 	}
-	l := &line{conn: conn, answers: make(chan reply, 1), done: make(chan struct{})}
+	conn := tls.Client(raw, r.tls)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return fmt.Errorf("%w: connect to the agent %s on %s: %w", ErrAway, r.cfg.Agent, r.cfg.Address, err)
+	}
+	l := &line{conn: conn, raw: raw, answers: make(chan reply, 1), done: make(chan struct{})}
 	r.mu.Lock()
 	r.line = l
 	select {
@@ -200,7 +206,7 @@ func (r *Remote) exchange(ctx context.Context, q request) (answer reply, err err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
+	stop := context.AfterFunc(ctx, func() { l.raw.Close() })
 	defer stop()
 	if _, err = l.conn.Write(text); err == nil {
 		select {
@@ -222,7 +228,7 @@ func (r *Remote) hangup(l *line) {
 	if l == nil || r.line != l {
 		return
 	}
-	l.conn.Close()
+	l.raw.Close()
 	r.line = nil
 	select {
 	case r.broken <- struct{}{}:

@@ -139,7 +139,7 @@ func TestRemote(t *testing.T) {
 	lost.stop()
 	lost.wg.Wait()
 	lost.mu.Lock()
-	lost.line.conn.Close()
+	lost.line.raw.Close()
 	lost.mu.Unlock()
 	apctltest.Eventually(t, "keys of a PAA that is lost go", func() bool { return len(r.Has()) == 0 })
 }
