@@ -34,6 +34,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.authenticate(ctx, id, c.address.addr(), false); err != nil {
 		return nil, fmt.Errorf("authentication: %w", err)
 	}
+	c.keepKeys(id)
 	if err = c.openPath(); err != nil {
 		return nil, err
 	}
@@ -54,6 +55,7 @@ func (c *candidate) openPath() (err error) {
 // detach ends all that c has, from its own address.
 func (n *Node) detach(c *candidate) {
 	confirmed := false
+	c.keys.end()
 	if s := c.session.Swap(nil); s != nil {
 		confirmed = s.terminate(nil)
 	}
@@ -86,6 +88,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 			if s := made.session.Swap(nil); s != nil {
 				s.terminate(nil)
 			}
+			made.keys.end()
 			n.drop(made)
 		}
 	}()
@@ -100,6 +103,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 	if err = firstError(func() error { return n.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
 		return nil, err
 	}
+	c.keepKeys(id)
 	var authentication sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -155,6 +159,7 @@ func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 		confirmed, err := n.sayGoodbye(s, from)
 		span.End(err)
 		close(told)
+		old.keys.end()
 		n.giveBack(old, confirmed, from)
 		n.mu.Lock()
 		defer n.mu.Unlock()

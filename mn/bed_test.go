@@ -128,6 +128,7 @@ type bed struct {
 	halt    func()            // ends Run of node, and waits until it has
 	open    map[string]func() // starts the router of that network
 	probes  acd.Timers        // of routers
+	keyed   map[string]*points
 	stopHA  func()
 	cn      *net.UDPConn
 	before  string
@@ -136,11 +137,17 @@ type bed struct {
 // start makes a bed, with a node that is attached to b.
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
+	return startWith(t, nil, edit)
+}
+
+// startWith is start with access points of routers, which take keys.
+func startWith(t *testing.T, keyed map[string]*points, edit func(*Config)) *bed {
+	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	osnettest.Forward(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, probes: dad}
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, probes: dad, keyed: keyed}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -312,8 +319,12 @@ func (b *bed) stopRouter(n string) {
 func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 	b.t.Helper()
 	recorder := event.NewRecorder(n, nil, 1000)
+	var points par.AccessPoints
+	if p := b.keyed[n]; p != nil {
+		points = p
+	}
 	r, err := par.Open(par.Config{
-		Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
+		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
 		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: limits,
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	})

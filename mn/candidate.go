@@ -24,7 +24,9 @@ type candidate struct {
 	path    *path
 	socket  *tunnel.Socket // of the tunnel
 	tunnel  atomic.Pointer[tunnel.Tunnel]
-	mapping *mapping // while it is prepared
+	mapping *mapping      // while it is prepared
+	keys    *keyring      // nil: the link takes none
+	rekeyed chan struct{} // the session has other keys than before
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
 	markers   chan tunnel.Marker
@@ -33,11 +35,15 @@ type candidate struct {
 // authenticate makes the session with c's router, from the address from. A router
 // takes whoever comes without pre-authentication to have leased the address itself.
 func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from netip.Addr, preauth bool) error {
-	s, err := c.n.openSession(ctx, id, c.net, from, preauth)
+	s, err := c.n.openSession(ctx, id, c.net, from, preauth, c.rekeyed)
 	if err != nil {
 		return err
 	}
 	c.session.Store(s)
+	select {
+	case c.rekeyed <- struct{}{}:
+	default:
+	}
 	if !preauth && c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
 		c.remember(false)
 	}

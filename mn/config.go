@@ -31,6 +31,7 @@ type Timers struct {
 	Bind      time.Duration
 	Depart    time.Duration // wait for the router's marker, at least five round trips; then the node leaves without it
 	LinkUp    time.Duration // from leaving one point to the link at the next
+	LinkAuth  time.Duration // in place of LinkUp where the link authenticates, as 802.11 does: with a key that was given to it it takes as long as any, without one it asks its AAA server
 	Arrive    time.Duration // from link up to the router's acknowledgement
 	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one
 	Prepared  time.Duration // how long a complete candidate is kept for its move
@@ -42,7 +43,7 @@ type Timers struct {
 func DefaultTimers() Timers {
 	return Timers{
 		Auth: 10 * time.Second, Configure: 60 * time.Second, Tunnel: 5 * time.Second, Bind: 8 * time.Second,
-		Depart: 300 * time.Millisecond, LinkUp: 2 * time.Second, Arrive: 3 * time.Second, Settle: 8 * time.Second,
+		Depart: 300 * time.Millisecond, LinkUp: 2 * time.Second, LinkAuth: 10 * time.Second, Arrive: 3 * time.Second, Settle: 8 * time.Second,
 		Prepared: time.Minute, PathEnd: 500 * time.Millisecond,
 	}
 }

@@ -237,6 +237,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	up, err := n.switchLink(ctx, id, target)
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", target, err)
+		c.keys.spoiled(target)
 		switch where, at := n.strayed(); at {
 		case "":
 		case c.net.Name: // at another point of it
@@ -337,7 +338,11 @@ func (n *Node) leaveTunnelRule(c *candidate) {
 func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point)
 	defer func() { span.End(err) }()
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.LinkUp)
+	within := n.cfg.Timers.LinkUp
+	if _, ok := n.link.(link.Keyer); ok {
+		within = max(within, n.cfg.Timers.LinkAuth)
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	before := n.carrier.look()
 	n.away.Store(true)
@@ -371,7 +376,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return time.Time{}, ctx.Err()
 			}
-			return time.Time{}, fmt.Errorf("no link in %s", n.cfg.Timers.LinkUp)
+			return time.Time{}, fmt.Errorf("no link in %s", within)
 		}
 	}
 }

@@ -191,6 +191,7 @@ func (n *Node) discard(c *candidate) {
 	if s := c.session.Swap(nil); s != nil {
 		s.close()
 	}
+	c.keys.end()
 	n.drop(c)
 	n.forget(c.net.Name, c.address.addr())
 }

@@ -66,6 +66,7 @@ type Node struct {
 	serving *candidate
 	kept    *kept // complete, and waiting for its move
 	used    [slots]bool
+	learned map[string][]string                // points of networks, as their routers name them: BSSIDs
 	leaving map[string]chan struct{}           // by network: closed when leave has been taken
 	current *Handover                          // the newest
 	closing bool                               // no other may begin
@@ -75,7 +76,7 @@ type Node struct {
 // Open sets the kernel up; Run then attaches the node, and Close undoes all.
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
-		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{},
+		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{}, learned: map[string][]string{},
 		turn: make(chan struct{}, 1), ending: make(chan struct{}), carrier: newCarrier(),
 		arpReader: make(chan struct{}, 1), dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
@@ -259,8 +260,10 @@ func (n *Node) tryTurn() bool {
 func (n *Node) endTurn() { <-n.turn }
 
 func (n *Node) networkOf(point string) (Network, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, net := range n.cfg.Networks {
-		if slices.Contains(net.Points, point) {
+		if slices.Contains(net.Points, point) || slices.Contains(n.learned[net.Name], point) {
 			return net, nil
 		}
 	}
@@ -298,7 +301,7 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{n: n, net: net, slot: slot}, nil
+	return &candidate{n: n, net: net, slot: slot, rekeyed: make(chan struct{}, 1)}, nil
 }
 
 // drop takes everything of c out of the node.

@@ -48,7 +48,7 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
 	}
 	c.keepMapping()
-	if err = c.configure(ctx, id); err != nil {
+	if err = c.configure(ctx, id, func() { c.keepKeys(id) }); err != nil {
 		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
 	}
 	if err = c.openTunnel(ctx, id, old.address.addr()); err != nil {
@@ -60,16 +60,23 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = c.physical(); err != nil {
 		return nil, fmt.Errorf("the new link could not be prepared: %w", err)
 	}
-	return c, nil
+	c.keys.await(ctx) // as a rule they came long before
+	return c, ctx.Err()
 }
 
 // configure has the router lease an address (§7.3.1) and puts it on the TUN.
-func (c *candidate) configure(ctx context.Context, id event.HandoverID) (err error) {
+// meanwhile is called when the router has been asked.
+func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhile func()) (err error) {
 	n := c.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
 	defer func() { span.End(err) }()
 	h := notify.Header{Handover: id}
-	m, err := c.session.Load().ask(ctx, &notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply, n.cfg.Timers.Configure)
+	a, err := c.session.Load().pose(&notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply)
+	if err != nil {
+		return err
+	}
+	meanwhile()
+	m, err := a.wait(ctx, n.cfg.Timers.Configure)
 	if err != nil {
 		return err
 	}
@@ -212,5 +219,6 @@ func (n *Node) giveUp(old, c *candidate) {
 	if s := c.session.Swap(nil); s != nil {
 		s.close()
 	}
+	c.keys.end()
 	n.drop(c)
 }

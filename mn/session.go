@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,11 +29,20 @@ type session struct {
 	channel *notify.Channel
 	acks    map[uint64]chan error
 
-	opened   chan opening
-	messages chan notify.Message
-	closed   chan struct{} // closed with reason set
-	reason   error
-	sid      atomic.Uint32 // 0 while there is none
+	opened  chan opening
+	rekeyed chan<- struct{} // told of each authentication but the first
+	closed  chan struct{}   // closed with reason set
+	reason  error
+	sid     atomic.Uint32 // 0 while there is none
+
+	mu      sync.Mutex
+	waiting map[question]chan notify.Message // for answers
+}
+
+// question is what an answer belongs to.
+type question struct {
+	kind notify.Kind // of the answer
+	id   event.HandoverID
 }
 
 // reauthBefore the end of a session it is authenticated again, or at its half if
@@ -63,7 +73,7 @@ func (s *session) tlsVersion() string {
 var errClosedSession = errors.New("the session has ended")
 
 // openSession authenticates at a network's router, from the address from.
-func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth bool) (s *session, err error) {
+func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth bool, rekeyed chan<- struct{}) (s *session, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", net.PAA.String(), "preauth", preauth)
 	var at []any
 	defer func() { span.End(err, at...) }()
@@ -74,7 +84,7 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 	at = []any{"from", conn.LocalAddr().String()} // the router's and the AAA server's records name it
 	s = &session{
 		n: n, net: net, acks: map[uint64]chan error{},
-		opened: make(chan opening, 1), messages: make(chan notify.Message, 16), closed: make(chan struct{}),
+		opened: make(chan opening, 1), rekeyed: rekeyed, waiting: map[question]chan notify.Message{}, closed: make(chan struct{}),
 	}
 	s.client, err = pana.Dial(n.ctx, conn, net.PAA, pana.PaCConfig{
 		Preauth: preauth, NewEAP: s.eapPeer, Rand: n.cfg.Rand, AuthTimeout: n.cfg.Timers.Auth,
@@ -168,11 +178,15 @@ func (s *session) output(o pana.Output) {
 	case pana.Opened:
 		err := s.derive(o)
 		s.sid.Store(o.SID)
-		select {
-		case s.opened <- opening{s.tlsVersion(), err}: // the first time
+		switch {
+		case !o.Rekeyed:
+			s.opened <- opening{s.tlsVersion(), err}
+		case err != nil:
+			s.n.cfg.Log.Error("keys of a session not renewed", "paa", s.net.PAA, "err", err)
 		default:
-			if err != nil {
-				s.n.cfg.Log.Error("keys of a session not renewed", "paa", s.net.PAA, "err", err)
+			select {
+			case s.rekeyed <- struct{}{}:
+			default: // nobody has seen to the last time yet
 			}
 		}
 	case pana.Notified:
@@ -210,10 +224,13 @@ func (s *session) notified(o pana.Notified) {
 			s.n.report(s.net.Name, r)
 			continue
 		}
+		s.mu.Lock()
+		ch := s.waiting[question{m.Kind(), m.ID()}]
+		s.mu.Unlock()
 		select {
-		case s.messages <- m:
+		case ch <- m:
 		default:
-			s.n.cfg.Log.Warn("message dropped: too many wait", "from", s.net.PAA, "message", m.Kind())
+			s.n.cfg.Log.Debug("message dropped: nobody waits for it", "from", s.net.PAA, "message", m.Kind())
 		}
 	}
 }
@@ -245,36 +262,70 @@ func (s *session) send(m notify.Message, opt pana.NotifyOptions) (<-chan error, 
 // flush returns when what was given to send is on its way.
 func (s *session) flush() { _ = s.client.Do(func(time.Time, *pana.PaC) {}) }
 
-// ask sends m and waits for the answer of kind want.
+// ask sends m and waits for the answer of kind want. Several may be asked at once.
 func (s *session) ask(ctx context.Context, m notify.Message, want notify.Kind, within time.Duration) (notify.Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	ack, err := s.send(m, pana.NotifyOptions{})
+	a, err := s.pose(m, want)
 	if err != nil {
 		return nil, err
 	}
-	acked := false
+	return a.wait(ctx, within)
+}
+
+// answer is one that is expected.
+type answer struct {
+	s   *session
+	of  notify.Message
+	q   question
+	ack <-chan error
+	got chan notify.Message
+}
+
+// pose sends m, without waiting.
+func (s *session) pose(m notify.Message, want notify.Kind) (*answer, error) {
+	a := &answer{s: s, of: m, q: question{want, m.ID()}, got: make(chan notify.Message, 1)}
+	s.mu.Lock()
+	s.waiting[a.q] = a.got
+	s.mu.Unlock()
+	var err error
+	if a.ack, err = s.send(m, pana.NotifyOptions{}); err != nil {
+		a.forget()
+	}
+	return a, err
+}
+
+func (a *answer) forget() {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	if a.s.waiting[a.q] == a.got {
+		delete(a.s.waiting, a.q)
+	}
+}
+
+// wait waits for it, no longer than within.
+func (a *answer) wait(ctx context.Context, within time.Duration) (notify.Message, error) {
+	defer a.forget()
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	acked, paa, kind := false, a.s.net.PAA, a.of.Kind()
 	for {
 		select {
-		case err := <-ack:
+		case err := <-a.ack:
 			if err != nil {
 				return nil, err
 			}
-			acked, ack = true, nil
-		case got := <-s.messages:
-			if got.Kind() == want && got.ID() == m.ID() {
-				return got, nil
-			}
-		case <-s.closed:
-			return nil, s.reason
+			acked, a.ack = true, nil
+		case m := <-a.got:
+			return m, nil
+		case <-a.s.closed:
+			return nil, a.s.reason
 		case <-ctx.Done():
 			if parent := context.Cause(ctx); !errors.Is(parent, context.DeadlineExceeded) {
 				return nil, parent
 			}
 			if acked {
-				return nil, fmt.Errorf("%s took the %s and gave no answer in %s", s.net.PAA, m.Kind(), within)
+				return nil, fmt.Errorf("%s took the %s and gave no answer in %s", paa, kind, within)
 			}
-			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", s.net.PAA, m.Kind(), within)
+			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", paa, kind, within)
 		}
 	}
 }

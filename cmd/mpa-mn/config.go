@@ -56,6 +56,7 @@ type configuration struct {
 		Bind      config.Duration `yaml:"bind"`
 		Depart    config.Duration `yaml:"depart"`
 		LinkUp    config.Duration `yaml:"link-up"`
+		LinkAuth  config.Duration `yaml:"link-auth"`
 		Arrive    config.Duration `yaml:"arrive"`
 		Settle    config.Duration `yaml:"settle"`
 		Prepared  config.Duration `yaml:"prepared"`
@@ -205,6 +206,7 @@ func (c configuration) timers() mn.Timers {
 		{&t.Bind, c.Timers.Bind},
 		{&t.Depart, c.Timers.Depart},
 		{&t.LinkUp, c.Timers.LinkUp},
+		{&t.LinkAuth, c.Timers.LinkAuth},
 		{&t.Arrive, c.Timers.Arrive},
 		{&t.Settle, c.Timers.Settle},
 		{&t.Prepared, c.Timers.Prepared},
