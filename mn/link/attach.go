@@ -53,7 +53,7 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	if st.State == wpactrl.StateCompleted && st.BSSID == p.BSSID {
 		return nil
 	}
-	network, err := s.network(ctx, p, st)
+	network, list, err := s.network(ctx, p, st)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (s *Supplicant) Attach(ctx context.Context, poa string) error {
 	if st.State == wpactrl.StateCompleted && network == st.Network {
 		err = s.roam(ctx, sub, p)
 	} else {
-		err = s.selectNetwork(ctx, sub, p, network, st)
+		err = s.selectNetwork(ctx, sub, p, network, list, st)
 	}
 	var e *AttachError
 	if errors.As(err, &e) {
@@ -122,13 +122,17 @@ func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Plac
 // point's channel looked at here, if it is known. (To restrict the network by scan_freq would take its keys: any change but
 // that of bssid does.) SELECT_NETWORK disables all other networks: what was enabled before is enabled again, so that
 // wpa_supplicant finds a network by itself when this one is lost.
-func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, p Place, network int, st wpactrl.Status) error {
-	if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
-		return err
+func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, p Place, network int, list []wpactrl.Network, st wpactrl.Status) error {
+	var err error
+	if !s.sightedLately(p) {
+		if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
+			return err
+		}
 	}
-	list, err := s.networks(ctx)
-	if err != nil {
-		return err
+	if list == nil {
+		if list, err = s.networks(ctx); err != nil {
+			return err
+		}
 	}
 	i := slices.IndexFunc(list, func(n wpactrl.Network) bool { return n.ID == network })
 	if i < 0 {

@@ -140,7 +140,7 @@ func (s *Supplicant) setKey(ctx context.Context, poa string, k Key) error {
 	if err != nil {
 		return err
 	}
-	network, err := s.network(ctx, p, st)
+	network, _, err := s.network(ctx, p, st)
 	if err != nil {
 		return err
 	}

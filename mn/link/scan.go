@@ -115,6 +115,11 @@ func (s *Supplicant) look(ctx context.Context, places []Place, age time.Duration
 		var freqs []int
 		for _, p := range places {
 			freq, ago := s.channel(p, seen)
+			if ago <= age {
+				s.mu.Lock()
+				s.sighted = sighting{p.BSSID, time.Now().Add(-ago)}
+				s.mu.Unlock()
+			}
 			known = known || freq != 0
 			if freq != 0 && ago > age && len(freqs) < maxLook {
 				freqs = append(freqs, freq)
@@ -132,6 +137,19 @@ func (s *Supplicant) look(ctx context.Context, places []Place, age time.Duration
 		return ErrChannel
 	}
 	return nil
+}
+
+// sighting is when an access point was seen.
+type sighting struct {
+	bssid wpactrl.MAC
+	at    time.Time
+}
+
+// sightedLately says whether the last look has seen a place: to ask once more would cost time between two links.
+func (s *Supplicant) sightedLately(p Place) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sighted.bssid == p.BSSID && time.Since(s.sighted.at) <= stale
 }
 
 // channel says where a place is, in MHz, 0 if nobody knows, and how long ago it was seen there.

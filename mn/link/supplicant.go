@@ -68,6 +68,7 @@ type Supplicant struct {
 	mu       sync.Mutex
 	held     map[wpactrl.MAC]*held
 	channels map[wpactrl.MAC]int // MHz, of neighbour reports
+	sighted  sighting            // the last
 }
 
 var (
@@ -188,30 +189,30 @@ func (s *Supplicant) Station(ctx context.Context) (wpactrl.MAC, error) {
 	return st.Address, err
 }
 
-// network finds the id of a place's ESS; st is the present state.
-func (s *Supplicant) network(ctx context.Context, p Place, st wpactrl.Status) (int, error) {
+// network finds the id of a place's ESS; st is the present state. It returns the list of networks, too, if it has asked for it.
+func (s *Supplicant) network(ctx context.Context, p Place, st wpactrl.Status) (int, []wpactrl.Network, error) {
 	switch {
 	case p.Network != AnyNetwork:
-		return p.Network, nil
+		return p.Network, nil, nil
 	case p.SSID == "" && st.Network >= 0, p.SSID != "" && p.SSID == st.SSID && st.Network >= 0:
-		return st.Network, nil
+		return st.Network, nil, nil
 	}
 	list, err := s.networks(ctx)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if p.SSID == "" && len(list) == 1 {
-		return list[0].ID, nil
+		return list[0].ID, list, nil
 	}
 	for _, n := range list {
 		if n.SSID == p.SSID && p.SSID != "" {
-			return n.ID, nil
+			return n.ID, list, nil
 		}
 	}
 	if p.SSID == "" {
-		return 0, fmt.Errorf("link: not attached, and wpa_supplicant has %d networks: say the point's ssid or network in the configuration", len(list))
+		return 0, nil, fmt.Errorf("link: not attached, and wpa_supplicant has %d networks: say the point's ssid or network in the configuration", len(list))
 	}
-	return 0, fmt.Errorf("link: wpa_supplicant on %s has no network %q: add it to its configuration", s.cfg.Socket, p.SSID)
+	return 0, nil, fmt.Errorf("link: wpa_supplicant on %s has no network %q: add it to its configuration", s.cfg.Socket, p.SSID)
 }
 
 func (s *Supplicant) networks(ctx context.Context) ([]wpactrl.Network, error) {
