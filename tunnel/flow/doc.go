@@ -1,6 +1,6 @@
 // Package flow decides what happens to the packets of a node that moves: which
 // mode their delivery is in, what is held, and in which order everything goes on.
-// It is pure: no socket, clock, goroutine or lock. The owner calls it under its
+// It is pure: no socket, clock, goroutine, and no lock but a Bank's. The owner calls it under its
 // own lock, and passes on what it is given before it releases that lock.
 //
 // # Delivery
@@ -18,12 +18,24 @@
 //	tunnel -- arrival: it left without a word and is here --> drain
 //	any mode -- release: expiry, termination, limit --> released
 //
-//	          create   disable  arrival  switch-back  gone  flip    release
-//	released  tunnel   -        -        -            -     -       released
-//	tunnel    tunnel   hold     drain    tunnel       hold  -       released
-//	hold      tunnel   hold     drain    tunnel       hold  -       released
-//	drain     tunnel   hold     drain    tunnel       hold  direct  released
-//	direct    tunnel   hold     direct   tunnel       hold  -       released
+//	as a node's previous router          as its next router, where the previous one forwards
+//
+//	released --serve--> direct           tunnel, hold --behind--> await --ended--> drain
+//	direct --disable, gone--> hold                                  (marker, or Options.Wait)
+//	direct --guard--> copy --gone--> hold
+//	direct --both--> bicast              tunnel --guard--> copy, --both--> bicast
+//	hold, copy, bicast --create--> tunnel: the node asks from the new place
+//	hold, copy, bicast, tunnel --arrival--> drain: it returns
+//
+//	          create   disable  arrival  switch-back  gone  flip    release   serve   behind  ended   guard  unguard  both
+//	released  tunnel   -        -        -            -     -       released  direct  -       -       -      -        -
+//	tunnel    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   tunnel   bicast
+//	hold      tunnel   hold     drain    tunnel       hold  -       released  -       await   -       -      hold     bicast
+//	drain     tunnel   hold     drain    tunnel       hold  direct  released  -       -       drain   copy   drain    bicast
+//	direct    tunnel   hold     direct   tunnel       hold  -       released  direct  direct  direct  copy   direct   bicast
+//	await     tunnel   hold     drain    tunnel       hold  -       released  -       await   drain   -      await    -
+//	copy      tunnel   hold     drain    copy         hold  -       released  -       await   -       copy   tunnel   bicast
+//	bicast    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   bicast   bicast
 //
 // An event marked "-" is refused, counted, and changes nothing.
 //
@@ -33,11 +45,62 @@
 //	hold      queued                                  stays
 //	drain     to the link; behind the queue if any    goes to the link
 //	direct    to the link; behind the queue if any    goes to the link
+//	await     queued; of the previous router: link    stays
+//	copy      as tunnel, numbered, and copied         goes to the tunnel, numbered and copied
+//	bicast    both ways, numbered; behind the queue   goes both ways, numbered
 //
 // Packets leave in the order in which they came, over all changes of mode. Every
 // packet is accounted for, at any moment:
 //
-//	In == Tunneled + Linked + Queued + sum(Dropped)
+//	In == Tunneled + Linked + Bicast + Queued + sum(Dropped)
+//
+// A previous router ends its forwarding with a mark (Delivery.Mark) behind what it
+// held. The next router, told by the node that there is a previous one, keeps its own
+// until then, so that order holds over both:
+//
+//	previous  1 2 3 M --tunnel--> next --previous--> 1 2 3 |       | node
+//	                              next: holds 4 5 6        | M: 4 5 6 -->
+//
+// # Copies
+//
+// In mode copy the last packets sent are kept, bounded in number, octets and age, until
+// the receiver confirms them by a Report. When the node comes out of copy, or out of
+// the hold behind it, at another place, the rest goes into the queue again before all
+// else, with its old numbers, and is taken off Tunneled: each packet counts once. What
+// had to be forgotten before it was confirmed is counted (Stats.Forgotten).
+//
+// # Numbers
+//
+// Both copies of a packet, and its repetition, carry the same number, in a shim header
+// between ESP and the inner packet:
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-------+-------+---------------+-------------------------------+
+//	|Version| Class |   Reserved    |             Epoch             |
+//	+-------+-------+---------------+-------------------------------+
+//	|                            Number                             |
+//	+---------------------------------------------------------------+
+//	|   inner packet, IPv4                                          |
+//
+// Version is 1, Reserved is sent as 0 and not looked at. Each class of each direction of
+// each node has a numbering of its own, from 1 on. It wraps. A sender that begins again,
+// after packets went natively and unnumbered, takes the next epoch; the first one is random.
+//
+// A Merge has the copies of one class from all ways: each number passes once, in order,
+// as far as its window and its patience go. Packets without a number have no identity:
+// they pass beside it.
+//
+//	In == Delivered + Queued + sum(Dropped)
+//
+// It tells what it has by a report, which is bounded (ReportWords):
+//
+//	+---------------+---------------+-------------------------------+
+//	|  Version = 1  |     Words     |             Epoch             |
+//	+---------------+---------------+-------------------------------+
+//	|                Top: highest number received                   |
+//	+---------------------------------------------------------------+
+//	|   Words x 64 bits; bit i of word w: Top - (64 w + i) received |
 //
 // The step to direct hands delivery to the kernel, where packets may overtake
 // those still on the way through user space. So it waits for a silence (SilentFor)
@@ -58,8 +121,14 @@
 // Gates may be armed again before the last one opened; then each new path waits
 // for all those before it.
 //
+// # Room
+//
+// A Bank has the memory that all visitors of a router share. Each Account has a
+// guaranteed part, and beyond it as much as remains free; what goes over is dropped as
+// "shared bound".
+//
 // Covered: RFC 6252 section 6.3 step 4 and section 7.6.1 (buffering at the next
-// access router, and at the previous one on the node's signal), section 7.4
-// (tunnel ended by arrival). Not covered: bicasting and copy-and-forward
-// (sections 7.6.1 and 7.6.2), removal of duplicates.
+// access router, and at the previous one on the node's signal; bicasting), section 7.6.2
+// (copy-and-forward, duplicates removed), section 7.6.3 (hold at both ends), section 7.4
+// (tunnel ended by arrival). Not covered: removal of duplicates that come natively.
 package flow

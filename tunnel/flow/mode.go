@@ -12,10 +12,16 @@ const (
 	Hold
 	Drain
 	Direct
+	Await
+	Copy
+	Bicast
 	numModes
 )
 
-var modeNames = [numModes]string{Released: "released", Tunnel: "tunnel", Hold: "hold", Drain: "drain", Direct: "direct"}
+var modeNames = [numModes]string{
+	Released: "released", Tunnel: "tunnel", Hold: "hold", Drain: "drain", Direct: "direct",
+	Await: "await", Copy: "copy", Bicast: "bicast",
+}
 
 // String names the mode as in doc.go.
 func (m Mode) String() string {
@@ -24,6 +30,12 @@ func (m Mode) String() string {
 	}
 	return fmt.Sprintf("Mode(%d)", uint8(m))
 }
+
+// keeps says whether what comes waits in the queue, and nothing leaves it.
+func (m Mode) keeps() bool { return m == Hold || m == Await }
+
+// numbers says whether packets are numbered.
+func (m Mode) numbers() bool { return m == Copy || m == Bicast }
 
 // Event is what changes a mode: a message authenticated under the MPA-SA, or the
 // router's own timers, limits and access points. Nothing else may.
@@ -38,12 +50,19 @@ const (
 	Gone                    // the node left without a word (access point's report, liveness)
 	Flip                    // our own: queue empty and a silence found
 	Release                 // expiry, termination, limit
+	Serve                   // the node is on our link and was never prepared for: the kernel delivers, and we may be asked to hold
+	Behind                  // Arrival, but what its previous router forwards comes before what we hold
+	Ended                   // the previous router's marker came, or the wait for it is over
+	Guard                   // the node wants copies kept of what is sent to it, in case its link is cut
+	Unguard                 // no more
+	Both                    // the node wants its packets at both places
 	numEvents
 )
 
 var eventNames = [numEvents]string{
 	Create: "create", Disable: "disable", Arrival: "arrival", SwitchBack: "switch-back",
-	Gone: "gone", Flip: "flip", Release: "release",
+	Gone: "gone", Flip: "flip", Release: "release", Serve: "serve", Behind: "behind", Ended: "ended",
+	Guard: "guard", Unguard: "unguard", Both: "both",
 }
 
 // String names the event as in doc.go.
@@ -83,6 +102,12 @@ var table = [numModes][numEvents]step{
 		Gone:       refuse("nobody was here"),
 		Flip:       refuse("nothing to hand over"),
 		Release:    to(Released, "repeated"),
+		Serve:      to(Direct, "it came by itself, the kernel delivers"),
+		Behind:     refuse("nothing was prepared: the kernel delivers"),
+		Ended:      refuse("nothing waits for a previous router"),
+		Guard:      refuse("nothing was prepared: serve first"),
+		Unguard:    refuse("no copies are kept"),
+		Both:       refuse("nothing was prepared: serve first"),
 	},
 	Tunnel: {
 		Create:     to(Tunnel, "created anew: keys or outer addresses changed"),
@@ -92,6 +117,12 @@ var table = [numModes][numEvents]step{
 		Gone:       to(Hold, "it left without a word"),
 		Flip:       refuse("the node is not on our link"),
 		Release:    to(Released, "over"),
+		Serve:      refuse("it has a tunnel: it arrives"),
+		Behind:     to(Await, "it left without a word and is here, its previous router forwards first"),
+		Ended:      refuse("nothing waits for a previous router"),
+		Guard:      to(Copy, "its link may be cut without warning"),
+		Unguard:    to(Tunnel, "repeated"),
+		Both:       to(Bicast, "it moves soon"),
 	},
 	Hold: {
 		Create:     to(Tunnel, "it went elsewhere and made the tunnel anew"),
@@ -101,6 +132,12 @@ var table = [numModes][numEvents]step{
 		Gone:       to(Hold, "known already"),
 		Flip:       refuse("the node is not on our link"),
 		Release:    to(Released, "over"),
+		Serve:      refuse("it is away: it arrives"),
+		Behind:     to(Await, "the node is here, its previous router forwards first"),
+		Ended:      refuse("nothing waits for a previous router: the node is away"),
+		Guard:      refuse("the node is away: nothing is sent of which copies could be kept"),
+		Unguard:    to(Hold, "nothing is sent; what was kept stays until the node has confirmed it"),
+		Both:       to(Bicast, "it may be at either place"),
 	},
 	Drain: {
 		Create:     to(Tunnel, "it moved on and made the tunnel anew"),
@@ -110,6 +147,12 @@ var table = [numModes][numEvents]step{
 		Gone:       to(Hold, "gone again"),
 		Flip:       to(Direct, "the kernel delivers from here on"),
 		Release:    to(Released, "over"),
+		Serve:      refuse("it has arrived already"),
+		Behind:     refuse("the queue goes out already"),
+		Ended:      to(Drain, "repeated"),
+		Guard:      to(Copy, "its link may be cut without warning"),
+		Unguard:    to(Drain, "repeated"),
+		Both:       to(Bicast, "it moves soon"),
 	},
 	Direct: {
 		Create:     to(Tunnel, "it moved on: we are its previous router and forward"),
@@ -119,6 +162,57 @@ var table = [numModes][numEvents]step{
 		Gone:       to(Hold, "gone"),
 		Flip:       refuse("the kernel delivers already"),
 		Release:    to(Released, "over"),
+		Serve:      to(Direct, "repeated"),
+		Behind:     to(Direct, "late: nothing is held here any more"),
+		Ended:      to(Direct, "late"),
+		Guard:      to(Copy, "its link may be cut without warning: through the tunnel, so that numbers tell"),
+		Unguard:    to(Direct, "repeated"),
+		Both:       to(Bicast, "it moves soon: we are its previous router and send both ways"),
+	},
+	Await: {
+		Create:     to(Tunnel, "it moved on and made the tunnel anew"),
+		Disable:    to(Hold, "the node leaves again"),
+		Arrival:    to(Drain, "it waits for its previous router no longer"),
+		SwitchBack: to(Tunnel, "it did not stay, the tunnel reaches it again"),
+		Gone:       to(Hold, "gone again"),
+		Flip:       refuse("what the previous router forwards comes first"),
+		Release:    to(Released, "over"),
+		Serve:      refuse("it has arrived already"),
+		Behind:     to(Await, "repeated"),
+		Ended:      to(Drain, "now what we held"),
+		Guard:      refuse("what the previous router forwards comes first"),
+		Unguard:    to(Await, "repeated"),
+		Both:       refuse("what the previous router forwards comes first"),
+	},
+	Copy: {
+		Create:     to(Tunnel, "its link was cut: what it has not confirmed goes to the new place"),
+		Disable:    to(Hold, "the node leaves"),
+		Arrival:    to(Drain, "it is here, and what it has not confirmed goes first"),
+		SwitchBack: to(Copy, "it was not away"),
+		Gone:       to(Hold, "its link was cut"),
+		Flip:       refuse("the tunnel is used: unguard and arrive first"),
+		Release:    to(Released, "over"),
+		Serve:      refuse("it has a tunnel: it arrives"),
+		Behind:     to(Await, "it is here, its previous router forwards first"),
+		Ended:      refuse("nothing waits for a previous router"),
+		Guard:      to(Copy, "repeated"),
+		Unguard:    to(Tunnel, "no copies any more"),
+		Both:       to(Bicast, "it moves soon"),
+	},
+	Bicast: {
+		Create:     to(Tunnel, "it is at the new place"),
+		Disable:    to(Hold, "it is at neither place now"),
+		Arrival:    to(Drain, "it is here"),
+		SwitchBack: to(Tunnel, "the move failed, the node is back where it was"),
+		Gone:       to(Hold, "it is at neither place"),
+		Flip:       refuse("both ways are used: arrive first"),
+		Release:    to(Released, "over"),
+		Serve:      refuse("it has a tunnel: it arrives"),
+		Behind:     to(Await, "it is here, its previous router forwards first"),
+		Ended:      refuse("nothing waits for a previous router"),
+		Guard:      to(Copy, "it does not move yet: one way, with copies"),
+		Unguard:    to(Bicast, "repeated"),
+		Both:       to(Bicast, "repeated"),
 	},
 }
 

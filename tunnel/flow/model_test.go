@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +15,8 @@ type modelPacket struct {
 	n    uint64
 	size int
 	at   time.Time
+
+	number uint32 // in the common numbering; 0: none yet
 }
 
 // model is what a Delivery should be, without rings and pools.
@@ -22,8 +25,58 @@ type model struct {
 	mode             Mode
 	queue            []modelPacket
 	tunneled, linked uint64
+	both             uint64
 	dropped          map[Reason]uint64
 	forced           uint64
+
+	copies   Limits
+	ring     []modelPacket
+	numbered bool
+	epochs   uint16
+	last     uint32
+	given    uint32 // the number of the last packet that went out
+	rewound  bool   // something was taken back, and comes out again
+	forgot   uint64
+	taken    uint64
+}
+
+// sent is what becomes of the model when a packet goes out.
+func (m *model) sent(now time.Time, p modelPacket) Dest {
+	switch m.mode {
+	case Drain, Direct:
+		m.linked++
+		return ToLink
+	case Bicast:
+		m.both++
+	default:
+		m.tunneled++
+	}
+	if m.numbered && p.number == 0 {
+		m.last++
+		p.number = m.last
+	}
+	m.given = p.number
+	if m.mode == Bicast {
+		return ToBoth
+	}
+	if m.mode == Copy {
+		p.at = now
+		m.ring = append(m.ring, p)
+		for len(m.ring) > 1 && m.ringFull(now) || len(m.ring) == 1 && (m.copies.Packets == 0 || m.copies.Bytes > 0 && m.ring[0].size > m.copies.Bytes) {
+			m.ring = m.ring[1:]
+			m.forgot++
+		}
+	}
+	return ToTunnel
+}
+
+func (m *model) ringFull(now time.Time) bool {
+	sum := 0
+	for _, p := range m.ring {
+		sum += p.size
+	}
+	return len(m.ring) > m.copies.Packets || m.copies.Bytes > 0 && sum > m.copies.Bytes ||
+		m.copies.MaxAge > 0 && now.Sub(m.ring[0].at) >= m.copies.MaxAge
 }
 
 func (m *model) expire(now time.Time) {
@@ -46,13 +99,8 @@ func (m *model) packet(now time.Time, n uint64, size int) Dest {
 		m.dropped[ReasonReleased]++
 		return Dropped
 	}
-	if m.mode != Hold && len(m.queue) == 0 {
-		if m.mode == Tunnel {
-			m.tunneled++
-			return ToTunnel
-		}
-		m.linked++
-		return ToLink
+	if m.mode != Hold && m.mode != Await && len(m.queue) == 0 {
+		return m.sent(now, modelPacket{n: n, size: size, at: now})
 	}
 	if len(m.queue) >= m.limits.Packets {
 		m.dropped[ReasonPackets]++
@@ -62,23 +110,18 @@ func (m *model) packet(now time.Time, n uint64, size int) Dest {
 		m.dropped[ReasonBytes]++
 		return Dropped
 	}
-	m.queue = append(m.queue, modelPacket{n, size, now})
+	m.queue = append(m.queue, modelPacket{n: n, size: size, at: now})
 	return Held
 }
 
 func (m *model) next(now time.Time) (uint64, Dest, bool) {
 	m.expire(now)
-	if len(m.queue) == 0 || m.mode == Hold {
+	if len(m.queue) == 0 || m.mode == Hold || m.mode == Await {
 		return 0, Held, false
 	}
-	n := m.queue[0].n
+	p := m.queue[0]
 	m.queue = m.queue[1:]
-	if m.mode == Tunnel {
-		m.tunneled++
-		return n, ToTunnel, true
-	}
-	m.linked++
-	return n, ToLink, true
+	return p.n, m.sent(now, p), true
 }
 
 // apply returns whether the event is accepted. It knows the table from the
@@ -88,7 +131,8 @@ func (m *model) apply(now time.Time, table map[[2]string]string, e Event) bool {
 		if len(m.queue) > 0 {
 			m.dropped[ReasonReleased] += uint64(len(m.queue))
 		}
-		m.queue, m.mode = nil, Released
+		m.forgot += uint64(len(m.ring))
+		m.queue, m.ring, m.mode, m.numbered = nil, nil, Released, false
 		return true
 	}
 	m.expire(now)
@@ -96,12 +140,45 @@ func (m *model) apply(now time.Time, table map[[2]string]string, e Event) bool {
 	if to == "-" || e == Flip && len(m.queue) > 0 {
 		return false
 	}
+	from := m.mode
 	for next := range numModes {
 		if next.String() == to {
 			m.mode = next
 		}
 	}
+	switch {
+	case m.mode == Copy || m.mode == Hold:
+	case from == Copy && (e == Unguard || e == Both):
+		m.forgot += uint64(len(m.ring))
+		m.ring = nil
+	default:
+		m.rewound = m.rewound || len(m.ring) > 0
+		m.tunneled -= uint64(len(m.ring))
+		m.taken += uint64(len(m.ring))
+		m.queue = append(m.ring, m.queue...)
+		m.ring = nil
+	}
+	switch m.mode {
+	case Copy, Bicast:
+		if !m.numbered {
+			m.numbered, m.last = true, 0
+			m.epochs++
+		}
+	case Drain, Direct:
+		m.numbered = false
+		for i := range m.queue {
+			m.queue[i].number = 0
+		}
+	}
 	return true
+}
+
+// sameNumber checks the number of a packet that went out of both.
+func sameNumber(t *rapid.T, m *model, got Out) {
+	want := m.numbered && got.Dest != ToLink
+	if got.Numbered != want || want && (got.Number != m.given || got.Epoch != m.epochs) {
+		t.Fatalf("want number %d of epoch %d (%v), got %+v", m.given, m.epochs, want, got)
+	}
 }
 
 // Any sequence of events and packets: the delivery does what the model does,
@@ -114,14 +191,27 @@ func TestDeliveryProperties(t *testing.T) {
 			Bytes:   rapid.SampledFrom([]int{0, 100, 3000, 100000}).Draw(t, "bytes"),
 			MaxAge:  rapid.SampledFrom([]time.Duration{0, 50 * time.Millisecond, time.Second}).Draw(t, "age"),
 		}
-		d := NewDelivery(limits)
-		m := &model{limits: limits, dropped: make(map[Reason]uint64)}
+		copies := Limits{
+			Packets: rapid.IntRange(0, 12).Draw(t, "copies"),
+			Bytes:   rapid.SampledFrom([]int{0, 3000, 20000}).Draw(t, "copied bytes"),
+			MaxAge:  rapid.SampledFrom([]time.Duration{0, 40 * time.Millisecond}).Draw(t, "detection"),
+		}
+		bank := NewBank(1000, 1<<20)
+		account, err := bank.Open(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := New(Options{Limits: limits, Copies: copies, Account: account})
+		m := &model{limits: limits, copies: copies, dropped: make(map[Reason]uint64)}
 		now := epoch
 		var sent, refused, lastOut uint64
 		out := func(b []byte) {
 			n, intact := number(b)
 			if !intact {
 				t.Fatalf("packet %d came out damaged", n)
+			}
+			if m.rewound { // what was taken back comes out again, in order
+				m.rewound, lastOut = false, 0
 			}
 			if n <= lastOut {
 				t.Fatalf("packet %d came out after %d", n, lastOut)
@@ -137,12 +227,13 @@ func TestDeliveryProperties(t *testing.T) {
 					sent++
 					size := rapid.SampledFrom([]int{8, 60, 1400, 2048, 2049, 9000}).Draw(t, "size")
 					pkt := numbered(sent, size)
-					got, want := d.Packet(now, pkt), m.packet(now, sent, size)
-					if got != want {
+					got, want := d.Take(now, pkt), m.packet(now, sent, size)
+					if got.Dest != want {
 						t.Fatalf("packet %d in %v: want %v, got %v", sent, m.mode, want, got)
 					}
-					if got == ToTunnel || got == ToLink {
+					if got.Dest != Held && got.Dest != Dropped {
 						out(pkt)
+						sameNumber(t, m, got)
 					}
 					clear(pkt) // the reader uses its buffer again
 				}
@@ -161,11 +252,12 @@ func TestDeliveryProperties(t *testing.T) {
 				}
 			case 7, 8:
 				for range rapid.IntRange(1, 8).Draw(t, "drain") {
-					pkt, to, ok := d.Next(now)
+					got, ok := d.Fetch(now)
 					n, wantTo, wantOK := m.next(now)
-					if ok != wantOK || to != wantTo {
-						t.Fatalf("next in %v: want %v, %v, got %v, %v", m.mode, wantTo, wantOK, to, ok)
+					if ok != wantOK || got.Dest != wantTo {
+						t.Fatalf("next in %v: want %v, %v, got %v, %v", m.mode, wantTo, wantOK, got, ok)
 					}
+					pkt := got.Pkt
 					if !ok {
 						break
 					}
@@ -173,36 +265,51 @@ func TestDeliveryProperties(t *testing.T) {
 						t.Fatalf("next: want packet %d, got %d", n, got)
 					}
 					out(pkt)
+					sameNumber(t, m, got)
 					clear(pkt)
 					d.Recycle(pkt)
 				}
 			case 9:
-				if rapid.Bool().Draw(t, "forced") {
+				switch rapid.IntRange(0, 2).Draw(t, "rare") {
+				case 0:
 					err := d.ForcedFlip(now)
 					if (err == nil) != (m.mode == Drain) {
 						t.Fatalf("forced flip in %v: %v", m.mode, err)
 					}
 					if err == nil {
-						m.mode = Direct
+						m.mode, m.numbered = Direct, false
 						m.forced++
 					} else {
 						refused++
 					}
-				} else {
+				case 1:
 					d.OnDeadline(now)
 					m.expire(now)
+				case 2: // the receiver says what it has
+					top := m.last
+					r := Report{Epoch: m.epochs, Top: top, Words: 1, Mask: [ReportWords]uint64{rapid.Uint64().Draw(t, "has") | 1}}
+					d.Confirm(r)
+					if m.numbered {
+						m.ring = slices.DeleteFunc(m.ring, func(p modelPacket) bool { return r.Has(p.number) })
+					}
 				}
 			}
 			s := d.Stats()
-			if s.In != sent || s.In != s.Tunneled+s.Linked+s.Queued+total(s.Dropped) {
+			if s.In != sent || s.In != s.Tunneled+s.Linked+s.Bicast+s.Queued+total(s.Dropped) {
 				t.Fatalf("%d packets came, the account is %+v", sent, s)
 			}
 			if d.Mode() != m.mode || d.Len() != len(m.queue) || s.Queued != uint64(len(m.queue)) ||
-				s.Tunneled != m.tunneled || s.Linked != m.linked || !maps.Equal(s.Dropped, m.dropped) ||
+				s.Tunneled != m.tunneled || s.Bicast != m.both || s.Linked != m.linked || !maps.Equal(s.Dropped, m.dropped) ||
 				s.ForcedFlips != m.forced || s.Refused != refused {
 				t.Fatalf("want %+v, got mode %v, %d queued, %+v", m, d.Mode(), d.Len(), s)
 			}
-			if s.HighWater > limits.Packets || s.Held < uint64(s.HighWater) || s.HeldFor < 0 || s.HeldFor > now.Sub(epoch) {
+			if lent := bank.Stats(); lent.Packets != len(m.queue)+len(m.ring) || lent.Refused != 0 {
+				t.Fatalf("%d packets are queued and %d copied: the bank has lent %+v", len(m.queue), len(m.ring), lent)
+			}
+			if s.Forgotten != m.forgot || s.Recovered != m.taken || s.Copied != s.Confirmed+s.Forgotten+s.Recovered+uint64(len(m.ring)) {
+				t.Fatalf("copies: want %d forgotten, %d taken back, %d kept, got %+v", m.forgot, m.taken, len(m.ring), s)
+			}
+			if s.HighWater > limits.Packets+copies.Packets && s.HighWater > limits.Packets+int(m.taken) || s.Held+s.Recovered < uint64(s.HighWater) || s.HeldFor < 0 || s.HeldFor > now.Sub(epoch) {
 				t.Fatalf("limits %+v, got %+v", limits, s)
 			}
 			if at, ok := d.Deadline(); ok != (limits.MaxAge > 0 && len(m.queue) > 0) || ok && !at.Equal(m.queue[0].at.Add(limits.MaxAge)) {

@@ -20,11 +20,17 @@ const (
 	ReasonReleased Reason = "released"       // came, or was held, when delivery ended
 	ReasonLimit    Reason = "limit"          // held when the router ended delivery to save itself
 	ReasonSend     Reason = "send failed"    // given out, but the owner could not send it
+	ReasonPolicy   Reason = "policy"         // of a class that is not held (Options.Pass)
+	ReasonShare    Reason = "shared bound"   // the visitor had its share of the router's memory
+	ReasonNumber   Reason = "duplicate"      // the other copy was first (Merge)
+	ReasonLate     Reason = "late"           // after its place in the order was given up (Merge)
+	ReasonEpoch    Reason = "epoch"          // of a numbering that is over (Merge)
 )
 
 // drops counts by reason without a map on the data path.
 type drops struct {
 	packets, bytes, age, released, limit, send uint64
+	policy, share, number, late, epoch         uint64
 }
 
 func (d *drops) add(r Reason, n uint64) {
@@ -39,6 +45,16 @@ func (d *drops) add(r Reason, n uint64) {
 		d.limit += n
 	case ReasonSend:
 		d.send += n
+	case ReasonPolicy:
+		d.policy += n
+	case ReasonShare:
+		d.share += n
+	case ReasonNumber:
+		d.number += n
+	case ReasonLate:
+		d.late += n
+	case ReasonEpoch:
+		d.epoch += n
 	default:
 		d.released += n
 	}
@@ -57,6 +73,11 @@ func (d *drops) report() map[Reason]uint64 {
 		{ReasonReleased, d.released},
 		{ReasonLimit, d.limit},
 		{ReasonSend, d.send},
+		{ReasonPolicy, d.policy},
+		{ReasonShare, d.share},
+		{ReasonNumber, d.number},
+		{ReasonLate, d.late},
+		{ReasonEpoch, d.epoch},
 	} {
 		if c.n > 0 {
 			out[c.r] = c.n
@@ -97,8 +118,10 @@ func (p *pool) put(buf []byte) {
 
 // entry is a packet held.
 type entry struct {
-	buf []byte
-	at  time.Time // when it came
+	buf    []byte
+	at     time.Time // when it came
+	number uint32    // of the common numbering, if numbered
+	tagged bool      // it has a number
 }
 
 // fifo is a ring of packets that grows as needed and keeps its memory.
@@ -111,26 +134,57 @@ type fifo struct {
 
 func (f *fifo) push(e entry) {
 	if f.n == len(f.ring) {
-		grown := make([]entry, max(16, 2*len(f.ring)))
-		for i := range f.n {
-			grown[i] = f.ring[(f.head+i)%len(f.ring)]
-		}
-		f.ring, f.head = grown, 0
+		f.grow()
 	}
 	f.ring[(f.head+f.n)%len(f.ring)] = e
 	f.n++
 	f.bytes += len(e.buf)
 }
 
+func (f *fifo) grow() {
+	grown := make([]entry, max(16, 2*len(f.ring)))
+	for i := range f.n {
+		grown[i] = *f.get(i)
+	}
+	f.ring, f.head = grown, 0
+}
+
+// get returns the i-th oldest packet; there must be one.
+func (f *fifo) get(i int) *entry { return &f.ring[(f.head+i)%len(f.ring)] }
+
+// pushFront puts a packet before all others.
+func (f *fifo) pushFront(e entry) {
+	if f.n == len(f.ring) {
+		f.grow()
+	}
+	f.head = (f.head + len(f.ring) - 1) % len(f.ring)
+	f.ring[f.head] = e
+	f.n++
+	f.bytes += len(e.buf)
+}
+
+// takeLast removes and returns the newest packet; there must be one.
+func (f *fifo) takeLast() entry {
+	f.n--
+	last := f.get(f.n)
+	e := *last
+	*last = entry{}
+	f.bytes -= len(e.buf)
+	return e
+}
+
 // first returns the oldest packet; there must be one.
 func (f *fifo) first() *entry { return &f.ring[f.head] }
 
 // pop removes and returns the oldest packet; there must be one.
-func (f *fifo) pop() []byte {
-	buf := f.ring[f.head].buf
+func (f *fifo) pop() []byte { return f.take().buf }
+
+// take is pop for all that is known of the packet.
+func (f *fifo) take() entry {
+	e := f.ring[f.head]
 	f.ring[f.head] = entry{}
 	f.head = (f.head + 1) % len(f.ring)
 	f.n--
-	f.bytes -= len(buf)
-	return buf
+	f.bytes -= len(e.buf)
+	return e
 }

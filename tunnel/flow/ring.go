@@ -1,0 +1,61 @@
+package flow
+
+import "time"
+
+// ring has copies of the last packets sent, until the receiver has confirmed them.
+// Copied == Confirmed + Forgotten + Recovered + what is in it.
+type ring struct {
+	limits  Limits
+	account *Account // nil: none
+	queue   fifo     // in the order of numbers
+
+	copied, confirmed, forgotten uint64
+}
+
+// keep puts a copy of a packet in, and forgets what is too much or too old by now.
+// Time passes for copies only here: while nothing is sent nothing is forgotten.
+func (r *ring) keep(now time.Time, e entry, p *pool) {
+	r.copied++
+	size := len(e.buf)
+	for r.queue.n > 0 && (r.queue.n >= r.limits.Packets ||
+		r.limits.Bytes > 0 && r.queue.bytes+size > r.limits.Bytes ||
+		r.limits.MaxAge > 0 && now.Sub(r.queue.first().at) >= r.limits.MaxAge) {
+		r.drop(p)
+		r.forgotten++
+	}
+	if r.limits.Packets <= 0 || r.limits.Bytes > 0 && size > r.limits.Bytes || !r.account.take(size) {
+		r.forgotten++
+		return
+	}
+	e.buf, e.at = p.copyOf(e.buf), now
+	r.queue.push(e)
+}
+
+// drop removes the oldest copy.
+func (r *ring) drop(p *pool) {
+	e := r.queue.take()
+	r.account.give(1, len(e.buf))
+	p.put(e.buf)
+}
+
+// confirm removes what the receiver has, or has given up.
+func (r *ring) confirm(rep Report, p *pool) {
+	for range r.queue.n { // each goes round once
+		e := r.queue.take()
+		if rep.Has(e.number) {
+			r.confirmed++
+			r.account.give(1, len(e.buf))
+			p.put(e.buf)
+			continue
+		}
+		r.queue.push(e)
+	}
+}
+
+// forgetAll gives every copy up.
+func (r *ring) forgetAll(p *pool) {
+	for r.queue.n > 0 {
+		r.drop(p)
+		r.forgotten++
+	}
+}
