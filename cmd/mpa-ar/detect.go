@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,10 +44,8 @@ func (i *initialise) detect(ctx context.Context) error {
 	if i.radios, err = findRadios(ctx, i); err != nil {
 		return err
 	}
-	if !i.dhcp.IsValid() {
-		if err := i.dhcp.Set(i.ask.text("DHCP server of that network", (&addr{i.probeDHCP(ctx)}).String())); err != nil {
-			return errors.New("which is the DHCP server of the access network? None answers there: say --dhcp ADDRESS; it must take requests of a relay agent, and not listen on this router's own address. On this machine itself: systemctl enable --now mpa-dhcp@" + i.access)
-		}
+	if err := i.detectDHCP(ctx); err != nil {
+		return err
 	}
 	config.Default(&i.points, i.name+"-1")
 	if !i.siteAddress.IsValid() && i.join == "" {
@@ -82,6 +82,69 @@ func (i *initialise) detectAccess() error {
 		return fmt.Errorf("%s has no IPv4 address: give it the router's, or say --address", i.access)
 	}
 	return nil
+}
+
+// detectDHCP finds the DHCP server of the access network, or makes it this machine.
+func (i *initialise) detectDHCP(ctx context.Context) error {
+	if i.dhcp.IsValid() && i.serveDHCP {
+		return errors.New("--dhcp and --serve-dhcp: expected one of them: the server is another machine, or this one")
+	}
+	if i.dhcp.IsValid() {
+		return nil
+	}
+	if !i.serveDHCP {
+		proposal := "this machine"
+		if found := i.probeDHCP(ctx); found.IsValid() {
+			proposal = found.String()
+		} else if i.ask == nil {
+			return errors.New("which is the DHCP server of the access network? None answers there: say --dhcp ADDRESS; it must take requests of a relay agent, and not listen on this router's own address. Or --serve-dhcp, to have one on this machine")
+		}
+		answer := i.ask.text("DHCP server of that network", proposal)
+		if i.serveDHCP = answer == "this machine"; !i.serveDHCP {
+			return i.dhcp.Set(answer)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(i.root, "sys/class/net", i.access, "bridge")); err != nil {
+		return fmt.Errorf("--serve-dhcp: expected a bridge as access interface, to connect the server to: put %s into one, and the router's address on that", i.access)
+	}
+	iface, err := net.InterfaceByName(i.access)
+	if err != nil {
+		return fmt.Errorf("--access %s: %w", i.access, err)
+	}
+	if i.subnet = subnetOf(*iface, i.address.Addr); i.subnet.Bits() > 28 || i.subnet.Bits() < 8 {
+		return fmt.Errorf("--serve-dhcp: expected %v on %s with a prefix of 8 to 28 bits", i.address, i.access)
+	}
+	i.dhcp.Addr = i.subnet.Masked().Addr().Next()
+	for i.dhcp.Addr == i.address.Addr {
+		i.dhcp.Addr = i.dhcp.Next()
+	}
+	return nil
+}
+
+// dhcpFile is what mpa-dhcp@ reads.
+func (i *initialise) dhcpFile() string { return "dhcp-" + i.access + ".env" }
+
+// dhcpSettings is its text: of the upper half of the subnet, addresses for an hour.
+func (i *initialise) dhcpSettings() []byte {
+	low, high := i.subnet.Masked().Addr().As4(), i.subnet.Masked().Addr().As4()
+	host := uint32(1)<<(32-i.subnet.Bits()) - 1 // all ones: broadcast
+	binary.BigEndian.PutUint32(low[:], binary.BigEndian.Uint32(low[:])|(host+1)/2)
+	binary.BigEndian.PutUint32(high[:], binary.BigEndian.Uint32(high[:])|host-1)
+	return fmt.Appendf(nil, "ADDRESS=%v/%d\nROUTER=%v\nRANGE=%v,%v\nLEASE=1h\n", i.dhcp.Addr, i.subnet.Bits(), i.address.Addr, netip.AddrFrom4(low), netip.AddrFrom4(high))
+}
+
+// subnetOf is the prefix of an address on an interface.
+func subnetOf(iface net.Interface, want netip.Addr) netip.Prefix {
+	list, err := iface.Addrs()
+	if err != nil {
+		return netip.Prefix{}
+	}
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == want {
+			return p
+		}
+	}
+	return netip.Prefix{}
 }
 
 // probeDHCP asks for an offer on the access network, and takes none. It returns who made the first, the zero address if nobody.

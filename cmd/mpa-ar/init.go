@@ -25,11 +25,12 @@ type initialise struct {
 	nodes                       int
 	radio, ssid                 string
 	channel                     int
-	force, dryRun               bool
+	serveDHCP, force, dryRun    bool
 
 	root   string     // of the file system: "/"
 	ask    *questions // nil: nobody to ask
 	radios accessPoints
+	subnet netip.Prefix // of the access network, with serveDHCP
 }
 
 // addr and prefix are flags.
@@ -67,6 +68,7 @@ func (i *initialise) flags(fs *flag.FlagSet) {
 	fs.StringVar(&i.access, "access", "", "`INTERFACE` of the access network (default: the only one with an address beside that of the default route)")
 	fs.Var(&i.address, "address", "`ADDRESS` of this router there (default: the interface's first)")
 	fs.Var(&i.dhcp, "dhcp", "`ADDRESS` of the DHCP server of the access network, which takes requests of a relay agent (default: the one that answers there)")
+	fs.BoolVar(&i.serveDHCP, "serve-dhcp", false, "make this machine the DHCP server of the access network, which must be a bridge: by mpa-dhcp@INTERFACE, with dnsmasq")
 	fs.StringVar(&i.name, "name", "", "`NAME` of this router and its network (default: the host's)")
 	fs.StringVar(&i.points, "points", "", "`NAMES` of the points of attachment, with commas between (default: NAME-1, and one for each access point of this machine)")
 	fs.StringVar(&i.radio, "radio", "", "wireless `INTERFACE` to make an access point of, where hostapd does not run yet (default: that of the access network); none: there is none")
@@ -119,6 +121,10 @@ func (i *initialise) run(ctx context.Context, env daemon.Env, args []string) err
 		files, err = i.second(ctx, dir, network)
 		next = "systemctl enable --now mpa-ar   (and on the first router: systemctl restart mpa-aaa)"
 	}
+	if i.serveDHCP {
+		files = append(files, enroll.File{Path: filepath.Join(dir, i.dhcpFile()), Text: i.dhcpSettings()})
+		next = fmt.Sprintf("systemctl enable --now mpa-dhcp@%s; %s", i.access, next)
+	}
 	if err == nil {
 		err = enroll.Write(files, i.force)
 	}
@@ -147,6 +153,9 @@ func (i *initialise) plan(dir string) ([]enroll.File, error) {
 	}
 	if i.radios.wanted() {
 		names = append(names, hostapdFile)
+	}
+	if i.serveDHCP {
+		names = append(names, i.dhcpFile())
 	}
 	var files []enroll.File
 	for _, name := range names {

@@ -151,7 +151,7 @@ func (a *accessPoints) section() string {
 	for n, p := range a.all() {
 		suite := p.Suite()
 		config.Default(&suite, keys.AKM8021X) // it is told to have that
-		fmt.Fprintf(&b, "  - {name: %s, bssid: %v, akm: %v, socket: %s}\n", a.names[n], p.BSSID, suite, p.Socket)
+		fmt.Fprintf(&b, "  - {name: %s, bssid: \"%v\", akm: %v, socket: %s}\n", a.names[n], p.BSSID, suite, p.Socket)
 	}
 	if b.Len() == 0 {
 		return ""

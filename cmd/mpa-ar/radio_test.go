@@ -44,7 +44,7 @@ func TestRunningHostapd(t *testing.T) {
 	if len(points) != 2 || points[0].BSSID.String() != "02:00:00:00:0a:01" || points[0].SSID != `site "a"` || points[0].Freq != 2412 || !points[1].BSSID.IsZero() {
 		t.Errorf("%+v", points)
 	}
-	want := "access-points:\n  - {name: a-1, bssid: 02:00:00:00:0a:01, akm: WPA-EAP-SHA256, socket: " + d.Socket + "}\n"
+	want := "access-points:\n  - {name: a-1, bssid: \"02:00:00:00:0a:01\", akm: WPA-EAP-SHA256, socket: " + d.Socket + "}\n"
 	if got := a.section(); got != want || a.wanted() {
 		t.Errorf("%s, wanted %v", got, a.wanted())
 	}

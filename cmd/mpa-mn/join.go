@@ -234,7 +234,7 @@ networks:
 		for _, p := range n.Points {
 			b.WriteString("      - {name: " + p.Name)
 			if !p.BSSID.IsZero() {
-				fmt.Fprintf(&b, ", bssid: %v, ssid: %q", p.BSSID, p.SSID)
+				fmt.Fprintf(&b, ", bssid: \"%v\", ssid: %q", p.BSSID, p.SSID)
 			}
 			if p.Freq != 0 {
 				fmt.Fprintf(&b, ", freq: %d", p.Freq)

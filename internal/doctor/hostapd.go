@@ -29,7 +29,7 @@ func (p *patient) accessPoints() {
 	for _, b := range list {
 		if p.inAccess(b.Interface) && !known[b.BSSID] && !b.BSSID.IsZero() {
 			p.warn("access point", fmt.Sprintf("%v on %s, %q, is not in the configuration: nodes authenticate in full there", b.BSSID, b.Interface, b.SSID),
-				fmt.Sprintf("add to access-points: {name: NAME, bssid: %v, akm: WPA-EAP, socket: %s}", b.BSSID, strings.TrimPrefix(b.Socket, strings.TrimSuffix(p.Root, "/"))))
+				fmt.Sprintf("add to access-points: {name: NAME, bssid: \"%v\", akm: WPA-EAP, socket: %s}", b.BSSID, strings.TrimPrefix(b.Socket, strings.TrimSuffix(p.Root, "/"))))
 		}
 	}
 }

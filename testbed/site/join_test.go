@@ -138,7 +138,7 @@ func TestJoin(t *testing.T) {
 		t.Errorf("without --access: %v, %s", err, out)
 	}
 	// The DHCP server is found, where one answers.
-	if out, err := b.output("", "mpa-ar", "init", "--config", b.etc+"/ar.yaml", "--name", "b", "--access", "lan0"); err == nil || !strings.Contains(out, "say --dhcp") {
+	if out, err := b.output("", "mpa-ar", "init", "--config", b.etc+"/ar.yaml", "--name", "b", "--access", "lan0"); err == nil || !strings.Contains(out, "say --dhcp ADDRESS") {
 		t.Errorf("without a DHCP server: %v, %s", err, out)
 	}
 	if out, err := a.output("", "mpa-ar", "init", "--config", a.etc+"/ar.yaml", "--name", "a", "--access", "lan0", "--dry-run"); err != nil || !strings.Contains(out, "DHCP server 10.1.0.2") || !strings.Contains(out, "would write "+a.etc+"/site.json") {
