@@ -364,10 +364,10 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 				return time.Time{}, err
 			}
 			done = true
-			if now = n.carrier.look(); now.downs > before.downs && !now.Up {
+			if now = n.carrier.look(); !now.Up {
 				continue
 			}
-			// The link may not have gone down at all.
+			// The link may not have gone down at all, or nobody has told yet.
 			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
 				n.seen = now.ups
 				return time.Now(), nil
