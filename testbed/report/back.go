@@ -24,13 +24,20 @@ func Backs(hs []Handover) map[string]time.Duration {
 	return out
 }
 
-// CaseTable shows what the moves of each case were like, a line each; empty for a result without cases by 802.11.
+// CaseTable shows what the moves of each case were like, a line each; empty for a result without cases.
 func CaseTable(r *Result) string {
-	rows := [][]string{{"", "n", "without link", "then to a packet", "silence down", "up", "lost down/air", "up/air", "EAP", "RADIUS"}}
+	radio := false
 	for _, c := range r.Cases {
-		if _, ok := c.Summary["radio.eap"]; !ok {
-			continue
-		}
+		_, has := c.Summary["radio.eap"]
+		radio = radio || has
+	}
+	rows := [][]string{{"", "n", "without link", "then to a packet", "silence down", "up", "lost down", "up"}}
+	title := "medians, and sums of what was lost\n"
+	if radio {
+		rows[0] = append(rows[0][:6], "lost down/air", "up/air", "EAP", "RADIUS")
+		title = "medians, and sums of what was lost, of authentications and of RADIUS packets\n"
+	}
+	for _, c := range r.Cases {
 		figure := func(field string) string {
 			f, ok := c.Summary[field]
 			return Cell(f.P50, ok, "ms")
@@ -39,15 +46,20 @@ func CaseTable(r *Result) string {
 			f, ok := c.Summary[field]
 			return Cell(f.Mean*float64(f.Count), ok, "")
 		}
-		rows = append(rows, []string{
-			c.Name, number(float64(c.Summary["radio.eap"].Count)), figure("phases.l2_ms"), figure("phases.l3_ms"),
+		row := []string{
+			c.Name, number(float64(c.Summary["flow.down.lost"].Count)), figure("phases.l2_ms"), figure("phases.l3_ms"),
 			figure("flow.down.max_gap_ms"), figure("flow.up.max_gap_ms"),
-			sum("flow.down.lost") + "/" + sum("flow.down.lost_on_air"), sum("flow.up.lost") + "/" + sum("flow.up.lost_on_air"),
-			sum("radio.eap"), sum("radio.radius"),
-		})
+		}
+		if radio {
+			row = append(row, sum("flow.down.lost")+"/"+sum("flow.down.lost_on_air"), sum("flow.up.lost")+"/"+sum("flow.up.lost_on_air"),
+				sum("radio.eap"), sum("radio.radius"))
+		} else {
+			row = append(row, sum("flow.down.lost"), sum("flow.up.lost"))
+		}
+		rows = append(rows, row)
 	}
 	if len(rows) == 1 {
 		return ""
 	}
-	return "medians, and sums of what was lost, of authentications and of RADIUS packets\n" + Table(rows)
+	return title + Table(rows)
 }

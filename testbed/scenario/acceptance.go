@@ -84,6 +84,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"address translators that forget everything", scenario("nat-rebind", nil)},
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
+		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{crashName(opt), func(ctx context.Context) ([]string, error) { return crashes(ctx, opt, p) }},

@@ -168,6 +168,12 @@ func All() []Scenario {
 				"after a roam by wpa_cli traffic is back within twice the time of a move by mpa-mn (medians), and nothing is lost after it",
 		},
 		{
+			Name: "unplanned", Access: AccessCable, run: unplanned, cases: true, Fixes: []string{"probe"},
+			Doc: "the link is moved by somebody else, inside a network and between networks, prepared and not",
+			Promise: "the node follows each time, and nothing is lost after it; what it has, it does not ask for again; " +
+				"traffic is back within four times the time of a move by mpa-mn (medians), without preparation later",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",

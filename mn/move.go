@@ -1,0 +1,335 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/mn/link"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel"
+)
+
+// move leaves the old link for the new one (§6.3 steps 4 and 5). Between link
+// up and the first packet nothing is done but sending.
+func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
+	c.mapping.stop()
+	target := n.target(ctx, c.net)
+	n.lookFor(ctx, lookBefore, target)
+	conn, err := n.udp(c.address.addr())
+	if err == nil {
+		if err = firstError(ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
+			_ = conn.Close()
+		}
+	}
+	if err == nil && n.awayFrom(ctx, old.net.Name) {
+		_ = conn.Close()
+		err = errMovedOn
+	}
+	if err != nil {
+		n.abandon(id, old, c, true)
+		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
+	}
+	n.depart(id, c)
+	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
+	up, err := n.switchLink(ctx, id, target)
+	if err != nil {
+		err = fmt.Errorf("link at %s: %w", target, err)
+		c.keys.spoiled(target)
+		switch where, at := n.strayed(); at {
+		case "":
+		case c.net.Name: // at another point of it
+			n.cfg.Recorder.Point(id, event.PhaseL2, "elsewhere", "point", where, "why", err)
+			up, err = time.Now(), nil
+		case old.net.Name:
+			point = where
+		default:
+			n.giveUp(old, c)
+			n.setState("lost")
+			return event.Failed, fmt.Errorf("%w; it is at %s now, of %s", err, where, at)
+		}
+	}
+	if err == nil {
+		if err = n.arrive(context.WithoutCancel(ctx), id, c, up); err == nil {
+			n.settleIn(ctx, id, old, c)
+			return event.Completed, nil
+		}
+		err = fmt.Errorf("link at %s: %w", target, err)
+	}
+	return n.switchBack(ctx, id, old, c, point, err)
+}
+
+// strayed is where the link really is after a move that failed, if it is up and
+// somebody can say.
+func (n *Node) strayed() (point, network string) {
+	if l, err := n.net.LinkByName(n.cfg.Interface); err != nil || !l.Carrier {
+		return "", ""
+	}
+	point, at, err := n.here(n.ctx)
+	if err != nil {
+		return "", ""
+	}
+	return point, at.Name
+}
+
+// depart holds the uplink and has the router hold the downlink, each behind a
+// marker in line with the data; then no packet is in the tunnel. It ends at the
+// router's marker or at the deadline.
+func (n *Node) depart(id event.HandoverID, c *candidate) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
+	sent, ok := c.markEnd(id, firstDeparture, c.path.hold)
+	if ok {
+		span.End(nil, "markers", sent)
+	} else {
+		span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", sent)
+	}
+	n.home.departed(c)
+}
+
+// Numbers of the first marker of a departure, and of one that ends a tunnel for good.
+const (
+	firstDeparture = 1
+	firstEnd       = 1 << 16
+)
+
+// markEnd sends markers, numbered from first, behind what is in c's tunnel until the
+// router's comes, or there is no time left for it. It returns how many it sent, and
+// whether the tunnel is empty.
+func (c *candidate) markEnd(id event.HandoverID, first uint32, send func(tunnel.Marker) error) (sent uint32, ok bool) {
+	n, rtt := c.n, c.session.Load().rtt()
+	deadline := time.NewTimer(max(n.cfg.Timers.Depart, 5*rtt))
+	defer deadline.Stop()
+	again := max(20*time.Millisecond, 3*rtt)
+	for {
+		if err := send(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: first + sent}); err != nil {
+			n.cfg.Log.Warn("marker not sent", "paa", c.net.PAA, "err", err)
+		}
+		sent++
+		retry := time.NewTimer(again)
+	wait:
+		for {
+			select {
+			case m := <-c.markers:
+				if m.Kind != tunnel.Departed || m.Handover != id || m.Seq < first {
+					continue
+				}
+				retry.Stop()
+				return sent, true
+			case <-retry.C:
+				break wait
+			case <-deadline.C:
+				retry.Stop()
+				return sent, false
+			}
+		}
+	}
+}
+
+// leaveTunnelRule lets the care-of address speak on the interface.
+func (n *Node) leaveTunnelRule(c *candidate) {
+	if err := n.net.DelRule(c.virtualRule()); err != nil {
+		n.cfg.Log.Error("rule of the tunnel", "err", err)
+	}
+}
+
+// switchLink leaves for a point of attachment and returns when the link came up there.
+func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point)
+	defer func() { span.End(err) }()
+	within := n.cfg.Timers.LinkUp
+	if _, ok := n.link.(link.Keyer); ok {
+		within = max(within, n.cfg.Timers.LinkAuth)
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	before := n.carrier.look()
+	n.away.Store(true)
+	attached := make(chan error, 1)
+	go func() { attached <- n.link.Attach(ctx, point) }()
+	done := false
+	for now := before; ; {
+		select {
+		case <-now.changed:
+			if now = n.carrier.look(); now.ended {
+				return time.Time{}, errNobodyWatches
+			}
+			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !n.mayStray(ctx, point)) {
+				n.seen = now.ups
+				return now.At, nil
+			}
+		case err := <-attached:
+			if err != nil {
+				return time.Time{}, err
+			}
+			done = true
+			if now = n.carrier.look(); !now.Up {
+				continue
+			}
+			// The link may not have gone down at all, or nobody has told yet.
+			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
+				n.seen = now.ups
+				return time.Now(), nil
+			}
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return time.Time{}, ctx.Err()
+			}
+			return time.Time{}, fmt.Errorf("no link in %s", within)
+		}
+	}
+}
+
+// mayStray reports whether the link that has come up while the adapter still attaches
+// to a point is at another one, as wpa_supplicant has it where it finds no way to the
+// first.
+func (n *Node) mayStray(ctx context.Context, point string) bool {
+	if _, ok := n.link.(link.Scanner); !ok {
+		return false // the adapter has one way to move the link
+	}
+	network, err := n.networkOf(point)
+	return err == nil && n.awayFrom(ctx, network.Name)
+}
+
+// arrive is what happens between link up and the first packet delivered.
+func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
+	ack, err := c.session.Load().send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
+	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
+	if e := c.path.arrive(); e != nil {
+		n.cfg.Log.Error("uplink", "err", e)
+	}
+	ready := time.Since(up)
+	n.announce(c) // the frames sent so far have told the bridges; this is for the neighbours
+	if err == nil {
+		select {
+		case err = <-ack:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-time.After(n.cfg.Timers.Arrive):
+			err = fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
+		}
+	}
+	span.End(err, "uplink_ready_ms", float64(ready)/1e6)
+	return err
+}
+
+// settleIn makes the new candidate the serving one and takes leave of the old.
+func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	n.home.arrived(c)
+	if err := c.leaveVirtual(); err != nil {
+		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
+	}
+	n.away.Store(false)
+	s, reported, carrier := c.session.Load(), n.awaitReport(id), n.carrier.look()
+	n.serve(c)
+	var renewal sync.WaitGroup
+	defer renewal.Wait()
+	renewal.Go(func() { _ = c.renew(ctx, id) })
+	n.takeLeave(id, old, c.address.addr())
+	limit := time.NewTimer(n.cfg.Timers.Settle)
+	defer limit.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-reported:
+			waiting = false
+		case <-s.closed: // it cannot come any more
+			waiting = false
+		case <-carrier.changed:
+			carrier = n.carrier.look()
+			waiting = carrier.Up && !carrier.Missed && !carrier.ended // else there is something else to see to
+		case <-limit.C:
+			n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
+			waiting = false
+		}
+	}
+	n.unawaited(id)
+	c.leaveTunnel()
+}
+
+// unawaited forgets a report that did not come.
+func (n *Node) unawaited(id event.HandoverID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.reports, id)
+}
+
+// awaitReport returns a channel that is closed when the router has reported the
+// end of the handover.
+func (n *Node) awaitReport(id event.HandoverID) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ch := make(chan struct{})
+	for _, e := range n.cfg.Recorder.Events(id) {
+		if e.Phase == event.PhaseFlip && e.Kind == event.KindEnd {
+			close(ch)
+			return ch
+		}
+	}
+	n.reports[id] = ch
+	return ch
+}
+
+// switchBack returns to the old point of attachment, where everything still
+// stands: the tunnel delivers again, then the binding moves back.
+func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *candidate, point string, why error) (event.Outcome, error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
+	n.cfg.Log.Warn("switching back", "point", point, "why", why)
+	err := n.linkBack(ctx, id, old, point)
+	if err != nil {
+		span.End(err)
+		n.abandon(id, old, c, false)
+		n.setState("lost")
+		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
+	}
+	conn, err := n.udp(old.address.addr())
+	if err == nil {
+		c.session.Load().client.Rebind(conn)
+		err = n.net.AddRule(c.virtualRule())
+	}
+	if err == nil {
+		var ack <-chan error
+		ack, err = c.session.Load().send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
+		err = errors.Join(err, c.path.resume())
+		if err == nil {
+			err = c.acknowledged(ack, notify.KindSwitchBack)
+		}
+	}
+	n.abandon(id, old, c, err == nil)
+	span.End(err)
+	return event.SwitchedBack, why
+}
+
+// acknowledged waits until the router has the message, no longer than for the
+// markers of a departure: nothing is delivered meanwhile if the router is dead.
+// What it still holds when the session ends is lost.
+func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
+	s := c.session.Load()
+	within := max(c.n.cfg.Timers.Depart, 6*s.rtt())
+	select {
+	case err := <-ack:
+		return err
+	case <-s.closed:
+		return s.reason
+	case <-time.After(within):
+		return fmt.Errorf("%s did not acknowledge the %s in %s", c.net.PAA, kind, within)
+	}
+}
+
+// linkBack returns to the old point of attachment.
+func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate, point string) (err error) {
+	for range 3 {
+		if _, err = n.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	n.away.Store(false)
+	n.announce(old)
+	return nil
+}
