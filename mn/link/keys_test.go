@@ -43,15 +43,60 @@ func TestSupplicantKeys(t *testing.T) {
 		}
 	}
 	want := fmt.Sprintf("PMKSA_ADD 1 %v %x %s 3600 3600 128 0", bssB1, id, strings.Repeat("5a", 32))
-	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "PMKSA_ADD 1 "+bssB1.String()) || !strings.HasSuffix(got[1], " 3600 3600 1 0") ||
-		strings.Contains(got[1], "5a5a") {
-		t.Errorf("%q", got)
+	if len(got) != 1 || got[0] != want || len(a.cache()) > 0 {
+		t.Errorf("%q, left %v", got, a.cache())
 	}
 	for _, bad := range []Key{{PMK: pmk, AKM: 1}, {PMK: pmk, AKM: 8, Lifetime: time.Hour}, {AKM: 1, Lifetime: time.Hour}} {
 		if err := s.InstallKey(t.Context(), "poa-a2", bad); err == nil || strings.Contains(err.Error(), "5a5a") {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
+}
+
+// TestKeysRemoved: of the present network a key nobody has takes the place of ours; of another one ours is gone and the other
+// points' are there.
+func TestKeysRemoved(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: map[string]Place{
+		"poa-a1": {BSSID: bssA1, Network: 0}, "poa-b1": {BSSID: bssB1, Network: 1}, "poa-b2": {BSSID: wpactrl.MAC{2, 0, 0, 0, 9, 1}, Network: 1},
+	}})
+	strange := "02:00:00:00:07:00"
+	for _, poa := range []string{"poa-a1", strange, "poa-b1", "poa-b2"} {
+		if err := s.InstallKey(t.Context(), poa, Key{PMK: keys.NewSecret([]byte(strings.Repeat("Z", 32))), AKM: keys.AKM8021X, Lifetime: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := a.cache()
+	for _, poa := range []string{"poa-a1", "poa-b1"} {
+		if err := s.RemoveKey(t.Context(), poa); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := a.cache()
+	if len(after) != 3 || after[bssA1.String()] == before[bssA1.String()] || after[strange] != before[strange] || after["02:00:00:00:09:01"] != before["02:00:00:00:09:01"] {
+		t.Errorf("before %v\nafter %v", before, after)
+	}
+	// It was of the network that was the present one, and still is.
+	if err := s.Attach(t.Context(), "poa-b2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveKey(t.Context(), strange); err != nil {
+		t.Fatal(err)
+	}
+	if after := a.cache(); len(after) != 1 {
+		t.Errorf("after leaving: %v", after)
+	}
+}
+
+// cache returns wpa_supplicant's PMKIDs by BSSID.
+func (a *air) cache() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]string{}
+	for _, k := range a.pmksa {
+		out[k.bssid] = k.id
+	}
+	return out
 }
 
 // installs returns what was said to the daemon about keys: BSSID and lifetime.
@@ -122,11 +167,12 @@ func TestKeysSwept(t *testing.T) {
 	a := newAir(t)
 	a.mu.Lock()
 	for i, b := range []string{bssA1.String(), bssA2.String(), "02:00:00:00:07:00"} {
-		a.pmksa += fmt.Sprintf("%d %s %032d 1000 0\n", i+1, b, i)
+		a.pmksa = append(a.pmksa, cached{"0", b, fmt.Sprintf("%032d", i), "1000"})
 	}
+	a.pmksa = append(a.pmksa, cached{"1", bssB1.String(), fmt.Sprintf("%032d", 9), "1000"})
 	a.mu.Unlock()
 	supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
-	eventually(t, "the sweep", func() bool { return len(a.installs()) > 0 })
+	eventually(t, "the sweep", func() bool { return len(a.installs()) > 0 && len(a.cache()) == 3 })
 	if diff := cmp.Diff([]string{bssA2.String() + " 1000"}, a.installs()); diff != "" {
 		t.Error(diff)
 	}

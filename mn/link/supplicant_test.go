@@ -35,14 +35,17 @@ type air struct {
 	mu      sync.Mutex
 	at      wpactrl.MAC // zero: nowhere
 	network int
-	pinned  wpactrl.MAC     // bssid of network 1
-	keyless wpactrl.MAC     // associated with it, and nothing more
-	state   string          // then
-	slow    bool            // a scan does not end
-	pmksa   string          // rows of PMKSA
+	pinned  wpactrl.MAC // bssid of network 1
+	keyless wpactrl.MAC // associated with it, and nothing more
+	state   string      // then
+	slow    bool        // a scan does not end
+	pmksa   []cached
 	unseen  map[string]bool // BSSIDs a ROAM fails for until a scan
 	outcome func(bssid wpactrl.MAC) (events []string, connected bool)
 }
+
+// cached is a PMKSA of wpa_supplicant.
+type cached struct{ network, bssid, id, expires string }
 
 func newAir(t *testing.T) *air {
 	a := &air{at: bssA1, unseen: make(map[string]bool)}
@@ -95,7 +98,16 @@ func (a *air) answer(c string) string {
 	case strings.HasPrefix(c, "BSS RANGE=4-"):
 		return "id=4\nbssid=02:00:00:00:07:00\nfreq=2412\nlevel=-60\nage=40\nflags=[ESS]\nssid=mpa\n####\n"
 	case word == "PMKSA":
-		return "Index / AA / PMKID / expiration (in seconds) / opportunistic\n" + a.pmksa
+		text := "Index / AA / PMKID / expiration (in seconds) / opportunistic\n"
+		for i, k := range a.pmksa {
+			text += fmt.Sprintf("%d %s %s %s 0\n", i+1, k.bssid, k.id, k.expires)
+		}
+		return text
+	case strings.HasPrefix(c, "GET_NETWORK ") && strings.HasSuffix(c, " id_str"):
+		return "FAIL"
+	case word == "SET_NETWORK" && strings.Contains(rest, " id_str "): // takes the network's keys
+		network, _, _ := strings.Cut(rest, " ")
+		a.pmksa = slices.DeleteFunc(a.pmksa, func(k cached) bool { return k.network == network })
 	case word == "SIGNAL_POLL":
 		return "RSSI=-42\nFREQUENCY=2437"
 	case word == "ROAM" && a.unseen[rest]:
@@ -116,7 +128,8 @@ func (a *air) answer(c string) string {
 		}
 	case word == "PMKSA_ADD":
 		f := strings.Fields(rest)
-		a.pmksa += fmt.Sprintf("1 %s %s %s 0\n", f[1], f[2], f[5])
+		a.pmksa = slices.DeleteFunc(a.pmksa, func(k cached) bool { return k.bssid == f[1] })
+		a.pmksa = append(a.pmksa, cached{network: f[0], bssid: f[1], id: f[2], expires: f[5]})
 	case word == "ENABLE_NETWORK", word == "REAUTHENTICATE":
 	default:
 		return ""

@@ -43,7 +43,9 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 			}
 			switch {
 			case e.Kind == wpactrl.Back && known:
-				s.again(ctx)
+				if given := s.give(ctx, anyNetwork); given > 0 {
+					s.log.Info("wpa_supplicant was started anew: it has its keys again", "points", given)
+				}
 			case e.Kind == wpactrl.Back:
 				known = true
 				s.sweep(ctx)
