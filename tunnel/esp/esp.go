@@ -1,16 +1,12 @@
 package esp
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"errors"
 	"fmt"
-
-	"openmpa/paa/keys"
 )
 
-// SaltLen is how many octets of key material follow the key of AES-GCM (RFC 4106
-// section 8.1).
+// SaltLen is how many octets of key material follow the key (RFC 4106 section 8.1,
+// RFC 7634 section 2).
 const SaltLen = 4
 
 // Sizes of RFC 4303 and RFC 4106, in octets.
@@ -55,7 +51,7 @@ const (
 // Errors of this package. Those of Open say why a packet was dropped and are
 // counted in InboundStats.
 var (
-	// ErrFormat: the packet cannot be ESP with AES-GCM, or its padding is wrong.
+	// ErrFormat: the packet cannot be ESP with a suite of ours, or its padding is wrong.
 	ErrFormat = errors.New("esp: malformed packet")
 	// ErrSPI: the packet carries the SPI of another security association.
 	ErrSPI = errors.New("esp: packet of another SPI")
@@ -93,32 +89,4 @@ func MaxInner(mtu int) int {
 
 func padLen(n int) int {
 	return (align - (n+trailerLen)%align) % align
-}
-
-// newAEAD splits key material into AES key and salt (RFC 4106 section 8.1).
-func newAEAD(spi uint32, key *keys.Secret) (cipher.AEAD, [SaltLen]byte, error) {
-	var salt [SaltLen]byte
-	if spi < MinSPI {
-		return nil, salt, fmt.Errorf("esp: SPI %d is reserved (RFC 4303 section 2.1), use %d or more", spi, MinSPI)
-	}
-	if key == nil {
-		return nil, salt, errors.New("esp: no key material, expected AES key and 4 octets of salt")
-	}
-	n := key.Len()
-	switch n {
-	case 16 + SaltLen, 24 + SaltLen, 32 + SaltLen:
-	default:
-		return nil, salt, fmt.Errorf("esp: key material of %d octets, expected 20, 28 or 36 (AES key and 4 octets of salt, RFC 4106 section 8.1)", n)
-	}
-	raw := key.Bytes()
-	block, err := aes.NewCipher(raw[:n-SaltLen])
-	if err != nil {
-		return nil, salt, fmt.Errorf("esp: AES key: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, salt, fmt.Errorf("esp: AES-GCM: %w", err)
-	}
-	copy(salt[:], raw[n-SaltLen:])
-	return aead, salt, nil
 }

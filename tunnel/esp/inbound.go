@@ -58,13 +58,18 @@ type Opened struct {
 // NewOutbound, and the size of the replay window in packets (32 to 65536; zero
 // means DefaultWindow).
 func NewInbound(spi uint32, key *keys.Secret, windowSize int) (*Inbound, error) {
+	return AESGCM.NewInbound(spi, key, windowSize)
+}
+
+// NewInbound is the function of this name for key material of the suite (KeyLens).
+func (s Suite) NewInbound(spi uint32, key *keys.Secret, windowSize int) (*Inbound, error) {
 	if windowSize == 0 {
 		windowSize = DefaultWindow
 	}
 	if windowSize < minWindow || windowSize > maxWindow {
 		return nil, fmt.Errorf("esp: replay window of %d packets, expected %d to %d", windowSize, minWindow, maxWindow)
 	}
-	aead, salt, err := newAEAD(spi, key)
+	aead, salt, err := s.newAEAD(spi, key)
 	if err != nil {
 		return nil, err
 	}

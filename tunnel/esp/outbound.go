@@ -31,13 +31,18 @@ type OutboundStats struct {
 	Sequence uint32 // last sequence number used, zero before the first
 }
 
-// NewOutbound makes the sending half of an SA from its SPI (at least MinSPI)
+// NewOutbound makes the sending half of an SA with AES-GCM from its SPI (at least MinSPI)
 // and key material: an AES key of 16, 24 or 32 octets followed by 4 octets of
 // salt (RFC 4106 section 8.1). The key material is not kept. The same key must never be used for a
 // second Outbound, nor after a restart: sequence numbers and with them nonces
 // would repeat.
 func NewOutbound(spi uint32, key *keys.Secret) (*Outbound, error) {
-	aead, salt, err := newAEAD(spi, key)
+	return AESGCM.NewOutbound(spi, key)
+}
+
+// NewOutbound is the function of this name for key material of the suite (KeyLens).
+func (s Suite) NewOutbound(spi uint32, key *keys.Secret) (*Outbound, error) {
+	aead, salt, err := s.newAEAD(spi, key)
 	if err != nil {
 		return nil, err
 	}
