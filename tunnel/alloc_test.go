@@ -3,6 +3,8 @@ package tunnel
 import (
 	"strings"
 	"testing"
+
+	"openmpa/tunnel/flow"
 )
 
 // A packet through both ends costs no allocation: send, read, open, deliver.
@@ -15,6 +17,7 @@ func TestNoAllocation(t *testing.T) {
 		ar.FollowPeer = true
 		ar.Receive = func([]byte) { arrived <- struct{}{} }
 		ar.Marker = func(Marker) { arrived <- struct{}{} }
+		ar.Numbered = func(flow.Shim, []byte) { arrived <- struct{}{} }
 	})
 	inner := up(t, strings.Repeat("x", 1380))
 	if n := testing.AllocsPerRun(500, func() {
@@ -23,6 +26,10 @@ func TestNoAllocation(t *testing.T) {
 		}
 		<-arrived
 		if err := l.mn.SendMarker(Marker{Kind: Depart, Handover: handover}); err != nil {
+			t.Fatal(err)
+		}
+		<-arrived
+		if err := l.mn.SendNumbered(flow.Shim{Number: 1}, inner); err != nil {
 			t.Fatal(err)
 		}
 		<-arrived

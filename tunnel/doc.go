@@ -14,6 +14,7 @@
 //	     |
 //	     +-- next header 4  --> sane? allowed source? congestion mark --> Receive
 //	     +-- next header 59 --> a marker of ours --> Marker; a dummy: counted
+//	     +-- next header 253 --> shim header, sane? ... as 4 --> Numbered, if agreed on
 //	     +-- other          --> counted
 //
 // Receive and Marker of one tunnel never run at the same time, and run in the
@@ -46,15 +47,21 @@
 //	+---------------------------------------------------------------+
 //	|   octets behind these are padding and not looked at           |
 //
-// Kinds: 1 Depart, 2 Departed, 3 Resume. Other versions and kinds are counted
-// and dropped.
+// Kinds: 1 Depart, 2 Departed, 3 Resume, 4 Forwarded, 5 Follow. Other versions and
+// kinds are counted and dropped.
+//
+// A packet may carry its place in a numbering common to several tunnels: behind ESP
+// comes the shim header of package flow, and the next header is 253 (RFC 4727 section 5).
+//
+// A security association is replaced while packets flow (esp.Rotation): both ends
+// Offer the successor they have agreed on, and whoever had the answer first says Confirm.
 //
 // Every packet is delivered, or counted under one Reason; Stats say which.
 //
 // Covered: RFC 3948 sections 2, 3.1.1 (case 2: the address assigned to the peer), 3.4,
 // 3.5 and 4; RFC 4303 sections 2.6 and 2.7 (receipt of both kinds of padding); RFC
 // 4301 section 5.1.2.1 for the DSCP; RFC 6040 section 4; lifetimes in seconds (RFC
-// 4301 section 4.4.2.1).
+// 4301 section 4.4.2.1), and rekeying before they end.
 //
 // Not covered: IKE on the same port (packets with the non-ESP marker are
 // counted), ESP as protocol 50, IPv6, kernel XFRM.

@@ -148,8 +148,10 @@ func (e *Endpoint) lookup(spi uint32) *Tunnel {
 func (e *Endpoint) remove(t *Tunnel) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if spi := t.cfg.In.SPI(); e.bySPI[spi] == t {
-		delete(e.bySPI, spi)
+	for _, in := range t.sas.Load().in {
+		if e.bySPI[in.SPI()] == t {
+			delete(e.bySPI, in.SPI())
+		}
 	}
 }
 
@@ -158,8 +160,8 @@ func (e *Endpoint) Tunnels() int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	n := 0
-	for _, t := range e.bySPI {
-		if t != nil {
+	for spi, t := range e.bySPI {
+		if t != nil && t.SPI() == spi { // one that rekeys has more
 			n++
 		}
 	}

@@ -22,6 +22,12 @@ const (
 	// Resume, mobile node to router: I did not leave, or I came back; what is held
 	// may follow.
 	Resume MarkerKind = 3
+	// Forwarded, previous router to mobile node: what I held for your address here is
+	// before this.
+	Forwarded MarkerKind = 4
+	// Follow, mobile node to its next router: the previous one's Forwarded came, or I
+	// wait for it no longer; what you held may follow.
+	Follow MarkerKind = 5
 )
 
 // String returns the name of the kind.
@@ -33,11 +39,15 @@ func (k MarkerKind) String() string {
 		return "departed"
 	case Resume:
 		return "resume"
+	case Forwarded:
+		return "forwarded"
+	case Follow:
+		return "follow"
 	}
 	return fmt.Sprintf("marker(%d)", uint8(k))
 }
 
-func (k MarkerKind) known() bool { return k >= Depart && k <= Resume }
+func (k MarkerKind) known() bool { return k >= Depart && k <= Follow }
 
 // Marker ends a run of packets in the tunnel it is sent through.
 type Marker struct {

@@ -26,7 +26,7 @@ const (
 	ReasonReplay      Reason = "replay"            // received before
 	ReasonTooOld      Reason = "too old"           // left of the replay window
 	ReasonAuth        Reason = "auth"              // integrity check failed
-	ReasonNextHeader  Reason = "next header"       // neither IPv4 nor a dummy
+	ReasonNextHeader  Reason = "next header"       // neither IPv4 nor a dummy, nor numbered where that is agreed on
 	ReasonDummy       Reason = "dummy"             // dummy packet of another implementation
 	ReasonMarker      Reason = "marker"            // marker of another version or kind, or cut short
 	ReasonSource      Reason = "inner source"      // not the address allowed (AllowSrc)
@@ -36,6 +36,7 @@ const (
 
 // Reasons for both directions, and those for packets to be sent.
 const (
+	ReasonShim      Reason = "shim"         // no shim header of a version and class known here
 	ReasonInner     Reason = "inner packet" // no sane IPv4 packet inside
 	ReasonExpired   Reason = "expired"      // lifetime of the security association has ended
 	ReasonClosed    Reason = "closed"       // the tunnel or its socket is closed
@@ -50,7 +51,7 @@ type drops [len(reasons)]atomic.Uint64
 var reasons = [...]Reason{
 	ReasonUnknownSPI, ReasonNonESP, ReasonShort, ReasonFormat, ReasonReplay, ReasonTooOld, ReasonAuth, ReasonNextHeader,
 	ReasonDummy, ReasonMarker, ReasonSource, ReasonDestination, ReasonECN, ReasonInner, ReasonExpired, ReasonClosed,
-	ReasonExhausted, ReasonNoPeer, ReasonSend,
+	ReasonExhausted, ReasonNoPeer, ReasonSend, ReasonShim,
 }
 
 func (d *drops) add(r Reason) {
@@ -124,13 +125,14 @@ type Stats struct {
 	KeepalivesOut uint64
 	DroppedOut    map[Reason]uint64
 
+	Rekeys      uint64 // times a successor of the security association took over
 	PeerChanges uint64 // times the outer address of the peer was adopted from a packet
 }
 
 type counters struct {
 	received, delivered, deliveredBytes, markersIn atomic.Uint64
 	sent, sentBytes, markersOut, keepalivesOut     atomic.Uint64
-	peerChanges                                    atomic.Uint64
+	rekeys, peerChanges                            atomic.Uint64
 	droppedIn, droppedOut                          drops
 }
 
@@ -146,6 +148,7 @@ func (c *counters) stats() Stats {
 		MarkersOut:     c.markersOut.Load(),
 		KeepalivesOut:  c.keepalivesOut.Load(),
 		DroppedOut:     c.droppedOut.counts(),
+		Rekeys:         c.rekeys.Load(),
 		PeerChanges:    c.peerChanges.Load(),
 	}
 }

@@ -32,6 +32,7 @@ func (t *Tunnel) startTimers() {
 	if t.cfg.Lifetime != 0 {
 		t.lifetime = time.AfterFunc(t.cfg.Lifetime, t.onLifetime)
 	}
+	t.schedule()
 }
 
 // stopTimers is called under mu by Close, which has set closed.
@@ -41,6 +42,9 @@ func (t *Tunnel) stopTimers() {
 	}
 	if t.lifetime != nil {
 		t.lifetime.Stop()
+	}
+	if t.rotate != nil {
+		t.rotate.Stop()
 	}
 }
 
@@ -92,8 +96,11 @@ func (t *Tunnel) onLifetime() {
 		return
 	}
 	defer t.e.wg.Done()
-	t.cfg.In.Expire()
-	t.cfg.Out.Expire()
+	t.mu.Lock()
+	current := t.rotation.Current()
+	t.mu.Unlock()
+	current.In.Expire()
+	current.Out.Expire()
 	t.e.log.Info("lifetime of the tunnel's security association ended", "spi", t.SPI())
 	if t.cfg.Expired != nil {
 		t.cfg.Expired()

@@ -11,6 +11,7 @@ import (
 
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
@@ -46,6 +47,16 @@ type TunnelConfig struct {
 	// long after Add. Expired, if not nil, is told, on a goroutine of its own.
 	Lifetime time.Duration
 	Expired  func()
+
+	// Numbered, if not nil, gets packets with a shim header; else they are dropped. It
+	// runs as Receive does.
+	Numbered func(s flow.Shim, inner []byte)
+
+	// RekeyDue, if not nil, is told, on a goroutine of its own, that a successor of the
+	// security association is wanted by the bounds of Rekey: Offer and Confirm bring it.
+	// It is told again when a successor was offered and abandoned.
+	RekeyDue func()
+	Rekey    esp.RekeyLimits
 }
 
 func (c *TunnelConfig) check(e *Endpoint) error {
@@ -80,21 +91,34 @@ type Tunnel struct {
 	cfg TunnelConfig
 
 	// atomic
-	path     atomic.Pointer[path] // written under mu
-	closed   atomic.Bool          // written under mu
-	lastSent atomic.Int64         // monotonic, see now
+	path     atomic.Pointer[path]         // written under mu
+	sas      atomic.Pointer[associations] // written under mu
+	closed   atomic.Bool                  // written under mu
+	lastSent atomic.Int64                 // monotonic, see now
 	counters counters
 
 	rx sync.Mutex // held while a packet is received, so that callbacks come one at a time
 
 	mu        sync.Mutex
-	keepalive *time.Timer // guarded by mu
-	lifetime  *time.Timer // guarded by mu
+	keepalive *time.Timer   // guarded by mu
+	lifetime  *time.Timer   // guarded by mu
+	rotate    *time.Timer   // guarded by mu
+	rotation  *esp.Rotation // guarded by mu
+	told      bool          // guarded by mu: RekeyDue was, and nothing was offered since
 }
 
 func newTunnel(e *Endpoint, cfg TunnelConfig) *Tunnel {
+	if cfg.Rekey.Linger == 0 {
+		cfg.Rekey.Linger = defaultLinger
+	}
+	if cfg.Rekey.Patience == 0 {
+		cfg.Rekey.Patience = defaultPatience
+	}
 	t := &Tunnel{e: e, cfg: cfg}
 	t.path.Store(&path{socket: cfg.Socket, peer: cfg.Peer})
+	t.rotation = esp.NewRotation(time.Now(), esp.Pair{In: cfg.In, Out: cfg.Out}, cfg.Rekey)
+	t.publish()
+	t.bound(t.rotation.Current())
 	return t
 }
 
@@ -104,8 +128,9 @@ func (t *Tunnel) Peer() netip.AddrPort { return t.path.Load().peer }
 // Socket is the socket by which outer packets leave.
 func (t *Tunnel) Socket() *Socket { return t.path.Load().socket }
 
-// SPI is the index by which arriving packets name this tunnel.
-func (t *Tunnel) SPI() uint32 { return t.cfg.In.SPI() }
+// SPI is the index by which arriving packets name this tunnel; after rekeying, that of
+// the current security association.
+func (t *Tunnel) SPI() uint32 { return t.sas.Load().in[0].SPI() }
 
 // Stats returns the counters.
 func (t *Tunnel) Stats() Stats { return t.counters.stats() }
@@ -140,7 +165,7 @@ func (t *Tunnel) Send(inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmit(inner[:total], esp.NextHeaderIPv4, ipip.TOS(inner)); err != nil {
+	if err := t.transmit(nil, inner[:total], esp.NextHeaderIPv4, ipip.TOS(inner)); err != nil {
 		return err
 	}
 	t.counters.sent.Add(1)
@@ -156,7 +181,7 @@ func (t *Tunnel) SendMarker(m Marker) error {
 	if err != nil {
 		return t.notSent(ReasonMarker, err)
 	}
-	if err := t.transmit(b, esp.NextHeaderDummy, 0); err != nil {
+	if err := t.transmit(nil, b, esp.NextHeaderDummy, 0); err != nil {
 		return err
 	}
 	t.counters.markersOut.Add(1)
@@ -165,10 +190,30 @@ func (t *Tunnel) SendMarker(m Marker) error {
 
 // Refresh sends an empty dummy packet (RFC 4303 section 2.6): the peer's address
 // is followed by what is authentic, which a NAT keepalive is not.
-func (t *Tunnel) Refresh() error { return t.transmit(nil, esp.NextHeaderDummy, 0) }
+func (t *Tunnel) Refresh() error { return t.transmit(nil, nil, esp.NextHeaderDummy, 0) }
 
-// transmit seals and sends, or counts and says why not.
-func (t *Tunnel) transmit(payload []byte, nextHeader byte, tos uint8) error {
+// SendNumbered is Send for a packet that carries its place in a numbering: the peer
+// has agreed to take such. An error of the shim header matches flow.ErrFormat.
+func (t *Tunnel) SendNumbered(s flow.Shim, inner []byte) error {
+	_, _, _, _, total, err := ipip.ParseIPv4(inner)
+	if err != nil {
+		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
+	}
+	var room [flow.ShimLen]byte
+	head, err := s.AppendBinary(room[:0])
+	if err != nil {
+		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
+	}
+	if err := t.transmit(head, inner[:total], esp.NextHeaderNumbered, ipip.TOS(inner)); err != nil {
+		return err
+	}
+	t.counters.sent.Add(1)
+	t.counters.sentBytes.Add(uint64(total))
+	return nil
+}
+
+// transmit seals head and payload and sends, or counts and says why not.
+func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) error {
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)
 	}
@@ -177,7 +222,13 @@ func (t *Tunnel) transmit(payload []byte, nextHeader byte, tos uint8) error {
 		return t.notSent(ReasonNoPeer, ErrNoPeer)
 	}
 	buf := buffers.Get().(*[]byte)
-	pkt, err := t.cfg.Out.Seal((*buf)[:0], payload, nextHeader)
+	if len(head) > 0 {
+		if n := esp.SealedLen(len(head) + len(payload)); cap(*buf) < n {
+			*buf = make([]byte, 0, n)
+		}
+		payload = append(append((*buf)[:esp.Headroom], head...), payload...)[esp.Headroom:]
+	}
+	pkt, err := t.sas.Load().out.Seal((*buf)[:0], payload, nextHeader)
 	if err == nil {
 		err = p.socket.udp.Send(p.peer, pkt, tos)
 	}
@@ -218,16 +269,32 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 	if t.closed.Load() {
 		return ReasonClosed
 	}
-	got, err := t.cfg.In.OpenPacket(p.Data)
+	sas := t.sas.Load()
+	_, spi := esp.Classify(p.Data)
+	in := sas.accepting(spi)
+	if in == nil {
+		return ReasonUnknownSPI
+	}
+	got, err := in.OpenPacket(p.Data)
 	if err != nil {
 		return openReason(err)
 	}
-	if t.cfg.FollowPeer && got.Newest {
+	current := !sas.watch || t.arrived(in)
+	if t.cfg.FollowPeer && got.Newest && current {
 		t.follow(s, p.From)
 	}
 	switch got.NextHeader {
 	case esp.NextHeaderIPv4:
-		return t.deliverInner(got.Inner, p.TOS)
+		return t.deliverInner(nil, got.Inner, p.TOS)
+	case esp.NextHeaderNumbered:
+		if t.cfg.Numbered == nil {
+			return ReasonNextHeader
+		}
+		shim, inner, err := flow.ParseShim(got.Inner)
+		if err != nil {
+			return ReasonShim
+		}
+		return t.deliverInner(&shim, inner, p.TOS)
 	case esp.NextHeaderDummy:
 		m, err := ParseMarker(got.Inner)
 		switch {
@@ -243,7 +310,8 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 	return ReasonNextHeader
 }
 
-func (t *Tunnel) deliverInner(inner []byte, outerTOS uint8) Reason {
+// deliverInner gives an inner packet to Receive, or, with a shim header, to Numbered.
+func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Reason {
 	src, dst, _, _, total, err := ipip.ParseIPv4(inner)
 	if err != nil {
 		return ReasonInner
@@ -260,7 +328,11 @@ func (t *Tunnel) deliverInner(inner []byte, outerTOS uint8) Reason {
 	}
 	t.counters.delivered.Add(1)
 	t.counters.deliveredBytes.Add(uint64(total))
-	t.cfg.Receive(inner)
+	if shim != nil {
+		t.cfg.Numbered(*shim, inner)
+	} else {
+		t.cfg.Receive(inner)
+	}
 	return ""
 }
 

@@ -46,6 +46,9 @@ const (
 	NextHeaderIPv4  = 4  // tunnel mode, IPv4 inside (RFC 2003)
 	NextHeaderIPv6  = 41 // tunnel mode, IPv6 inside (RFC 2473)
 	NextHeaderDummy = 59 // no next header: a dummy packet (RFC 4303 section 2.6)
+	// NextHeaderNumbered is for experiments (RFC 3692, RFC 4727 section 5), and ours where
+	// both ends have agreed: a shim header, then IPv4.
+	NextHeaderNumbered = 253
 )
 
 // Errors of this package. Those of Open say why a packet was dropped and are

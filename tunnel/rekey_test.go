@@ -1,0 +1,233 @@
+package tunnel
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
+)
+
+// successors makes both ends of another association of the link.
+func successors(t testing.TB, l *link, key byte) (mn, ar esp.Pair) {
+	t.Helper()
+	toNode, err := l.mnEnd.AllocateSPI(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	toRouter, err := l.arEnd.AllocateSPI(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return esp.Pair{In: inbound(t, toNode, key), Out: outbound(t, toRouter, key+1)},
+		esp.Pair{In: inbound(t, toRouter, key+1), Out: outbound(t, toNode, key)}
+}
+
+// rekey makes a successor as the two ends would with a request and an answer.
+func rekey(t testing.TB, l *link, key byte) {
+	t.Helper()
+	mn, ar := successors(t, l, key)
+	if err := l.ar.Offer(ar); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mn.Offer(mn); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mn.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("in vain: ", what)
+		}
+	}
+}
+
+// Packets go both ways all the time, and none is lost or out of order.
+func TestRekeyUnderLoad(t *testing.T) {
+	l := newLink(t, func(mn, ar *TunnelConfig) {
+		mn.Rekey.Linger, ar.Rekey.Linger = 50*time.Millisecond, 50*time.Millisecond
+		ar.FollowPeer = true
+	})
+	const rekeys, each = 4, 100
+	sent := 0
+	exchange := func() {
+		for range each {
+			sent++
+			if err := l.mn.Send(up(t, fmt.Sprint(sent))); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.ar.Send(packet(t, corr, visitor, 0, fmt.Sprint(sent))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := sent - each + 1; n <= sent; n++ {
+			l.atAR.want(t, fmt.Sprintf("packet %d", n))
+			l.atMN.want(t, fmt.Sprintf("packet %d", n))
+		}
+	}
+	exchange()
+	for n := range rekeys {
+		before := [2]uint32{l.mn.SPI(), l.ar.SPI()}
+		rekey(t, l, byte(10+2*n))
+		exchange()
+		eventually(t, "both ends have changed and dropped the old one", func() bool {
+			return l.mnEnd.lookup(before[0]) == nil && l.arEnd.lookup(before[1]) == nil
+		})
+		if l.mn.SPI() == before[0] || l.ar.SPI() == before[1] || l.mnEnd.Tunnels() != 1 || l.arEnd.Tunnels() != 1 {
+			t.Fatal("the SPIs are the old ones, or there is another tunnel")
+		}
+	}
+	for _, tun := range []*Tunnel{l.mn, l.ar} {
+		s := tun.Stats()
+		if s.Rekeys != rekeys || s.Delivered != (rekeys+1)*each || sum(s.DroppedOut) != 0 || sum(s.DroppedIn) != s.DroppedIn[ReasonDummy] {
+			t.Errorf("got %+v", s)
+		}
+	}
+	balanced(t, []*Tunnel{l.mn, l.ar}, []*Socket{l.mnSock, l.arSock})
+}
+
+// What was sealed before the change is accepted after it, and moves no address.
+func TestRekeyAcceptsWhatIsOnItsWay(t *testing.T) {
+	l := newLink(t, func(_, ar *TunnelConfig) { ar.FollowPeer = true })
+	u := attacker(t)
+	old, err := l.mn.sas.Load().out.Seal(nil, up(t, "old"), esp.NextHeaderIPv4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rekey(t, l, 10)
+	if err := l.mn.Send(up(t, "new")); err != nil {
+		t.Fatal(err)
+	}
+	l.atAR.want(t, "packet new")
+	sendRaw(t, u, l.arSock, old, 0)
+	l.atAR.want(t, "packet old")
+	if l.ar.Peer() != l.mnSock.LocalAddr() {
+		t.Errorf("the peer is taken to be at %v", l.ar.Peer())
+	}
+}
+
+func TestRekeyDue(t *testing.T) {
+	var told atomic.Int32
+	l := newLink(t, func(mn, _ *TunnelConfig) {
+		mn.Rekey = esp.RekeyLimits{Packets: 3, Patience: 20 * time.Millisecond}
+		mn.RekeyDue = func() { told.Add(1) }
+	})
+	for n := range 6 {
+		if err := l.mn.Send(up(t, fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 && told.Load() != 0 {
+			t.Fatal("due too early")
+		}
+	}
+	eventually(t, "due", func() bool { return told.Load() == 1 })
+	next, _ := successors(t, l, 10)
+	if err := l.mn.Offer(next); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "due again when the successor was not used", func() bool { return told.Load() == 2 })
+	if l.mnEnd.lookup(next.In.SPI()) != nil {
+		t.Error("its SPI is in use")
+	}
+}
+
+func TestRekeyDueByAge(t *testing.T) {
+	due := make(chan bool, 10)
+	newLink(t, func(mn, _ *TunnelConfig) {
+		mn.Rekey = esp.RekeyLimits{Age: 10 * time.Millisecond}
+		mn.RekeyDue = func() { due <- true }
+	})
+	<-due
+	time.Sleep(30 * time.Millisecond)
+	if len(due) != 0 {
+		t.Error("told again although nothing was offered")
+	}
+}
+
+func TestRekeyRefuses(t *testing.T) {
+	l := newLink(t, nil)
+	one, _ := successors(t, l, 10)
+	two, _ := successors(t, l, 12)
+	if err := l.mn.Confirm(); !errors.Is(err, esp.ErrRekeying) {
+		t.Errorf("confirm without an offer: %v", err)
+	}
+	if err := l.mn.Offer(esp.Pair{In: one.In}); err == nil {
+		t.Error("half a pair")
+	}
+	if err := l.mn.Offer(esp.Pair{In: inbound(t, l.mn.SPI(), 9), Out: one.Out}); !errors.Is(err, ErrSPIInUse) {
+		t.Errorf("its own SPI: %v", err)
+	}
+	if err := l.mn.Offer(one); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mn.Offer(two); !errors.Is(err, esp.ErrRekeying) {
+		t.Errorf("two offers: %v", err)
+	}
+	l.mn.Abandon()
+	if l.mnEnd.lookup(one.In.SPI()) != nil {
+		t.Error("an abandoned SPI is in use")
+	}
+	if err := l.mn.Offer(two); err != nil {
+		t.Fatal(err)
+	}
+	l.mn.Close()
+	if l.mnEnd.lookup(two.In.SPI()) != nil || l.mnEnd.Tunnels() != 0 {
+		t.Error("a closed tunnel has an SPI")
+	}
+	if err := l.mn.Offer(one); !errors.Is(err, ErrClosed) {
+		t.Errorf("offer after the end: %v", err)
+	}
+	if err := l.mn.Confirm(); !errors.Is(err, ErrClosed) {
+		t.Errorf("confirm after the end: %v", err)
+	}
+}
+
+// Numbers go along with packets, and only where they are agreed on.
+func TestNumbered(t *testing.T) {
+	l := newLink(t, nil)
+	got := make(chan flow.Shim, 4)
+	other := newLink(t, func(_, ar *TunnelConfig) {
+		ar.Numbered = func(s flow.Shim, inner []byte) {
+			got <- s
+			ar.Receive(inner)
+		}
+	})
+	want := flow.Shim{Class: 2, Epoch: 9, Number: 0xFFFFFFFF}
+	for _, size := range []int{1, 1380, 3000} { // the last is larger than pooled buffers
+		text := strings.Repeat("x", size)
+		for _, l := range []*link{l, other} {
+			if err := l.mn.SendNumbered(want, up(t, text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		other.atAR.want(t, "packet "+text)
+		if s := <-got; s != want {
+			t.Errorf("got %+v", s)
+		}
+	}
+	eventually(t, "the other end knows no numbers", func() bool { return l.ar.Stats().DroppedIn[ReasonNextHeader] == 3 })
+	if err := other.mn.transmit(nil, []byte{0x10, 0, 0}, esp.NextHeaderNumbered, 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "too short for a shim header", func() bool { return other.ar.Stats().DroppedIn[ReasonShim] == 1 })
+	if err := l.mn.SendNumbered(flow.Shim{Class: 99}, up(t, "x")); !errors.Is(err, flow.ErrFormat) {
+		t.Errorf("class 99: %v", err)
+	}
+	if err := l.mn.SendNumbered(want, []byte("no packet")); err == nil {
+		t.Error("no packet was sent")
+	}
+	if s := l.mn.Stats(); s.DroppedOut[ReasonShim] != 1 || s.DroppedOut[ReasonInner] != 1 {
+		t.Errorf("got %+v", s)
+	}
+	balanced(t, []*Tunnel{l.ar, other.ar}, nil)
+}
