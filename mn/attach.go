@@ -49,7 +49,7 @@ func (c *candidate) openPath() (err error) {
 	if c.path, err = c.n.home.newPath(c.address); err != nil {
 		return err
 	}
-	return c.path.native()
+	return c.path.onLink()
 }
 
 // detach ends all that c has, from its own address.
@@ -133,6 +133,19 @@ func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, orde
 		return fmt.Errorf("binding update: %w", err)
 	}
 	return nil
+}
+
+// unbind ends the binding when the node closes; c is what serves, if anything does.
+func (n *Node) unbind(c *candidate) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	var p *path
+	if c != nil {
+		p = c.path
+	}
+	if err := n.home.unbind(ctx, p); err != nil {
+		n.cfg.Log.Warn("not unbound", "err", err)
+	}
 }
 
 // takeLeave ends what the node has with a router it does not need any more: in

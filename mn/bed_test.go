@@ -383,15 +383,10 @@ func (b *bed) handover(name string) (event.Outcome, error) {
 	return h.Wait(ctx)
 }
 
-// flow sends numbered packets both ways all the time until stop, and checks that
-// each came once and in order.
-func (b *bed) flow() (stop func()) {
+// widen makes room in the sockets of a flow: what was held comes in one go.
+func (b *bed) widen(mn *net.UDPConn) {
 	b.t.Helper()
-	mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, c := range []*net.UDPConn{mn, b.cn} { // what was held comes in one go
+	for _, c := range []*net.UDPConn{mn, b.cn} {
 		raw, err := c.SyscallConn()
 		if err == nil {
 			err = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
@@ -400,6 +395,17 @@ func (b *bed) flow() (stop func()) {
 			b.t.Fatal(err)
 		}
 	}
+}
+
+// flow sends numbered packets both ways all the time until stop, and checks that
+// each came once and in order.
+func (b *bed) flow() (stop func()) {
+	b.t.Helper()
+	mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.widen(mn)
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var wg sync.WaitGroup
 	for _, d := range []struct {

@@ -11,6 +11,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/state"
 	"openmpa/mn/link"
+	"openmpa/mn/mobility/hook"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
 	"openmpa/tunnel/flow"
@@ -60,6 +61,7 @@ type Config struct {
 	ClientID  []byte // DHCP client identifier; nil: hardware type and address
 	NewEAP    func() (pana.EAPPeer, error)
 	Home      mip4.ClientConfig
+	Hook      hook.Config // in the place of Home, when it has a command
 	DAD       acd.Timers
 	Timers    Timers
 	Ping      time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s

@@ -83,6 +83,9 @@ func (h *home) bind(ctx context.Context, _ event.HandoverID, p *path, ordered bo
 
 // unbind deregisters, from the path p.
 func (h *home) unbind(ctx context.Context, p *path) error {
+	if p == nil {
+		return nil // there is nothing to speak to the home agent from
+	}
 	return h.request(ctx, bindRequest{from: p}).err
 }
 

@@ -24,6 +24,7 @@ type homeWire struct {
 
 func (h *home) newPath(a *address) (p *path, err error) {
 	p = h.uplink.newPath(a)
+	p.always = true
 	w := &homeWire{home: h, path: p}
 	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)

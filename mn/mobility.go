@@ -22,7 +22,7 @@ type mobility interface {
 	// ordered says that the path bound so far is alive. After an error the binding
 	// may have moved all the same.
 	bind(ctx context.Context, id event.HandoverID, p *path, ordered bool) (at []any, err error)
-	// unbind ends the binding, from the path p.
+	// unbind ends the binding, from the path p; nil: there is none.
 	unbind(ctx context.Context, p *path) error
 	// fallBack makes p the path of the uplink although the binding was not moved
 	// there: that is asked for until it is.
@@ -44,8 +44,8 @@ type mobility interface {
 	// departed is called when the node has c's uplink on hold and is about to leave
 	// the link.
 	departed(c *candidate)
-	// arrived is called when c's link carries its packets, and before c's address
-	// leaves the TUN.
+	// arrived is called when c's link carries its packets, before c's address leaves
+	// the TUN. c's path is no longer in drain after it.
 	arrived(c *candidate)
 	// fromTUN takes a packet of an application, if it is one.
 	fromTUN(src netip.Addr, pkt []byte) bool
@@ -59,11 +59,17 @@ type mobility interface {
 
 // openMobility starts the binding client that the configuration asks for.
 func (n *Node) openMobility(ctx context.Context) (mobility, error) {
-	h, err := n.openHome(ctx)
-	if err != nil {
-		return nil, err
+	var m mobility
+	var err error
+	if len(n.cfg.Hook.Command) > 0 {
+		m, err = n.openHook(ctx)
+	} else {
+		m, err = n.openHome(ctx)
 	}
-	return h, nil
+	if err != nil {
+		return nil, err // m may hold a nil pointer
+	}
+	return m, nil
 }
 
 // uplink is what all binding clients have: the paths of care-of addresses, and the

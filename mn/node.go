@@ -11,7 +11,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"openmpa/internal/event"
 	"openmpa/internal/host"
@@ -166,12 +165,8 @@ func (n *Node) Close() {
 	n.mu.Lock()
 	c := n.serving
 	n.mu.Unlock()
+	n.unbind(c)
 	if c != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		if err := n.home.unbind(ctx, c.path); err != nil {
-			n.cfg.Log.Warn("not deregistered", "err", err)
-		}
-		cancel()
 		c.keeper.stop()
 		n.detach(c)
 	}

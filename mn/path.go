@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -15,6 +16,9 @@ type path struct {
 	at   *address
 	coa  netip.Addr // of at
 	wire wire
+	// always: packets come by the TUN in every mode, so that none overtakes another
+	// where drain ends.
+	always bool
 
 	// guarded by up.mu
 	delivery *flow.Delivery
@@ -66,8 +70,11 @@ func (p *path) send(pkt []byte, to flow.Dest) {
 	var err error
 	switch to {
 	case flow.ToTunnel:
-		p.buf, err = p.wire.inner(p.buf[:0], pkt)
-		if err == nil {
+		if p.tunnel == nil {
+			err = errNoTunnel
+			break
+		}
+		if p.buf, err = p.wire.inner(p.buf[:0], pkt); err == nil {
 			err = p.tunnel.Send(p.buf)
 		}
 	case flow.ToLink:
@@ -78,6 +85,8 @@ func (p *path) send(pkt []byte, to flow.Dest) {
 		p.up.n.cfg.Log.Debug("uplink", "coa", p.coa, "err", err)
 	}
 }
+
+var errNoTunnel = errors.New("the tunnel is gone")
 
 // sendAsIs sends a packet of the care-of address itself through the tunnel.
 func (p *path) sendAsIs(pkt []byte) {
@@ -114,8 +123,8 @@ func (p *path) become(events ...flow.Event) error {
 	return nil
 }
 
-// native makes a path that never was in a tunnel.
-func (p *path) native() error {
+// onLink makes a path that never was in a tunnel.
+func (p *path) onLink() error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
 	return p.become(flow.Create, flow.Arrival, flow.Flip)
@@ -164,7 +173,10 @@ func (p *path) land() error {
 		return err
 	}
 	p.flush()
-	return p.become(flow.Flip) // nothing of the uplink is ever on its way through a TUN: no fence
+	if !p.always {
+		return nil
+	}
+	return p.become(flow.Flip)
 }
 
 // mark sends a marker behind the last packet in the tunnel.
@@ -190,7 +202,7 @@ func (p *path) resume() error {
 
 // reenter is resume; the caller holds up.mu.
 func (p *path) reenter() error {
-	if m := p.delivery.Mode(); m != flow.Hold && m != flow.Direct || p.tunnel == nil {
+	if m := p.delivery.Mode(); m == flow.Tunnel || m == flow.Released || p.tunnel == nil {
 		return nil
 	}
 	if err := p.become(flow.SwitchBack); err != nil {

@@ -14,6 +14,7 @@ type Status struct {
 	Session    uint32            `json:"session,omitempty"`      // with the router, as it names it
 	Home       string            `json:"home_address,omitempty"` // of Mobile IPv4
 	HomeAgent  string            `json:"home_agent,omitempty"`
+	Hook       string            `json:"hook,omitempty"`  // the executable that binds
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
 	LeaseUntil string            `json:"lease_until,omitempty"`
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move

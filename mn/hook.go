@@ -1,0 +1,410 @@
+package mn
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/internal/state"
+	"openmpa/mn/mobility/hook"
+	"openmpa/tunnel/flow"
+)
+
+// hooked is the node's end of a protocol that somebody else speaks: an executable
+// moves the binding, and what speaks from a care-of address is data. There is no home
+// address; packets stay as they are.
+//
+//	bind      the default route and tableBound lead into the TUN, from the new
+//	          address: what the executable makes speak from there goes by the tunnel
+//	depart    such packets are kept; only what is for the router itself may leave
+//	arrive    they are sent on the link, and those after them, by way of the TUN
+//	arrived   in a pause the routes change to the link: the kernel sends itself
+type hooked struct {
+	uplink
+	runner   *hook.Runner
+	requests chan hookRequest
+	soon     chan string // reason for a call of the bound path
+	problem  atomic.Pointer[error]
+}
+
+type hookRequest struct {
+	ctx    context.Context
+	op     hook.Op
+	id     event.HandoverID
+	path   *path // nil: what was bound last
+	reason string
+	done   chan error
+}
+
+// tableBound has the bound path as its default route, whatever the main table says.
+const tableBound = 7120
+
+// prioritySignalling is that of the rule by which the node speaks to the new router
+// while what else comes from the care-of address waits.
+const prioritySignalling = priorityVirtual - 1
+
+// Reasons of calls, as docs/hook.md explains them.
+const (
+	reasonAttach   = "attach"
+	reasonHandover = "handover"
+	reasonReturn   = "return"
+	reasonArrived  = "arrived"
+	reasonSession  = "session"
+	reasonLifetime = "lifetime"
+	reasonRetry    = "retry"
+	reasonShutdown = "shutdown"
+	reasonCrash    = "crash"
+)
+
+const keyHook = "mn/hook" // of the last call to bind, until it was unbound
+
+// openHook starts the binding client.
+func (n *Node) openHook(ctx context.Context) (*hooked, error) {
+	runner, err := hook.New(n.cfg.Hook)
+	if err != nil {
+		return nil, err
+	}
+	h := &hooked{
+		uplink: uplink{n: n, ctx: ctx, gone: map[string]uint64{}}, runner: runner,
+		requests: make(chan hookRequest), soon: make(chan string, 1),
+	}
+	h.wg.Go(h.run)
+	return h, nil
+}
+
+func (h *hooked) bind(ctx context.Context, id event.HandoverID, p *path, ordered bool) (at []any, err error) {
+	w := p.wire.(*hookWire)
+	h.mu.Lock()
+	before, had := h.bound, w.had
+	h.mu.Unlock()
+	reason := reasonAttach
+	switch {
+	case !p.native():
+		reason = reasonHandover
+	case had && id != (event.HandoverID{}):
+		reason = reasonReturn
+	}
+	if err := h.route(p); err != nil {
+		return nil, err
+	}
+	w.listen()
+	h.confirmed(netip.Addr{})
+	began := time.Now()
+	if err := h.request(hookRequest{ctx: ctx, op: hook.Bind, id: id, path: p, reason: reason}); err != nil {
+		if before != nil {
+			err = errors.Join(err, h.route(before))
+		}
+		return nil, err
+	}
+	at = []any{"hook_ms", float64(time.Since(began)) / 1e6}
+	h.mu.Lock()
+	h.bound, h.at, w.had = p, p.coa, true
+	h.mu.Unlock()
+	if !ordered || p.native() {
+		return at, nil
+	}
+	// The peer has moved when its packets come by the tunnel. Those it sent before
+	// are under way on the link that is about to go.
+	select {
+	case <-w.heard:
+		at = append(at, "heard_ms", float64(time.Since(began))/1e6)
+		sleep(ctx, overtaken)
+	case <-time.After(h.n.cfg.Timers.PathEnd): // it may have nothing to say
+	case <-ctx.Done():
+	}
+	return at, nil
+}
+
+// overtaken is how much later than a packet by the tunnel one may come that was sent
+// before it, and took the way without.
+const overtaken = 20 * time.Millisecond
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (h *hooked) unbind(ctx context.Context, p *path) error {
+	return h.request(hookRequest{ctx: ctx, op: hook.Unbind, path: p, reason: reasonShutdown})
+}
+
+func (h *hooked) fallBack(p *path) {
+	h.mu.Lock()
+	h.bound = p
+	h.mu.Unlock()
+	if err := h.route(p); err != nil {
+		h.n.cfg.Log.Error("route of the care-of address", "err", err)
+	}
+	h.call(reasonRetry)
+}
+
+// pause implements mobility: what the kernel sends itself, nobody can keep.
+func (h *hooked) pause() {
+	h.mu.Lock()
+	p := h.bound
+	h.mu.Unlock()
+	if p != nil && !p.native() {
+		h.uplink.pause()
+	}
+}
+
+// proceed implements mobility. An interface that was set down has lost its routes.
+func (h *hooked) proceed(c *candidate) error {
+	h.mu.Lock()
+	p := h.bound
+	h.mu.Unlock()
+	var err error
+	if p != nil {
+		err = h.route(p)
+	}
+	return errors.Join(err, h.uplink.proceed(c))
+}
+
+func (h *hooked) hurry() { h.call(reasonSession) }
+
+// call has the executable called for the bound path soon.
+func (h *hooked) call(reason string) {
+	select {
+	case h.soon <- reason:
+	default: // it will be
+	}
+}
+
+// emptied lets the peer learn of the path that is bound now: nobody says when its
+// last packet has come by the other.
+func (h *hooked) emptied() { sleep(h.ctx, h.n.cfg.Timers.PathEnd) }
+
+func (h *hooked) departed(c *candidate) {
+	w := c.path.wire.(*hookWire)
+	w.signalling = osnet.Rule{Priority: prioritySignalling, From: single(c.path.coa), To: single(c.net.PAA.Addr()), Table: tablePhysical + c.slot}
+	if err := h.n.net.AddRule(w.signalling); err != nil {
+		h.n.cfg.Log.Error("the router cannot be spoken to", "err", err)
+	}
+}
+
+// The pause between two packets in which the kernel takes over, so that none
+// overtakes what is on its way through the TUN; and how long it is waited for.
+const (
+	pauseEnough = time.Millisecond
+	pauseWithin = time.Second
+)
+
+func (h *hooked) arrived(c *candidate) {
+	p := c.path
+	for end := time.Now().Add(pauseWithin); !p.flip(!time.Now().Before(end)) && h.ctx.Err() == nil; {
+		time.Sleep(pauseEnough / 4)
+	}
+	if err := h.route(p); err != nil {
+		h.n.cfg.Log.Error("route of the care-of address", "err", err)
+	}
+	h.call(reasonArrived)
+}
+
+// flip hands the path over to the kernel: in a pause, or now.
+func (p *path) flip(now bool) bool {
+	p.up.mu.Lock()
+	defer p.up.mu.Unlock()
+	if now {
+		return p.delivery.ForcedFlip(time.Now()) == nil
+	}
+	return p.delivery.SilentFor(time.Now()) >= pauseEnough && p.become(flow.Flip) == nil
+}
+
+// native says whether the kernel sends what comes from the care-of address.
+func (p *path) native() bool {
+	p.up.mu.Lock()
+	defer p.up.mu.Unlock()
+	return p.delivery.Mode() == flow.Direct
+}
+
+// route makes p's care-of address the source of what has none yet, and p its way.
+func (h *hooked) route(p *path) error {
+	r := osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: p.coa}
+	if p.native() {
+		r.Dev, r.Via, r.OnLink = h.n.cfg.Interface, p.at.router(), true
+	}
+	main := r
+	r.Table = tableBound
+	return firstError(func() error { return h.n.net.SetRoute(r) }, func() error { return h.n.net.SetRoute(main) })
+}
+
+func (h *hooked) fromTUN(src netip.Addr, pkt []byte) bool {
+	p := (*h.n.guests.Load())[src]
+	if p == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.take(p, pkt)
+	return true
+}
+
+func (h *hooked) owns(netip.Addr) bool { return false }
+
+func (h *hooked) status(s *Status) {
+	h.uplink.status(s)
+	s.Hook = h.n.cfg.Hook.Command[0]
+	if why := h.problem.Load(); why != nil {
+		s.Problem = cmp.Or(s.Problem, "not bound: "+(*why).Error())
+	}
+}
+
+// request has run make a call, and returns its outcome.
+func (h *hooked) request(r hookRequest) error {
+	ctx, cancel := context.WithCancel(r.ctx)
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
+	r.ctx, r.done = ctx, make(chan error, 1)
+	select {
+	case h.requests <- r:
+		return <-r.done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run makes the calls, one at a time: what is asked for, and what keeps the binding.
+func (h *hooked) run() {
+	b := &bookkeeping{h: h}
+	b.leftover()
+	again, pause := time.NewTimer(time.Hour), rebindFirst
+	again.Stop()
+	defer again.Stop()
+	reason, lost := "", false // lost: the peer may have another address than what is bound
+	keep := func(a hook.Answer, err error) {
+		switch {
+		case err != nil:
+			reason = reasonRetry
+			again.Reset(pause)
+			pause = min(2*pause, rebindMost)
+			return
+		case a.Lifetime > 0:
+			reason = reasonLifetime
+			again.Reset(a.Lifetime / 2)
+		default:
+			again.Stop()
+		}
+		pause = rebindFirst
+	}
+	for {
+		select {
+		case r := <-h.requests:
+			again.Stop() // whoever asks decides what is next
+			a, err := b.call(r)
+			if r.op == hook.Bind && err == nil {
+				lost = false
+				keep(a, nil)
+			}
+			r.done <- err
+			continue
+		case reason = <-h.soon:
+			lost = lost || reason == reasonRetry
+		case <-again.C:
+		case <-h.ctx.Done():
+			return
+		}
+		h.mu.Lock()
+		p := h.bound
+		h.mu.Unlock()
+		if p == nil {
+			continue
+		}
+		r := hookRequest{ctx: h.ctx, op: hook.Refresh, path: p, reason: reason}
+		if lost {
+			r.op = hook.Bind
+		}
+		a, err := b.call(r)
+		switch {
+		case err != nil && h.ctx.Err() == nil:
+			h.n.cfg.Log.Warn("binding not kept, trying again", "err", err)
+		case err == nil && lost:
+			lost = false
+			h.confirmed(p.coa)
+		}
+		keep(a, err)
+	}
+}
+
+// bookkeeping is what the goroutine that makes the calls knows.
+type bookkeeping struct {
+	h    *hooked
+	last *hook.Call // to bind, until it was unbound
+}
+
+// leftover unbinds what a node before us did not.
+func (b *bookkeeping) leftover() {
+	last, _, err := state.GetJSON[hook.Call](b.h.n.cfg.State, keyHook)
+	if errors.Is(err, state.ErrNotFound) {
+		return
+	}
+	if err == nil {
+		b.last = &last
+		_, err = b.call(hookRequest{ctx: b.h.ctx, op: hook.Unbind, reason: reasonCrash})
+	}
+	if err != nil && b.h.ctx.Err() == nil {
+		b.h.n.cfg.Log.Error("what was bound before a crash", "err", err)
+	}
+}
+
+// call makes one call. What is to be bound is on record before, and until it is
+// unbound.
+func (b *bookkeeping) call(r hookRequest) (a hook.Answer, err error) {
+	n := b.h.n
+	defer func() {
+		if b.h.problem.Store(nil); err != nil {
+			b.h.problem.Store(&err)
+		}
+	}()
+	if r.op == hook.Unbind && b.last == nil {
+		return hook.Answer{}, nil
+	}
+	c := b.describe(r)
+	if r.op == hook.Bind {
+		if _, err := state.PutJSON(n.cfg.State, keyHook, c, time.Time{}); err != nil {
+			n.cfg.Log.Error("not kept: a crash would leave the binding", "care_of", c.CareOf, "err", err)
+		}
+		b.last = &c
+	}
+	a, err = b.h.runner.Run(r.ctx, c)
+	if err == nil && r.op == hook.Unbind {
+		b.last = nil
+		if err := n.cfg.State.Delete(keyHook); err != nil {
+			n.cfg.Log.Error("record not deleted", "care_of", c.CareOf, "err", err)
+		}
+	}
+	return a, err
+}
+
+// describe says in the executable's terms what r asks for.
+func (b *bookkeeping) describe(r hookRequest) hook.Call {
+	n, p := b.h.n, r.path
+	if p == nil {
+		c := *b.last
+		c.Op, c.Reason, c.Handover, c.Lifetime = r.op, r.reason, "", 0
+		return c
+	}
+	c := hook.Call{
+		Op: r.op, CareOf: p.coa, Device: n.dev.Name(), Physical: n.cfg.Interface, Gateway: p.at.router(), MTU: n.cfg.MTU, Table: tableBound,
+		Lifetime: max(0, int64(time.Until(p.at.lease.Load().Expires())/time.Second)), Reason: r.reason,
+	}
+	if p.native() {
+		c.Device = c.Physical
+	}
+	if b.last != nil && b.last.CareOf != c.CareOf {
+		c.Previous = b.last.CareOf
+	}
+	if len(p.at.routerMAC) > 0 {
+		c.GatewayMAC = p.at.routerMAC.String()
+	}
+	if r.id != (event.HandoverID{}) {
+		c.Handover = r.id.String()
+	}
+	return c
+}

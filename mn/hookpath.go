@@ -1,0 +1,57 @@
+package mn
+
+import (
+	"errors"
+	"fmt"
+
+	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/tunnel/bind"
+)
+
+// hookWire is a path on which packets of the care-of address are what they are.
+type hookWire struct {
+	h          *hooked
+	raw        host.Raw      // on the link
+	signalling osnet.Rule    // that departed made
+	heard      chan struct{} // something came by the tunnel
+	had        bool          // it was bound once; guarded by h.mu
+}
+
+func (h *hooked) newPath(a *address) (*path, error) {
+	p := h.uplink.newPath(a)
+	raw, err := h.n.net.OpenRaw(p.coa, bind.Options{Device: h.n.cfg.Interface})
+	if err != nil {
+		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
+	}
+	p.wire = &hookWire{h: h, raw: raw, heard: make(chan struct{}, 1)}
+	return p, nil
+}
+
+func (w *hookWire) close() error {
+	var err error
+	if w.signalling.Table != 0 {
+		err = w.h.n.net.DelRule(w.signalling)
+	}
+	return errors.Join(err, w.raw.Close())
+}
+
+func (w *hookWire) inner(buf, pkt []byte) ([]byte, error) { return append(buf, pkt...), nil }
+
+func (w *hookWire) toLink(pkt []byte) error { return w.raw.Send(pkt) }
+
+func (w *hookWire) fromTunnel(pkt []byte) {
+	w.h.write(pkt)
+	select {
+	case w.heard <- struct{}{}:
+	default:
+	}
+}
+
+// listen forgets what was heard so far.
+func (w *hookWire) listen() {
+	select {
+	case <-w.heard:
+	default:
+	}
+}
