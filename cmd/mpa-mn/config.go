@@ -9,7 +9,6 @@ import (
 	"openmpa/internal/config"
 	"openmpa/internal/wpactrl"
 	"openmpa/mn"
-	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
 )
 
@@ -38,18 +37,9 @@ type configuration struct {
 	} `yaml:"pana"`
 	ClientID config.HexBytes `yaml:"client-id"`
 	Networks []network       `yaml:"networks"`
-	Mobility struct {
-		MIP4 struct {
-			HomeAddress config.Addr       `yaml:"home-address"`
-			HomeAgent   config.Addr       `yaml:"home-agent"`
-			SPI         uint32            `yaml:"spi"`
-			KeyFile     config.SecretFile `yaml:"key-file"`
-			Algorithm   string            `yaml:"algorithm"`
-			Lifetime    config.Duration   `yaml:"lifetime"`
-		} `yaml:"mip4"`
-	} `yaml:"mobility"`
-	DAD    config.DAD `yaml:"dad"`
-	Timers struct {
+	Mobility mobility        `yaml:"mobility"`
+	DAD      config.DAD      `yaml:"dad"`
+	Timers   struct {
 		Auth      config.Duration `yaml:"auth"`
 		Configure config.Duration `yaml:"configure"`
 		Tunnel    config.Duration `yaml:"tunnel"`
@@ -99,8 +89,9 @@ networks:                             # points: of attachment, the preferred one
     points:
       - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437}   # MHz; without it all channels are looked at
       - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
-mobility:                             # Mobile IPv4; key-file: hex:..., base64:... or plain
+mobility:                             # one of the two; Mobile IPv4: key-file: hex:..., base64:... or plain
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
+  # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
 prepare: true                         # false: break before make
 trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
@@ -149,10 +140,6 @@ func (c configuration) Check() error {
 		return config.Errorf("trigger", "link.type %s cannot tell the signal: leave trigger out, or expected wpa_supplicant", c.Link.Type)
 	case len(c.Networks) == 0:
 		return config.Errorf("networks", "missing: at least the one to attach to first")
-	case !c.Mobility.MIP4.HomeAddress.Is4() || !c.Mobility.MIP4.HomeAgent.Is4():
-		return config.Errorf("mobility.mip4", "expected the IPv4 addresses home-address and home-agent")
-	case c.Mobility.MIP4.SPI <= mip4.SPIReserved:
-		return config.Errorf("mobility.mip4.spi", "%d: 0 to %d are reserved (RFC 5944 §3.5)", c.Mobility.MIP4.SPI, mip4.SPIReserved)
 	}
 	names, points, places := map[string]bool{}, map[string]bool{}, map[wpactrl.MAC]bool{}
 	for i, n := range c.Networks {
@@ -173,8 +160,8 @@ func (c configuration) Check() error {
 			points[p.Name], places[p.BSSID] = true, !p.BSSID.IsZero()
 		}
 	}
-	if _, err := mip4.ParseAlgorithm(d.Mobility.MIP4.Algorithm); err != nil {
-		return config.At("mobility.mip4.algorithm", err)
+	if err := d.Mobility.check(); err != nil {
+		return err
 	}
 	for key, v := range map[string]string{"min-version": d.EAP.MinVersion, "max-version": d.EAP.MaxVersion} {
 		if tlsVersion(v) == 0 {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"crypto/tls"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"openmpa/internal/config"
 	"openmpa/mn"
@@ -51,6 +54,43 @@ func TestMistakes(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		} else if !strings.Contains(err.Error(), "mn.yaml:") {
 			t.Errorf("%s: no place in %q", name, err)
+		}
+	}
+}
+
+// TestHook: an executable in the place of Mobile IPv4.
+func TestHook(t *testing.T) {
+	const mip4 = "  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}\n"
+	path := filepath.Join(t.TempDir(), "hook")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hook := "  hook: {command: [" + path + ", wg0], timeout: 3s}\n"
+	with := func(lines string) (configuration, error) {
+		text := strings.Replace(example, mip4, lines, 1)
+		if text == example {
+			t.Fatal("the example does not contain what is replaced")
+		}
+		return config.Parse[configuration]("mn.yaml", []byte(text))
+	}
+	c, err := with(hook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n mn.Config
+	if err := c.withDefaults().Mobility.into(&n); err != nil || len(n.Hook.Command) != 2 || n.Hook.Timeout != 3*time.Second {
+		t.Errorf("%+v, %v", n.Hook, err)
+	}
+	for lines, want := range map[string]string{
+		mip4 + hook:                                   "expected one of them",
+		"  hook: {command: [wireguard]}\n":            "expected an absolute path",
+		"  hook: {command: [/nonexistent/hook]}\n":    "no such file",
+		"  hook: {timeout: 3s}\n":                     "or a hook in the place of mip4",
+		strings.Replace(hook, "3s", "-3s", 1):         "timeout",
+		strings.Replace(hook, "timeout", "within", 1): "within",
+	} {
+		if _, err := with(lines); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, expected %q", lines, err, want)
 		}
 	}
 }

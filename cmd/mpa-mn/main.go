@@ -22,7 +22,6 @@ import (
 	"openmpa/internal/state"
 	"openmpa/mn"
 	"openmpa/mn/link"
-	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
 	"openmpa/tunnel/flow"
 )
@@ -94,36 +93,27 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	key, err := c.Mobility.MIP4.KeyFile.Load()
-	if err != nil {
-		return config.At("mobility.mip4.key-file", err)
-	}
-	algorithm, err := mip4.ParseAlgorithm(c.Mobility.MIP4.Algorithm)
-	if err != nil {
-		return err
-	}
 	store, err := state.Open(c.State.String(), env.Log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
-	m := c.Mobility.MIP4
-	node, err := mn.Open(mn.Config{
+	cfg := mn.Config{
 		Interface: c.Interface, Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Networks: c.networks(), ClientID: c.ClientID,
 		NewEAP: func() (pana.EAPPeer, error) {
 			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
-		},
-		Home: mip4.ClientConfig{
-			HomeAddress: m.HomeAddress, HomeAgent: m.HomeAgent, SPI: m.SPI, Key: key, Algorithm: algorithm,
-			Lifetime: m.Lifetime.D(), GiveUp: c.timers().Bind, Rand: rand.Reader,
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
 		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Link: func(net host.Host) (link.Adapter, error) {
 			return c.adapter(os.DirFS("/"), net, env.Log)
 		},
 		State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
-	})
+	}
+	if err := c.Mobility.into(&cfg); err != nil {
+		return err
+	}
+	node, err := mn.Open(cfg)
 	if err != nil {
 		return err
 	}
