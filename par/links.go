@@ -31,7 +31,11 @@ type AccessPoints interface {
 //	request -----------------> installed --another session of the same node--> its keys installed
 //	                            |     ^
 //	                            |     +--- authenticated again: new keys in place of the old ones
-//	the session ends, however --+--> removed
+//	the session ends, however --+--> removed, and what was made of them
+//
+// When the router ends the access points' controller does, which takes the keys but
+// leaves associations: nobody's time is over, and a router that is begun again
+// interrupts nobody.
 //
 // A station's address can be claimed by anybody. Keys of one's own session read
 // nobody's frames, but an access point has one key a station, so they would put

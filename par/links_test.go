@@ -280,7 +280,12 @@ func TestLinkKeysOwner(t *testing.T) {
 		if !l.holds(t, laptop, sessionKeys(4)) {
 			t.Error("the session that supersedes has not its keys there")
 		}
-		l.SessionClosed(4, gone)
+		l.SessionClosed(4, context.Canceled) // as at the router's end
+		synctest.Wait()
+		if l.empty() {
+			t.Error("a router that ends interrupts its nodes")
+		}
+		l.links.release(l.links.byStation[laptop].owner)
 		synctest.Wait()
 		l.open(5, "evil@home.example", 5)
 		l.ask(5, laptop)

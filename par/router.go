@@ -56,7 +56,7 @@ type Config struct {
 	Buffer      flow.Limits   // per visitor
 	Unused      time.Duration // a tunnel nobody arrives through is deleted when its node has been silent for this
 	State       state.Store   // what is kept over a crash; nil: nothing is
-	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none
+	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none. To be closed after the router
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger

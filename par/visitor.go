@@ -396,7 +396,9 @@ func (v *visitor) close(reason error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closed = true
-	v.r.links.release(v)
+	if !errors.Is(reason, context.Canceled) { // else the router ends, and whoever ends the access points takes all keys
+		v.r.links.release(v)
+	}
 	v.dropTunnel(reason.Error())
 	v.deliverAnew()
 	if v.keys != nil {
