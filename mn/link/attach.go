@@ -157,12 +157,16 @@ func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscriptio
 		selected = st.Network
 		commands = append(commands, fmt.Sprintf("SELECT_NETWORK %d", selected))
 	}
+	first := len(commands)
 	for _, n := range list {
 		if n.ID != selected && !slices.Contains(n.Flags, "DISABLED") {
 			commands = append(commands, fmt.Sprintf("ENABLE_NETWORK %d no-connect", n.ID))
 		}
 	}
-	for _, c := range commands {
+	for i, c := range commands {
+		if i == first {
+			err = errors.Join(err, s.prefer(undo, selected)) // before the others may be used
+		}
 		err = errors.Join(err, s.client.Do(undo, c))
 	}
 	return err

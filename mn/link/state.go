@@ -10,7 +10,10 @@ import (
 	"openmpa/internal/wpactrl"
 )
 
-const watchQueue = 32 // reports a slow reader may leave lying
+const (
+	watchQueue  = 32                    // reports a slow reader may leave lying
+	eventWithin = 20 * time.Millisecond // for wpa_supplicant's word, when the kernel's is read first
+)
 
 // Watch implements Adapter. Up means that data may flow: operational in the kernel, and keys set. A roam whose down was too
 // short to be seen is reported as up once more, with Missed.
@@ -36,13 +39,25 @@ func (s *Supplicant) Watch(ctx context.Context) (<-chan osnet.LinkState, error) 
 		defer close(w.out)
 		defer sub.Close()
 		defer end()
+		late := time.NewTimer(0)
+		defer late.Stop()
 		for {
 			select {
 			case k, ok := <-kernel:
 				if !ok {
 					return
 				}
-				w.kernelSays(k, s.completed(ctx, k.Up))
+				// wpa_supplicant tells of the keys before it has the kernel say up. To ask it then would cost time: it
+				// may have other things to do.
+				ask := k.Up && (!w.known || k.Missed)
+				w.kernelSays(k, ask, s.completed(ctx, ask))
+				if w.keyless() {
+					late.Reset(eventWithin)
+				}
+			case <-late.C:
+				if w.keyless() {
+					w.asked(time.Now(), s.completed(ctx, true))
+				}
 			case e, ok := <-sub.C:
 				if !ok {
 					return
@@ -79,14 +94,23 @@ type wifiWatch struct {
 	gone   bool
 }
 
-// kernelSays takes the kernel's report; with is who wpa_supplicant has keys with, asked after a report of up.
-func (w *wifiWatch) kernelSays(k osnet.LinkState, with wpactrl.MAC) {
+// keyless says that the kernel says up, and wpa_supplicant nothing of keys.
+func (w *wifiWatch) keyless() bool { return w.kernel.Up && w.with.IsZero() }
+
+// kernelSays takes the kernel's report; with is who wpa_supplicant has keys with, if it was asked.
+func (w *wifiWatch) kernelSays(k osnet.LinkState, asked bool, with wpactrl.MAC) {
 	w.kernel = k
-	if k.Up || !w.keyed.After(k.At) { // else the keys are of after the roam whose down this is
+	if asked || !k.Up && !w.keyed.After(k.At) { // else the keys are of after the roam whose down this is
 		w.with = with
 		w.keyed = k.At
 	}
 	w.report(k.At, k.Missed)
+}
+
+// asked takes who wpa_supplicant has keys with.
+func (w *wifiWatch) asked(at time.Time, with wpactrl.MAC) {
+	w.with, w.keyed = with, at
+	w.report(at, false)
 }
 
 // supplicantSays takes an event; with is who wpa_supplicant has keys with, if it was asked.

@@ -45,7 +45,8 @@ type SupplicantConfig struct {
 // Supplicant moves a wireless interface by wpa_supplicant. Safe for use by several goroutines; attachments go one after another.
 //
 //	Attach    within the present ESS   ROAM <BSSID>; not seen yet: one scan, and again
-//	          to another ESS           SET_NETWORK n bssid, SELECT_NETWORK n; then bssid any, and the others may be used again
+//	          to another ESS           SET_NETWORK n bssid, SELECT_NETWORK n; then bssid any, a priority above the others', and they may
+//	                         be used again
 //	          returns                  at CTRL-EVENT-CONNECTED, which follows the 4-way handshake
 //	Watch     down                     the kernel says so, or wpa_supplicant is associated with another one and has no keys yet
 //	          up                       the kernel says operational, and wpa_supplicant COMPLETED
@@ -64,6 +65,9 @@ type Supplicant struct {
 	cancel  context.CancelFunc
 	once    sync.Once
 	end     error // of Close
+
+	preferring sync.Mutex
+	preferred  preference // guarded by preferring
 
 	mu       sync.Mutex
 	held     map[wpactrl.MAC]*held
@@ -109,7 +113,7 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 	}
 	s := &Supplicant{
 		cfg: cfg, names: names, client: client, log: cfg.Log.With("socket", cfg.Socket), turn: make(chan struct{}, 1),
-		held: make(map[wpactrl.MAC]*held), channels: make(map[wpactrl.MAC]int),
+		preferred: preference{network: anyNetwork}, held: make(map[wpactrl.MAC]*held), channels: make(map[wpactrl.MAC]int),
 	}
 	s.turn <- struct{}{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -121,12 +125,15 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 	return s, nil
 }
 
-// Close takes our keys, ends attachments under way and watches, and waits for the latter. The link stays as it is.
+// Close takes our keys and preference, ends attachments under way and watches, and waits for the latter. The link stays as it is.
 func (s *Supplicant) Close() error {
 	s.once.Do(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, forgetting)
 		if err := s.RemoveKeys(ctx); err != nil {
 			s.log.Warn("keys are left in wpa_supplicant until they end", "err", err)
+		}
+		if err := s.preferNone(ctx); err != nil {
+			s.log.Warn("wpa_supplicant prefers the present network until it is started anew", "err", err)
 		}
 		cancel()
 		s.cancel()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,23 +33,24 @@ var (
 type air struct {
 	*wpactrltest.Daemon
 
-	mu      sync.Mutex
-	at      wpactrl.MAC // zero: nowhere
-	network int
-	pinned  wpactrl.MAC // bssid of network 1
-	keyless wpactrl.MAC // associated with it, and nothing more
-	state   string      // then
-	slow    bool        // a scan does not end
-	pmksa   []cached
-	unseen  map[string]bool // BSSIDs a ROAM fails for until a scan
-	outcome func(bssid wpactrl.MAC) (events []string, connected bool)
+	mu       sync.Mutex
+	at       wpactrl.MAC // zero: nowhere
+	network  int
+	pinned   wpactrl.MAC // bssid of network 1
+	keyless  wpactrl.MAC // associated with it, and nothing more
+	state    string      // then
+	slow     bool        // a scan does not end
+	pmksa    []cached
+	priority map[string]int
+	unseen   map[string]bool // BSSIDs a ROAM fails for until a scan
+	outcome  func(bssid wpactrl.MAC) (events []string, connected bool)
 }
 
 // cached is a PMKSA of wpa_supplicant.
 type cached struct{ network, bssid, id, expires string }
 
 func newAir(t *testing.T) *air {
-	a := &air{at: bssA1, unseen: make(map[string]bool)}
+	a := &air{at: bssA1, unseen: make(map[string]bool), priority: make(map[string]int)}
 	a.outcome = connects
 	a.mu.Lock() // what is asked waits until Daemon is set
 	defer a.mu.Unlock()
@@ -68,7 +70,7 @@ func (a *air) associates(b wpactrl.MAC) {
 }
 
 func connected(b wpactrl.MAC) string {
-	return fmt.Sprintf("<3>CTRL-EVENT-CONNECTED - Connection to %v completed [id=0 id_str=]", b)
+	return fmt.Sprintf("<3>CTRL-EVENT-CONNECTED - Connection to %v completed [id=%d id_str=]", b, map[wpactrl.MAC]int{bssB1: 1}[b])
 }
 
 func (a *air) answer(c string) string {
@@ -103,6 +105,11 @@ func (a *air) answer(c string) string {
 			text += fmt.Sprintf("%d %s %s %s 0\n", i+1, k.bssid, k.id, k.expires)
 		}
 		return text
+	case strings.HasPrefix(c, "GET_NETWORK ") && strings.HasSuffix(c, " priority"):
+		return strconv.Itoa(a.priority[strings.Fields(rest)[0]])
+	case word == "SET_NETWORK" && strings.Contains(rest, " priority "):
+		f := strings.Fields(rest)
+		a.priority[f[0]], _ = strconv.Atoi(f[2])
 	case strings.HasPrefix(c, "GET_NETWORK ") && strings.HasSuffix(c, " id_str"):
 		return "FAIL"
 	case word == "SET_NETWORK" && strings.Contains(rest, " id_str "): // takes the network's keys
@@ -227,7 +234,7 @@ func TestSupplicantOtherNetwork(t *testing.T) {
 	}
 	changes := func() (out []string) {
 		for _, c := range a.Commands() {
-			if strings.Contains(c, "_NETWORK ") {
+			if strings.Contains(c, "_NETWORK ") && !strings.Contains(c, " priority") {
 				out = append(out, c)
 			}
 		}
@@ -239,6 +246,12 @@ func TestSupplicantOtherNetwork(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, changes()); diff != "" {
 		t.Error(diff)
+	}
+
+	// The new one is preferred before others may be chosen.
+	all := a.Commands()
+	if preferred := slices.Index(all, "SET_NETWORK 1 priority 1"); preferred < 0 || preferred > slices.Index(all, "ENABLE_NETWORK 0 no-connect") {
+		t.Errorf("%q", all)
 	}
 
 	a.mu.Lock()
@@ -259,6 +272,28 @@ func TestSupplicantOtherNetwork(t *testing.T) {
 	if got, err := s.Current(t.Context()); got != "poa-a1" || err != nil {
 		t.Errorf("after a failure: %q %v", got, err)
 	}
+	preferred := func(want ...int) {
+		t.Helper()
+		eventually(t, "the preference", func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.priority["0"] == want[0] && a.priority["1"] == want[1] && a.priority["2"] == want[2]
+		})
+	}
+	preferred(1, 0, 0)
+	a.mu.Lock()
+	a.priority["2"] = 5 // the operator's
+	a.mu.Unlock()
+	a.Emit(connected(bssB1)) // somebody else's move
+	preferred(0, 6, 5)
+	a.Emit(strings.Replace(connected(bssB1), "id=1", "id=2", 1)) // which is the highest anyway, without us
+	preferred(0, 0, 5)
+	a.Emit(connected(bssA1))
+	preferred(6, 0, 5)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	preferred(0, 0, 5)
 }
 
 func TestSupplicantFailures(t *testing.T) {
@@ -403,6 +438,8 @@ func TestWifiWatch(t *testing.T) {
 		event  wpactrl.Event
 		asked  bool
 		with   wpactrl.MAC
+
+		unasked bool // at the kernel's up
 	}
 	var none wpactrl.MAC
 	k := func(up bool, ms int, with wpactrl.MAC) step {
@@ -424,6 +461,14 @@ func TestWifiWatch(t *testing.T) {
 		"carrier before keys":              {[]step{k(false, 0, none), k(true, 10, none), e(connected(bssA1), 20)}, []string{"down 0", "up 20"}},
 		"roam":                             {[]step{start, k(false, 10, none), k(true, 15, none), e(connected(bssA2), 20)}, []string{"up 0", "down 10", "up 20"}},
 		"roam, operational after the keys": {[]step{start, k(false, 10, none), e(connected(bssA2), 20), k(true, 21, bssA2)}, []string{"up 0", "down 10", "up 21"}},
+		"keys first, nobody is asked": {
+			[]step{start, k(false, 10, none), e("Associated with "+bssA2.String(), 15), e(connected(bssA2), 20), {kernel: &osnet.LinkState{Up: true, At: at(21)}, unasked: true}},
+			[]string{"up 0", "down 10", "up 21"},
+		},
+		"operational first, nobody is asked": {
+			[]step{start, k(false, 10, none), {kernel: &osnet.LinkState{Up: true, At: at(19)}, unasked: true}, e(connected(bssA2), 20)},
+			[]string{"up 0", "down 10", "up 20"},
+		},
 		"roam, the kernel's down read late": {
 			[]step{start, e(connected(bssA2), 20), k(false, 10, none), k(true, 15, bssA2)},
 			[]string{"up 0", "up 20 missed", "down 10", "up 15"},
@@ -448,7 +493,7 @@ func TestWifiWatch(t *testing.T) {
 		w := &wifiWatch{out: make(chan osnet.LinkState, watchQueue)}
 		for _, s := range c.steps {
 			if s.kernel != nil {
-				w.kernelSays(*s.kernel, s.with)
+				w.kernelSays(*s.kernel, s.kernel.Up && !s.unasked, s.with)
 			} else {
 				w.supplicantSays(s.event, s.asked, s.with)
 			}

@@ -43,6 +43,7 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 			}
 			switch {
 			case e.Kind == wpactrl.Back && known:
+				s.preferNobody()
 				if given := s.give(ctx, anyNetwork); given > 0 {
 					s.log.Info("wpa_supplicant was started anew: it has its keys again", "points", given)
 				}
@@ -53,7 +54,7 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 				h.stop()
 				s.log.Warn("wpa_supplicant is not there: moves and keys wait for it", "why", e.Rest)
 			default:
-				s.hears(h, e)
+				s.hears(ctx, h, e)
 			}
 		case <-h.timer.C:
 			s.hurry(ctx, h)
@@ -67,7 +68,7 @@ func (h *handshake) stop() {
 }
 
 // hears takes an event.
-func (s *Supplicant) hears(h *handshake, e wpactrl.Event) {
+func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 	switch peer := e.Peer(); e.Name {
 	case wpactrl.EventAssociated:
 		if peer != h.with { // else it is what a try has led to
@@ -80,7 +81,14 @@ func (s *Supplicant) hears(h *handshake, e wpactrl.Event) {
 		if len(h.tries) > 0 {
 			h.timer.Reset(s.cfg.Rekey)
 		}
-	case wpactrl.EventConnected, wpactrl.EventEAPStarted:
+	case wpactrl.EventConnected:
+		h.stop()
+		if network, ok := e.Int("id"); ok {
+			if err := s.prefer(ctx, network); err != nil {
+				s.log.Warn("wpa_supplicant may leave the network by itself", "err", err)
+			}
+		}
+	case wpactrl.EventEAPStarted:
 		h.stop()
 	case wpactrl.EventDisconnected:
 		if peer == h.with && len(h.tries) == 0 {
