@@ -137,6 +137,10 @@ func (b *Bed) configMN() string {
 	if b.Radio != nil {
 		link = fmt.Sprintf("{type: wpa_supplicant, socket: %s}", b.Radio.Station.Socket())
 	}
+	trigger := ""
+	if b.Radio != nil && b.opt.Wifi.Trigger != "" {
+		trigger = "trigger: " + b.opt.Wifi.Trigger + "\n"
+	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
 	if b.Radio != nil { // its processor may be an emulated one
 		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s}"
@@ -162,6 +166,6 @@ networks:
 %s
 %s
 prepare: %v
-`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, MNIdentity, ServerName, nets.String(),
-		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), timers, !b.opt.NoPrepare)
+%s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, MNIdentity, ServerName, nets.String(),
+		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), timers, !b.opt.NoPrepare, trigger)
 }

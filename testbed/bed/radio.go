@@ -27,6 +27,8 @@ func APName(point string) string { return "ap-" + point }
 type Wifi struct {
 	// Plan changes the topology before it is built; nil: nobody does.
 	Plan func(*topo.Plan)
+	// Trigger is the section of that name in mpa-mn's configuration; empty: it moves when it is told.
+	Trigger string
 	// Adjust changes the configuration of the radios before it is written; nil: nobody does.
 	Adjust func(*Radio)
 }
@@ -50,6 +52,7 @@ type Radio struct {
 // An AccessPoint is a point of attachment that is a radio.
 type AccessPoint struct {
 	topo.Antenna
+	Phy   radio.Phy
 	BSSID wpactrl.MAC // of the first BSS: the one where our nodes come
 	AP    radio.AP
 	// Control talks to its hostapd.
@@ -99,7 +102,7 @@ func (b *Bed) giveRadios(ctx context.Context) error {
 		if err := phys[i].Move(ctx, b.Top.Space(a.Node), a.Interface); err != nil {
 			return err
 		}
-		b.Radio.APs = append(b.Radio.APs, &AccessPoint{Antenna: a, BSSID: wpactrl.MAC(phys[i].Address)})
+		b.Radio.APs = append(b.Radio.APs, &AccessPoint{Antenna: a, Phy: phys[i], BSSID: wpactrl.MAC(phys[i].Address)})
 	}
 	own := phys[len(antennas)]
 	b.Radio.Address = wpactrl.MAC(own.Address)

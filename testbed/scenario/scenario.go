@@ -174,6 +174,12 @@ func All() []Scenario {
 				"traffic is back within four times the time of a move by mpa-mn (medians), without preparation later",
 		},
 		{
+			Name: "walk", Access: AccessWifi, run: walk, cases: true, Adjust: adjustWalk,
+			Doc: "the signal gets weaker, and the node moves by itself: to a better point of its network, and to the other network",
+			Promise: "it prepares the other network before it leaves and moves there without being told, loses nothing but what was on the air, " +
+				"and no access point it comes to authenticates; where a point of its own network is better it goes there instead",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",

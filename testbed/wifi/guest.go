@@ -82,6 +82,9 @@ func settle() error {
 			return err
 		}
 	}
+	if err := unix.Mount("debugfs", "/sys/kernel/debug", "debugfs", 0, ""); err != nil { // the signals are there
+		return fmt.Errorf("wifi: debugfs: %w", err)
+	}
 	if err := unix.Sethostname([]byte("openmpa-lab")); err != nil {
 		return fmt.Errorf("wifi: %w", err)
 	}
