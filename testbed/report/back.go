@@ -46,15 +46,19 @@ func CaseTable(r *Result) string {
 			f, ok := c.Summary[field]
 			return Cell(f.Mean*float64(f.Count), ok, "")
 		}
+		pair := func(direction string) string {
+			text := sum("flow." + direction + ".lost")
+			if _, ok := c.Summary["flow."+direction+".lost_on_air"]; ok {
+				text += "/" + sum("flow."+direction+".lost_on_air")
+			}
+			return text
+		}
 		row := []string{
-			c.Name, number(float64(c.Summary["flow.down.lost"].Count)), figure("phases.l2_ms"), figure("phases.l3_ms"),
-			figure("flow.down.max_gap_ms"), figure("flow.up.max_gap_ms"),
+			c.Name, number(float64(c.Summary["flow.up.lost"].Count)), figure("phases.l2_ms"), figure("phases.l3_ms"),
+			figure("flow.down.max_gap_ms"), figure("flow.up.max_gap_ms"), pair("down"), pair("up"),
 		}
 		if radio {
-			row = append(row, sum("flow.down.lost")+"/"+sum("flow.down.lost_on_air"), sum("flow.up.lost")+"/"+sum("flow.up.lost_on_air"),
-				sum("radio.eap"), sum("radio.radius"))
-		} else {
-			row = append(row, sum("flow.down.lost"), sum("flow.up.lost"))
+			row = append(row, sum("radio.eap"), sum("radio.radius"))
 		}
 		rows = append(rows, row)
 	}

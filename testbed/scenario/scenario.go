@@ -180,6 +180,11 @@ func All() []Scenario {
 				"and no access point it comes to authenticates; where a point of its own network is better it goes there instead",
 		},
 		{
+			Name: "trap", Access: AccessWifi, run: trap, cases: true, Adjust: adjustTrap, Fixes: []string{"direction", "rate", "buffer", "probe"},
+			Doc: "roams inside a network, in which the kernel's neighbour table costs a second: without mpa-mn and with it",
+			Promise: "the kernel alone stands for a second after link up in some roam; with mpa-mn the first packet comes within half a second in each",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
