@@ -205,8 +205,8 @@ func (s *shover) disconnectTowards(ctx context.Context, to string) error {
 	return s.settled(ctx, fmt.Sprintf("SET_NETWORK %d priority 0", networkOf(to)))
 }
 
-// settled waits until wpa_supplicant is connected, and puts back what was changed for it.
-func (s *shover) settled(ctx context.Context, undo string) error {
+// settled waits until wpa_supplicant is connected, and puts back what was changed for it, by commands.
+func (s *shover) settled(ctx context.Context, undo ...string) error {
 	var status wpactrl.Status
 	err := await(ctx, handoverLimit, func() bool {
 		answer, err := s.b.Radio.Control.Command(ctx, "STATUS")
@@ -219,7 +219,7 @@ func (s *shover) settled(ctx context.Context, undo string) error {
 	if err != nil {
 		return fmt.Errorf("scenario: wpa_supplicant is %q: %w", status.State, err)
 	}
-	return s.do(ctx, undo)
+	return s.do(ctx, undo...)
 }
 
 // follow shoves the link and waits until mpa-mn says that it has gone on.

@@ -181,7 +181,7 @@ func All() []Scenario {
 		},
 		{
 			Name: "trap", Access: AccessWifi, run: trap, cases: true, Adjust: adjustTrap, Fixes: []string{"direction", "rate", "buffer", "probe"},
-			Doc: "roams inside a network, in which the kernel's neighbour table costs a second: without mpa-mn and with it",
+			Doc:     "roams inside a network, in which the kernel's neighbour table costs a second: without mpa-mn and with it",
 			Promise: "the kernel alone stands for a second after link up in some roam; with mpa-mn the first packet comes within half a second in each",
 		},
 		{

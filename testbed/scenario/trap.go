@@ -25,10 +25,11 @@ const (
 )
 
 const (
-	// trapped is how long traffic stands at least when the first ARP request was lost: the next comes after a second.
-	trapped = 900 * time.Millisecond
-	// free is how long it stands at most, behind link up, when none was needed.
-	free = 500 * time.Millisecond
+	// trapped is how long traffic stands at least, from link up, when the first ARP request was lost: the next comes a second
+	// after that one, which was before the 4-way handshake.
+	trapped = 600 * time.Millisecond
+	// free is how long it stands at most when none was needed.
+	free = 400 * time.Millisecond
 	// linkLimit bounds a roam, an authentication in full included.
 	linkLimit = 20 * time.Second
 )
@@ -94,7 +95,7 @@ func (r *run) withoutNode(ctx context.Context, b *bed.Bed, s *shover) (err error
 	if err := s.selectNetwork(ctx, "a"); err != nil {
 		return err
 	}
-	if err := s.settled(ctx, "PING"); err != nil {
+	if err := s.settled(ctx); err != nil {
 		return err
 	}
 	if err := nl.AddrAdd(l, addr); err != nil {
@@ -157,7 +158,7 @@ func (r *run) oneRoam(ctx context.Context, b *bed.Bed, s *shover, from traffic.E
 		return h, fmt.Errorf("no link after a roam: %w", err)
 	}
 	// Long enough for a second ARP request, and for what is behind it.
-	if err := bed.Sleep(ctx, 2*trapped); err != nil {
+	if err := bed.Sleep(ctx, 3*trapped); err != nil {
 		return h, err
 	}
 	f.Stop(stragglers)
