@@ -229,7 +229,7 @@ func (a *AccessPoint) wirelessPoint() string {
 // StopNode ends mpa-mn in order; its wpa_supplicant stays.
 func (b *Bed) StopNode() error { return b.stop(topo.MN) }
 
-// StartNode starts mpa-mn again and waits until it is attached to network b.
+// StartNode starts mpa-mn again and waits until it is attached: where its link is, or to network b.
 func (b *Bed) StartNode(ctx context.Context) error {
 	if err := b.start(ctx, topo.MN, topo.MN, "mpa-mn", b.configMN()); err != nil {
 		return err

@@ -34,6 +34,9 @@ func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m 
 		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
+		if err := r.keysGone(ctx, b, topo.Other(r.at)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -105,6 +108,7 @@ func (r *run) judgeClean(name string, m measured) {
 	if want := "TLS " + r.opt.TLS; r.opt.TLS != "" && m.Outcome == string(event.Completed) && m.TLS != want {
 		r.problem("%s: authenticated by %q, expected %s", name, m.TLS, want)
 	}
+	r.expectKeyed(name, m)
 	if r.opt.Probe && m.Outcome == string(event.Completed) {
 		if _, ok := m.Phases["l3_ms"]; !ok {
 			r.problem("%s: no packet of the probe arrived after link up", name)

@@ -75,6 +75,9 @@ func (s Scenario) PromiseWith(o Options) string {
 		return s.Promise
 	}
 	text := s.Promise
+	if o.Wifi {
+		text = s.byWifi
+	}
 	if len(o.Links) > 0 {
 		text = s.onBadLinks
 	}

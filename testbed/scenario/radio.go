@@ -62,6 +62,14 @@ func needed(b *bed.Bed, before map[string]int, point string, from, to time.Time)
 	return &report.Radio{Point: point, EAP: after[point] - before[point], RADIUS: b.Radio.Air.RADIUS(from, to)}, nil
 }
 
+// expectKeyed checks that a move by 802.11 was association and 4-way handshake only.
+func (r *run) expectKeyed(name string, m measured) {
+	if m.Radio != nil && (m.Radio.EAP > 0 || m.Radio.RADIUS > 0) {
+		r.problem("%s: %d authentications at %s, and %d packets at the authentication server in the move; expected none: the keys were there",
+			name, m.Radio.EAP, m.Radio.Point, m.Radio.RADIUS)
+	}
+}
+
 // keysGone waits until no access point of a network the node has left knows a key of it, and the node none of theirs.
 func (r *run) keysGone(ctx context.Context, b *bed.Bed, network string) error {
 	if b.Radio == nil {

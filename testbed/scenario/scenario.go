@@ -115,7 +115,8 @@ type Scenario struct {
 	Adjust func(o *Options, given func(flag string) bool)
 	// onBadLinks is the promise when there are bad links; empty: the same.
 	onBadLinks string
-	cases      bool // it repeats several, each of which is summed up
+	byWifi     string // the promise by 802.11; empty: the same
+	cases      bool   // it repeats several, each of which is summed up
 	run        func(ctx context.Context, r *run) error
 }
 
@@ -126,6 +127,8 @@ func All() []Scenario {
 			Name: "handover", run: handovers,
 			Doc:     "from network b to a and back, prepared: the whole of RFC 6252",
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips)",
+			byWifi: "every handover completes; what is lost was lost on the air, each one counted; nothing duplicated or reordered in either direction (reordered only in forced flips); " +
+				"no authentication at the new access point and no packet at the authentication server in a move; no key left where the node has left",
 			onBadLinks: "every handover completes; lost are exactly the packets that the bad links lost, each one counted there; " +
 				"nothing duplicated or reordered in either direction (reordered only in forced flips)",
 		},
