@@ -125,6 +125,7 @@ type Stats struct {
 	KeepalivesOut uint64
 	DroppedOut    map[Reason]uint64
 
+	ECNAlarms   uint64 // packets with ECN fields that no ingress makes (RFC 6040 section 4.2)
 	Rekeys      uint64 // times a successor of the security association took over
 	PeerChanges uint64 // times the outer address of the peer was adopted from a packet
 }
@@ -132,7 +133,7 @@ type Stats struct {
 type counters struct {
 	received, delivered, deliveredBytes, markersIn atomic.Uint64
 	sent, sentBytes, markersOut, keepalivesOut     atomic.Uint64
-	rekeys, peerChanges                            atomic.Uint64
+	ecnAlarms, rekeys, peerChanges                 atomic.Uint64
 	droppedIn, droppedOut                          drops
 }
 
@@ -148,6 +149,7 @@ func (c *counters) stats() Stats {
 		MarkersOut:     c.markersOut.Load(),
 		KeepalivesOut:  c.keepalivesOut.Load(),
 		DroppedOut:     c.droppedOut.counts(),
+		ECNAlarms:      c.ecnAlarms.Load(),
 		Rekeys:         c.rekeys.Load(),
 		PeerChanges:    c.peerChanges.Load(),
 	}

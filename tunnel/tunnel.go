@@ -40,6 +40,9 @@ type TunnelConfig struct {
 	// visitor's address (RFC 3948 section 3.1.1).
 	AllowSrc, AllowDst netip.Addr
 
+	// Marking makes DSCP and ECN of outer packets; zero copies the inner ones.
+	Marking ipip.Marking
+
 	// Keepalive, if not zero, is how long nothing was sent before a NAT keepalive
 	// is (RFC 3948 section 4; 20 s is its default).
 	Keepalive time.Duration
@@ -165,7 +168,7 @@ func (t *Tunnel) Send(inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmit(nil, inner[:total], esp.NextHeaderIPv4, ipip.TOS(inner)); err != nil {
+	if err := t.transmit(nil, inner[:total], esp.NextHeaderIPv4, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
 		return err
 	}
 	t.counters.sent.Add(1)
@@ -204,7 +207,7 @@ func (t *Tunnel) SendNumbered(s flow.Shim, inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmit(head, inner[:total], esp.NextHeaderNumbered, ipip.TOS(inner)); err != nil {
+	if err := t.transmit(head, inner[:total], esp.NextHeaderNumbered, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
 		return err
 	}
 	t.counters.sent.Add(1)
@@ -323,7 +326,11 @@ func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Rea
 	case t.cfg.AllowDst.IsValid() && dst != t.cfg.AllowDst:
 		return ReasonDestination
 	}
-	if err := ipip.CombineECN(inner, outerTOS); err != nil {
+	alarm, err := ipip.DecapsulateECN(inner, outerTOS)
+	if alarm != ipip.Usual {
+		t.counters.ecnAlarms.Add(1)
+	}
+	if err != nil {
 		return innerReason(err)
 	}
 	t.counters.delivered.Add(1)

@@ -286,6 +286,13 @@ func TestTOS(t *testing.T) {
 	if got := <-tos; got != 0xb8|3 {
 		t.Fatalf("TOS %#x after congestion on the way", got)
 	}
+	if pkt, err = l.mn.cfg.Out.Seal(nil, packet(t, visitor, corr, 0xb8|3, "x"), esp.NextHeaderIPv4); err != nil {
+		t.Fatal(err)
+	}
+	sendRaw(t, attacker(t), l.arSock, pkt, 1)
+	if got, s := <-tos, l.ar.Stats(); got != 0xb8|3 || s.ECNAlarms != 1 {
+		t.Fatalf("TOS %#x with fields that no ingress makes, %+v", got, s)
+	}
 
 	sink := attacker(t)
 	if err := l.mn.Rebind(l.mnSock, sink.LocalAddr()); err != nil {
@@ -297,6 +304,18 @@ func TestTOS(t *testing.T) {
 	packets, err := sink.ReadBatch(newBatch())
 	if err != nil || len(packets) != 1 || packets[0].TOS != 0xb8|2 {
 		t.Fatalf("%+v %v", packets, err)
+	}
+
+	l = newLink(t, func(mn, _ *TunnelConfig) { mn.Marking = ipip.Marking{Pipe: true, DSCP: 10, Compatibility: true} })
+	if err := l.mn.Rebind(l.mnSock, sink.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mn.Send(inner); err != nil {
+		t.Fatal(err)
+	}
+	packets, err = sink.ReadBatch(newBatch())
+	if err != nil || len(packets) != 1 || packets[0].TOS != 10<<2 {
+		t.Fatalf("one class for all: %+v %v", packets, err)
 	}
 }
 

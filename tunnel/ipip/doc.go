@@ -21,14 +21,15 @@
 //	+---------------------------------------------------------------+
 //
 // DSCP and ECN are copied outwards (RFC 2003 section 3.1; normal mode of RFC
-// 6040 section 4.1); inwards the ECN field is combined as the table of RFC 6040
-// section 4.2 says, and the DSCP of the inner header stays as it is.
+// 6040 section 4.1) unless Marking says otherwise (compatibility mode; one DSCP for
+// all, the pipe model of RFC 2983); inwards the ECN field is combined as the table of
+// RFC 6040 section 4.2 says, and the DSCP of the inner header stays as it is.
 //
 // Covered: RFC 791 section 3.1 as far as a tunnel end needs it (version, IHL, total length,
 // fragments, checksum); RFC 2003 sections 3.1 and 3.2 (TTL 0, a source that is
-// the tunnel's exit); RFC 6040 sections 4.1 (normal mode) and 4.2; RFC 1624.
+// the tunnel's exit); RFC 6040 sections 4.1 to 4.3; RFC 2983 sections 3.1 and 3.2; RFC 1624.
 //
 // Not covered: ICMP relaying (RFC 2003 section 4) and tunnel MTU discovery
-// (section 5): tunnel devices announce a lower MTU for good; compatibility mode
-// of RFC 6040; fragmentation in user space; IPv6 (RFC 2473).
+// (section 5): tunnel devices announce a lower MTU for good; fragmentation in user
+// space; IPv6 (RFC 2473).
 package ipip

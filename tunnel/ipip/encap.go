@@ -15,6 +15,7 @@ type Header struct {
 	Src, Dst netip.Addr // IPv4
 	TTL      uint8      // zero means DefaultTTL
 	TOS      uint8
+	Marking  Marking // of Encapsulate, which makes TOS by it
 	ID       uint16
 	DF       bool
 	Protocol uint8 // zero means Protocol (4)
@@ -54,7 +55,7 @@ func AppendHeader(dst []byte, h Header, payloadLen int) ([]byte, error) {
 }
 
 // Encapsulate appends to dst the whole IP in IP packet for inner by the rules
-// of RFC 2003: TOS copied, DF set when the inner header has it, TTL 0 and a
+// of RFC 2003: TOS by h.Marking, DF set when the inner header has it, TTL 0 and a
 // source equal to the tunnel's exit refused. inner must not overlap the room
 // behind dst. h.TOS and h.Protocol are not used; inner octets behind its total
 // length are left out. On error dst is returned unchanged.
@@ -66,7 +67,7 @@ func Encapsulate(dst []byte, h Header, inner []byte) ([]byte, error) {
 	if err := CheckEncapsulation(inner, src, h.Dst); err != nil {
 		return dst, err
 	}
-	h.TOS, h.Protocol = inner[1], Protocol
+	h.TOS, h.Protocol = h.Marking.Outer(inner[1]), Protocol
 	h.DF = h.DF || DontFragment(inner)
 	out, err := AppendHeader(dst, h, total)
 	if err != nil {
@@ -116,7 +117,7 @@ func Decapsulate(pkt []byte) (inner []byte, src, dst netip.Addr, err error) {
 	if inner[8] == 0 { // RFC 2003 section 3.1
 		return nil, src, dst, ErrTTL
 	}
-	if err := CombineECN(inner, pkt[1]); err != nil {
+	if _, err := DecapsulateECN(inner, pkt[1]); err != nil {
 		return nil, src, dst, err
 	}
 	return inner, src, dst, nil

@@ -2,15 +2,6 @@ package ipip
 
 import "encoding/binary"
 
-// The ECN field, the low two bits of the TOS octet (RFC 3168 section 5).
-const (
-	ecnMask = 0x03
-	notECT  = 0x00
-	ect1    = 0x01
-	ect0    = 0x02
-	ce      = 0x03
-)
-
 // TOS returns the Type of Service octet (DSCP and ECN) of an IPv4 packet, which
 // is also that of the outer header in normal mode (RFC 6040 section 4.1); zero
 // for anything that is no IPv4 packet.
@@ -40,23 +31,4 @@ func SetTOS(pkt []byte, tos uint8) {
 		sum = sum>>16 + sum&0xFFFF
 	}
 	binary.BigEndian.PutUint16(pkt[10:12], ^uint16(sum))
-}
-
-// CombineECN carries the congestion mark of the outer header over to the inner
-// packet, in place (RFC 6040 section 4.2, figure 4). ErrECN means that the inner
-// packet must be dropped: that is the mark its transport understands.
-func CombineECN(inner []byte, outerTOS uint8) error {
-	tos := TOS(inner)
-	in, out := tos&ecnMask, outerTOS&ecnMask
-	switch {
-	case in == notECT && out == ce:
-		return ErrECN
-	case in == notECT || in == ce:
-		return nil
-	case out == ce:
-		SetTOS(inner, tos|ce)
-	case in == ect0 && out == ect1:
-		SetTOS(inner, tos&^ecnMask|ect1)
-	}
-	return nil
 }
