@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 
+	"openmpa/testbed/radio"
 	"openmpa/testbed/space"
 	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
@@ -42,6 +43,26 @@ func network(t *testing.T) *Bed {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestRadiosAreSimulatedOnes: without any, a lab by 802.11 says where there are some, and leaves nothing.
+func TestRadiosAreSimulatedOnes(t *testing.T) {
+	needRoot(t)
+	phys, err := radio.Phys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(phys) > 0 {
+		t.Fatalf("this machine has simulated radios: %v; modprobe -r mac80211_hwsim takes them away", phys)
+	}
+	b, err := StartNetwork(context.Background(), Options{Bin: t.TempDir(), Wifi: &Wifi{}})
+	if err == nil {
+		b.Close()
+		t.Fatal("started without radios")
+	}
+	if !strings.Contains(err.Error(), "lab wifi") {
+		t.Errorf("got %v, expected where there are radios", err)
+	}
 }
 
 // TestNetworkOfALab leases an address by DHCP over a point of attachment,

@@ -87,6 +87,9 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
+		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
+		{"by 802.11, the link moved by another program: the node follows", wireless(opt, self, "roam")},
+		{"by 802.11, the neighbour table's second: not with mpa-mn", wireless(opt, self, "trap", "--repeat", "3")},
 		{crashName(opt), func(ctx context.Context) ([]string, error) { return crashes(ctx, opt, p) }},
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
@@ -114,6 +117,33 @@ func badLink(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 // foreign has other people's servers in the place of ours.
 func foreign(tls string) func(*Options) {
 	return func(o *Options) { o.AAA, o.DHCP, o.TLS = bed.AAAFreeRADIUS, bed.DHCPKea, tls }
+}
+
+// wireless runs a scenario in the virtual machine.
+func wireless(opt Options, self string, args ...string) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) (problems []string, err error) {
+		args := append([]string{"--bin", opt.Bin, "wifi"}, args...)
+		if opt.Logs != "" {
+			args = append(args, "--logs", opt.Logs)
+		}
+		cmd := exec.CommandContext(ctx, self, args...)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it takes the machine away
+		cmd.Stderr = os.Stderr                                                // its progress
+		out, err := cmd.Output()
+		for line := range strings.Lines(string(out)) {
+			problem, begins := strings.CutPrefix(line, "FAILED: ")
+			switch last := len(problems) - 1; {
+			case begins:
+				problems = append(problems, strings.TrimSpace(problem))
+			case last >= 0 && strings.HasPrefix(line, "    "): // more about it
+				problems[last] += "\n" + strings.TrimRight(line, "\n")
+			}
+		}
+		if len(problems) > 0 {
+			return problems, nil
+		}
+		return nil, err
+	}
 }
 
 func problemsOf(ctx context.Context, name string, opt Options, p *Progress) ([]string, error) {

@@ -46,8 +46,13 @@ func TestDrawShowsEverything(t *testing.T) {
 	}
 }
 
-func TestStandardPlanIsSound(t *testing.T) {
-	p := Standard()
+func TestPlansAreSound(t *testing.T) {
+	t.Run("standard", func(t *testing.T) { sound(t, Standard()) })
+	t.Run("wireless", func(t *testing.T) { sound(t, Wireless()) })
+}
+
+func sound(t *testing.T, p Plan) {
+	t.Helper()
 	nodes := make(map[string]Node)
 	for _, n := range p.Nodes {
 		if _, twice := nodes[n.Name]; twice {
@@ -83,6 +88,67 @@ func TestStandardPlanIsSound(t *testing.T) {
 		if _, ok := nodes[r.Node]; !ok {
 			t.Errorf("route of unknown node %q", r.Node)
 		}
+	}
+}
+
+// TestAntennas checks that every point has a radio, and what it joins is there.
+func TestAntennas(t *testing.T) {
+	bridges := make(map[string]bool)
+	for _, n := range Wireless().Nodes {
+		for _, b := range n.Bridges {
+			bridges[n.Name+"/"+b] = true
+		}
+	}
+	of := make(map[string]Antenna)
+	for _, a := range Antennas() {
+		if !bridges[a.Node+"/"+a.Bridge] || !a.Address.IsValid() {
+			t.Errorf("%+v: no such bridge, or no address", a)
+		}
+		of[a.Point] = a
+	}
+	for _, n := range Networks {
+		ssid := of[n.Points[0]].SSID
+		for _, p := range n.Points {
+			if of[p].SSID != ssid || ssid == "" {
+				t.Errorf("%s is in the ESS %q, expected that of its network, %q", p, of[p].SSID, ssid)
+			}
+		}
+	}
+}
+
+// TestBuildWireless makes the topology without radios, and reaches the access
+// point that is a machine of its own from the authentication server.
+func TestBuildWireless(t *testing.T) {
+	needRoot(t)
+	top, err := Build(context.Background(), "topotestw-", Wireless(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer top.Close()
+	var in *net.UDPConn
+	err = top.Space(AAA).Do(func() (err error) {
+		in, err = net.ListenUDP("udp4", &net.UDPAddr{IP: AAAServer.AsSlice()})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	err = top.Space(AP2).Do(func() error {
+		c, err := net.Dial("udp4", in.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte("request"))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, from, err := in.ReadFromUDPAddrPort(make([]byte, 16)); err != nil || from.Addr() != AP2Address {
+		t.Errorf("heard from %v, %v; expected %v", from, err, AP2Address)
 	}
 }
 
