@@ -9,13 +9,17 @@ import (
 // debug is where the kernel's debugging files are mounted.
 const debug = "/sys/kernel/debug"
 
-// SetSignal says how loud a simulated radio is where it is heard, in dBm, -100 to -1. It needs debugfs.
+// power is what a simulated radio sends with, dBm: the signal it is heard at is that much above what the driver is told.
+const power = 20
+
+// SetSignal says how loud a simulated radio is where it is heard, in dBm, -80 to -21. It needs debugfs.
 func (p Phy) SetSignal(dBm int) error {
-	if dBm < -100 || dBm > -1 {
-		return fmt.Errorf("radio: %d dBm: expected -100 to -1", dBm)
+	told := dBm - power
+	if dBm < -80 || dBm > -21 {
+		return fmt.Errorf("radio: a signal of %d dBm: expected -80 to -21", dBm)
 	}
 	file := filepath.Join(debug, "ieee80211", p.Name, "hwsim", "rx_rssi")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "%d", uint64(int64(dBm))), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%d", uint64(int64(told))), 0o600); err != nil {
 		return fmt.Errorf("radio: signal of %s: %w: is debugfs mounted at %s?", p.Name, err, debug)
 	}
 	return nil
