@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,10 +31,10 @@ const (
 
 // address is a care-of address and the lease behind it.
 type address struct {
-	lease     atomic.Pointer[dhcp4.Lease] // renewed now and then; its address and router stay
-	routerMAC net.HardwareAddr            // when prepared; nil: the kernel resolves it
-	byRouter  atomic.Bool                 // the router leased it, and releases it with the session
-	resumed   bool                        // from before a crash: whether it still is the node's is being found out
+	lease     atomic.Pointer[dhcp4.Lease]      // renewed now and then; its address and router stay
+	routerMAC atomic.Pointer[net.HardwareAddr] // the router's, for good in the neighbour table; nil: the kernel resolves it
+	byRouter  atomic.Bool                      // the router leased it, and releases it with the session
+	resumed   bool                             // from before a crash: whether it still is the node's is being found out
 }
 
 func newAddress(l dhcp4.Lease) *address {
@@ -90,10 +91,10 @@ func (c *candidate) physical() error {
 		},
 		func() error { return n.AddRule(c.physicalRule()) },
 		func() error {
-			if a.routerMAC == nil {
-				return nil
+			if mac := a.routerMAC.Load(); mac != nil {
+				return n.SetNeighbour(dev, a.router(), *mac, true)
 			}
-			return n.SetNeighbour(dev, a.router(), a.routerMAC, true)
+			return nil
 		},
 	)
 }
@@ -117,7 +118,7 @@ func (c *candidate) leavePhysical() error {
 		n.DelRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Table: table}),
 		n.DelAddress(dev, a.prefix()),
 	)
-	if a.routerMAC != nil {
+	if a.routerMAC.Load() != nil {
 		err = errors.Join(err, n.DelNeighbour(dev, a.router()))
 	}
 	return err
@@ -195,10 +196,29 @@ func (n *Node) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, err
 // would cost time, and the order of the packets that wait for the answer.
 func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 	n, a := c.n, c.address
-	if a.routerMAC, err = n.net.Resolve(ctx, n.cfg.Interface, a.router()); err != nil {
+	mac, err := n.net.Resolve(ctx, n.cfg.Interface, a.router())
+	if err != nil {
 		return fmt.Errorf("router %s: %w", a.router(), err)
 	}
-	return n.net.SetNeighbour(n.cfg.Interface, a.router(), a.routerMAC, true)
+	a.routerMAC.Store(&mac)
+	return n.net.SetNeighbour(n.cfg.Interface, a.router(), mac, true)
+}
+
+// resolveAnew asks a router that does not answer for its link-layer address: it may be
+// another machine now, which a permanent entry would hide for ever.
+func (c *candidate) resolveAnew(ctx context.Context) {
+	n, a := c.n, c.address
+	old := a.routerMAC.Swap(nil)
+	err := n.net.DelNeighbour(n.cfg.Interface, a.router())
+	if err == nil {
+		err = c.resolveRouter(ctx)
+	}
+	switch now := a.routerMAC.Load(); {
+	case err != nil:
+		n.cfg.Log.Info("the router's link-layer address is not known", "err", err)
+	case old != nil && !bytes.Equal(*old, *now):
+		n.cfg.Log.Warn("the router has another link-layer address", "router", a.router(), "was", *old, "is", *now)
+	}
 }
 
 func (n *Node) dhcp() *dhcp4.Client {

@@ -125,9 +125,10 @@ type bed struct {
 	link    *adapter
 	cfg     Config
 	node    *Node
-	halt    func()            // ends Run of node, and waits until it has
-	open    map[string]func() // starts the router of that network
-	probes  acd.Timers        // of routers
+	halt    func()                  // ends Run of node, and waits until it has
+	open    map[string]func()       // starts the router of that network
+	inside  map[string]func(func()) // runs in its router's namespace
+	probes  acd.Timers              // of routers
 	keyed   map[string]*points
 	stopHA  func()
 	cn      *net.UDPConn
@@ -147,7 +148,7 @@ func startWith(t *testing.T, keyed map[string]*points, edit func(*Config)) *bed 
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	osnettest.Forward(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, probes: dad, keyed: keyed}
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -305,6 +306,7 @@ func (b *bed) router(i int, n string) {
 	b.core(func() { ip(fmt.Sprintf("address add 10.0.%d.2/30 dev c%s", i, n)) })
 	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
 	b.aaa[n] = &aaatest.Backend{}
+	b.inside[n] = do
 	b.open[n] = func() { do(func() { b.openRouter(i, n, addr) }) }
 	b.open[n]()
 	t.Cleanup(func() { b.stopRouter(n) })

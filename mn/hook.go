@@ -400,8 +400,8 @@ func (b *bookkeeping) describe(r hookRequest) hook.Call {
 	if b.last != nil && b.last.CareOf != c.CareOf {
 		c.Previous = b.last.CareOf
 	}
-	if len(p.at.routerMAC) > 0 {
-		c.GatewayMAC = p.at.routerMAC.String()
+	if mac := p.at.routerMAC.Load(); mac != nil {
+		c.GatewayMAC = mac.String()
 	}
 	if r.id != (event.HandoverID{}) {
 		c.Handover = r.id.String()

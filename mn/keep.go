@@ -73,6 +73,7 @@ func (c *candidate) keepSession(ctx context.Context) {
 			}
 			n.cfg.Log.Info("no session, trying again", "paa", c.net.PAA, "in", wait) // the timeline has told why
 			c.trouble.Store(&err)
+			c.resolveAnew(ctx)
 		}
 		select {
 		case <-ctx.Done():

@@ -91,7 +91,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
 		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
 	})
-	c.address.routerMAC = r.RouterMAC
+	c.address.routerMAC.Store(&r.RouterMAC)
 	c.address.byRouter.Store(true)
 	c.remember(false)
 	return c.virtual()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/internal/host"
@@ -160,6 +161,18 @@ func TestInterfaceSetDown(t *testing.T) {
 	osnettest.IP(t, "link set eth0 up")
 	b.eventually("the return", func(s Status) bool {
 		return strings.Contains(osnettest.IP(t, "neigh show dev eth0 nud permanent"), "10.1.0.1 lladdr") && len(b.node.turn) == 0
+	})
+	b.works()
+}
+
+// TestRouterReplaced: the router gets another link-layer address, of which nobody tells. The node finds it when the router does
+// not answer any more.
+func TestRouterReplaced(t *testing.T) {
+	b := start(t, func(c *Config) { c.Ping, c.Timers.Auth = time.Second, time.Second })
+	const card = "02:77:00:00:00:01"
+	b.inside["b"](func() { osnettest.IP(t, "link set lan0 address "+card) })
+	b.eventually("the new address", func(s Status) bool {
+		return s.Session != 0 && strings.Contains(osnettest.IP(t, "neigh show dev eth0 nud permanent"), "10.1.0.1 lladdr "+card)
 	})
 	b.works()
 }
