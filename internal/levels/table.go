@@ -65,6 +65,8 @@ var rooms = map[string]int{
 	"paa":              daemon,
 	"par":              daemon,
 
+	"examples": leaf,
+
 	"cmd/mpa-aaa": lab,
 	"cmd/mpa-ar":  lab,
 	"cmd/mpa-ha":  lab,

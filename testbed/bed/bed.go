@@ -43,6 +43,7 @@ type Bed struct {
 	Thief    *impair.Thief
 	opt      Options
 	server   *linkctl.Server
+	vpn      *vpn // nil unless Options.VPN
 	children map[string]*proc.Child
 	order    []string // of the children's start
 	root     *space.Space

@@ -162,10 +162,10 @@ eap:
   server-name: %s
 networks:
 %smobility:
-  mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
+%s
 %s
 %s
 prepare: %v
 %s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, MNIdentity, ServerName, nets.String(),
-		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.dad(), timers, !b.opt.NoPrepare, trigger)
+		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger)
 }

@@ -44,7 +44,7 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.startAgent(ctx); err != nil {
 		return err
 	}
-	if err := b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA()); err != nil {
+	if err := b.startHome(ctx); err != nil {
 		return err
 	}
 	for _, n := range topo.Networks {
@@ -53,7 +53,18 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 		}
 	}
 	b.opt.say("the mobile node attaches to network b")
-	return b.StartNode(ctx)
+	if err := b.StartNode(ctx); err != nil || b.vpn == nil {
+		return err
+	}
+	return b.awaitVPN(ctx)
+}
+
+// startHome starts what makes the mobile node reachable.
+func (b *Bed) startHome(ctx context.Context) error {
+	if b.opt.VPN {
+		return b.startVPN(ctx)
+	}
+	return b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA())
 }
 
 // start starts one daemon and waits until it answers.

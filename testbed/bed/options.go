@@ -41,6 +41,10 @@ type Options struct {
 	NAT bool
 	// LoseMarkers has Bed.Thief take markers on the links of both networks.
 	LoseMarkers bool
+	// VPN has the mobile node's home address be one in a WireGuard tunnel, whose
+	// server stands where the home agent else does: mpa-mn moves it by the hook of
+	// examples/wireguard, and there is no Mobile IP.
+	VPN bool
 	// Wifi has points of attachment that are radios; nil: a cable that moves.
 	Wifi *Wifi
 	// Logs is a directory that gets the daemons' logs and configurations
@@ -99,6 +103,11 @@ func (o Options) check() error {
 		}
 	default:
 		return fmt.Errorf("bed: %q is no DHCP server: expected %s or %s", o.DHCP, DHCPEmbedded, DHCPKea)
+	}
+	if o.VPN {
+		if _, err := (peers.WireGuard{}).Command(); err != nil {
+			return err
+		}
 	}
 	switch o.TLS {
 	case "", "1.2", "1.3":

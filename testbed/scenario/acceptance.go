@@ -85,6 +85,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
+		{"a WireGuard tunnel moved by a hook", scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
