@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,6 +80,7 @@ var errTakenOver = errors.New("the keys of this station are another session's by
 // linkKeys answers a LinkKeysRequest when the access points have the keys, or when
 // the node has waited long enough. A request that comes meanwhile is answered then.
 func (v *visitor) linkKeys(m *notify.LinkKeysRequest) {
+	foreign := v.r.foreign(v, m.Station)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
@@ -91,7 +93,10 @@ func (v *visitor) linkKeys(m *notify.LinkKeysRequest) {
 		v.r.send(v.sid, &notify.LinkKeysReply{Header: m.Header})
 		return
 	}
-	done, err := v.r.links.claim(v, v.identity, m.Station, m.Handover)
+	done, err := (<-chan notify.LinkKeysReply)(nil), foreign
+	if err == nil {
+		done, err = v.r.links.claim(v, v.identity, m.Station, m.Handover)
+	}
 	if err != nil {
 		v.r.cfg.Log.Warn("no link keys", "sid", v.sid, "err", err)
 		v.r.send(v.sid, &notify.LinkKeysReply{Header: m.Header, Reason: err.Error()})
@@ -118,6 +123,25 @@ func (v *visitor) linkKeys(m *notify.LinkKeysRequest) {
 	})
 }
 
+// foreign says that a session of another node than v's has an address leased with
+// this link-layer address.
+func (r *Router) foreign(v *visitor, station wpactrl.MAC) error {
+	identity, _ := v.who()
+	for _, o := range r.visitors() {
+		o.mu.Lock()
+		theirs := o.identity != identity && slices.Equal(o.mac, station[:])
+		o.mu.Unlock()
+		if theirs {
+			return inUse(station)
+		}
+	}
+	return nil
+}
+
+func inUse(station wpactrl.MAC) error {
+	return fmt.Errorf("the station %v is in use in the session of another node", station)
+}
+
 // claim makes v, of that identity, the owner of a station's keys and begins to
 // install them; the channel says what came of it. The caller holds v.mu.
 func (l *links) claim(v *visitor, identity string, station wpactrl.MAC, id event.HandoverID) (<-chan notify.LinkKeysReply, error) {
@@ -126,7 +150,7 @@ func (l *links) claim(v *visitor, identity string, station wpactrl.MAC, id event
 	k := l.byStation[station]
 	if k != nil && k.owner != nil && k.owner != v {
 		if k.identity != identity {
-			return nil, fmt.Errorf("the station %v is in use in the session of another node", station)
+			return nil, inUse(station)
 		}
 		delete(l.byOwner, k.owner)
 	}

@@ -255,6 +255,11 @@ func TestLinkKeysOwner(t *testing.T) {
 		if r := l.reply(t, 2); !strings.Contains(r.Reason, "another node") || r.Points != nil {
 			t.Errorf("%+v", r)
 		}
+		l.visitor(1).mac = phone[:] // of its lease: it has not asked for keys of that
+		l.ask(2, phone)
+		if r := l.reply(t, 2); !strings.Contains(r.Reason, "another node") || r.Points != nil {
+			t.Errorf("%+v", r)
+		}
 		l.SessionClosed(2, gone)
 		synctest.Wait()
 		if !l.holds(t, laptop, k) {
