@@ -32,6 +32,7 @@ const (
 	bindingTime = time.Minute
 	pingTime    = 10 * time.Second
 	unusedTime  = 30 * time.Second
+	keptTime    = 8 * time.Second
 	records     = 512
 	homeSPI     = 256
 )
@@ -189,7 +190,7 @@ func (p *nodeParty) start() (err error) {
 	log, rnd := p.b.logger("mn"), p.b.rand("mn", p.life)
 	p.recorder = event.NewRecorder("mn", log, records)
 	timers := mn.DefaultTimers()
-	timers.Configure, timers.Bind, timers.Depart = 30*time.Second, 5*time.Second, 200*time.Millisecond
+	timers.Configure, timers.Bind, timers.Depart, timers.Prepared = 30*time.Second, 5*time.Second, 200*time.Millisecond, keptTime
 	var networks []mn.Network
 	for _, n := range topo.Networks {
 		networks = append(networks, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.Address, pana.Port), Points: n.Points})

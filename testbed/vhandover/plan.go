@@ -27,10 +27,14 @@ const (
 	CrashNode  Fault = "node crashes"
 	CrashAAA   Fault = "AAA crashes"
 	Cancelled  Fault = "asked to stop"
-	LinkLost   Fault = "link lost"        // where the node is, and back after a while
-	Carried    Fault = "carried away"     // the link goes to the other network, nobody asked for it
-	Twice      Fault = "asked for twice"  // and the second is refused
-	Unknown    Fault = "to nowhere known" // a network that is not in the configuration
+	LinkLost   Fault = "link lost"              // where the node is, and back after a while
+	Carried    Fault = "carried away"           // the link goes to the other network, nobody asked for it
+	Late       Fault = "moved later"            // prepared, and moved when it suits
+	Unused     Fault = "prepared for nothing"   // and given back
+	Arrives    Fault = "carried where prepared" // the link goes to the other network, which is prepared
+	Roams      Fault = "carried within"         // the link goes to the other point of the network
+	Twice      Fault = "asked for twice"        // and the second is refused
+	Unknown    Fault = "to nowhere known"       // a network that is not in the configuration
 )
 
 // faults and how often each is drawn.
@@ -53,6 +57,10 @@ var faults = []struct {
 	{Cancelled, 2},
 	{LinkLost, 4},
 	{Carried, 4},
+	{Late, 8},
+	{Unused, 5},
+	{Arrives, 8},
+	{Roams, 5},
 	{Twice, 1},
 	{Unknown, 1},
 }
@@ -60,12 +68,17 @@ var faults = []struct {
 // harmless are the faults in which no packet has to be lost.
 var harmless = map[Fault]bool{
 	None: true, SilentAAA: true, SilentDHCP: true, Conflict: true, CrashAAA: true, DeadTarget: true, Cancelled: true,
-	Twice: true, Unknown: true,
+	Twice: true, Unknown: true, Late: true, Unused: true,
 }
 
 // Clean says that the network loses and doubles nothing, and nothing happens that
 // costs a packet: none may be lost, doubled or out of order.
 func (p Plan) Clean() bool {
+	return p.lossless() && p.Prepared && !slices.ContainsFunc(p.Moves, func(m Move) bool { return !harmless[m.Fault] || !harmless[m.Second.Fault] })
+}
+
+// lossless says that every frame arrives once, and in order.
+func (p Plan) lossless() bool {
 	for _, c := range p.Cables {
 		for _, imp := range c {
 			if imp.Loss+imp.Duplicate+imp.Reorder > 0 {
@@ -73,7 +86,7 @@ func (p Plan) Clean() bool {
 			}
 		}
 	}
-	return p.Prepared && !slices.ContainsFunc(p.Moves, func(m Move) bool { return !harmless[m.Fault] || !harmless[m.Second.Fault] })
+	return true
 }
 
 // Trouble is a fault and its time.

@@ -25,13 +25,14 @@ const (
 // Outcome of one handover of a plan.
 type Outcome struct {
 	Kind   string // of fault
-	Ended  string // completed, switched-back, failed, refused, crashed, followed
+	Ended  string // completed, switched-back, failed, refused, crashed, followed, given back
 	Reason string
 }
 
 // certain is how a handover ends where nothing is lost.
 var certain = map[Fault]string{
 	None: "completed", Twice: "completed", Conflict: "completed", DeadTarget: "switched-back", Unknown: "failed",
+	Late: "completed", Unused: "given back",
 }
 
 // Result of a plan.
@@ -188,15 +189,34 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		defer b.fault(t, from, target)()
 	}
 	o.Kind = m.Kind()
-	if m.Fault == Carried {
+	switch m.Fault {
+	case Carried:
 		o.Ended = "followed"
-		return o, b.carry(target)
+		return o, b.carry(target.Name, target.Points[0])
+	case Roams:
+		o.Ended = "followed"
+		here, _ := topo.NetworkByName(from)
+		return o, b.carry(from, here.Points[1])
+	case Late, Unused, Arrives:
+		if done := b.prepare(m, target.Name, &o); done {
+			return o, nil
+		}
+	default:
+	}
+	if m.Fault == Arrives {
+		o.Ended = "followed"
+		kept := node.Status().Prepared
+		err := b.carry(target.Name, target.Points[0])
+		if err == nil && kept != nil && m.Second.Fault == None && b.plan.lossless() {
+			err = atOnce(recorder.Events(kept.Handover))
+		}
+		return o, err
 	}
 	to := target.Name
 	if m.Fault == Unknown {
 		to = "nowhere"
 	}
-	h, err := handover(node, to)
+	h, err := asked(func() (*mn.Handover, error) { return node.Handover(to) })
 	if m.Fault == Twice && err == nil {
 		if _, err := node.Handover(from); !errors.Is(err, mn.ErrBusy) {
 			return o, fmt.Errorf("a second one at once: %w, expected that it is refused", err)
@@ -269,27 +289,80 @@ func told(events []event.Event, outcome event.Outcome) error {
 	return nil
 }
 
+// prepare prepares a move and waits for its time; done says that there is no move, for
+// what was prepared is given back, or there was nothing.
+func (b *bed) prepare(m Move, network string, o *Outcome) (done bool) {
+	node := b.node.node
+	h, err := asked(func() (*mn.Handover, error) { return node.Prepare(network) })
+	if err != nil {
+		o.Ended, o.Reason = "refused", err.Error()
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handoverLimit)
+	defer cancel()
+	outcome, why := h.Wait(ctx)
+	if outcome != event.OK {
+		o.Ended, o.Reason = string(outcome), fmt.Sprint(why)
+		return true
+	}
+	if m.Fault != Unused {
+		time.Sleep(min(m.At, keptTime*3/4))
+		return false
+	}
+	o.Ended = "given back"
+	if wrong := b.until(handoverLimit, func() string {
+		if s := b.node.node.Status(); s.Prepared != nil {
+			return "kept"
+		}
+		return ""
+	}); wrong != "" {
+		o.Ended, o.Reason = wrong, "after its time"
+	}
+	return true
+}
+
+// atOnce says what an arrival without the node's doing has taken that was not needed:
+// everything was there.
+func atOnce(events []event.Event) error {
+	arrived, left := false, false
+	for _, e := range events {
+		switch {
+		case e.Node != "mn":
+		case e.Phase == event.PhaseL2 && e.Kind == event.KindPoint:
+			left = true
+		case e.Phase == event.PhaseArrival && e.Kind == event.KindEnd && e.Outcome == event.OK:
+			arrived = true
+		case left && !arrived && e.Phase != event.PhaseArrival:
+			return fmt.Errorf("the link is at what was prepared, and the node does %s", e.Phase)
+		}
+	}
+	if !arrived {
+		return fmt.Errorf("the link was at what was prepared, and the node has not arrived: %+v", events)
+	}
+	return nil
+}
+
 // carry has the link move without a handover, and the node follow it.
-func (b *bed) carry(target topo.Network) error {
-	if err := b.air.Attach(context.Background(), target.Points[0]); err != nil {
+func (b *bed) carry(network, point string) error {
+	if err := b.air.Attach(context.Background(), point); err != nil {
 		return err
 	}
 	wrong := b.until(attachLimit, func() string {
-		if s := b.node.node.Status(); s.Network != target.Name || s.State != "attached" {
+		if s := b.node.node.Status(); s.Network != network || s.State != "attached" {
 			return fmt.Sprintf("%s at %s: %s", s.State, s.Network, s.Problem)
 		}
 		return ""
 	})
 	if wrong != "" {
-		return fmt.Errorf("the node does not follow its link to %s in %v: %s", target.Name, attachLimit, wrong)
+		return fmt.Errorf("the node does not follow its link to %s in %v: %s", network, attachLimit, wrong)
 	}
 	return nil
 }
 
-// handover asks for one; the node may be about to follow its link, or to look.
-func handover(node *mn.Node, network string) (h *mn.Handover, err error) {
+// asked asks for a handover; the node may be about to follow its link, or to look.
+func asked(ask func() (*mn.Handover, error)) (h *mn.Handover, err error) {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		if h, err = node.Handover(network); !errors.Is(err, mn.ErrBusy) || time.Now().After(end) {
+		if h, err = ask(); !errors.Is(err, mn.ErrBusy) || time.Now().After(end) {
 			return h, err
 		}
 	}
