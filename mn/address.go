@@ -239,7 +239,7 @@ func (c *candidate) releaseHere() {
 		c.n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
 		return
 	}
-	c.n.release(l, l.Addr.Addr())
+	c.n.release(context.Background(), l, l.Addr.Addr())
 }
 
 // The time for giving a lease back: a server that is being restarted hears of it,
@@ -250,14 +250,14 @@ const (
 )
 
 // release gives a lease back, from an address that the node has.
-func (n *Node) release(l dhcp4.Lease, from netip.Addr) {
+func (n *Node) release(ctx context.Context, l dhcp4.Lease, from netip.Addr) {
 	within := releaseWithin
 	n.mu.Lock()
 	if n.closing {
 		within = releaseInAHurry
 	}
 	n.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if err := n.dhcp().Release(ctx, l, from); err != nil {
 		n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)

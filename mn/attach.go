@@ -3,7 +3,6 @@ package mn
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -57,7 +56,7 @@ func (n *Node) detach(c *candidate) {
 	confirmed := false
 	c.keys.end()
 	if s := c.session.Swap(nil); s != nil {
-		confirmed = s.terminate(nil)
+		confirmed = s.terminate(context.Background(), nil)
 	}
 	if c.address != nil {
 		if !c.address.byRouter.Load() || !confirmed {
@@ -86,7 +85,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 	defer func() {
 		if err != nil { // the address is not given back: the next attempt may have it
 			if s := made.session.Swap(nil); s != nil {
-				s.terminate(nil)
+				s.terminate(context.Background(), nil)
 			}
 			made.keys.end()
 			n.drop(made)
@@ -146,70 +145,4 @@ func (n *Node) unbind(c *candidate) {
 	if err := n.home.unbind(ctx, p); err != nil {
 		n.cfg.Log.Warn("not unbound", "err", err)
 	}
-}
-
-// takeLeave ends what the node has with a router it does not need any more: in
-// the kernel at once; the session and the lease are given back in the background,
-// from the address that the node has now.
-func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
-	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
-	old.keeper.stop()
-	n.drop(old)
-	done, told := make(chan struct{}), make(chan struct{})
-	n.mu.Lock()
-	n.leaving[old.net.Name] = done
-	n.mu.Unlock()
-	s := old.session.Swap(nil)
-	polite := courtesy
-	if s != nil {
-		polite += 4 * s.rtt()
-	}
-	n.farewells.Go(func() {
-		defer close(done)
-		if old.address != nil {
-			old.remember(true)
-		}
-		confirmed, err := n.sayGoodbye(s, from)
-		span.End(err)
-		close(told)
-		old.keys.end()
-		n.giveBack(old, confirmed, from)
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.leaving, old.net.Name)
-	})
-	select {
-	case <-told:
-	case <-time.After(polite): // it seems to be dead: nothing waits for it but the next move there
-	}
-}
-
-// courtesy is how long, besides four round trips, a handover waits for the farewell
-// of the old router.
-const courtesy = 100 * time.Millisecond
-
-// sayGoodbye ends a session from the address from; the router has confirmed it, or
-// is dead.
-func (n *Node) sayGoodbye(s *session, from netip.Addr) (confirmed bool, err error) {
-	if s == nil {
-		return false, nil
-	}
-	conn, err := n.udp(from)
-	if err != nil {
-		s.close()
-		return false, err
-	}
-	return s.terminate(conn), nil
-}
-
-// giveBack releases c's lease unless the router, which leased it, has confirmed the
-// end of the session.
-func (n *Node) giveBack(c *candidate, confirmed bool, from netip.Addr) {
-	if c.address == nil {
-		return
-	}
-	if !c.address.byRouter.Load() || !confirmed {
-		n.release(*c.address.lease.Load(), from)
-	}
-	n.forget(c.net.Name, c.address.addr())
 }

@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 
@@ -73,7 +74,7 @@ func (n *Node) releaseElsewhere(c *candidate) {
 		if r.ByRouter {
 			n.cfg.Log.Info("prepared before a crash, left to its router", "network", r.Network, "addr", r.Lease.Addr)
 		} else {
-			n.release(r.Lease, c.address.addr())
+			n.release(context.Background(), r.Lease, c.address.addr())
 		}
 		n.forget(r.Network, r.Lease.Addr.Addr())
 	}

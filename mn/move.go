@@ -158,7 +158,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 				return time.Time{}, errNobodyWatches
 			}
 			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !n.mayStray(ctx, point)) {
-				n.seen = now.ups
+				n.seen = now
 				return now.At, nil
 			}
 		case err := <-attached:
@@ -171,7 +171,7 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 			}
 			// The link may not have gone down at all, or nobody has told yet.
 			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
-				n.seen = now.ups
+				n.seen = now
 				return time.Now(), nil
 			}
 		case <-ctx.Done():
@@ -224,7 +224,7 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 		n.cfg.Log.Error("left on the TUN", "addr", c.address.addr(), "err", err)
 	}
 	n.away.Store(false)
-	s, reported, carrier := c.session.Load(), n.awaitReport(id), n.carrier.look()
+	s, reported := c.session.Load(), n.awaitReport(id)
 	n.serve(c)
 	var renewal sync.WaitGroup
 	defer renewal.Wait()
@@ -233,14 +233,16 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	limit := time.NewTimer(n.cfg.Timers.Settle)
 	defer limit.Stop()
 	for waiting := true; waiting; {
+		carrier := n.carrier.look()
+		if carrier.ended || carrier.ups != n.seen.ups || carrier.downs != n.seen.downs {
+			break // there is something else to see to
+		}
 		select {
 		case <-reported:
 			waiting = false
 		case <-s.closed: // it cannot come any more
 			waiting = false
 		case <-carrier.changed:
-			carrier = n.carrier.look()
-			waiting = carrier.Up && !carrier.Missed && !carrier.ended // else there is something else to see to
 		case <-limit.C:
 			n.cfg.Log.Warn("no report from the router", "network", c.net.Name)
 			waiting = false

@@ -51,7 +51,7 @@ type Node struct {
 	turn   chan struct{} // taken by whoever changes what serves, or is kept, or where the link is
 	away   atomic.Bool   // the link has left the serving network, or is about to
 	ending chan struct{} // closed when the node is about to be closed
-	seen   uint64        // guarded by turn: how many times the link came up that nobody has to look into any more
+	seen   sight         // guarded by turn: the link as it was when somebody last saw to it
 
 	arpReader chan struct{} // taken by whoever reads arp
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
@@ -66,7 +66,7 @@ type Node struct {
 	kept    *kept // complete, and waiting for its move
 	used    [slots]bool
 	learned map[string][]string                // points of networks, as their routers name them: BSSIDs
-	leaving map[string]chan struct{}           // by network: closed when leave has been taken
+	leaving map[string]*farewell               // by network
 	current *Handover                          // the newest
 	closing bool                               // no other may begin
 	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
@@ -75,7 +75,7 @@ type Node struct {
 // Open sets the kernel up; Run then attaches the node, and Close undoes all.
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
-		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]chan struct{}{}, learned: map[string][]string{},
+		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
 		turn: make(chan struct{}, 1), ending: make(chan struct{}), carrier: newCarrier(),
 		arpReader: make(chan struct{}, 1), dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
@@ -283,10 +283,8 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 	leaving := n.leaving[net.Name]
 	n.mu.Unlock()
 	if leaving != nil {
-		select {
-		case <-leaving:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := leaving.await(ctx); err != nil {
+			return nil, err
 		}
 	}
 	n.mu.Lock()

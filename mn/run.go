@@ -95,8 +95,8 @@ func (n *Node) follow(ctx context.Context) (err error) {
 	if carrier.known && !carrier.Up {
 		return fmt.Errorf("%w at %s", errNoLink, point)
 	}
-	again := carrier.ups != n.seen
-	n.seen = carrier.ups
+	again := carrier.ups != n.seen.ups
+	n.seen = carrier
 	n.mu.Lock()
 	old, state, closing := n.serving, n.state, n.closing
 	n.mu.Unlock()

@@ -346,7 +346,7 @@ func (s *session) rtt() (d time.Duration) {
 
 // terminate ends the session, from the socket from unless that is nil, and waits
 // a little for the router to say that it knows.
-func (s *session) terminate(from host.UDP) (confirmed bool) {
+func (s *session) terminate(ctx context.Context, from host.UDP) (confirmed bool) {
 	if from != nil {
 		s.client.Rebind(from)
 	}
@@ -357,6 +357,8 @@ func (s *session) terminate(from host.UDP) (confirmed bool) {
 	select {
 	case <-s.closed:
 		return errors.Is(s.reason, pana.ErrTerminated)
+	case <-ctx.Done():
+		return false
 	case <-time.After(terminateWithin):
 		s.n.cfg.Log.Warn("the router did not confirm the end of the session", "paa", s.net.PAA)
 		return false

@@ -29,6 +29,9 @@ func (n *Node) Status() Status {
 	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
 	n.mu.Lock()
 	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
+	if c := n.carrier.look(); s.Problem == "" && c.known && !c.Up {
+		s.Problem = errNoLink.Error()
+	}
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
 		if p := c.session.Load(); p != nil {

@@ -14,8 +14,8 @@ import (
 func (b *bed) disagreement() string {
 	s := b.node.node.Status()
 	prefix, err := netip.ParsePrefix(s.Address)
-	if s.State != "attached" || err != nil {
-		return fmt.Sprintf("the node is %s at %q", s.State, s.Address)
+	if s.State != "attached" || s.Problem != "" || err != nil {
+		return fmt.Sprintf("the node is %s at %q: %s", s.State, s.Address, s.Problem)
 	}
 	var wrong []string
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }

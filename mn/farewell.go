@@ -1,0 +1,100 @@
+package mn
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/event"
+)
+
+// farewell is the leave that is being taken of a network, in the background.
+type farewell struct {
+	done   chan struct{}
+	cancel context.CancelFunc
+}
+
+// courtesy is how long, besides four round trips, a handover waits for the farewell
+// of the old router; farewellWithin is how long a return to its network does. What is not
+// said then remains unsaid: a session there ends the one before, and a lease asked for
+// is the one before.
+const (
+	courtesy       = 100 * time.Millisecond
+	farewellWithin = 500 * time.Millisecond
+)
+
+// await waits for its end, and hastens it.
+func (f *farewell) await(ctx context.Context) error {
+	timer := time.AfterFunc(farewellWithin, f.cancel)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeLeave ends what the node has with a router it does not need any more: in
+// the kernel at once; the session and the lease are given back in the background,
+// from the address that the node has now.
+func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
+	old.keeper.stop()
+	n.drop(old)
+	ctx, cancel := context.WithCancel(context.Background())
+	f, told := &farewell{done: make(chan struct{}), cancel: cancel}, make(chan struct{})
+	n.mu.Lock()
+	n.leaving[old.net.Name] = f
+	n.mu.Unlock()
+	s := old.session.Swap(nil)
+	polite := courtesy
+	if s != nil {
+		polite += 4 * s.rtt()
+	}
+	n.farewells.Go(func() {
+		defer close(f.done)
+		defer cancel()
+		if old.address != nil {
+			old.remember(true)
+		}
+		confirmed, err := n.sayGoodbye(ctx, s, from)
+		span.End(err)
+		close(told)
+		old.keys.end()
+		n.giveBack(ctx, old, confirmed, from)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.leaving, old.net.Name)
+	})
+	select {
+	case <-told:
+	case <-time.After(polite): // it seems to be dead: nothing waits for it but the next move there
+	}
+}
+
+// sayGoodbye ends a session from the address from; the router has confirmed it, or
+// is dead.
+func (n *Node) sayGoodbye(ctx context.Context, s *session, from netip.Addr) (confirmed bool, err error) {
+	if s == nil {
+		return false, nil
+	}
+	conn, err := n.udp(from)
+	if err != nil {
+		s.close()
+		return false, err
+	}
+	return s.terminate(ctx, conn), nil
+}
+
+// giveBack releases c's lease unless the router, which leased it, has confirmed the
+// end of the session.
+func (n *Node) giveBack(ctx context.Context, c *candidate, confirmed bool, from netip.Addr) {
+	if c.address == nil {
+		return
+	}
+	if !c.address.byRouter.Load() || !confirmed {
+		n.release(ctx, *c.address.lease.Load(), from)
+	}
+	n.forget(c.net.Name, c.address.addr())
+}
