@@ -11,7 +11,7 @@ import (
 // The time for a look at points of attachment: while there is time, and before a move.
 const (
 	lookWithin = 3 * time.Second
-	lookBefore = 500 * time.Millisecond
+	lookBefore = 1500 * time.Millisecond // nothing is lost meanwhile
 )
 
 // lookFor has points looked for while the old link is there, so that the link layer

@@ -49,6 +49,9 @@ func (s *Supplicant) scan(ctx context.Context, sub *wpactrl.Subscription, freqs 
 	}
 	for {
 		e, err := next(ctx, sub)
+		if ctx.Err() != nil { // its results could come at a bad moment
+			_ = s.client.Do(context.WithoutCancel(ctx), "ABORT_SCAN")
+		}
 		switch {
 		case err != nil:
 			return fmt.Errorf("link: scan: %w", err)

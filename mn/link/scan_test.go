@@ -1,6 +1,7 @@
 package link
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -89,6 +90,23 @@ func TestLookGivesWay(t *testing.T) {
 	}
 	if err := <-looked; err == nil || !slices.Contains(a.Commands(), "ABORT_SCAN") {
 		t.Errorf("look: %v", err)
+	}
+}
+
+// TestScanAborted: the results of a scan that nobody waits for would come later, and wpa_supplicant could choose by them.
+func TestScanAborted(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	a.mu.Lock()
+	a.slow = true
+	a.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := make(chan error)
+	go func() { looked <- s.Look(ctx, "poa-a1") }()
+	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN TYPE=ONLY freq=2412") })
+	cancel()
+	if err := <-looked; !errors.Is(err, context.Canceled) || !slices.Contains(a.Commands(), "ABORT_SCAN") {
+		t.Errorf("%v %q", err, a.Commands())
 	}
 }
 

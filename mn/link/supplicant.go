@@ -36,7 +36,7 @@ type SupplicantConfig struct {
 	Dir       string           // for our own sockets: see wpactrl.Config
 	Points    map[string]Place // by name. A point that is not here is named by its BSSID
 	Timeout   time.Duration    // for an attachment, 802.1X included; default 10 s. ctx may end it earlier
-	Rekey     time.Duration    // that an association may be without a handshake before we ask for one; default 300 ms
+	Rekey     time.Duration    // that an association may be without a handshake before we ask for one; default: 300 ms to 2 s, by those seen
 	Interface string           // to watch
 	Net       host.Tables      // to watch it
 	Log       *slog.Logger     // default: none
@@ -87,9 +87,6 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultAttach
-	}
-	if cfg.Rekey == 0 {
-		cfg.Rekey = defaultRekey
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -7,9 +7,15 @@ import (
 	"openmpa/internal/wpactrl"
 )
 
-// defaultRekey is how long an association may be without a handshake: one with a key takes some 20 ms, and an access point
-// repeats its first message after 100 ms. A machine that has much to do takes longer.
-const defaultRekey = 300 * time.Millisecond
+// How long an association may be without a handshake: one with a key takes some 20 ms, and an access point repeats its first
+// message after 100 ms; to ask for one that is merely slow would begin it anew. So it is several times what handshakes have
+// taken here at most, and between these.
+const (
+	rekeyLeast  = 300 * time.Millisecond
+	rekeyMost   = 2 * time.Second
+	rekeyFirst  = time.Second // as long as none was seen
+	rekeyFactor = 6
+)
 
 // patience is how many times that is waited for our own attachments, and for a handshake that has begun.
 const patience = 4
@@ -17,14 +23,28 @@ const patience = 4
 // handshake watches over what follows an association, whoever made it: us, wpa_supplicant, the firmware. Drivers have roamed
 // without the keys being set up, which nobody noticed for seconds. Its owner is one goroutine.
 //
-//	Associated --- Rekey ---> key held: ROAM to the same one, once; else REAUTHENTICATE, once
-//	           --- Rekey ---> the next of the two; then nothing more: wpa_supplicant gives up by itself
+//	Associated --- a while ---> key held: ROAM to the same one, once; else REAUTHENTICATE, once
+//	           --- a while ---> the next of the two; then nothing more: wpa_supplicant gives up by itself
 //	CTRL-EVENT-EAP-STARTED, CTRL-EVENT-CONNECTED or DISCONNECTED end it
 type handshake struct {
 	with  wpactrl.MAC
 	tries []string // commands left
+	asked bool     // one was used
 	waits int      // times to wait yet before the first
+	since time.Time
+	usual time.Duration // the longest that nobody had to ask for; 0: none was seen
 	timer *time.Timer
+}
+
+// within is how long to wait for the next; fixed is the configuration's, 0 for none.
+func (h *handshake) within(fixed time.Duration) time.Duration {
+	switch {
+	case fixed > 0:
+		return fixed
+	case h.usual == 0:
+		return rekeyFirst
+	}
+	return min(max(rekeyFactor*h.usual, rekeyLeast), rekeyMost)
 }
 
 // tend looks after wpa_supplicant until the adapter is closed.
@@ -64,7 +84,7 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 
 func (h *handshake) stop() {
 	h.timer.Stop()
-	h.tries, h.with = nil, wpactrl.MAC{}
+	h.tries, h.with, h.asked = nil, wpactrl.MAC{}, false
 }
 
 // hears takes an event.
@@ -72,6 +92,7 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 	switch peer := e.Peer(); e.Name {
 	case wpactrl.EventAssociated:
 		if peer != h.with { // else it is what a try has led to
+			h.since = e.At
 			h.with, h.tries = peer, []string{"REAUTHENTICATE"}
 			h.waits = patience - 1
 			if s.holds(peer) {
@@ -79,9 +100,12 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 			}
 		}
 		if len(h.tries) > 0 {
-			h.timer.Reset(s.cfg.Rekey)
+			h.timer.Reset(h.within(s.cfg.Rekey))
 		}
 	case wpactrl.EventConnected:
+		if peer == h.with && !h.asked {
+			h.usual = max(h.usual, e.At.Sub(h.since))
+		}
 		h.stop()
 		if network, ok := e.Int("id"); ok {
 			if err := s.prefer(ctx, network); err != nil {
@@ -115,19 +139,20 @@ func (s *Supplicant) hurry(ctx context.Context, h *handshake) {
 	}
 	if begun := st.State != wpactrl.StateAssociated; h.waits > 0 && (own || begun) {
 		h.waits--
-		h.timer.Reset(s.cfg.Rekey)
+		h.timer.Reset(h.within(s.cfg.Rekey))
 		return
 	}
+	h.asked = true
 	command := h.tries[0]
 	h.tries = h.tries[1:]
 	if own { // to associate anew would end it
 		command, h.tries = "REAUTHENTICATE", nil
 	}
-	s.log.Warn("associated, but no handshake follows", "point", s.name(h.with), "after", s.cfg.Rekey, "so", command)
+	s.log.Warn("associated, but no handshake follows", "point", s.name(h.with), "after", time.Since(h.since).Round(time.Millisecond), "so", command)
 	if err := s.client.Do(ctx, command); err != nil {
 		s.log.Warn("no handshake", "point", s.name(h.with), "err", err)
 	}
 	if len(h.tries) > 0 {
-		h.timer.Reset(s.cfg.Rekey)
+		h.timer.Reset(h.within(s.cfg.Rekey))
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/internal/wpactrl"
 	"openmpa/paa/keys"
 )
 
@@ -67,6 +68,35 @@ func TestRekey(t *testing.T) {
 	expect("that handshake's end")
 	a.associates(bssA2)
 	expect("a key of ours, and it helps", "ROAM "+bssA2.String())
+}
+
+// TestRekeyTime: a machine on which handshakes take long gives them longer.
+func TestRekeyTime(t *testing.T) {
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	for usual, want := range map[time.Duration]time.Duration{0: ms(1000), ms(5): ms(300), ms(200): ms(1200), ms(900): ms(2000)} {
+		if got := (&handshake{usual: usual}).within(0); got != want {
+			t.Errorf("handshakes take %v: %v, want %v", usual, got, want)
+		}
+	}
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	h := &handshake{timer: time.NewTimer(time.Hour)}
+	defer h.timer.Stop()
+	at := time.Now()
+	say := func(text string, after int) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(text, "<3>"), " ")
+		s.hears(t.Context(), h, wpactrl.Event{Name: name, Rest: rest, At: at.Add(ms(after))})
+	}
+	say("Associated with "+bssA2.String(), 0)
+	say(connected(bssA2), 100)
+	say("Associated with "+bssB1.String(), 1000)
+	say(connected(bssB1), 1050)
+	say("Associated with "+bssA2.String(), 2000)
+	say("CTRL-EVENT-EAP-STARTED EAP authentication started", 2100)
+	say(connected(bssA2), 9000)
+	if h.usual != ms(100) {
+		t.Errorf("they take %v", h.usual)
+	}
 }
 
 // TestDriversRoam: the firmware goes to a point for which there is a key, and forgets the handshake: Watch says down at the
