@@ -81,7 +81,7 @@ type Options struct {
 	Limits                // of the queue
 	Copies  Limits        // of the copies in mode copy; MaxAge: the time in which the loss of the link is noticed
 	Wait    time.Duration // in await at most; 0: as long as the previous router takes
-	Pass    bool          // in hold, packets are dropped as "policy": their class is not worth it
+	Pass    bool          // in hold and await packets are dropped as "policy": their class is not worth it
 	Epoch   uint16        // the numbering before the first one; random, so that it differs after a restart
 	Account *Account      // the visitor's share of what the router may hold; nil: all of Limits
 }
@@ -220,7 +220,7 @@ func (d *Delivery) out() Dest {
 
 // admit takes room for a packet of that size, or says why there is none.
 func (d *Delivery) admit(size int) (Reason, bool) {
-	if d.opts.Pass {
+	if d.opts.Pass && d.mode.keeps() {
 		return ReasonPolicy, true
 	}
 	if reason, full := d.full(size); full {

@@ -127,6 +127,26 @@
 // guaranteed part, and beyond it as much as remains free; what goes over is dropped as
 // "shared bound".
 //
+// # Classes
+//
+// A Group is a Delivery for each class of traffic, known by DSCP, and translates what
+// happens to the node into what it means for the class:
+//
+//	          hold (bulk)   bicast (voice)         pass (the rest)
+//	both      -             both                   -
+//	disable   disable       nothing while bicast   disable: comes, and is dropped as "policy"
+//	gone      gone          nothing while bicast   gone: the same
+//	behind    behind        behind                 arrival: nothing of it is forwarded
+//	others    the same for all; all take them, or none
+//
+// Order holds within a class. Of what may go out, the first class goes first.
+//
+// # Sizes and pace
+//
+// A Gap has the moves between two points, a Rate what comes; Sizing makes Limits of
+// both: peak rate x gap hardly exceeded, and a part to spare. A Pacer spreads a drain
+// over what the access link takes; DrainRate says how fast, and whether it can ever end.
+//
 // Covered: RFC 6252 section 6.3 step 4 and section 7.6.1 (buffering at the next
 // access router, and at the previous one on the node's signal; bicasting), section 7.6.2
 // (copy-and-forward, duplicates removed), section 7.6.3 (hold at both ends), section 7.4
