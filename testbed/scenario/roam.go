@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"time"
 
 	"openmpa/internal/control"
@@ -19,9 +18,9 @@ import (
 const (
 	roamOrdered    = "ordered of mpa-mn"
 	roamInside     = "wpa_cli roam, same network"
-	roamDisconnect = "iw disconnect, same network"
+	roamSteered    = "bss_tm_req, same network"
 	roamKept       = "wpa_cli select_network, prepared"
-	roamKeptIW     = "iw disconnect, prepared"
+	roamKicked     = "deauthenticated, prepared"
 	roamUnprepared = "wpa_cli select_network, not prepared"
 )
 
@@ -47,9 +46,9 @@ func roam(ctx context.Context, r *run) error {
 			}{
 				{roamOrdered, "a", false, nil},
 				{roamInside, "a", false, s.roam},
-				{roamDisconnect, "a", false, s.disconnectInside},
+				{roamSteered, "a", false, s.steer},
 				{roamKept, "b", true, s.selectNetwork},
-				{roamKeptIW, "a", true, s.disconnectTowards},
+				{roamKicked, "a", true, s.kick},
 				{roamUnprepared, "b", false, s.selectNetwork},
 			} {
 				r.p.Line("roam: %d of %d: %s, from %s to %s", i+1, r.opt.Repeat, step.name, r.at, step.to)
@@ -139,26 +138,58 @@ func (s *shover) look(ctx context.Context, to string) error {
 	return roamer.Scan(ctx, freqs...)
 }
 
-// roam goes to the other access point of the same network.
+// points are the access point where the station is, and the other one of its network.
+func (s *shover) points(ctx context.Context) (here, other *bed.AccessPoint, err error) {
+	answer, err := s.b.Radio.Control.Command(ctx, "STATUS")
+	if err != nil {
+		return nil, nil, fmt.Errorf("scenario: %w", err)
+	}
+	status, err := wpactrl.ParseStatus(answer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("scenario: %w", err)
+	}
+	for _, a := range s.b.Radio.APs {
+		switch {
+		case a.BSSID == status.BSSID:
+			here = a
+		case a.SSID == status.SSID:
+			other = a
+		}
+	}
+	if here == nil || other == nil {
+		return nil, nil, fmt.Errorf("scenario: the station is at %v in %q: expected one of two access points", status.BSSID, wpactrl.Printable(status.SSID))
+	}
+	return here, other, nil
+}
+
+// roam goes to the other access point of the same network, as `wpa_cli roam` does.
 func (s *shover) roam(ctx context.Context, to string) error {
 	if err := s.look(ctx, to); err != nil {
 		return err
 	}
-	answer, err := s.b.Radio.Control.Command(ctx, "STATUS")
+	_, other, err := s.points(ctx)
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, "ROAM "+other.BSSID.String())
+}
+
+// steer has the access point ask the station to go to the other one (BSS transition management, IEEE 802.11-2020,
+// section 11.21.7); it goes by itself.
+func (s *shover) steer(ctx context.Context, to string) error {
+	if err := s.look(ctx, to); err != nil {
+		return err
+	}
+	here, other, err := s.points(ctx)
+	if err != nil {
+		return err
+	}
+	err = here.Control.Do(ctx, fmt.Sprintf("BSS_TM_REQ %v pref=1 abridged=1 valid_int=255 neighbor=%v,0x0000,81,%d,7,0301ff",
+		s.b.Radio.Address, other.BSSID, other.Channel))
 	if err != nil {
 		return fmt.Errorf("scenario: %w", err)
 	}
-	status, err := wpactrl.ParseStatus(answer)
-	if err != nil {
-		return fmt.Errorf("scenario: %w", err)
-	}
-	n, _ := topo.NetworkByName(to)
-	for _, p := range n.Points {
-		if a := s.b.Radio.AP(p); a.BSSID != status.BSSID {
-			return s.do(ctx, "ROAM "+a.BSSID.String())
-		}
-	}
-	return fmt.Errorf("scenario: network %s has one point only", to)
+	return nil
 }
 
 // selectNetwork goes to another network, and leaves both for later.
@@ -169,57 +200,41 @@ func (s *shover) selectNetwork(ctx context.Context, to string) error {
 	return s.do(ctx, fmt.Sprintf("SELECT_NETWORK %d", networkOf(to)), fmt.Sprintf("ENABLE_NETWORK %d no-connect", networkOf(topo.Other(to))))
 }
 
-// disconnect is `iw dev wlan0 disconnect`; wpa_supplicant then looks for something better.
-func (s *shover) disconnect(ctx context.Context) error {
-	var out []byte
-	err := s.b.Top.Space(topo.MN).Do(func() (err error) {
-		out, err = exec.CommandContext(ctx, "iw", "dev", topo.WirelessIf, "disconnect").CombinedOutput()
-		return err
-	})
+// kick has the access point end the association where another network is preferred; wpa_supplicant looks for one. (The
+// kernel refuses `iw disconnect` where wpa_supplicant has made the link.)
+func (s *shover) kick(ctx context.Context, to string) error {
+	here, _, err := s.points(ctx)
 	if err != nil {
-		return fmt.Errorf("scenario: iw disconnect: %w: %s", err, out)
+		return err
 	}
-	return nil
+	if err := s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 100", networkOf(to))); err != nil {
+		return err
+	}
+	if err := here.Control.Do(ctx, "DEAUTHENTICATE "+s.b.Radio.Address.String()); err != nil {
+		return fmt.Errorf("scenario: %w", err)
+	}
+	wanted := func(st wpactrl.Status) bool { return st.State == wpactrl.StateCompleted && st.BSSID != here.BSSID }
+	if err := s.settled(ctx, wanted); err != nil {
+		return err
+	}
+	return s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 0", networkOf(to)))
 }
 
-// disconnectInside cuts the link where nothing but the present network is wanted.
-func (s *shover) disconnectInside(ctx context.Context, to string) error {
-	other := networkOf(topo.Other(to))
-	if err := s.do(ctx, fmt.Sprintf("DISABLE_NETWORK %d", other)); err != nil {
-		return err
-	}
-	if err := s.disconnect(ctx); err != nil {
-		return err
-	}
-	return s.settled(ctx, fmt.Sprintf("ENABLE_NETWORK %d no-connect", other))
-}
-
-// disconnectTowards cuts the link where another network is preferred.
-func (s *shover) disconnectTowards(ctx context.Context, to string) error {
-	if err := s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 1", networkOf(to))); err != nil {
-		return err
-	}
-	if err := s.disconnect(ctx); err != nil {
-		return err
-	}
-	return s.settled(ctx, fmt.Sprintf("SET_NETWORK %d priority 0", networkOf(to)))
-}
-
-// settled waits until wpa_supplicant is connected, and puts back what was changed for it, by commands.
-func (s *shover) settled(ctx context.Context, undo ...string) error {
+// settled waits until the station is as it is wanted.
+func (s *shover) settled(ctx context.Context, wanted func(wpactrl.Status) bool) error {
 	var status wpactrl.Status
-	err := await(ctx, handoverLimit, func() bool {
+	err := await(ctx, linkLimit, func() bool {
 		answer, err := s.b.Radio.Control.Command(ctx, "STATUS")
 		if err != nil {
 			return false
 		}
 		status, err = wpactrl.ParseStatus(answer)
-		return err == nil && status.State == wpactrl.StateCompleted
+		return err == nil && wanted(status)
 	})
 	if err != nil {
-		return fmt.Errorf("scenario: wpa_supplicant is %q: %w", status.State, err)
+		return fmt.Errorf("scenario: wpa_supplicant is %q at %v: %w", wpactrl.Printable(status.State), status.BSSID, err)
 	}
-	return s.do(ctx, undo...)
+	return nil
 }
 
 // follow shoves the link and waits until mpa-mn says that it has gone on.

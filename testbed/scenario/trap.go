@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/internal/event"
+	"openmpa/internal/wpactrl"
 	"openmpa/mn"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/report"
@@ -95,7 +96,8 @@ func (r *run) withoutNode(ctx context.Context, b *bed.Bed, s *shover) (err error
 	if err := s.selectNetwork(ctx, "a"); err != nil {
 		return err
 	}
-	if err := s.settled(ctx); err != nil {
+	there := func(st wpactrl.Status) bool { return st.State == wpactrl.StateCompleted && st.Network == networkOf("a") }
+	if err := s.settled(ctx, there); err != nil {
 		return err
 	}
 	if err := nl.AddrAdd(l, addr); err != nil {
