@@ -205,7 +205,7 @@ func (r *cellRun) armWire(kill func(at time.Time)) (disarm func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = t.close() }, nil
+	return func() { _ = t.Close() }, nil
 }
 
 // armTimeline waits for a record. What keeps it from that goes to failed.

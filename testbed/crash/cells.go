@@ -82,6 +82,7 @@ const Idle Point = "idle"
 var Points = []Point{
 	Idle,
 	"mn handover begin",
+	"mn prepare begin",
 	"mn discovery begin",
 	"mn discovery end",
 	"mn tauth begin",
@@ -104,6 +105,7 @@ var Points = []Point{
 	"ha bind moved",
 	"ha bind marker",
 	"mn bind end",
+	"mn prepare end",
 	"mn depart begin",
 	"next hold begin",
 	"mn depart end",

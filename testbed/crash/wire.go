@@ -18,7 +18,7 @@ import (
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
 	"openmpa/testbed/bed"
-	"openmpa/testbed/space"
+	"openmpa/testbed/tap"
 	"openmpa/testbed/topo"
 	"openmpa/tunnel/ipip"
 )
@@ -49,79 +49,23 @@ func Messages(ctx context.Context, opt bed.Options) (points []Point, err error) 
 	if err == nil && result.Outcome != event.Completed {
 		err = fmt.Errorf("crash: a handover without a crash is %s: %s", result.Outcome, result.Reason)
 	}
-	return points, errors.Join(err, t.close())
+	return points, errors.Join(err, t.Close())
 }
 
-// A tap hears what passes the next router of a handover from b to a.
-type tap struct {
-	fd     int
-	names  map[int]string // interfaces that are listened to, by index
-	count  map[string]int
-	report func(Point, time.Time)
-	reader sync.WaitGroup
-	stop   chan struct{}
-}
-
-// openTap reports each message, on a goroutine of the tap's own.
-func openTap(b *bed.Bed, report func(Point, time.Time)) (*tap, error) {
-	router := b.Top.Space(topo.RA)
-	t := &tap{names: make(map[int]string), count: make(map[string]int), report: report, stop: make(chan struct{})}
-	for _, name := range []string{tapCore, tapLink, tapDHCP} {
-		l, err := router.Netlink().LinkByName(name)
-		if err != nil {
-			return nil, fmt.Errorf("crash: tap: %s: %w", name, err)
+// openTap reports each message that passes the next router of a handover from b
+// to a, on a goroutine of the tap's own.
+func openTap(b *bed.Bed, report func(Point, time.Time)) (*tap.Tap, error) {
+	count := make(map[string]int)
+	t, err := tap.Open(b.Top.Space(topo.RA), func(f tap.Frame) {
+		if name := message(f.Interface, f.Bytes); name != "" {
+			count[name]++
+			report(Point(fmt.Sprintf("%s %s %d", wire, name, count[name])), time.Now())
 		}
-		t.names[l.Attrs().Index] = name
+	}, tapCore, tapLink, tapDHCP)
+	if err != nil {
+		return nil, fmt.Errorf("crash: %w", err)
 	}
-	if err := t.open(router); err != nil {
-		return nil, fmt.Errorf("crash: tap: %w", err)
-	}
-	t.reader.Go(t.read)
 	return t, nil
-}
-
-func (t *tap) open(s *space.Space) (err error) {
-	return s.Do(func() error {
-		all := uint16(unix.ETH_P_ALL)<<8 | uint16(unix.ETH_P_ALL)>>8
-		if t.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(all)); err != nil {
-			return err
-		}
-		wait := unix.NsecToTimeval(int64(look))
-		if err := unix.SetsockoptTimeval(t.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
-			return errors.Join(err, unix.Close(t.fd))
-		}
-		return nil
-	})
-}
-
-func (t *tap) read() {
-	buf := make([]byte, 2048)
-	for {
-		n, from, err := unix.Recvfrom(t.fd, buf, 0)
-		select {
-		case <-t.stop:
-			return
-		default:
-		}
-		if err != nil {
-			continue // the time was up
-		}
-		at := time.Now()
-		l, ok := from.(*unix.SockaddrLinklayer)
-		if !ok {
-			continue
-		}
-		if name := message(t.names[l.Ifindex], buf[:n]); name != "" {
-			t.count[name]++
-			t.report(Point(fmt.Sprintf("%s %s %d", wire, name, t.count[name])), at)
-		}
-	}
-}
-
-func (t *tap) close() error {
-	close(t.stop)
-	t.reader.Wait()
-	return unix.Close(t.fd)
 }
 
 // The interfaces of a router that are listened to: each message is on one of

@@ -96,7 +96,9 @@ func (r *run) withoutNode(ctx context.Context, b *bed.Bed, s *shover) (err error
 	if err := s.selectNetwork(ctx, "a"); err != nil {
 		return err
 	}
-	there := func(st wpactrl.Status) bool { return st.State == wpactrl.StateCompleted && st.Network == networkOf("a") }
+	there := func(st wpactrl.Status) bool {
+		return st.State == wpactrl.StateCompleted && st.Network == networkOf("a")
+	}
 	if err := s.settled(ctx, there); err != nil {
 		return err
 	}
