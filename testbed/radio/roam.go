@@ -21,8 +21,11 @@ type Roamer struct {
 
 // A Timing is what a roam, or an authentication, took.
 type Timing struct {
-	Begin time.Time     // when the command was sent
-	Total time.Duration // until the 4-way handshake, or what stands for it, was done
+	Begin time.Time // when the command was sent
+	// Leave is when wpa_supplicant first said that it goes elsewhere; zero: it
+	// did not say.
+	Leave time.Time
+	Total time.Duration // from Begin until the 4-way handshake, or what stands for it, was done
 	// EAP is the part of Total from the start of the first EAP exchange to the
 	// success of the last; 0: there was none.
 	EAP time.Duration
@@ -131,6 +134,22 @@ func (r *Roamer) PreAuthenticate(ctx context.Context, bssid wpactrl.MAC) (Timing
 	})
 }
 
+// Leaves says whether an event is the first word of a move: of the old access
+// point, or to the new one. With fast transition over the DS there is none before
+// the association.
+func Leaves(e wpactrl.Event) bool {
+	switch e.Name {
+	case wpactrl.EventDisconnected:
+		return true
+	case "SME:":
+		return strings.HasPrefix(e.Rest, "Trying to authenticate")
+	}
+	return e.Name == "Trying" && strings.HasPrefix(e.Rest, "to associate")
+}
+
+// Away is the time from Leave to the end, less EAP.
+func (t Timing) Away() time.Duration { return t.Total - t.Leave.Sub(t.Begin) - t.EAP }
+
 // connectedTo waits for the end of the handshake with an access point.
 func connectedTo(bssid wpactrl.MAC) func(wpactrl.Event) (bool, error) {
 	ends := []string{wpactrl.EventAssocReject, wpactrl.EventAuthReject, wpactrl.EventTempDisabled, wpactrl.EventNotFound, eapFailure}
@@ -168,6 +187,9 @@ func (r *Roamer) timed(ctx context.Context, command string, end func(wpactrl.Eve
 		e, err := r.next(ctx)
 		if err != nil {
 			return t, err
+		}
+		if t.Leave.IsZero() && Leaves(e) {
+			t.Leave = e.At
 		}
 		switch e.Name {
 		case eapStarted:

@@ -47,8 +47,8 @@ const connected = "CTRL-EVENT-CONNECTED - Connection to 02:00:00:00:01:01 comple
 func TestTimings(t *testing.T) {
 	d, r := supplicant(t, map[string][]string{
 		"SELECT_NETWORK": {"Associated with 02:00:00:00:01:01", eapStarted + " EAP authentication started", eapSuccess + " EAP", connected},
-		"ROAM":           {"Associated with 02:00:00:00:01:01", connected},
-		"FT_DS":          {connected},
+		"ROAM":           {"SME: Trying to authenticate with 02:00:00:00:01:01 (SSID='x' freq=2437 MHz)", "Associated with 02:00:00:00:01:01", connected},
+		"FT_DS":          {"FT: something", "Trying to associate with 02:00:00:00:01:01 (SSID='x' freq=2437 MHz)", connected},
 		"SCAN":           {wpactrl.EventScanResults + " "},
 		"PREAUTH":        {eapStarted + " EAP", eapSuccess + " EAP", "RSN: pre-authentication with 02:00:00:00:01:01 completed successfully"},
 	})
@@ -65,7 +65,7 @@ func TestTimings(t *testing.T) {
 	}
 	for _, ds := range []bool{false, true} {
 		roam, err := r.Roam(t.Context(), target, ds)
-		if err != nil || roam.EAPs != 0 || roam.EAP != 0 || roam.Total <= 0 {
+		if err != nil || roam.EAPs != 0 || roam.EAP != 0 || roam.Away() <= 0 || roam.Away() >= roam.Total {
 			t.Errorf("roam, ds %v: %+v %v", ds, roam, err)
 		}
 	}

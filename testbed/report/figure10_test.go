@@ -75,20 +75,19 @@ func TestRoamTable(t *testing.T) {
 
 // TestRoamRule: within the spread of the others passes, beyond it fails.
 func TestRoamRule(t *testing.T) {
-	for _, c := range []struct {
-		ours   time.Duration
-		broken int
-	}{{10 * time.Millisecond, 0}, {28 * time.Millisecond, 0}, {29 * time.Millisecond, 2}} {
-		lines, broken := RoamRule(roams(c.ours))
-		if len(lines) != 2 || len(broken) != c.broken {
-			t.Errorf("%v: %q, broken %q, expected %d", c.ours, lines, broken, c.broken)
+	for ours, good := range map[time.Duration]bool{10 * time.Millisecond: true, 28 * time.Millisecond: true, 29 * time.Millisecond: false} {
+		line, broken := RoamRule(roams(ours))
+		if line == "" || (broken == "") != good {
+			t.Errorf("%v: %q, broken %q, expected %v", ours, line, broken, good)
 		}
 	}
-	lines, _ := RoamRule(roams(12 * time.Millisecond))
-	if !strings.Contains(lines[0], "median 12 ms") || !strings.Contains(lines[0], "ratio 0.50 to 0.50") || !strings.Contains(lines[1], "100 ms") {
-		t.Errorf("%q", lines)
+	line, _ := RoamRule(roams(12 * time.Millisecond))
+	for _, want := range []string{"median of 12 ms (90th percentile 12 ms) of 10 moves", "medians of 24 to 24 ms, ratio 0.50 to 0.50", "90th percentile is 28 ms"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%q is not in %q", want, line)
+		}
 	}
-	if lines, broken := RoamRule(&Result{}); lines != nil || broken != nil {
-		t.Errorf("of nothing: %q %q", lines, broken)
+	if line, broken := RoamRule(&Result{}); line != "" || broken != "" {
+		t.Errorf("of nothing: %q %q", line, broken)
 	}
 }

@@ -161,7 +161,7 @@ func Tables(r *Result) string {
 		parts = append(parts, t, strings.Join(FigureNotes(), "\n")+"\n")
 	} else if t := RoamTable(r); t != "" {
 		rule, _ := RoamRule(r)
-		parts = append(parts, t, strings.Join(append(RoamNotes(), rule...), "\n")+"\n")
+		parts = append(parts, t, strings.Join(append(RoamNotes(), rule), "\n")+"\n")
 	} else if t := CaseTable(r); t != "" {
 		parts = append(parts, t)
 	} else {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
 	"openmpa/testbed/bed"
+	"openmpa/testbed/linkctl"
 	"openmpa/testbed/radio"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
@@ -34,6 +36,7 @@ func adjustFigure10(o *Options, given func(string) bool) {
 func figure10(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
 	opt.Wifi = &bed.Wifi{Plan: addDS, Adjust: addNetworks}
+	opt.LogLevel = "info" // what is written takes part of the one processor
 	return r.withBed(ctx, opt, func(b *bed.Bed) (err error) {
 		f := &roundabout{run: r, bed: b}
 		if err := f.open(ctx); err != nil {
@@ -49,9 +52,9 @@ func figure10(ctx context.Context, r *run) error {
 				r.res.Handovers = nil
 			}
 		}
-		r.res.SummarizeCases()
-		_, broken := report.RoamRule(r.res)
-		r.res.Problems = append(r.res.Problems, broken...)
+		if _, broken := report.RoamRule(r.res); broken != "" {
+			r.problem("%s", broken)
+		}
 		return nil
 	})
 }
@@ -73,9 +76,25 @@ const maxTries = 3 // of one move
 // plainModes are the networks beside ours, in the order of the BSSes.
 var plainModes = []radio.Mode{radio.Full, radio.PreAuth, radio.FT}
 
+// oneName gives both of our networks the same SSID, as those have it that let in
+// one another's people: wpa_supplicant then roams between them as it does in
+// the other ways, and need not leave one before it joins the other.
+func oneName(all *bed.Radio) {
+	const ssid = "site"
+	network := radio.ESS{SSID: ssid}
+	for _, a := range all.APs {
+		a.SSID, a.AP.BSSes[0].SSID = ssid, ssid
+		if f := radio.Frequency(a.Channel); !slices.Contains(network.Freqs, f) {
+			network.Freqs = append(network.Freqs, f)
+		}
+	}
+	all.Station.Networks = []radio.ESS{network}
+}
+
 // addNetworks gives the radios of the figure's points one more BSS for each
 // mode, and the station the networks, for when it is told to join them.
 func addNetworks(all *bed.Radio) {
+	oneName(all)
 	domain := &radio.Domain{ID: 0x6252, Key: [32]byte{0x62, 0x52}}
 	var freqs []int
 	for _, point := range figure10Points {
@@ -252,47 +271,62 @@ func (f *roundabout) add(way string, roams bool, rtt time.Duration, h report.Han
 	}
 }
 
-// byMPA has our node move to the other network.
+// byMPA has our node prepare, and then move to the other network.
 func (f *roundabout) byMPA(ctx context.Context) (report.Handover, error) {
 	r := f.run
-	from, to := r.at, topo.Other(r.at)
-	if err := r.awaitClean(ctx, f.bed, to); err != nil {
-		return report.Handover{}, err
+	h := report.Handover{From: r.at, To: topo.Other(r.at), Phases: make(map[string]float64)}
+	if err := r.awaitClean(ctx, f.bed, h.To); err != nil {
+		return h, err
+	}
+	if _, err := prepare(ctx, f.bed, h.To); err != nil {
+		return h, err
 	}
 	if err := f.hand.roamer.Scan(ctx, f.hand.freqs()...); err != nil {
-		return report.Handover{}, err
+		return h, err
 	}
 	before, err := authentications(f.bed)
 	if err != nil {
-		return report.Handover{}, err
+		return h, err
 	}
-	m := measured{Handover: report.Handover{From: from, To: to}}
-	moves, err := r.command(ctx, f.bed, to, ordered(f.bed, to), &m)
-	if err != nil || m.Outcome != string(event.Completed) {
-		return m.Handover, err
+	began := time.Now()
+	records, moves, err := f.order(ctx, &h)
+	if err != nil || h.Outcome != string(event.Completed) {
+		return h, err
 	}
-	r.at = to
-	var auth, keys, l2 time.Duration
-	var left time.Time
-	for _, e := range ofNode(m.records, topo.MN) {
-		switch {
-		case e.Phase == event.PhaseDepart && e.Kind == event.KindBegin:
-			left = e.Time
-		case e.Kind != event.KindEnd || e.Outcome != event.OK:
-		case e.Phase == event.PhaseAuth:
-			auth = e.Duration
-		case e.Phase == event.PhaseKeys && keys == 0: // what comes later is for after the move
-			keys = e.Duration
-		case e.Phase == event.PhaseL2:
-			l2 = e.Duration
+	r.at = h.To
+	took := make(map[event.Phase]time.Duration)
+	for _, e := range ofNode(records, topo.MN) {
+		if _, there := took[e.Phase]; !there && e.Kind == event.KindEnd && e.Outcome == event.OK {
+			took[e.Phase] = e.Duration
 		}
 	}
-	if left.IsZero() || len(moves) == 0 {
-		return m.Handover, errors.New("scenario: the node says nothing of its departure, or its link nothing of a move")
+	last := len(moves) - 1
+	if last < 0 || moves[last].Up.IsZero() {
+		return h, errors.New("scenario: the node has moved, and wpa_supplicant says nothing of it")
 	}
-	if m.Radio, err = needed(f.bed, before, moves[len(moves)-1].To, left, time.Now()); err != nil {
-		return m.Handover, err
+	if h.Radio, err = needed(f.bed, before, moves[last].To, began, time.Now()); err != nil {
+		return h, err
 	}
-	m.SetRoam(auth, keys, l2, l2)
-	return m.Handover, r.oneLease(ctx, f.bed, r.at)
+	h.SetRoam(took[event.PhaseAuth], took[event.PhaseKeys], moves[last].Up.Sub(moves[0].Lost), took[event.PhaseL2])
+	return h, r.oneLease(ctx, f.bed, r.at)
+}
+
+// order has the node move, and looks at it afterwards only: who follows its
+// timeline takes part of the one processor from it.
+func (f *roundabout) order(ctx context.Context, h *report.Handover) ([]event.Event, []linkctl.Move, error) {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	w := &watch{}
+	f.bed.OnMove(w.moved)
+	defer f.bed.OnMove(nil)
+	result, err := ordered(f.bed, h.To)(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	h.ID, h.Outcome, h.Reason = result.ID.String(), string(result.Outcome), result.Reason
+	detail, err := f.bed.Client(topo.MN).Handover(ctx, result.ID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("scenario: timeline of the handover: %w", err)
+	}
+	return detail.Records, w.done(), nil
 }

@@ -91,7 +91,10 @@ func (r *roaming) move(ctx context.Context, w way, from, to site) (report.Handov
 	if h.Radio, err = needed(r.bed, before, to.name, t.Begin, t.Begin.Add(t.Total)); err != nil {
 		return h, err
 	}
-	h.SetRoam(auth, 0, t.Total-t.EAP, t.Total)
+	if t.Leave.IsZero() {
+		return h, fmt.Errorf("scenario: %s: moved, and wpa_supplicant said nothing of leaving", w.name)
+	}
+	h.SetRoam(auth, 0, t.Away(), t.Total)
 	return h, nil
 }
 

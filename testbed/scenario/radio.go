@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"openmpa/internal/control"
+	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
@@ -68,6 +70,21 @@ func (r *run) expectKeyed(name string, m measured) {
 		r.problem("%s: %d authentications at %s, and %d packets at the authentication server in the move; expected none: the keys were there",
 			name, m.Radio.EAP, m.Radio.Point, m.Radio.RADIUS)
 	}
+}
+
+// prepare has the node do all that can be done before a move to a network, and keep it.
+func prepare(ctx context.Context, b *bed.Bed, to string) (event.HandoverID, error) {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	var result control.HandoverResult
+	err := b.Client(topo.MN).Command(ctx, control.CommandPrepare, control.HandoverArgs{Network: to, Wait: true}, &result)
+	if err == nil && result.Outcome != event.OK {
+		err = fmt.Errorf("%s: %s", result.Outcome, result.Reason)
+	}
+	if err != nil {
+		return result.ID, fmt.Errorf("scenario: prepare a move to %s: %w", to, err)
+	}
+	return result.ID, nil
 }
 
 // keysGone waits until no access point of a network the node has left knows a key of it, and the node none of theirs.

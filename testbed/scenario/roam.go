@@ -59,9 +59,12 @@ func roam(ctx context.Context, r *run) error {
 				}
 				give := ordered(b, step.to)
 				if step.shove != nil {
-					kept, err := s.ready(ctx, step.to, step.prepare)
-					if err != nil {
-						return err
+					var kept event.HandoverID
+					if step.prepare {
+						var err error
+						if kept, err = prepare(ctx, b, step.to); err != nil {
+							return err
+						}
 					}
 					give = func(ctx context.Context) (control.HandoverResult, error) {
 						return s.follow(ctx, r.at, step.to, kept, step.shove)
@@ -105,22 +108,6 @@ func (s *shover) do(ctx context.Context, commands ...string) error {
 		}
 	}
 	return nil
-}
-
-// ready prepares the network, where wanted, and has wpa_supplicant see the points: whoever roams has looked before.
-func (s *shover) ready(ctx context.Context, to string, prepare bool) (kept event.HandoverID, err error) {
-	if prepare {
-		var result control.HandoverResult
-		err := s.b.Client(topo.MN).Command(ctx, control.CommandPrepare, control.HandoverArgs{Network: to, Wait: true}, &result)
-		if err == nil && result.Outcome != event.OK {
-			err = fmt.Errorf("%s: %s", result.Outcome, result.Reason)
-		}
-		if err != nil {
-			return kept, fmt.Errorf("scenario: prepare %s: %w", to, err)
-		}
-		kept = result.ID
-	}
-	return kept, nil
 }
 
 // look has wpa_supplicant look for the points of a network, without choosing among them.

@@ -197,6 +197,11 @@ func All() []Scenario {
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
 		},
+		{
+			Name: "wifi-faults", run: wifiFaults, Access: AccessWifi, Fixes: []string{"repeat", "probe", "buffer", "lose"},
+			Doc:     "hostapd, wpa_supplicant, their control sockets, their keys and the agent of an access point go wrong before a move, a line each",
+			Promise: "each is noticed and said, and everybody recovers; moves complete or switch back with a reason; traffic goes on, and no access point keeps a key of a node that has left",
+		},
 	}
 }
 
