@@ -342,7 +342,13 @@ func (w *watch) done() []linkctl.Move {
 // awaitClean waits until nothing of the node is left at a network: each
 // handover starts without a session, a lease or a tunnel there.
 func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error {
-	deadline := time.Now().Add(cleanLimit)
+	return r.awaitCleanWithin(ctx, b, network, cleanLimit)
+}
+
+// awaitCleanWithin gives it more time: a session that a node has begun anew ends
+// when nobody answers in the old one any more.
+func (r *run) awaitCleanWithin(ctx context.Context, b *bed.Bed, network string, limit time.Duration) error {
+	deadline := time.Now().Add(limit)
 	for {
 		var status struct {
 			Visitors []struct {
@@ -362,7 +368,7 @@ func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error 
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("scenario: network %s still has something of an earlier handover after %v: visitors %v, leases %v",
-				network, cleanLimit, status.Visitors, leases)
+				network, limit, status.Visitors, leases)
 		}
 		if err := bed.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return err

@@ -59,12 +59,9 @@ func roam(ctx context.Context, r *run) error {
 				}
 				give := ordered(b, step.to)
 				if step.shove != nil {
-					var kept event.HandoverID
-					if step.prepare {
-						var err error
-						if kept, err = prepare(ctx, b, step.to); err != nil {
-							return err
-						}
+					kept, err := s.ready(ctx, step.to, step.prepare)
+					if err != nil {
+						return err
 					}
 					give = func(ctx context.Context) (control.HandoverResult, error) {
 						return s.follow(ctx, r.at, step.to, kept, step.shove)
@@ -108,6 +105,14 @@ func (s *shover) do(ctx context.Context, commands ...string) error {
 		}
 	}
 	return nil
+}
+
+// ready prepares the network, where wanted.
+func (s *shover) ready(ctx context.Context, to string, wanted bool) (kept event.HandoverID, err error) {
+	if wanted {
+		kept, err = prepare(ctx, s.b, to)
+	}
+	return kept, err
 }
 
 // look has wpa_supplicant look for the points of a network, without choosing among them.
