@@ -21,9 +21,12 @@ type LocalConfig struct {
 	Socket  string        // hostapd's control socket: ctrl_interface/interface
 	Dir     string        // for our own sockets: see wpactrl.Config
 	Timeout time.Duration // for one command; default 2 s
-	Ping    time.Duration // between looks whether hostapd is there; default 1 s
+	Ping    time.Duration // between looks whether hostapd is there; default 250 ms
 	Log     *slog.Logger  // default: none
 }
+
+// localPing is short, so that a hostapd that was restarted has its keys before its stations are back.
+const localPing = 250 * time.Millisecond
 
 // Local is an access point whose hostapd runs on this machine.
 type Local struct {
@@ -39,6 +42,9 @@ var _ Point = (*Local)(nil)
 func OpenLocal(ctx context.Context, cfg LocalConfig) (*Local, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
+	}
+	if cfg.Ping == 0 {
+		cfg.Ping = localPing
 	}
 	client, err := wpactrl.Open(wpactrl.Config{Socket: cfg.Socket, Dir: cfg.Dir, Timeout: cfg.Timeout, Ping: cfg.Ping, Log: cfg.Log})
 	if err != nil {
