@@ -154,6 +154,26 @@ func TestRekeyDueByAge(t *testing.T) {
 	}
 }
 
+// The lifetime of the tunnel is that of its association.
+func TestRekeyBeginsLifetimeAnew(t *testing.T) {
+	t.Parallel()
+	const lifetime = 2 * time.Second
+	over := make(chan time.Time, 1)
+	l := newLink(t, func(mn, _ *TunnelConfig) {
+		mn.Lifetime = lifetime
+		mn.Expired = func() { over <- time.Now() }
+	})
+	time.Sleep(lifetime / 8)
+	before := time.Now()
+	rekey(t, l, 10)
+	if lasted := (<-over).Sub(before); lasted < lifetime {
+		t.Errorf("the successor was good for %v, want %v", lasted, lifetime)
+	}
+	if err := l.mn.Send(up(t, "x")); !errors.Is(err, esp.ErrExpired) {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
 func TestRekeyRefuses(t *testing.T) {
 	l := newLink(t, nil)
 	one, _ := successors(t, l, 10)

@@ -70,6 +70,15 @@ func TestDue(t *testing.T) {
 			if err := r.Confirm(now); err != nil || r.Due(now) || r.Current() != next {
 				t.Errorf("after the change: %v", err)
 			}
+			c.use(next)
+			now = now.Add(c.after)
+			if r.Due(now) {
+				t.Error("due while the old one lingers")
+			}
+			r.Arrived(now, next.In.SPI())
+			if r.OnDeadline(now); !r.Due(now) {
+				t.Error("not due again")
+			}
 		})
 	}
 }

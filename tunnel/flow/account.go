@@ -85,7 +85,7 @@ func (a *Account) take(size int) bool {
 		// beyond the guarantee: no more than what stays free
 		now := max(a.used[i]-a.floor[i], 0)
 		after := max(a.used[i]+n-a.floor[i], 0)
-		if more := after - now; more > free[i] || after > now && after > free[i]-more {
+		if after > now && after > free[i]-(after-now) {
 			b.refused++
 			return false
 		}

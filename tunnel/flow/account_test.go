@@ -66,6 +66,9 @@ func TestBankIsFair(t *testing.T) {
 func TestBankCountsOctets(t *testing.T) {
 	b := NewBank(1000, 10000)
 	a := open(t, b, 0, 0)
+	if a.take(6000) {
+		t.Error("more than what would stay free")
+	}
 	if n := greedy(a, 1000); n != 5 {
 		t.Errorf("got %d of 1000 octets", n)
 	}

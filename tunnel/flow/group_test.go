@@ -152,6 +152,29 @@ func TestGroupByPolicy(t *testing.T) {
 	send("dropped, dropped, dropped", every...)
 }
 
+// Of a class that is not held the previous router forwards nothing, so nobody waits for it.
+func TestGroupBehind(t *testing.T) {
+	g := NewGroup(policy(t), Options{})
+	for _, e := range []Event{Create, Disable, Behind} {
+		if err := g.Apply(epoch, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []Mode{Await, Await, Drain} {
+		if m := g.Class(i).Mode(); m != want {
+			t.Errorf("class %d: %v, want %v", i, m, want)
+		}
+	}
+	if class, out := g.Previous(epoch, classed(dscpVoice, 1)); class != 0 || out.Dest != ToLink {
+		t.Errorf("forwarded: class %d, %+v", class, out)
+	}
+	for _, e := range []Event{Ended, Flip} {
+		if err := g.Apply(epoch, e); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestGroupDeadline(t *testing.T) {
 	g := NewGroup(policy(t), Options{Wait: time.Second})
 	for _, e := range []Event{Create, Disable} {

@@ -170,6 +170,24 @@ func TestMergeBeginsInTheMiddle(t *testing.T) {
 	}
 }
 
+// What is further back than copies are known is never taken for new, and a place that
+// was used a window ago is free again.
+func TestMergeForgets(t *testing.T) {
+	v := newMerger(t, MergeLimits{Window: 64, Late: true})
+	const missing = 4096 + 800
+	for n := uint32(1); n <= 5000; n++ {
+		if n != missing && n != missing+10 {
+			v.packet(5, n)
+			v.pass(0)
+		}
+	}
+	v.out = nil
+	v.packets(5, missing-seenNumbers, missing, missing)
+	if s := v.want(missing); s.Dropped[ReasonLate] != 1 || s.Dropped[ReasonNumber] != 1 || s.Late != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 func TestMergeReport(t *testing.T) {
 	v := newMerger(t, merging)
 	if r := v.m.Report(); r != (Report{}) {
@@ -355,16 +373,16 @@ func TestMergeAllocatesNothing(t *testing.T) {
 
 func TestReasonsAreReported(t *testing.T) {
 	var d drops
-	all := []Reason{
-		ReasonPackets, ReasonBytes, ReasonAge, ReasonReleased, ReasonLimit, ReasonSend, ReasonPolicy, ReasonShare,
-		ReasonNumber, ReasonLate, ReasonEpoch,
-	}
-	for i, r := range all {
+	for i, r := range reasons {
 		d.add(r, uint64(i+1))
 	}
+	d.add("unheard of", 100)
 	got := d.report()
-	for i, r := range all {
-		if got[r] != uint64(i+1) || strings.TrimSpace(string(r)) == "" {
+	if len(got) != len(reasons) || got[ReasonReleased] != 101 {
+		t.Errorf("got %v", got)
+	}
+	for i, r := range reasons[1:] {
+		if got[r] != uint64(i+2) || strings.TrimSpace(string(r)) == "" {
 			t.Errorf("%q: got %d", r, got[r])
 		}
 	}

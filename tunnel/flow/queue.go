@@ -27,60 +27,32 @@ const (
 	ReasonEpoch    Reason = "epoch"          // of a numbering that is over (Merge)
 )
 
-// drops counts by reason without a map on the data path.
-type drops struct {
-	packets, bytes, age, released, limit, send uint64
-	policy, share, number, late, epoch         uint64
+var reasons = [...]Reason{
+	ReasonReleased, ReasonPackets, ReasonBytes, ReasonAge, ReasonLimit, ReasonSend, ReasonPolicy, ReasonShare,
+	ReasonNumber, ReasonLate, ReasonEpoch,
 }
 
+// drops counts by reason without a map on the data path; the index is the reason's
+// place in reasons.
+type drops [len(reasons)]uint64
+
+// add counts under a reason; what is none counts as released.
 func (d *drops) add(r Reason, n uint64) {
-	switch r {
-	case ReasonPackets:
-		d.packets += n
-	case ReasonBytes:
-		d.bytes += n
-	case ReasonAge:
-		d.age += n
-	case ReasonLimit:
-		d.limit += n
-	case ReasonSend:
-		d.send += n
-	case ReasonPolicy:
-		d.policy += n
-	case ReasonShare:
-		d.share += n
-	case ReasonNumber:
-		d.number += n
-	case ReasonLate:
-		d.late += n
-	case ReasonEpoch:
-		d.epoch += n
-	default:
-		d.released += n
+	for i := range reasons {
+		if reasons[i] == r {
+			d[i] += n
+			return
+		}
 	}
+	d[0] += n
 }
 
 // report returns the reasons that occurred.
 func (d *drops) report() map[Reason]uint64 {
 	out := make(map[Reason]uint64)
-	for _, c := range []struct {
-		r Reason
-		n uint64
-	}{
-		{ReasonPackets, d.packets},
-		{ReasonBytes, d.bytes},
-		{ReasonAge, d.age},
-		{ReasonReleased, d.released},
-		{ReasonLimit, d.limit},
-		{ReasonSend, d.send},
-		{ReasonPolicy, d.policy},
-		{ReasonShare, d.share},
-		{ReasonNumber, d.number},
-		{ReasonLate, d.late},
-		{ReasonEpoch, d.epoch},
-	} {
-		if c.n > 0 {
-			out[c.r] = c.n
+	for i, n := range d {
+		if n > 0 {
+			out[reasons[i]] = n
 		}
 	}
 	return out

@@ -222,6 +222,19 @@ func TestBicast(t *testing.T) {
 	}
 }
 
+// What was taken back and is for the link natively has no number any more: another
+// numbering gives it one of its own.
+func TestRecoveredIsNumberedAnew(t *testing.T) {
+	v := newTrail(t, Options{Limits: Limits{Packets: 9}, Copies: Limits{Packets: 9}})
+	v.apply(Create, Guard)
+	v.packets(3)
+	v.d.Confirm(Report{Epoch: 1, Top: 1})
+	v.apply(Gone, Arrival, Guard)
+	v.packets(1)
+	v.fetch()
+	v.want("t1#1 t2#2 t3#3 t2#1 t3#2 t4#3")
+}
+
 func TestMarksAreBounded(t *testing.T) {
 	v := newTrail(t, Options{Limits: Limits{Packets: 2}})
 	if v.d.Mark(v.now, 1) {
