@@ -25,6 +25,7 @@ func (h *hooked) newPath(a *address) (*path, error) {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
 	}
 	p.wire = &hookWire{h: h, raw: raw, heard: make(chan struct{}, 1)}
+	h.n.guest(p.coa, p) // what comes by the TUN from an address that is not bound any more goes its own way, too
 	return p, nil
 }
 
