@@ -485,19 +485,3 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	}
 }
-
-func BenchmarkSealOpen(b *testing.B) {
-	out, in := pair(b, 0)
-	buf, inner := make([]byte, 2000), make([]byte, 1400)
-	b.SetBytes(int64(len(inner)))
-	b.ReportAllocs()
-	for b.Loop() {
-		pkt, err := out.Seal(buf[:0], inner, NextHeaderIPv4)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, _, err := in.Open(pkt); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -3,6 +3,7 @@ package esp
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"openmpa/paa/keys"
@@ -94,5 +95,35 @@ func TestSuiteRefuses(t *testing.T) {
 	}
 	if Suite(9).KeyLens() != nil {
 		t.Error("an unknown suite takes keys")
+	}
+}
+
+func BenchmarkSuites(b *testing.B) {
+	for _, s := range []Suite{AESGCM, ChaCha20Poly1305} {
+		for _, n := range s.KeyLens() {
+			b.Run(fmt.Sprintf("%v/%d", s, 8*(n-SaltLen)), func(b *testing.B) {
+				key := bytes.Repeat([]byte{7}, n)
+				out, err := s.NewOutbound(testSPI, keys.NewSecret(bytes.Clone(key)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				in, err := s.NewInbound(testSPI, keys.NewSecret(key), 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				buf, inner := make([]byte, 2000), make([]byte, 1400)
+				b.SetBytes(int64(len(inner)))
+				b.ReportAllocs()
+				for b.Loop() {
+					pkt, err := out.Seal(buf[:0], inner, NextHeaderIPv4)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if _, _, err := in.Open(pkt); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

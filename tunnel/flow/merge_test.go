@@ -371,6 +371,62 @@ func TestMergeAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Keeping copies, and taking them back, costs nothing in the long run either.
+func TestCopiesAllocateNothing(t *testing.T) {
+	d := New(Options{Limits: Limits{Packets: 64}, Copies: Limits{Packets: 32}})
+	pkt := numbered(1, 1400)
+	turn := func() {
+		for _, e := range []Event{Create, Guard} {
+			if err := d.Apply(epoch, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 100 {
+			d.Take(epoch, pkt)
+		}
+		if err := d.Apply(epoch, Create); err != nil {
+			t.Fatal(err)
+		}
+		for o, ok := d.Fetch(epoch); ok; o, ok = d.Fetch(epoch) {
+			d.Recycle(o.Pkt)
+		}
+	}
+	turn()
+	if a := testing.AllocsPerRun(50, turn); a != 0 {
+		t.Errorf("%v allocations for 100 packets", a)
+	}
+}
+
+func BenchmarkMerge(b *testing.B) {
+	m := NewMerge(MergeLimits{Window: 256, Wait: 20 * time.Millisecond})
+	pkt := make([]byte, 1400)
+	b.SetBytes(int64(len(pkt)))
+	b.ReportAllocs()
+	n := uint32(0)
+	for b.Loop() { // two copies, and the second way is eight packets late
+		n++
+		m.Packet(epoch, Shim{Number: n}, pkt)
+		if n > 8 {
+			m.Packet(epoch, Shim{Number: n - 8}, pkt)
+		}
+	}
+}
+
+func BenchmarkCopies(b *testing.B) {
+	d := New(Options{Copies: Limits{Packets: 256}})
+	for _, e := range []Event{Create, Guard} {
+		if err := d.Apply(epoch, e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pkt := make([]byte, 1400)
+	b.SetBytes(int64(len(pkt)))
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Take(epoch, pkt)
+	}
+}
+
 func TestReasonsAreReported(t *testing.T) {
 	var d drops
 	for i, r := range reasons {
