@@ -20,7 +20,9 @@
 //	                          direct  IP-in-IP on the link
 //
 // A change of binding and a departure are ordered by markers in line with the
-// data, both ways, so that no packet overtakes another.
+// data, both ways, so that no packet overtakes another. With a hook in the place of
+// Mobile IPv4 (docs/hook.md) packets have the care-of address itself, and stay as they
+// are on either way.
 //
 // The new care-of address stands on the TUN while the node is elsewhere, and is
 // put on the interface before it leaves the TUN (§7.3.3). Everything the kernel
