@@ -143,7 +143,7 @@ func (b *Bed) configMN() string {
 	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
 	if b.Radio != nil { // its processor may be an emulated one
-		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s}"
+		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s, arrive: 10s}"
 	}
 	if b.opt.Quick {
 		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}\npana: {ping: 2s}"
