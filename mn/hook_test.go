@@ -238,6 +238,32 @@ func TestHookAfterCrash(t *testing.T) {
 	)
 }
 
+// TestHookAfterCrashPrepared: the binding had moved ahead of the node, into a tunnel that
+// is gone with it.
+func TestHookAfterCrashPrepared(t *testing.T) {
+	e := newExecutable(t, "")
+	store := state.NewMemory()
+	b := start(t, func(c *Config) { e.use(c); c.State = store })
+	h, err := b.node.Prepare("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := h.Wait(t.Context()); o != event.OK || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	b.kill(b.node.kept.c)
+	b.boot()
+	e.begins(
+		"bind 10.1.0.100 - eth0 attach",
+		"bind 10.2.0.100 10.1.0.100 mpa0 handover",
+		"unbind 10.2.0.100 10.1.0.100 mpa0 crash",
+		"bind 10.1.0.100 - eth0 attach",
+	)
+	stop := b.roam(true)
+	time.Sleep(100 * time.Millisecond)
+	stop()
+}
+
 // TestHookRoutes: what has no source address yet gets the bound one, whatever the
 // main table says; in between, the router itself is spoken to on the link.
 func TestHookRoutes(t *testing.T) {

@@ -188,7 +188,7 @@ func All() []Scenario {
 			Promise: "the kernel alone stands for a second after link up in some roam; with mpa-mn the first packet comes within half a second in each",
 		},
 		{
-			Name: "wireguard", run: wireguard, cases: true, Fixes: []string{"buffer", "nat", "lose"},
+			Name: "wireguard", Access: AccessCable, run: wireguard, cases: true, Fixes: []string{"buffer", "nat", "lose"},
 			Doc:     "a WireGuard tunnel in the place of Mobile IP, moved by a hook: prepared, switched back, and without MPA",
 			Promise: "prepared, every handover completes and nothing is lost, duplicated or reordered in either direction; else traffic goes on without loss after it",
 		},
