@@ -89,7 +89,7 @@
 //
 // A Merge has the copies of one class from all ways: each number passes once, in order,
 // as far as its window and its patience go. Packets without a number have no identity:
-// they pass beside it.
+// they pass beside it, and before they come the receiver flushes what is held.
 //
 //	In == Delivered + Queued + sum(Dropped)
 //

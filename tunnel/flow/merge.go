@@ -135,7 +135,7 @@ func (m *Merge) wasOver(epoch uint16) bool {
 // begin takes up another numbering; what is held of the one before goes on.
 func (m *Merge) begin(s Shim) {
 	if m.begun {
-		m.flush()
+		m.Flush()
 		m.old[m.oldN%oldEpochs] = m.epoch
 		m.oldN++
 		if m.oldN == 2*oldEpochs {
@@ -263,15 +263,19 @@ func (m *Merge) lowest() uint64 {
 	return n
 }
 
-// flush releases everything held.
-func (m *Merge) flush() {
+// Flush gives up every number that is missing: what is held may go on. It is for a
+// receiver that is about to get packets natively, which nothing must wait behind. It
+// makes its report after that.
+func (m *Merge) Flush() {
 	for n := m.next; m.held > 0; n++ {
 		if s := m.slot(n); s != nil {
 			m.release(s)
 		} else {
 			m.missing++
 		}
+		m.next = n + 1
 	}
+	m.expiry = time.Time{}
 }
 
 // Next gives the next packet that was held and may go on; the caller delivers it

@@ -170,6 +170,23 @@ func TestMergeBeginsInTheMiddle(t *testing.T) {
 	}
 }
 
+func TestMergeFlush(t *testing.T) {
+	v := newMerger(t, MergeLimits{Window: 64, Wait: time.Hour, Late: true})
+	v.packets(5, 1, 3, 6)
+	v.m.Flush()
+	v.fetch()
+	if _, ok := v.m.Deadline(); ok {
+		t.Error("something is waited for")
+	}
+	if r := v.m.Report(); r.Has(2) || r.Has(5) || !r.Has(3) {
+		t.Error("what is missing may come yet")
+	}
+	v.packets(5, 7, 5, 5)
+	if s := v.want(1, 3, 6, 7, 5); s.Missing != 3 || s.Late != 1 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // What is further back than copies are known is never taken for new, and a place that
 // was used a window ago is free again.
 func TestMergeForgets(t *testing.T) {
