@@ -10,6 +10,7 @@ import (
 
 	"openmpa/internal/config"
 	"openmpa/internal/host"
+	"openmpa/internal/state"
 	"openmpa/internal/wpactrl"
 	"openmpa/mn/link"
 )
@@ -122,7 +123,7 @@ func (c configuration) find(root fs.FS) (link.Found, error) {
 }
 
 // adapter makes what moves the link.
-func (c configuration) adapter(root fs.FS, net host.Tables, log *slog.Logger) (link.Adapter, error) {
+func (c configuration) adapter(root fs.FS, net host.Tables, store state.Store, log *slog.Logger) (link.Adapter, error) {
 	if c.Link.Type == linkExternal {
 		return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Timeout: c.Link.Timeout.D(), Interface: c.Interface, Net: net})
 	}
@@ -147,6 +148,6 @@ func (c configuration) adapter(root fs.FS, net host.Tables, log *slog.Logger) (l
 	}
 	return link.NewSupplicant(link.SupplicantConfig{
 		Socket: found.Socket, Dir: filepath.Dir(c.Control.String()), Points: places, Timeout: c.Link.Timeout.D(),
-		Interface: c.Interface, Net: net, Log: log,
+		Interface: c.Interface, Net: net, State: store, Log: log,
 	})
 }

@@ -124,7 +124,7 @@ func TestAdapter(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Control = config.Path(t.TempDir() + "/mn.sock")
-		a, err := c.adapter(machine(), n, nil)
+		a, err := c.adapter(machine(), n, nil, nil)
 		var got string
 		switch a := a.(type) {
 		case *link.Ethernet:

@@ -106,7 +106,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
 		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Link: func(net host.Host) (link.Adapter, error) {
-			return c.adapter(os.DirFS("/"), net, env.Log)
+			return c.adapter(os.DirFS("/"), net, store, env.Log)
 		},
 		State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}

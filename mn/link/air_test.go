@@ -32,6 +32,7 @@ type air struct {
 	slow     bool        // a scan does not end
 	pmksa    []cached
 	priority map[string]int
+	listed   string          // of LIST_NETWORKS, without the heading
 	unseen   map[string]bool // BSSIDs a ROAM fails for until a scan
 	outcome  func(bssid wpactrl.MAC) (events []string, connected bool)
 }
@@ -40,7 +41,7 @@ type air struct {
 type cached struct{ network, bssid, id, expires string }
 
 func newAir(t *testing.T) *air {
-	a := &air{at: bssA1, unseen: make(map[string]bool), priority: make(map[string]int)}
+	a := &air{at: bssA1, listed: "0\tmpa\tany\t[CURRENT]\n1\tother\tany\t[DISABLED]\n2\tthird\tany\t", unseen: make(map[string]bool), priority: make(map[string]int)}
 	a.outcome = connects
 	a.mu.Lock() // what is asked waits until Daemon is set
 	defer a.mu.Unlock()
@@ -75,7 +76,7 @@ func (a *air) answer(c string) string {
 	case word == "STATUS":
 		return fmt.Sprintf("bssid=%v\nssid=%s\nid=%d\nwpa_state=COMPLETED\naddress=02:00:00:00:02:00", a.at, []string{"mpa", "other"}[a.network], a.network)
 	case word == "LIST_NETWORKS":
-		return "network id / ssid / bssid / flags\n0\tmpa\tany\t[CURRENT]\n1\tother\tany\t[DISABLED]\n2\tthird\tany\t"
+		return "network id / ssid / bssid / flags\n" + a.listed
 	case word == "SCAN" && a.slow:
 	case word == "ABORT_SCAN":
 		defer a.Emit("<3>CTRL-EVENT-SCAN-FAILED ret=-125")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"openmpa/internal/host"
+	"openmpa/internal/state"
 	"openmpa/internal/wpactrl"
 )
 
@@ -39,6 +40,7 @@ type SupplicantConfig struct {
 	Rekey     time.Duration    // that an association may be without a handshake before we ask for one; default: 300 ms to 2 s, by those seen
 	Interface string           // to watch
 	Net       host.Tables      // to watch it
+	State     state.Store      // what is to be undone after a crash; nil: nothing is
 	Log       *slog.Logger     // default: none
 }
 
@@ -131,6 +133,8 @@ func (s *Supplicant) Close() error {
 		}
 		if err := s.preferNone(ctx); err != nil {
 			s.log.Warn("wpa_supplicant prefers the present network until it is started anew", "err", err)
+		} else if err := s.part(); err != nil {
+			s.log.Warn("networks of wpa_supplicant", "err", err)
 		}
 		cancel()
 		s.cancel()

@@ -64,11 +64,13 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 			switch {
 			case e.Kind == wpactrl.Back && known:
 				s.preferNobody()
+				s.met(ctx)
 				if given := s.give(ctx, anyNetwork); given > 0 {
 					s.log.Info("wpa_supplicant was started anew: it has its keys again", "points", given)
 				}
 			case e.Kind == wpactrl.Back:
 				known = true
+				s.met(ctx)
 				s.sweep(ctx)
 			case e.Kind == wpactrl.Gone:
 				h.stop()
@@ -79,6 +81,13 @@ func (s *Supplicant) tend(ctx context.Context, sub *wpactrl.Subscription) {
 		case <-h.timer.C:
 			s.hurry(ctx, h)
 		}
+	}
+}
+
+// met is meet for whom it does not matter.
+func (s *Supplicant) met(ctx context.Context) {
+	if err := s.meet(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("what a crash leaves in the networks of wpa_supplicant will not be undone", "err", err)
 	}
 }
 
