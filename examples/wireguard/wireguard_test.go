@@ -1,6 +1,8 @@
 package wireguard
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,12 +29,13 @@ esac
 type bench struct {
 	t   *testing.T
 	dir string
+	wg  string // the interface
 }
 
 func newBench(t *testing.T, endpoints string) *bench {
 	osnettest.NeedRoot(t)
 	osnettest.Enter(t)
-	b := &bench{t, t.TempDir()}
+	b := &bench{t, t.TempDir(), "wg9"}
 	b.write("wg", fake)
 	b.write("public-key", "us\n")
 	b.write("endpoints", endpoints)
@@ -54,7 +57,7 @@ func (b *bench) call(op, reason, mtu string) (said string, set []string) {
 	b.t.Helper()
 	b.write("script", string(Script))
 	b.write("set", "")
-	cmd := exec.Command(filepath.Join(b.dir, "script"), "wg9")
+	cmd := exec.Command(filepath.Join(b.dir, "script"), b.wg)
 	cmd.Env = []string{"PATH=" + b.dir + ":/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Stdin = strings.NewReader(`{"version":1,"op":"` + op + `","care_of":"10.2.0.7","device":"mpa0","physical":"eth0","mtu":` + mtu +
 		`,"table":7120,"handover":"ab","reason":"` + reason + `"}` + "\n")
@@ -147,5 +150,51 @@ func TestRefused(t *testing.T) {
 	expect("unbind", "") // nothing to restore
 	if got := b.rules(); got != "" {
 		t.Errorf("rules\n%s", got)
+	}
+}
+
+// TestOutside: what wireguard-go sends from an address it sticks to leaves from the
+// bound one.
+func TestOutside(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is missing: apt-get install --no-install-recommends nftables")
+	}
+	b := newBench(t, "K1=\t192.0.2.1:51820\n")
+	b.wg = fmt.Sprintf("wgt%d", os.Getpid()) // its socket's name is the whole machine's
+	osnettest.IP(t, "link set wg9 name "+b.wg)
+	if err := os.MkdirAll("/run/wireguard", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	control, err := net.Listen("unix", "/run/wireguard/"+b.wg+".sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
+	osnettest.IP(t, "link set lo up")
+	for _, a := range []string{"10.1.0.7", "10.2.0.7", "192.0.2.1"} {
+		osnettest.IP(t, "address add "+a+"/32 dev lo")
+	}
+	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 51820})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	node, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 1, 0, 7), Port: 5000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	for _, step := range []struct{ op, from string }{{"bind", "10.2.0.7:5000"}, {"bind", "10.2.0.7:5000"}, {"unbind", "10.1.0.7:5000"}} {
+		if said, _ := b.call(step.op, "handover", "1400"); said != "" {
+			t.Fatalf("%s said %q", step.op, said)
+		}
+		if _, err := node.WriteTo([]byte("packet"), server.LocalAddr()); err != nil {
+			t.Fatal(err)
+		}
+		var buf [20]byte
+		n, from, err := server.ReadFrom(buf[:])
+		if err != nil || from.String() != step.from || string(buf[:n]) != "packet" {
+			t.Errorf("after %s: %q from %v, %v; expected it from %s", step.op, buf[:n], from, err, step.from)
+		}
 	}
 }
