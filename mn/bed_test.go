@@ -53,11 +53,12 @@ type adapter struct {
 	*bed
 	net host.Host
 
-	mu    sync.Mutex
-	point string
-	fails map[string]error // Attach to it fails, without leaving
-	dead  map[string]bool  // no link there
-	leave func(to string)  // called with the old link still up
+	mu     sync.Mutex
+	point  string
+	fails  map[string]error  // Attach to it fails, without leaving
+	dead   map[string]bool   // no link there
+	astray map[string]string // Attach to it fails, and the link is at another
+	leave  func(to string)   // called with the old link still up
 }
 
 func (a *adapter) Current(context.Context) (string, error) { return a.at(), nil }
@@ -94,6 +95,10 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 	if a.leave != nil {
 		a.leave(point)
 	}
+	asked := point
+	if other := a.astray[point]; other != "" {
+		point = other
+	}
 	a.point = point
 	a.air(func() {
 		osnettest.IP(a.t, "link set mn0 down")
@@ -105,6 +110,9 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 			osnettest.IP(a.t, "link set mn0 up")
 		}
 	})
+	if point != asked {
+		return &link.AttachError{Point: asked, Text: "connected to " + point + " instead"}
+	}
 	return nil
 }
 

@@ -78,6 +78,8 @@ type keyedAdapter struct {
 	keys map[string]string // by point
 	life time.Duration     // of the newest
 	fail error
+
+	removed []string
 }
 
 func (a *keyedAdapter) InstallKey(_ context.Context, poa string, k link.Key) error {
@@ -94,6 +96,7 @@ func (a *keyedAdapter) RemoveKey(_ context.Context, poa string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.keys, poa)
+	a.removed = append(a.removed, poa)
 	return nil
 }
 

@@ -147,6 +147,10 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	before := n.carrier.look()
+	was, err := n.net.LinkByName(n.cfg.Interface)
+	if err != nil {
+		return time.Time{}, err
+	}
 	n.away.Store(true)
 	attached := make(chan error, 1)
 	go func() { attached <- n.link.Attach(ctx, point) }()
@@ -166,11 +170,15 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 				return time.Time{}, err
 			}
 			done = true
-			if now = n.carrier.look(); !now.Up {
+			switch now = n.carrier.look(); {
+			case !now.Up:
 				continue
+			case now.ups > before.ups:
+				n.seen = now
+				return now.At, nil
 			}
-			// The link may not have gone down at all, or nobody has told yet.
-			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier {
+			// The link may not have gone down at all; if it has, that will be told.
+			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier && l.Changes == was.Changes {
 				n.seen = now
 				return time.Now(), nil
 			}

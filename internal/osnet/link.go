@@ -18,6 +18,7 @@ type Link struct {
 	MTU     int              // octets
 	Up      bool             // administratively up
 	Carrier bool             // up, lower layer up and running: packets can pass
+	Changes uint32           // of the carrier, as the kernel counts them
 	Addrs   []netip.Prefix   // IPv4 and IPv6, address with prefix length
 }
 
@@ -108,7 +109,7 @@ func (n *Net) LinkByName(name string) (Link, error) {
 	if err != nil {
 		return Link{}, fmt.Errorf("osnet: %w", err)
 	}
-	out := Link{Name: l.name, Index: l.index, MAC: l.mac, MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Carrier: l.carrier()}
+	out := Link{Name: l.name, Index: l.index, MAC: l.mac, MTU: l.mtu, Up: l.flags&unix.IFF_UP != 0, Carrier: l.carrier(), Changes: l.changes}
 	for _, a := range addrs {
 		if a.index == l.index {
 			out.Addrs = append(out.Addrs, a.prefix)
