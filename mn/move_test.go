@@ -37,6 +37,7 @@ func TestAstray(t *testing.T) {
 	b := start(t, func(c *Config) {
 		c.Networks[1].Points = []string{"poa-x"}
 		c.Networks = append(c.Networks, Network{Name: "c", PAA: c.Networks[1].PAA, Points: []string{"poa-a"}})
+		withRadio(&radio{signals: map[string]int{"poa-x": -50}})(c)
 	})
 	b.link.astray = map[string]string{"poa-x": "poa-a"}
 	if o, err := b.handover("a"); o != event.Failed || err == nil || !strings.Contains(err.Error(), "it is at poa-a now, of c") {

@@ -83,7 +83,7 @@ func (w *walk) do(what string) (*Handover, error) {
 	if err := w.fails[what]; err != nil {
 		return nil, err
 	}
-	h := &Handover{ID: event.HandoverID{1}, done: make(chan struct{}), outcome: event.OK}
+	h := &Handover{cancel: func() {}, ID: event.HandoverID{1}, done: make(chan struct{}), outcome: event.OK}
 	close(h.done)
 	return h, nil
 }
