@@ -1,12 +1,14 @@
 package bed
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"openmpa/testbed/topo"
 )
@@ -102,12 +104,12 @@ state: %[1]s.db
 access: {interface: lan0}
 address: %[3]v
 identity: {ca: ca.%[1]s.example, ar: ar.%[1]s.example}
-pana: {lifetime: 1h, allow: [%[4]v]}
+pana: {lifetime: %[11]v, allow: [%[4]v]}
 radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
 dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort)
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour))
 	text += b.configPoints(n)
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "encryption: ", "unused: 5s, encryption: ").Replace(text)

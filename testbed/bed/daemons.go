@@ -102,8 +102,8 @@ func (b *Bed) logLevel() string {
 	return "debug"
 }
 
-// attached waits for the end of the mobile node's first attachment.
-func (b *Bed) attached(ctx context.Context) error {
+// Attached waits for the end of the mobile node's first attachment since it was started.
+func (b *Bed) Attached(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, attachLimit)
 	defer cancel()
 	mn := b.children[topo.MN]

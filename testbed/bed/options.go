@@ -45,6 +45,8 @@ type Options struct {
 	// server stands where the home agent else does: mpa-mn moves it by the hook of
 	// examples/wireguard, and there is no Mobile IP.
 	VPN bool
+	// Lifetime is that of sessions with routers; an hour when 0.
+	Lifetime time.Duration
 	// Wifi has points of attachment that are radios; nil: a cable that moves.
 	Wifi *Wifi
 	// Logs is a directory that gets the daemons' logs and configurations

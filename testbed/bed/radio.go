@@ -234,5 +234,5 @@ func (b *Bed) StartNode(ctx context.Context) error {
 	if err := b.start(ctx, topo.MN, topo.MN, "mpa-mn", b.configMN()); err != nil {
 		return err
 	}
-	return b.attached(ctx)
+	return b.Attached(ctx)
 }

@@ -90,6 +90,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
 		{"by 802.11, the link moved by another program: the node follows", wireless(opt, self, "roam")},
+		{"by 802.11, keys of a node that is gone: gone with their lifetime", wireless(opt, self, "key-expiry")},
 		{"by 802.11, the neighbour table's second: not with mpa-mn", wireless(opt, self, "trap", "--repeat", "3")},
 		{crashName(opt), func(ctx context.Context) ([]string, error) { return crashes(ctx, opt, p) }},
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},

@@ -183,6 +183,11 @@ func All() []Scenario {
 				"and no access point it comes to authenticates; where a point of its own network is better it goes there instead",
 		},
 		{
+			Name: "key-expiry", Access: AccessWifi, run: keyExpiry, Fixes: []string{"direction", "rate", "buffer", "probe"},
+			Doc:     "the node prepares a network and is killed; its keys have a lifetime",
+			Promise: "the keys are there before, at both ends of each access point, and when their lifetime is over none is",
+		},
+		{
 			Name: "trap", Access: AccessWifi, run: trap, cases: true, Adjust: adjustTrap, Fixes: []string{"direction", "rate", "buffer", "probe"},
 			Doc:     "roams inside a network, in which the kernel's neighbour table costs a second: without mpa-mn and with it",
 			Promise: "the kernel alone stands for a second after link up in some roam; with mpa-mn the first packet comes within half a second in each",
