@@ -46,6 +46,10 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	if err != nil {
 		return err
 	}
+	if err := c.physical(); err != nil { // as good as nothing to do, unless the interface was set down
+		_ = conn.Close()
+		return err
+	}
 	c.mapping.cancel() // it may wait for an answer that cannot come: what it asked is asked again from here
 	n.home.departed(c)
 	s.client.Rebind(conn)

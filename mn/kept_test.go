@@ -185,6 +185,23 @@ func TestArrivalWithoutUs(t *testing.T) {
 	}
 }
 
+// TestSetDown: the interface is set down and up, as a wpa_supplicant that is started
+// anew does, while a candidate is kept: what the kernel forgot is there again for the
+// move.
+func TestSetDown(t *testing.T) {
+	b := start(t, nil)
+	id := b.prepare("a")
+	osnettest.IP(t, "link set eth0 down")
+	osnettest.IP(t, "link set eth0 up")
+	b.eventually("the link", func(s Status) bool { return s.Problem == "" && len(b.node.turn) == 0 })
+	if h, err := b.node.Handover("a"); err != nil || h.ID != id {
+		t.Fatalf("%+v, %v", h, err)
+	} else if o, err := h.Wait(t.Context()); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	b.works()
+}
+
 // TestArrivalAtDeadRouter: the link turns up where everything is prepared, and the
 // router has been started anew meanwhile: the node attaches.
 func TestArrivalAtDeadRouter(t *testing.T) {

@@ -22,7 +22,8 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	n.lookFor(ctx, lookBefore, target)
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
-		if err = firstError(ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
+		// An interface that was set down since the preparation has lost what was put there.
+		if err = firstError(c.physical, ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
 			_ = conn.Close()
 		}
 	}
