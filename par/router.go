@@ -138,6 +138,7 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	for _, step := range []func() error{
 		func() error { return r.host.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
+		func() error { return r.host.AcceptLocal(r.dev.Name()) }, // of programs on this machine, for visitors
 		func() error {
 			return r.host.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
 		},

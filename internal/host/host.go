@@ -54,6 +54,7 @@ type Tables interface {
 	Resolve(ctx context.Context, dev string, addr netip.Addr) (net.HardwareAddr, error)
 	SetSysctl(key, value string) error
 	CheckRouter(lan, tun string) error
+	AcceptLocal(dev string) error
 }
 
 // Sockets are opened here and closed by their user.

@@ -94,6 +94,21 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestAcceptLocal(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0.1", "v1")
+	n := open(t, OwnerAccessRouter)
+	must(t, n.AcceptLocal("v0.1"))
+	for key, want := range map[string]string{"net/ipv4/conf/v0.1/accept_local": "1", "net/ipv4/conf/v1/accept_local": "0"} {
+		if v, err := n.Sysctl(key); v != want || err != nil {
+			t.Errorf("%s=%q %v, want %s", key, v, err, want)
+		}
+	}
+	if err := n.AcceptLocal("none"); err == nil || strings.Count(err.Error(), "osnet:") != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestSysctl(t *testing.T) {
 	osnettest.Enter(t)
 	osnettest.Veth(t, "v0.1", "v1")

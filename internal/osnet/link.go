@@ -118,6 +118,30 @@ func (n *Net) LinkByName(name string) (Link, error) {
 	return out, nil
 }
 
+// Of inet_devconf in the kernel's include/uapi/linux/ip.h.
+const devconfAcceptLocal = 23
+
+// AcceptLocal has the kernel take packets that come in by the interface with a source address of this machine. What a router
+// writes into its TUN may be of a program on the router itself, as a home agent or a name server; the kernel would drop it
+// (RFC 1812 section 5.3.7). For an interface that goes with its daemon: it is not undone. By rtnetlink, since a daemon need not be
+// able to write below /proc/sys.
+func (n *Net) AcceptLocal(ifname string) error {
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	err := n.withIndex(ifname, func(index int) error {
+		m := make(message, sizeofIfInfomsg)
+		putU32(m[4:], uint32(index))
+		conf := message{}.attr(unix.IFLA_INET_CONF, message{}.u32(devconfAcceptLocal, 1))
+		return n.change.do(unix.RTM_SETLINK, 0, m.attr(unix.IFLA_AF_SPEC, message{}.attr(unix.AF_INET, conf)))
+	})
+	if err != nil {
+		return fmt.Errorf("osnet: take packets with a source of our own on %s: %w", ifname, hint(err))
+	}
+	return nil
+}
+
 // Prime resolves interface names ahead of time, so that the first change on each costs one request.
 func (n *Net) Prime(names ...string) error {
 	if err := n.begin(); err != nil {

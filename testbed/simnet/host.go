@@ -336,6 +336,9 @@ func (h *machineHost) DelRule(r osnet.Rule) error {
 // SetSysctl implements host.Tables: there is nothing to set.
 func (h *machineHost) SetSysctl(string, string) error { return h.change(func() error { return nil }) }
 
+// AcceptLocal implements host.Tables: a simulated machine does so anyway.
+func (h *machineHost) AcceptLocal(string) error { return h.change(func() error { return nil }) }
+
 // CheckRouter implements host.Tables.
 func (h *machineHost) CheckRouter(string, string) error {
 	return h.change(func() error {
