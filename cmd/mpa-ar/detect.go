@@ -112,7 +112,7 @@ func (i *initialise) detectDHCP(ctx context.Context) error {
 		return fmt.Errorf("--access %s: %w", i.access, err)
 	}
 	if i.subnet = subnetOf(*iface, i.address.Addr); i.subnet.Bits() > 28 || i.subnet.Bits() < 8 {
-		return fmt.Errorf("--serve-dhcp: expected %v on %s with a prefix of 8 to 28 bits", i.address, i.access)
+		return fmt.Errorf("--serve-dhcp: expected %v on %s with a prefix of 8 to 28 bits", i.address.Addr, i.access)
 	}
 	i.dhcp.Addr = i.subnet.Masked().Addr().Next()
 	for i.dhcp.Addr == i.address.Addr {
@@ -171,7 +171,7 @@ var errEnough = errors.New("an offer came")
 
 // tell says what was found.
 func (i *initialise) tell(w io.Writer, n enroll.Network) {
-	fmt.Fprintf(w, "Network %s: access by %s, router %v, DHCP server %v.\n", i.name, i.access, i.address, i.dhcp.Addr)
+	fmt.Fprintf(w, "Network %s: access by %s, router %v, DHCP server %v.\n", i.name, i.access, i.address.Addr, i.dhcp.Addr)
 	for _, p := range n.Points {
 		if p.BSSID.IsZero() {
 			fmt.Fprintf(w, "Point %s: no access point of this machine.\n", p.Name)

@@ -38,6 +38,7 @@ func TestPackages(t *testing.T) {
 	}
 	t.Run("contents", func(t *testing.T) { contents(t, debs) })
 	t.Run("units", func(t *testing.T) { units(t, debs) })
+	t.Run("two-routers", func(t *testing.T) { twoRouters(t, debs) })
 }
 
 // contents installs the packages into a folder, looks at what is there, and purges them.

@@ -144,9 +144,8 @@ func makeRoot(t testing.TB, packages ...string) string {
 			files = append(files, link, alternative(link))
 		}
 	}
-	for _, name := range []string{"passwd", "group", "shadow", "gshadow", "nsswitch.conf", "ld.so.conf"} { // made by scripts of packages
-		files = append(files, "/etc/"+name)
-	}
+	// Made by scripts of packages.
+	files = append(files, "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/nsswitch.conf", "/etc/ld.so.conf", "/etc/shells", "/var/lib/shells.state")
 	for _, path := range files {
 		if strings.HasPrefix(path, "/") {
 			must(t, copyPath(root, path))

@@ -15,8 +15,8 @@ import (
 // machineOf is what every machine has, before anything of ours.
 var machineOf = []string{"systemd", "systemd-sysv", "apt", "iproute2", "procps"}
 
-// install puts packages on the machine as an operator does, named by their beginnings.
-func (b *box) install(debs []string, which ...string) {
+// bring copies packages to the machine.
+func (b *box) bring(debs []string) {
 	b.t.Helper()
 	b.run("mkdir -p /root/debs")
 	for _, deb := range debs {
@@ -24,11 +24,6 @@ func (b *box) install(debs []string, which ...string) {
 		must(b.t, err)
 		b.put("/root/debs/"+filepath.Base(deb), text)
 	}
-	var files []string
-	for _, w := range which {
-		files = append(files, "./debs/"+w+"_*.deb")
-	}
-	b.run("apt-get install -y --no-install-recommends " + strings.Join(files, " "))
 }
 
 // settles waits for a state of a unit.
@@ -55,7 +50,8 @@ func (b *box) traces() string {
 func units(t *testing.T, debs []string) {
 	osnettest.NeedRoot(t)
 	b := bootBox(t, makeRoot(t, append(machineOf, "dnsmasq-base", "hostapd")...), "router")
-	b.install(debs, "openmpa-common", "openmpa-router")
+	b.bring(debs)
+	b.run("apt-get install -y ./debs/openmpa-common_*.deb ./debs/openmpa-router_*.deb")
 	cable(t, b, "port0", nil, "port9")
 	b.run("ip link add br0 type bridge; ip address add 10.1.0.1/24 dev br0; ip link set br0 up; ip link set port0 master br0 up")
 	before := b.traces()
