@@ -167,12 +167,7 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 	if err := f.bed.StopNode(); err != nil {
 		return err
 	}
-	for i := range 2 {
-		roams := (n+i)%2 == 1
-		rtt, err := f.distance(roams)
-		if err != nil {
-			return err
-		}
+	err := f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
 		for j := range plainWays {
 			w := plainWays[(n+j)%len(plainWays)]
 			h, err := f.tries(func() (report.Handover, error) {
@@ -183,27 +178,36 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 			}
 			f.add(w.name, roams, rtt, h)
 		}
-	}
-	if _, err := f.distance(false); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if err := f.startNode(ctx); err != nil {
 		return err
 	}
+	return f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
+		h, err := f.tries(func() (report.Handover, error) { return f.byMPA(ctx) })
+		if err == nil {
+			f.add(report.WayMPA, roams, rtt, h)
+		}
+		return err
+	})
+}
+
+// nearAndFar calls fn with the server at either distance, and leaves it near.
+func (f *roundabout) nearAndFar(n int, fn func(roams bool, rtt time.Duration) error) error {
 	for i := range 2 {
 		roams := (n+i)%2 == 1
 		rtt, err := f.distance(roams)
+		if err == nil {
+			err = fn(roams, rtt)
+		}
 		if err != nil {
 			return err
 		}
-		h, err := f.tries(func() (report.Handover, error) { return f.byMPA(ctx) })
-		if err != nil {
-			return err
-		}
-		f.add(report.WayMPA, roams, rtt, h)
 	}
-	_, err := f.distance(false)
-	return err
+	return linkOfAAA(f.bed.Top).setRTT(0)
 }
 
 // startNode starts our node at network b, without a key at any access point but
