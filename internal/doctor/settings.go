@@ -139,5 +139,7 @@ func (p *patient) mn() {
 	p.clock()
 	p.space()
 	p.agents()
-	p.registration()
+	if p.c.Mobility.MIP4.HomeAgent.IsValid() { // with a hook in its place there is none
+		p.registration()
+	}
 }

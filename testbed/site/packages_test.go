@@ -83,6 +83,11 @@ func contents(t *testing.T, debs []string) {
 			t.Errorf("%s: %v, %v", f, st, err)
 		}
 	}
+	for _, f := range []string{"usr/lib/openmpa/hooks/wireguard", "usr/lib/openmpa/dhcp-beside"} {
+		if st, err := os.Stat(filepath.Join(root, f)); err != nil || st.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %v, %v", f, st, err)
+		}
+	}
 	if st, err := os.Stat(root + "/etc/openmpa"); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("/etc/openmpa: %v, %v: keys will be there", st, err)
 	}
