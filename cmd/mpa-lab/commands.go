@@ -237,7 +237,7 @@ func given(k *kong.Context, name string) bool {
 func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
 	fmt.Printf("%s: %s\n", s.Name, s.Doc)
 	if report.Roams(res) == nil { // of those there are many, without traffic
-		printHandovers(o, res)
+		printHandovers(s, o, res)
 	}
 	fmt.Println()
 	if len(res.Handovers) > 0 {
@@ -255,14 +255,14 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 }
 
 // printHandovers says with what traffic they were, and a line of each.
-func printHandovers(o scenario.Options, res *report.Result) {
-	fmt.Printf("traffic of %s, %s, %s\n\n", o.Rate, describeAccess(o), bed.DescribeDAD(o.DAD))
+func printHandovers(s scenario.Scenario, o scenario.Options, res *report.Result) {
+	fmt.Printf("traffic of %s, %s, %s\n\n", o.Rate, describeAccess(s, o), bed.DescribeDAD(o.DAD))
 	for _, h := range res.Handovers {
 		name := fmt.Sprintf("%s to %s", h.From, h.To)
 		if h.Case != "" {
 			name = h.Case
 		}
-		line := fmt.Sprintf("  %-30s %s", name, h.Outcome)
+		line := fmt.Sprintf("  %-36s %s", name, h.Outcome)
 		if h.TLS != "" {
 			line += ", authenticated by EAP-TLS (" + h.TLS + ")"
 		}
@@ -274,10 +274,10 @@ func printHandovers(o scenario.Options, res *report.Result) {
 }
 
 // describeAccess says how the node is attached.
-func describeAccess(o scenario.Options) string {
+func describeAccess(s scenario.Scenario, o scenario.Options) string {
 	if o.Wifi {
 		text := "802.11 by simulated radios"
-		if o.Probe {
+		if o.Probe && !slices.Contains(s.Fixes, "probe") {
 			text += fmt.Sprintf(", a probe of %g packets/s", o.ProbeRate)
 		}
 		return text
