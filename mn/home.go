@@ -265,9 +265,35 @@ func (h *home) move(p *path, r mip4.Registered) {
 		h.endMarker(old, r.ID)
 	}
 	h.bound = p
+	if old != nil && old != p {
+		h.inherit(p, old)
+	}
 	h.mu.Unlock()
 	if !r.PathMarkers {
 		h.settle() // the home agent ends no path with a marker: nothing to wait for
+	}
+}
+
+// inherit sends by p what the path before has kept while there was no link: packets of
+// the home address belong to no care-of address. The caller holds mu.
+func (h *home) inherit(p, old *path) {
+	if old.delivery.Mode() != flow.Hold {
+		return
+	}
+	if err := old.become(flow.Arrival); err != nil {
+		h.n.cfg.Log.Error("uplink", "coa", old.coa, "err", err)
+		return
+	}
+	for {
+		pkt, _, ok := old.delivery.Next(time.Now())
+		if !ok {
+			break
+		}
+		h.take(p, pkt)
+		old.delivery.Recycle(pkt)
+	}
+	if err := old.become(flow.Flip); err != nil {
+		h.n.cfg.Log.Error("uplink", "coa", old.coa, "err", err)
 	}
 }
 
