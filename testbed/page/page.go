@@ -138,7 +138,7 @@ func sectionOf(i int, r Run) (section, error) {
 	for _, p := range pictures {
 		s.Pictures = append(s.Pictures, drawn{Title: p.Title, Caption: p.Caption, SVG: template.HTML(p.Inline())})
 	}
-	if !slices.ContainsFunc(r.Handovers, func(h report.Handover) bool { return h.Track != nil }) {
+	if report.Roams(r.Result) == nil && !slices.ContainsFunc(r.Handovers, func(h report.Handover) bool { return h.Track != nil }) {
 		s.Missing = "The file has no packets to draw: make it with --tracks."
 	}
 	return s, nil

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
@@ -167,6 +170,9 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 	if err := f.bed.StopNode(); err != nil {
 		return err
 	}
+	if err := f.addressed(true); err != nil {
+		return err
+	}
 	err := f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
 		for j := range plainWays {
 			w := plainWays[(n+j)%len(plainWays)]
@@ -183,7 +189,7 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if err := f.startNode(ctx); err != nil {
+	if err := errors.Join(f.addressed(false), f.startNode(ctx)); err != nil {
 		return err
 	}
 	return f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
@@ -193,6 +199,25 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 		}
 		return err
 	})
+}
+
+// addressed gives the station an address while our node does not, or takes it
+// away: a move costs the kernel more where there is one.
+func (f *roundabout) addressed(on bool) error {
+	nl := f.bed.Top.Space(topo.MN).Netlink()
+	link, err := nl.LinkByName(topo.WirelessIf)
+	if err == nil {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 3, 0, 2), Mask: net.CIDRMask(24, 32)}}
+		if on {
+			err = nl.AddrAdd(link, addr)
+		} else {
+			err = nl.AddrDel(link, addr)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("scenario: address of the station: %w", err)
+	}
+	return nil
 }
 
 // nearAndFar calls fn with the server at either distance, and leaves it near.
