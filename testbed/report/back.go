@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -44,7 +45,7 @@ func CaseTable(r *Result) string {
 		}
 		sum := func(field string) string {
 			f, ok := c.Summary[field]
-			return Cell(f.Mean*float64(f.Count), ok, "")
+			return Cell(math.Round(f.Mean*float64(f.Count)), ok, "") // the mean is rounded
 		}
 		pair := func(direction string) string {
 			text := sum("flow." + direction + ".lost")

@@ -34,6 +34,9 @@ func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m 
 		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
+		if !r.keyed {
+			continue
+		}
 		if err := r.keysGone(ctx, b, topo.Other(r.at)); err != nil {
 			return err
 		}
@@ -72,6 +75,7 @@ func (r *run) expectOutcome(name string, m measured, want event.Outcome) {
 }
 
 func handovers(ctx context.Context, r *run) error {
+	r.keyed = true
 	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
 		return r.repeat(ctx, b, r.judgeClean)
 	})

@@ -234,6 +234,8 @@ type run struct {
 	// caseName is that of the handovers to come, in scenarios with several.
 	caseName string
 	hooks    hooks
+	// keyed has repeat look for keys of the network that was left, by 802.11.
+	keyed bool
 }
 
 // problem notes a promise that was not kept.
