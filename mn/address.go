@@ -214,6 +214,10 @@ func (c *candidate) resolveAnew(ctx context.Context) {
 		err = c.resolveRouter(ctx)
 	}
 	switch now := a.routerMAC.Load(); {
+	case err != nil && old != nil: // nobody says otherwise: the link may be elsewhere, or gone
+		a.routerMAC.Store(old)
+		err = errors.Join(err, n.net.SetNeighbour(n.cfg.Interface, a.router(), *old, true))
+		n.cfg.Log.Info("the router does not tell its link-layer address: it stays as it was", "err", err)
 	case err != nil:
 		n.cfg.Log.Info("the router's link-layer address is not known", "err", err)
 	case old != nil && !bytes.Equal(*old, *now):
