@@ -196,7 +196,8 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
 		if err := n.bind(ctx, id, old, alive); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
 			n.home.fallBack(old.path)
-		} else if alive { // the session takes the tunnel along, with what is still in it
+		}
+		if alive && ctx.Err() == nil { // the session takes the tunnel along, with what is still in it
 			n.home.emptied()
 			c.markEnd(id, firstEnd, c.path.mark)
 		}
