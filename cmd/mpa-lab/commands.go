@@ -150,7 +150,7 @@ type runCmd struct {
 	Pictures  string `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
 	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
 	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
-	ProbeRate int    `name:"probe-rate" placeholder:"5000" help:"Another rate of that; by 802.11, where processors are emulated, it is 500 unless given."`
+	ProbeRate int    `name:"probe-rate" placeholder:"5000" help:"Another rate of that; by 802.11, where processors are emulated, it is 100 unless given."`
 	Access    string `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
 	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags

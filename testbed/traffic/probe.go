@@ -10,7 +10,7 @@ import (
 // processor, which the fast one would keep busy.
 const (
 	ProbeRate     = 5000
-	SlowProbeRate = 500
+	SlowProbeRate = 100
 )
 
 // ProbePayload is the length of its datagrams, octets of UDP payload.
