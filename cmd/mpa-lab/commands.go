@@ -236,12 +236,15 @@ func given(k *kong.Context, name string) bool {
 
 func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
 	fmt.Printf("%s: %s\n", s.Name, s.Doc)
-	if report.Roams(res) == nil { // of those there are many, without traffic
+	if report.Roams(res) == nil && res.Soak == nil { // of those there are many
 		printHandovers(s, o, res)
 	}
 	fmt.Println()
 	if len(res.Handovers) > 0 {
 		fmt.Println(report.Tables(res))
+	}
+	if res.Soak != nil {
+		fmt.Println(res.Soak.Table())
 	}
 	if len(res.Links) > 0 {
 		fmt.Println(report.LinkLines(res.Links))

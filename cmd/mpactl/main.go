@@ -35,6 +35,7 @@ type cli struct {
 
 	Version    versionFlag   `help:"Print the version and leave."`
 	Status     statusCmd     `cmd:"" help:"What each daemon is doing."`
+	Resources  resourcesCmd  `cmd:"" help:"What each daemon takes: goroutines, descriptors and memory."`
 	Handover   handoverCmd   `cmd:"" help:"Move the mobile node to another network, and show how it goes on."`
 	Prepare    prepareCmd    `cmd:"" help:"Do all of a move that can be done before it, and keep that for a minute."`
 	Explain    explainCmd    `cmd:"" help:"What a handover consisted of, and what each part cost."`

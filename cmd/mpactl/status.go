@@ -12,15 +12,34 @@ import (
 	"openmpa/internal/control"
 )
 
-type statusCmd struct{}
+type (
+	statusCmd    struct{}
+	resourcesCmd struct{}
+)
 
 // Run prints what the daemons say of themselves.
 func (statusCmd) Run(a *app) error {
+	return a.tell(func(ctx context.Context, c *control.Client, into *json.RawMessage) error { return c.Status(ctx, into) })
+}
+
+// Run prints what the daemons take.
+func (resourcesCmd) Run(a *app) error {
+	return a.tell(func(ctx context.Context, c *control.Client, into *json.RawMessage) error {
+		r, err := c.Resources(ctx)
+		if err == nil {
+			*into, err = json.Marshal(r)
+		}
+		return err
+	})
+}
+
+// tell prints what each daemon answers to a question.
+func (a *app) tell(ask func(ctx context.Context, c *control.Client, into *json.RawMessage) error) error {
 	all := map[string]json.RawMessage{}
 	first := true
 	err := a.each(func(ctx context.Context, c *control.Client) error {
 		var raw json.RawMessage
-		if err := c.Status(ctx, &raw); err != nil {
+		if err := ask(ctx, c, &raw); err != nil {
 			return err
 		}
 		if a.cli.JSON {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +82,43 @@ func TestStatusOfDaemonWithout(t *testing.T) {
 	var got map[string]any
 	if err := start(t, Config{}).Status(t.Context(), &got); err != nil || len(got) != 0 {
 		t.Errorf("got %v, %v, want an empty object", got, err)
+	}
+}
+
+// TestResources: what the process opens is seen.
+func TestResources(t *testing.T) {
+	c := start(t, Config{})
+	before, err := c.Resources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const more = 50
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	block := make([]byte, 16<<20)
+	for range more {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		all.Go(func() { <-stop })
+	}
+	after, err := c.Resources(t.Context())
+	close(stop)
+	all.Wait()
+	clear(block) // in use until here
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := after.Descriptors - before.Descriptors; d < more || d > more+4 {
+		t.Errorf("%d descriptors more, expected %d", d, more)
+	}
+	if d := after.Goroutines - before.Goroutines; d < more || d > more+8 {
+		t.Errorf("%d goroutines more, expected %d", d, more)
+	}
+	if after.HeapBytes < before.HeapBytes+uint64(len(block))/2 || after.ResidentBytes == 0 {
+		t.Errorf("%+v after %+v, expected %d octets of heap more", after, before, len(block))
 	}
 }
 

@@ -2,6 +2,7 @@
 // over a Unix socket of mode 0600, and the client for it.
 //
 //	GET  /status                              what the daemon says of itself, a JSON object
+//	GET  /resources                           what its process takes: [Resources]
 //	GET  /events?since=N&follow=1&handover=ID records of the timeline with a sequence number above N,
 //	                                          one JSON object a line; follow=1 keeps the answer open
 //	GET  /handovers                           [Handover], the newest last

@@ -57,6 +57,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, l: &limitListener{Listener: l, places: make(chan struct{}, maxConns)}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /resources", s.resources)
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /handovers", s.handovers)
 	mux.HandleFunc("GET /handovers/{id}", s.handover)
@@ -191,7 +192,7 @@ func readArgs(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	s.fail(w, http.StatusNotFound, fmt.Errorf("no %s %s here: expected GET /status, /events, /handovers, /handovers/ID or POST /command/NAME", r.Method, r.URL.Path))
+	s.fail(w, http.StatusNotFound, fmt.Errorf("no %s %s here: expected GET /status, /resources, /events, /handovers, /handovers/ID or POST /command/NAME", r.Method, r.URL.Path))
 }
 
 func (s *Server) fail(w http.ResponseWriter, status int, err error) {

@@ -26,6 +26,8 @@ type Result struct {
 	Cases []Case `json:"cases,omitempty"`
 	// Links are the bad links by name.
 	Links map[string]Link `json:"links,omitempty"`
+	// Soak is of many moves in a row; absent elsewhere.
+	Soak *Soak `json:"soak,omitempty"`
 	// Problems are the promises that were not kept, a line each; absent when
 	// all were.
 	Problems []string `json:"problems,omitempty"`
@@ -143,6 +145,12 @@ func MS(d time.Duration) float64 {
 
 // rounded takes the noise of the arithmetic away: to the microsecond.
 func rounded(ms float64) float64 { return math.Round(ms*1000) / 1000 }
+
+// Add adds the packets of another flow; its times are left out.
+func (f *Flow) Add(o *Flow) {
+	f.Sent, f.Received, f.Lost = f.Sent+o.Sent, f.Received+o.Received, f.Lost+o.Lost
+	f.Duplicated, f.Reordered = f.Duplicated+o.Duplicated, f.Reordered+o.Reordered
+}
 
 // FromStats is the JSON form of a flow's figures.
 func FromStats(s traffic.Stats) *Flow {

@@ -198,6 +198,11 @@ func All() []Scenario {
 			Promise: "prepared, every handover completes and nothing is lost, duplicated or reordered in either direction; else traffic goes on without loss after it",
 		},
 		{
+			Name: "soak", Access: AccessCable, run: soak, Adjust: adjustSoak, Fixes: []string{"probe", "seconds", "buffer", "lose", "nat"},
+			Doc:     "2,000 moves to and fro with traffic all the time",
+			Promise: "every move completes; nothing lost, duplicated or reordered; memory, descriptors, goroutines and what the kernel holds stay as they are",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",

@@ -1,0 +1,127 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+
+	"openmpa/internal/control"
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+)
+
+// soakSamples are taken over the whole run.
+const soakSamples = 20
+
+func adjustSoak(o *Options, given func(string) bool) {
+	if !given("repeat") {
+		o.Repeat = 2000
+	}
+	o.Probe = false
+}
+
+// soak moves the node to and fro, with traffic all the time, and looks at what the
+// daemons take each time it is back.
+func soak(ctx context.Context, r *run) error {
+	opt := r.opt.bed(r.p)
+	opt.LogLevel = "info"
+	return r.withBed(ctx, opt, func(b *bed.Bed) error {
+		s := &report.Soak{Flow: report.Flows{Down: &report.Flow{}, Up: &report.Flow{}}}
+		r.res.Soak = s
+		if err := r.sample(ctx, b); err != nil {
+			return err
+		}
+		each := max(2, r.opt.Repeat/soakSamples/2*2) // the node is back after each two
+		for s.Moves < r.opt.Repeat {
+			if err := r.stretch(ctx, b, min(each, (r.opt.Repeat-s.Moves+1)/2*2)); err != nil {
+				return err
+			}
+			if err := r.sample(ctx, b); err != nil {
+				return err
+			}
+		}
+		for _, line := range s.Grown() {
+			r.problem("%s", line)
+		}
+		for _, d := range []struct {
+			word string
+			f    *report.Flow
+		}{{"to", s.Flow.Down}, {"from", s.Flow.Up}} {
+			if d.f.Lost+d.f.Duplicated > 0 || d.f.Reordered > 0 {
+				r.problem("of %d packets %s the mobile node in %d moves %d were lost, %d duplicated and %d reordered",
+					d.f.Sent, d.word, s.Moves, d.f.Lost, d.f.Duplicated, d.f.Reordered)
+			}
+		}
+		return nil
+	})
+}
+
+// stretch makes n moves with traffic of its own, which the lab would otherwise
+// remember to the end.
+func (r *run) stretch(ctx context.Context, b *bed.Bed, n int) error {
+	flows, err := r.openFlows(b)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = flows.close() }() // stopped, and looked at, by then
+	flows.start()
+	s := r.res.Soak
+	for range n {
+		to := topo.Other(r.at)
+		if s.Moves%10 == 0 {
+			r.p.Line("%s: %d of %d moves", r.res.Scenario, s.Moves, r.opt.Repeat)
+		}
+		if err := r.awaitClean(ctx, b, to); err != nil {
+			return err
+		}
+		result, err := ordered(b, to)(ctx)
+		if err != nil {
+			return fmt.Errorf("scenario: move %d: %w", s.Moves+1, err)
+		}
+		s.Moves++
+		if result.Outcome != event.Completed {
+			return fmt.Errorf("scenario: move %d, to %s: the outcome is %q: %s", s.Moves, to, result.Outcome, result.Reason)
+		}
+		r.at = to
+	}
+	if err := r.oneLease(ctx, b, r.at); err != nil {
+		return err
+	}
+	flows.stop()
+	down, up, err := flows.stats()
+	if err != nil {
+		return err
+	}
+	s.Flow.Down.Add(report.FromStats(down))
+	s.Flow.Up.Add(report.FromStats(up))
+	return nil
+}
+
+// sample looks at all daemons and the kernel, when nothing of the last move is left at
+// the other network.
+func (r *run) sample(ctx context.Context, b *bed.Bed) error {
+	if err := r.awaitClean(ctx, b, topo.Other(r.at)); err != nil {
+		return err
+	}
+	x := report.Sample{Moves: r.res.Soak.Moves, Daemons: map[string]control.Resources{}, Kernel: map[string]int{}}
+	for _, name := range b.Daemons() {
+		if !b.Child(name).Ours() {
+			continue
+		}
+		took, err := b.Client(name).Resources(ctx)
+		if err != nil {
+			return fmt.Errorf("scenario: %s: %w", name, err)
+		}
+		x.Daemons[name] = took
+	}
+	held, err := b.Kernel()
+	if err != nil {
+		return err
+	}
+	for node, lines := range held {
+		x.Kernel[node] = len(lines)
+	}
+	r.res.Soak.Samples = append(r.res.Soak.Samples, x)
+	return nil
+}
