@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"openmpa/testbed/bed"
+	"openmpa/testbed/bench"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/picture"
 	"openmpa/testbed/report"
@@ -307,6 +308,10 @@ type listCmd struct{}
 func (listCmd) Run(*app) error {
 	for _, s := range scenario.All() {
 		fmt.Printf("%-18s %s\n%-18s   promise: %s\n", s.Name, s.Doc, "", s.Promise)
+	}
+	fmt.Println("\nbenches:")
+	for _, b := range bench.All() {
+		fmt.Printf("%-18s %s\n", b.Name, b.Doc)
 	}
 	return nil
 }

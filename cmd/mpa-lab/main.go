@@ -26,6 +26,7 @@ Examples:
   sudo ./testbed/lab demo                                   one handover with MPA and one without
   sudo ./testbed/lab run handover --repeat 50 --json o.json fifty of them, with figures
   sudo ./testbed/lab run handover --rate 100M --l2-gap 50ms under load, with a slow link
+  sudo ./testbed/lab bench tunnel                           the tunnel beside wireguard-go
   sudo ./testbed/lab report                                 measure, and write it all to report.html
   sudo ./testbed/lab run failed-switch --keep               leave the lab up to look around
   sudo ./testbed/lab topology                               what is where`
@@ -38,8 +39,9 @@ type cli struct {
 	Wifi     wifiCmd     `cmd:"" help:"Run a scenario over 802.11, in a virtual machine with simulated radios."`
 	Guest    guestCmd    `cmd:"" hidden:"" help:"What the virtual machine starts."`
 	Crash    crashCmd    `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
+	Bench    benchCmd    `cmd:"" help:"Measure ours beside its peers, turn by turn in one run."`
 	Report   reportCmd   `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
-	List     listCmd     `cmd:"" help:"The scenarios, a line each."`
+	List     listCmd     `cmd:"" help:"The scenarios and the benches."`
 	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
 	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`
 

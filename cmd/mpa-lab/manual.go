@@ -9,6 +9,7 @@ import (
 
 	"openmpa/internal/cmdline"
 	"openmpa/internal/manpage"
+	"openmpa/testbed/bench"
 	"openmpa/testbed/scenario"
 )
 
@@ -22,7 +23,11 @@ func (c completionCmd) Run(k *kong.Context) error {
 	for _, s := range scenario.All() {
 		scenarios = append(scenarios, s.Name)
 	}
-	return cmdline.Complete(os.Stdout, c.Shell, k.Model, map[string][]string{"run": scenarios, "wifi": scenarios})
+	var benches []string
+	for _, b := range bench.All() {
+		benches = append(benches, b.Name)
+	}
+	return cmdline.Complete(os.Stdout, c.Shell, k.Model, map[string][]string{"run": scenarios, "wifi": scenarios, "bench": benches})
 }
 
 type manCmd struct{}

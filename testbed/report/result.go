@@ -321,8 +321,11 @@ func ReadJSON(path string) (*Result, error) {
 }
 
 // WriteJSON writes the result to a file, or to standard output for "-".
-func (r *Result) WriteJSON(path string) error {
-	b, err := json.MarshalIndent(r, "", "  ")
+func (r *Result) WriteJSON(path string) error { return WriteJSON(path, r) }
+
+// WriteJSON writes results to a file, or to standard output for "-".
+func WriteJSON(path string, results any) error {
+	b, err := json.MarshalIndent(results, "", "  ")
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}

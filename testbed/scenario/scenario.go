@@ -4,12 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"runtime"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
@@ -259,7 +255,7 @@ func Run(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Res
 func runWithStrips(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, Strips, error) {
 	now := time.Now().Round(time.Second)
 	r := &run{opt: opt, p: p, res: &report.Result{
-		Scenario: s.Name, Commit: opt.Commit, Kernel: kernel(), Started: &now, Machine: machine(), Flags: opt.Flags, Handovers: []report.Handover{},
+		Scenario: s.Name, Commit: opt.Commit, Kernel: report.Kernel(), Started: &now, Machine: report.Here(), Flags: opt.Flags, Handovers: []report.Handover{},
 	}}
 	if opt.LoseMarkers {
 		r.hooks.steal = impair.Markers
@@ -272,28 +268,6 @@ func runWithStrips(ctx context.Context, s Scenario, opt Options, p *Progress) (*
 		r.res.Summarize()
 	}
 	return r.res, r.strips, err
-}
-
-// kernel is the release of the running one.
-func kernel() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
-}
-
-// machine describes the one this runs on, nil when its load is not known.
-func machine() *report.Machine {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return nil
-	}
-	m := report.Machine{CPUs: runtime.NumCPU()}
-	if _, err := fmt.Sscan(string(b), &m.Load); err != nil {
-		return nil
-	}
-	return &m
 }
 
 // withBed runs fn in a lab of its own and takes it apart after. What was

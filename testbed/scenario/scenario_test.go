@@ -103,15 +103,6 @@ func TestWatchPairsMoves(t *testing.T) {
 	}
 }
 
-func TestMachine(t *testing.T) {
-	if m := machine(); m == nil || m.CPUs < 1 || m.Load < 0 {
-		t.Errorf("got %+v", m)
-	}
-	if kernel() == "" {
-		t.Error("no release of the kernel")
-	}
-}
-
 // TestTrackOfAFailedMove: there is no link until the node is back, and a record
 // that came from two recorders is drawn once.
 func TestTrackOfAFailedMove(t *testing.T) {

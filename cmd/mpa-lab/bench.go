@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"openmpa/testbed/bench"
+	"openmpa/testbed/picture"
+	"openmpa/testbed/report"
+)
+
+type benchCmd struct {
+	Bench    string   `arg:"" help:"Name of the bench; \"list\" shows them."`
+	JSON     string   `name:"json" placeholder:"FILE" help:"Write the results as one JSON object to FILE, or to standard output for \"-\"."`
+	Pictures string   `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG."`
+	Rounds   int      `placeholder:"N" help:"How often each subject is measured, turn by turn; by default as often as the bench says."`
+	Seconds  float64  `placeholder:"S" help:"How long each measurement is; by default as the bench says."`
+	Only     []string `placeholder:"WORD" help:"Only the rows that have one of these words in their names."`
+	Logs     string   `type:"path" placeholder:"DIR" help:"Keep what the programs wrote in DIR."`
+}
+
+func (c *benchCmd) Run(a *app) error {
+	b, err := bench.Find(c.Bench)
+	if err != nil {
+		return err
+	}
+	if c.Rounds < 0 || c.Seconds < 0 {
+		return fmt.Errorf("--rounds %d, --seconds %g: expected no negative number", c.Rounds, c.Seconds)
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	r, err := bench.Run(a.ctx, b, bench.Options{
+		Bin: a.bin, Self: a.self, Commit: commit(a.self), Rounds: c.Rounds, Seconds: c.Seconds, Only: c.Only, Logs: c.Logs, Say: progress(),
+	})
+	if r == nil || len(r.Rows) == 0 {
+		return err
+	}
+	// What was measured is shown even if not everything could be.
+	if c.JSON != "" {
+		err = errors.Join(err, report.WriteJSON(c.JSON, r))
+	}
+	if c.Pictures != "" {
+		p, perr := r.Picture(b.Doc)
+		if perr == nil {
+			perr = writePictures(c.Pictures, []picture.Picture{p})
+		}
+		err = errors.Join(err, perr)
+	}
+	if c.JSON != "-" {
+		fmt.Printf("%s: %s\n%s", b.Name, b.Doc, r)
+		return verdict(r.Problems, err)
+	}
+	if err == nil && len(r.Problems) > 0 {
+		return errQuiet
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"openmpa/testbed/report"
+	"openmpa/testbed/scenario"
+)
+
+// A Bench is one comparison.
+type Bench struct {
+	Name string
+	Doc  string // what it compares, a line
+	// Rounds and Seconds are for Options that say nothing: how often each subject is
+	// measured, and for how long.
+	Rounds  int
+	Seconds float64
+	// Measure fills the result. What it has measured when it fails is shown, too.
+	Measure func(ctx context.Context, o Options, a *Adder) error
+}
+
+// Options are the same for all benches.
+type Options struct {
+	Bin     string // folder of the daemons' programs
+	Self    string // mpa-lab itself, which also is its own helper process
+	Commit  string
+	Rounds  int
+	Seconds float64
+	// Only, if not empty, are the rows to be measured: those with one of these words in
+	// their names.
+	Only []string
+	Logs string // folder for what programs wrote, if not empty
+	Say  *scenario.Progress
+}
+
+// Wants reports whether a row is to be measured.
+func (o Options) Wants(row string) bool {
+	for _, word := range o.Only {
+		if strings.Contains(row, word) {
+			return true
+		}
+	}
+	return len(o.Only) == 0
+}
+
+// Duration is how long one sample takes.
+func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * float64(time.Second)) }
+
+// All lists the benches.
+func All() []Bench { return nil }
+
+// Find returns the bench of a name.
+func Find(name string) (Bench, error) {
+	var names []string
+	for _, b := range All() {
+		if b.Name == name {
+			return b, nil
+		}
+		names = append(names, b.Name)
+	}
+	return Bench{}, fmt.Errorf("bench: there is no bench %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// Run measures.
+func Run(ctx context.Context, b Bench, o Options) (*Result, error) {
+	if o.Rounds == 0 {
+		o.Rounds = b.Rounds
+	}
+	if o.Seconds == 0 {
+		o.Seconds = b.Seconds
+	}
+	// Written so that NaN does not pass.
+	if o.Rounds < 1 || !(o.Seconds >= 0.1 && o.Seconds <= 600) {
+		return nil, fmt.Errorf("bench: %d rounds of %g s, expected 1 or more of 0.1 to 600 s", o.Rounds, o.Seconds)
+	}
+	if o.Say == nil {
+		o.Say = scenario.Quiet()
+	}
+	now := time.Now()
+	r := &Result{
+		Bench: b.Name, Commit: o.Commit, Started: &now, Kernel: report.Kernel(), Go: runtime.Version(),
+		Rounds: o.Rounds, Seconds: o.Seconds, Machine: report.Here(),
+	}
+	err := b.Measure(ctx, o, &Adder{r})
+	o.Say.Done()
+	if err == nil && len(r.Rows) == 0 {
+		err = errors.New("bench: nothing was measured: no row has the words that were asked for")
+	}
+	return r, err
+}

@@ -1,0 +1,212 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"openmpa/testbed/picture"
+	"openmpa/testbed/report"
+)
+
+// A Result is one run of a bench.
+type Result struct {
+	Bench   string          `json:"bench"`
+	Commit  string          `json:"commit"`
+	Kernel  string          `json:"kernel,omitempty"`
+	Go      string          `json:"go"`
+	Started *time.Time      `json:"started,omitempty"`
+	Machine *report.Machine `json:"machine,omitempty"`
+	Rounds  int             `json:"rounds"`
+	Seconds float64         `json:"seconds"` // of each sample
+	// Notes say what the figures are of: versions, sizes.
+	Notes []string `json:"notes,omitempty"`
+	Rows  []*Row   `json:"rows"`
+	// Problems are what should not have been, a line each; absent when all was well.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// A Row is one figure of every subject.
+type Row struct {
+	Name   string `json:"name"`
+	Unit   string `json:"unit"`
+	Better Better `json:"better"`
+	// Base is the subject that ratios are to, "" for no ratios.
+	Base    string   `json:"base,omitempty"`
+	Samples []*Cells `json:"subjects"`
+}
+
+// Better says which of two figures is the better one.
+type Better string
+
+// The two ways.
+const (
+	More Better = "more"
+	Less Better = "less"
+)
+
+// Cells are the samples of one subject in the order of the rounds.
+type Cells struct {
+	Subject string    `json:"subject"`
+	Values  []float64 `json:"values"`
+	Median  float64   `json:"median"`
+	Min     float64   `json:"min"`
+	Max     float64   `json:"max"`
+	// Ratio is the median of what the subject had of the base in the same round, by division.
+	Ratio *float64 `json:"ratio,omitempty"`
+}
+
+// An Adder fills a result.
+type Adder struct{ r *Result }
+
+// Note adds a line about what was measured, once.
+func (a *Adder) Note(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); !slices.Contains(a.r.Notes, line) {
+		a.r.Notes = append(a.r.Notes, line)
+	}
+}
+
+// Problem adds what should not have been.
+func (a *Adder) Problem(format string, args ...any) {
+	a.r.Problems = append(a.r.Problems, fmt.Sprintf(format, args...))
+}
+
+// Add adds one sample: call it once a round for each subject of a row. The row is made
+// by its first sample, and a subject with the first of its own.
+func (a *Adder) Add(row Row, subject string, value float64) {
+	i := slices.IndexFunc(a.r.Rows, func(r *Row) bool { return r.Name == row.Name })
+	if i < 0 {
+		i = len(a.r.Rows)
+		a.r.Rows = append(a.r.Rows, &row)
+	}
+	r := a.r.Rows[i]
+	j := slices.IndexFunc(r.Samples, func(c *Cells) bool { return c.Subject == subject })
+	if j < 0 {
+		j = len(r.Samples)
+		r.Samples = append(r.Samples, &Cells{Subject: subject})
+	}
+	r.Samples[j].Values = append(r.Samples[j].Values, value)
+	r.settle()
+}
+
+// settle computes medians, spread and ratios.
+func (r *Row) settle() {
+	var base []float64
+	for _, c := range r.Samples {
+		c.Median, c.Min, c.Max = median(c.Values), slices.Min(c.Values), slices.Max(c.Values)
+		if c.Subject == r.Base {
+			base = c.Values
+		}
+	}
+	for _, c := range r.Samples {
+		c.Ratio = nil
+		var ratios []float64
+		for i := range min(len(c.Values), len(base)) {
+			if q := c.Values[i] / base[i]; !math.IsNaN(q) && !math.IsInf(q, 0) {
+				ratios = append(ratios, q)
+			}
+		}
+		if len(ratios) > 0 {
+			q := median(ratios)
+			c.Ratio = &q
+		}
+	}
+}
+
+// median of at least one value; of an even number the mean of the two in the middle.
+func median(values []float64) float64 {
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
+
+// Subject finds the samples of a subject, nil if there are none.
+func (r *Row) Subject(name string) *Cells {
+	for _, c := range r.Samples {
+		if c.Subject == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// Row finds a row, nil if there is none.
+func (r *Result) Row(name string) *Row {
+	for _, row := range r.Rows {
+		if row.Name == name {
+			return row
+		}
+	}
+	return nil
+}
+
+// title is what stands above a row.
+func (r *Row) title() string {
+	return fmt.Sprintf("%s: %s, %s is better", r.Name, r.Unit, r.Better)
+}
+
+// number writes a figure with three or so digits.
+func number(v float64) string {
+	switch abs := math.Abs(v); {
+	case abs >= 100 || v == 0:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case abs >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// String is the table: of each row the subjects with median, spread, ratio and a bar.
+func (r *Result) String() string {
+	const widest = 30 // of a bar, in characters
+	table := [][]string{{"", "median", "lowest", "highest", "ratio", ""}}
+	for _, row := range r.Rows {
+		table = append(table, []string{""}, []string{row.title()})
+		top := 0.0
+		for _, c := range row.Samples {
+			top = max(top, c.Median)
+		}
+		for _, c := range row.Samples {
+			line := []string{"  " + c.Subject, number(c.Median), number(c.Min), number(c.Max), "", ""}
+			if c.Ratio != nil {
+				line[4] = strconv.FormatFloat(*c.Ratio, 'f', 2, 64)
+			}
+			if top > 0 && c.Median > 0 {
+				n := int(math.Round(widest * c.Median / top))
+				line[5] = strings.Repeat("#", n) + strings.Repeat(" ", widest-n)
+			}
+			table = append(table, line)
+		}
+	}
+	var b strings.Builder
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "  %s\n", n)
+	}
+	fmt.Fprintf(&b, "  %d rounds of %g s", r.Rounds, r.Seconds)
+	if m := r.Machine; m != nil {
+		fmt.Fprintf(&b, ", %d processors, load %.1f before", m.CPUs, m.Load)
+	}
+	fmt.Fprintf(&b, ", kernel %s, %s, commit %s\n\n", r.Kernel, r.Go, r.Commit)
+	b.WriteString(report.Table(table))
+	return b.String()
+}
+
+// Picture draws all rows.
+func (r *Result) Picture(doc string) (picture.Picture, error) {
+	var groups []picture.BarGroup
+	for _, row := range r.Rows {
+		g := picture.BarGroup{Title: row.title()}
+		for _, c := range row.Samples {
+			bar := picture.Bar{Title: c.Subject, Values: c.Values, Median: c.Median, Text: number(c.Median)}
+			if c.Ratio != nil && c.Subject != row.Base {
+				bar.Text += fmt.Sprintf(" (%.2f x)", *c.Ratio)
+			}
+			g.Bars = append(g.Bars, bar)
+		}
+		groups = append(groups, g)
+	}
+	return picture.Bars("bench-"+r.Bench, doc, groups)
+}
