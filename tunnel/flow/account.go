@@ -2,13 +2,16 @@ package flow
 
 import (
 	"fmt"
+	"math"
 	"sync"
 )
 
 // Bank is the memory that a router has for packets of all its visitors. Each has a
 // guaranteed part; of the rest a visitor may have as much as is still free, so that
 // n greedy visitors have 1/(n+1) of it each, and a newcomer finds some (dynamic
-// thresholds, Choudhury and Hahne 1998).
+// thresholds, Choudhury and Hahne 1998). Beyond what a visitor said it would need
+// (Claim) it may have a quarter as much as is free only: whoever is overdue, or brings
+// more than before, leaves room for those who keep to their word.
 //
 // It is the only thing of this package that visitors share, hence it has a lock.
 type Bank struct {
@@ -37,6 +40,7 @@ type Account struct {
 	bank  *Bank  // fixed after Open
 	floor [2]int // fixed after Open: packets and octets guaranteed
 	used  [2]int // guarded by bank.mu
+	claim [2]int // guarded by bank.mu: packets and octets it said it would need
 	shut  bool   // guarded by bank.mu
 }
 
@@ -49,7 +53,7 @@ func (b *Bank) Open(packets, bytes int) (*Account, error) {
 		return nil, fmt.Errorf("flow: %d packets and %d octets cannot be guaranteed to one visitor more: %d and %d are free; guarantee less, or hold more in all",
 			packets, bytes, free[0], free[1])
 	}
-	a := &Account{bank: b, floor: [2]int{packets, bytes}}
+	a := &Account{bank: b, floor: [2]int{packets, bytes}, claim: [2]int{math.MaxInt, math.MaxInt}}
 	b.accounts++
 	b.reserved[0] += packets
 	b.reserved[1] += bytes
@@ -66,6 +70,18 @@ func (b *Bank) Stats() BankStats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return BankStats{Packets: b.used[0], Bytes: b.used[1], Accounts: b.accounts, Refused: b.refused}
+}
+
+// beyondClaim is how much less than others an account may have of what is free beyond
+// its claim.
+const beyondClaim = 4
+
+// Claim says how much the visitor will need in all, its guarantee included. An account
+// that never said so may have as much as is free.
+func (a *Account) Claim(packets, bytes int) {
+	a.bank.mu.Lock()
+	defer a.bank.mu.Unlock()
+	a.claim = [2]int{packets, bytes}
 }
 
 // take takes room for one packet.
@@ -85,7 +101,11 @@ func (a *Account) take(size int) bool {
 		// beyond the guarantee: no more than what stays free
 		now := max(a.used[i]-a.floor[i], 0)
 		after := max(a.used[i]+n-a.floor[i], 0)
-		if after > now && after > free[i]-(after-now) {
+		share := free[i] - (after - now)
+		if a.used[i]+n > a.claim[i] {
+			share /= beyondClaim
+		}
+		if after > now && after > share {
 			b.refused++
 			return false
 		}

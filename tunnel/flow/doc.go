@@ -124,8 +124,8 @@
 // # Room
 //
 // A Bank has the memory that all visitors of a router share. Each Account has a
-// guaranteed part, and beyond it as much as remains free; what goes over is dropped as
-// "shared bound".
+// guaranteed part, beyond it as much as remains free up to what it claims to need, and
+// a quarter of that from there on; what goes over is dropped as "shared bound".
 //
 // # Classes
 //
@@ -144,7 +144,15 @@
 // # Sizes and pace
 //
 // A Gap has the moves between two points, a Rate what comes; Sizing makes Limits of
-// both: peak rate x gap hardly exceeded, and a part to spare. A Pacer spreads a drain
+// both: peak rate x gap hardly exceeded, and a part to spare. Gaps remembers them for
+// many nodes, and a Sizer is what an account claims for one, class by class:
+//
+//	       | <------ expected gap ------> |
+//	rates  | size = rates x gap + spare,  | overdue: the size stays, what goes beyond it
+//	--------> grows with what comes       | has a smaller share of the bank
+//	      away                                                            arrival: Gaps.Add
+//
+// A Pacer spreads a drain
 // over what the access link takes; DrainRate says how fast, and whether it can ever end.
 //
 // Covered: RFC 6252 section 6.3 step 4 and section 7.6.1 (buffering at the next
