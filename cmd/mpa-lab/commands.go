@@ -237,7 +237,7 @@ func given(k *kong.Context, name string) bool {
 
 func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, err error) {
 	fmt.Printf("%s: %s\n", s.Name, s.Doc)
-	if report.Roams(res) == nil && res.Soak == nil { // of those there are many
+	if report.Roams(res) == nil && res.Soak == nil && res.Streams == nil { // of those there are many
 		printHandovers(s, o, res)
 	}
 	fmt.Println()

@@ -24,6 +24,8 @@ type Result struct {
 	// Cases are the figures of each case of a scenario that repeats several;
 	// absent elsewhere.
 	Cases []Case `json:"cases,omitempty"`
+	// Streams are TCP connections, each over its whole time.
+	Streams []Stream `json:"streams,omitempty"`
 	// Links are the bad links by name.
 	Links map[string]Link `json:"links,omitempty"`
 	// Soak is of many moves in a row; absent elsewhere.
@@ -46,10 +48,12 @@ type Handover struct {
 	// Case names what was done to it, in scenarios with several cases.
 	Case string `json:"case,omitempty"`
 	// MarkersLost are the kinds of markers that were lost on purpose.
-	MarkersLost []string           `json:"markers_lost,omitempty"`
-	Flow        Flows              `json:"flow"`
-	Phases      map[string]float64 `json:"phases,omitempty"`
-	Buffer      *Buffer            `json:"buffer,omitempty"`
+	MarkersLost []string `json:"markers_lost,omitempty"`
+	Flow        Flows    `json:"flow"`
+	// TCP is what became of a TCP connection in it, and shortly after.
+	TCP    *Stream            `json:"tcp,omitempty"`
+	Phases map[string]float64 `json:"phases,omitempty"`
+	Buffer *Buffer            `json:"buffer,omitempty"`
 	// Radio is what only moves by 802.11 have.
 	Radio *Radio `json:"radio,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.
@@ -226,6 +230,14 @@ func (h Handover) Fields() map[string]float64 {
 		opt(name+"delay_max_ms", f.DelayMaxMS)
 		opt(name+"handover_gap_ms", f.HandoverGapMS)
 		opt(name+"handover_jitter_ms", f.HandoverJitterMS)
+	}
+	if s := h.TCP; s != nil {
+		for name, v := range map[string]int64{
+			"timeouts": s.Timeouts, "spurious": s.Spurious, "retransmitted": s.Retransmitted, "probes": s.Probes, "needless": s.Needless, "out_of_order": s.OutOfOrder,
+		} {
+			m["tcp."+name] = float64(v)
+		}
+		m["tcp.mbit_s"], m["tcp.pause_ms"] = s.MbitS, s.PauseMS
 	}
 	for k, v := range h.Phases {
 		m["phases."+k] = v

@@ -162,6 +162,8 @@ func Tables(r *Result) string {
 	} else if t := RoamTable(r); t != "" {
 		rule, _ := RoamRule(r)
 		parts = append(parts, t, strings.Join(append(RoamNotes(), rule), "\n")+"\n")
+	} else if t := StreamTable(r); t != "" {
+		parts = append(parts, t)
 	} else if t := CaseTable(r); t != "" {
 		parts = append(parts, t)
 	} else {

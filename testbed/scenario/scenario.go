@@ -189,6 +189,11 @@ func All() []Scenario {
 			Promise: "the kernel alone stands for a second after link up in some roam; with mpa-mn the first packet comes within half a second in each",
 		},
 		{
+			Name: "tcp", Access: AccessCable, run: tcpMoves, cases: true, Adjust: adjustTCP, Fixes: []string{"probe", "buffer"},
+			Doc:     "one TCP connection, each way in turn, through many moves to and fro; beside it the same without moves, and without MPA",
+			Promise: "every handover completes and all octets arrive as they were sent; no planned move with a link gone for up to 50 ms causes a retransmission time-out",
+		},
+		{
 			Name: "wireguard", Access: AccessCable, run: wireguard, cases: true, Fixes: []string{"buffer", "nat", "lose"},
 			Doc:     "a WireGuard tunnel in the place of Mobile IP, moved by a hook: prepared, switched back, and without MPA",
 			Promise: "prepared, every handover completes and nothing is lost, duplicated or reordered in either direction; else traffic goes on without loss after it",
