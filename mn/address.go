@@ -80,7 +80,7 @@ func (c *candidate) virtual() error {
 // physical puts the care-of address on the interface, with its link and router.
 // While the rule of virtual stands it changes nothing yet.
 func (c *candidate) physical() error {
-	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
+	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	return firstError(
 		func() error { return n.AddAddress(dev, a.prefix(), osnet.AddrOptions{NoPrefixRoute: true}) },
 		func() error {
@@ -111,7 +111,7 @@ func (c *candidate) leaveVirtual() error {
 
 // leavePhysical takes the address off the interface.
 func (c *candidate) leavePhysical() error {
-	n, a, dev, table := c.n.net, c.address, c.n.cfg.Interface, tablePhysical+c.slot
+	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	err := errors.Join(
 		n.DelRule(c.physicalRule()),
 		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Table: table}),
@@ -142,12 +142,12 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
 	defer cancel()
 	for try := 1; ; try++ {
-		lease, err := n.lease(ctx, id)
+		lease, err := c.port.lease(ctx, id)
 		if err != nil {
 			return err
 		}
 		n.remember(remembered{Network: c.net.Name, Lease: lease})
-		err = n.probe(ctx, id, lease.Addr.Addr())
+		err = c.port.probe(ctx, id, lease.Addr.Addr())
 		if err == nil {
 			c.address = newAddress(lease)
 			if err := c.physical(); err != nil {
@@ -160,7 +160,7 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 			c.address = newAddress(lease) // to be released
 			return errors.Join(fmt.Errorf("duplicate address detection: %w", err), c.physical())
 		}
-		if err := n.dhcp().Decline(ctx, lease); err != nil {
+		if err := c.port.dhcp().Decline(ctx, lease); err != nil {
 			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
 		}
 		n.forget(c.net.Name, lease.Addr.Addr())
@@ -175,8 +175,8 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 const leaseWithin = 2 * time.Second
 
 // lease leases an address; it may return one after the end of ctx.
-func (n *Node) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, error) {
-	span := n.cfg.Recorder.Begin(id, event.PhaseDHCP)
+func (p *port) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, error) {
+	span := p.n.cfg.Recorder.Begin(id, event.PhaseDHCP)
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() {
@@ -186,7 +186,7 @@ func (n *Node) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, err
 		case <-longer.Done():
 		}
 	})()
-	lease, err := n.dhcp().Acquire(longer)
+	lease, err := p.dhcp().Acquire(longer)
 	span.End(err)
 	return lease, err
 }
@@ -196,12 +196,12 @@ func (n *Node) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, err
 // would cost time, and the order of the packets that wait for the answer.
 func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 	n, a := c.n, c.address
-	mac, err := n.net.Resolve(ctx, n.cfg.Interface, a.router())
+	mac, err := n.net.Resolve(ctx, c.port.name, a.router())
 	if err != nil {
 		return fmt.Errorf("router %s: %w", a.router(), err)
 	}
 	a.routerMAC.Store(&mac)
-	return n.net.SetNeighbour(n.cfg.Interface, a.router(), mac, true)
+	return n.net.SetNeighbour(c.port.name, a.router(), mac, true)
 }
 
 // resolveAnew asks a router that does not answer for its link-layer address: it may be
@@ -209,24 +209,20 @@ func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 func (c *candidate) resolveAnew(ctx context.Context) {
 	n, a := c.n, c.address
 	old := a.routerMAC.Swap(nil)
-	err := n.net.DelNeighbour(n.cfg.Interface, a.router())
+	err := n.net.DelNeighbour(c.port.name, a.router())
 	if err == nil {
 		err = c.resolveRouter(ctx)
 	}
 	switch now := a.routerMAC.Load(); {
 	case err != nil && old != nil: // nobody says otherwise: the link may be elsewhere, or gone
 		a.routerMAC.Store(old)
-		err = errors.Join(err, n.net.SetNeighbour(n.cfg.Interface, a.router(), *old, true))
+		err = errors.Join(err, n.net.SetNeighbour(c.port.name, a.router(), *old, true))
 		n.cfg.Log.Info("the router does not tell its link-layer address: it stays as it was", "err", err)
 	case err != nil:
 		n.cfg.Log.Info("the router's link-layer address is not known", "err", err)
 	case old != nil && !bytes.Equal(*old, *now):
 		n.cfg.Log.Warn("the router has another link-layer address", "router", a.router(), "was", *old, "is", *now)
 	}
-}
-
-func (n *Node) dhcp() *dhcp4.Client {
-	return &dhcp4.Client{Sockets: n.net, Iface: n.cfg.Interface, MAC: n.mac, ClientID: n.cfg.ClientID, Rand: n.cfg.Rand}
 }
 
 // releaseHere gives c's own lease back from the address itself, which is taken off
@@ -239,11 +235,11 @@ func (c *candidate) releaseHere() {
 	if !l.Addr.Contains(next) {
 		next = l.Router
 	}
-	if _, err := c.n.net.Resolve(ctx, c.n.cfg.Interface, next); err != nil {
+	if _, err := c.n.net.Resolve(ctx, c.port.name, next); err != nil {
 		c.n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
 		return
 	}
-	c.n.release(context.Background(), l, l.Addr.Addr())
+	c.release(context.Background(), l)
 }
 
 // The time for giving a lease back: a server that is being restarted hears of it,
@@ -253,9 +249,9 @@ const (
 	releaseInAHurry = 500 * time.Millisecond
 )
 
-// release gives a lease back, from an address that the node has.
-func (n *Node) release(ctx context.Context, l dhcp4.Lease, from netip.Addr) {
-	within := releaseWithin
+// release gives a lease of the node back, from c's address.
+func (c *candidate) release(ctx context.Context, l dhcp4.Lease) {
+	n, within := c.n, releaseWithin
 	n.mu.Lock()
 	if n.closing {
 		within = releaseInAHurry
@@ -263,21 +259,21 @@ func (n *Node) release(ctx context.Context, l dhcp4.Lease, from netip.Addr) {
 	n.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := n.dhcp().Release(ctx, l, from); err != nil {
+	if err := c.port.dhcp().Release(ctx, l, c.address.addr()); err != nil {
 		n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
 	}
 }
 
 // probe makes sure that a is nobody else's on the link (RFC 5227 §2.1).
-func (n *Node) probe(ctx context.Context, id event.HandoverID, a netip.Addr) error {
+func (p *port) probe(ctx context.Context, id event.HandoverID, a netip.Addr) error {
 	select {
-	case n.arpReader <- struct{}{}:
-		defer func() { <-n.arpReader }()
+	case p.arpReader <- struct{}{}:
+		defer func() { <-p.arpReader }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	span := n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", a.String())
-	err := acd.Probe(ctx, n.arp, a, n.mac, n.cfg.DAD, n.cfg.Rand)
+	span := p.n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", a.String())
+	err := acd.Probe(ctx, p.arp, a, p.mac, p.n.cfg.DAD, p.n.cfg.Rand)
 	span.End(err)
 	return err
 }

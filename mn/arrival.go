@@ -79,10 +79,10 @@ func (n *Node) unplanned(ctx context.Context, id event.HandoverID, span *event.S
 	n.serve(c)
 	if other != nil {
 		other.c.mapping.stop()
-		n.takeLeave(other.id, other.c, c.address.addr())
+		n.takeLeave(other.id, other.c, c)
 		other.span.EndOutcome(event.Cancelled, "given back: the link has moved on to "+network.Name)
 	}
-	n.takeLeave(id, old, c.address.addr())
+	n.takeLeave(id, old, c)
 	span.EndOutcome(event.Completed, "")
 	return nil
 }

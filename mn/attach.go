@@ -27,7 +27,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.acquire(ctx, id); err != nil {
 		return nil, fmt.Errorf("address: %w", err)
 	}
-	if err = n.arp.SendGratuitous(c.address.addr()); err != nil {
+	if err = c.port.arp.SendGratuitous(c.address.addr()); err != nil {
 		return nil, err
 	}
 	if err = c.authenticate(ctx, id, c.address.addr(), false); err != nil {
@@ -45,7 +45,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 
 // openPath opens the native path from c's address.
 func (c *candidate) openPath() (err error) {
-	if c.path, err = c.n.home.newPath(c.address); err != nil {
+	if c.path, err = c.n.home.newPath(c); err != nil {
 		return err
 	}
 	return c.path.onLink()
@@ -99,7 +99,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 		n.drop(c)
 		return nil, nil
 	}
-	if err = firstError(func() error { return n.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
+	if err = firstError(func() error { return c.port.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
 		return nil, err
 	}
 	c.keepKeys(id)

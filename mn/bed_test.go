@@ -213,14 +213,14 @@ func startWith(t *testing.T, keyed map[string]*points, edit func(*Config)) *bed 
 	b.link = &adapter{bed: b, point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
 	b.before = osnettest.Snapshot(t)
 	cfg := Config{
-		Interface: "eth0", Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },
+		Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },
 		Networks: []Network{
 			{Name: "b", PAA: netip.MustParseAddrPort("10.1.0.1:716"), Points: []string{"poa-b"}},
 			{Name: "a", PAA: netip.MustParseAddrPort("10.2.0.1:716"), Points: []string{"poa-a"}},
 		},
 		Home: mip4.ClientConfig{HomeAddress: homeAddress, HomeAgent: agentAddr, SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256, Rand: rand.Reader},
 		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
-		Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil },
+		Interfaces: []Interface{{Name: "eth0", Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil }}},
 	}
 	if os.Getenv("OPENMPA_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -288,7 +288,9 @@ func (b *bed) kill(prepared ...*candidate) {
 	n.home.wait()
 	_ = n.dev.Close()
 	n.wg.Wait()
-	_ = n.arp.Close()
+	for _, p := range n.ports {
+		_ = p.arp.Close()
+	}
 	if err := n.net.Close(); err != nil {
 		b.t.Error(err)
 	}

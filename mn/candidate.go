@@ -14,7 +14,8 @@ import (
 type candidate struct {
 	n    *Node
 	net  Network
-	slot int // of routing tables
+	port *port // by which it is reached
+	slot int   // of routing tables
 
 	session atomic.Pointer[session] // nil: none; while c serves its keeper makes another then
 	keeper  *keeper                 // while it serves

@@ -60,16 +60,19 @@ func (c *carrier) end() {
 	c.next = make(chan struct{})
 }
 
-// watchLink reads the adapter's reports until they end.
-func (n *Node) watchLink(reports <-chan osnet.LinkState) {
-	for s := range reports {
+// watch reads the adapter's reports until they end.
+func (p *port) watch() {
+	n := p.n
+	for s := range p.reports {
 		if !s.Up && n.tryTurn() { // else whoever has it moves the link, or looks where it is
-			n.home.pause()
+			if n.servingPort() == p {
+				n.home.pause()
+			}
 			n.endTurn()
 		}
-		n.carrier.report(s)
+		p.carrier.report(s)
 	}
-	n.carrier.end()
+	p.carrier.end()
 }
 
 var (
@@ -79,46 +82,37 @@ var (
 	errEnding        = errors.New("mn: the node is shutting down")
 )
 
-// here is the network of the point where the link is; none is an error.
-func (n *Node) here(ctx context.Context) (point string, network Network, err error) {
-	if point, err = n.link.Current(ctx); err != nil {
-		return "", network, err
-	}
-	network, err = n.networkOf(point)
-	return point, network, err
-}
-
 // whileAt returns a context that ends when the link turns up outside of a network;
 // since is a look at the carrier from before it was known to be there. In the network
 // itself the link may come and go.
-func (n *Node) whileAt(ctx context.Context, network string, since sight) (context.Context, func()) {
+func (p *port) whileAt(ctx context.Context, network string, since sight) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
 			select {
 			case <-since.changed:
-			case <-n.ending:
+			case <-p.n.ending:
 				cancel(errEnding)
 				return
 			case <-ctx.Done():
 				return
 			}
-			since = n.carrier.look()
+			since = p.carrier.look()
 			if since.ended {
 				return
 			}
 			if !since.Up {
 				continue
 			}
-			point, at, err := n.here(ctx)
+			point, at, err := p.here(ctx)
 			switch {
 			case err != nil: // attached nowhere, or nobody says where: so it stays
 			case at.Name != network:
 				cancel(fmt.Errorf("%w: it is at %s, of %s", errMovedOn, point, at.Name))
 				return
 			default:
-				n.stayed(network)
+				p.stayed(network)
 			}
 		}
 	})
@@ -130,11 +124,12 @@ func (n *Node) whileAt(ctx context.Context, network string, since sight) (contex
 
 // stayed goes on at the network that serves, where the link has come up again
 // while something else is under way.
-func (n *Node) stayed(network string) {
+func (p *port) stayed(network string) {
+	n := p.n
 	n.mu.Lock()
 	c := n.serving
 	n.mu.Unlock()
-	if c != nil && c.net.Name == network && !n.away.Load() {
+	if c != nil && c.port == p && c.net.Name == network && !n.away.Load() {
 		n.proceed(c)
 	}
 }
@@ -142,7 +137,7 @@ func (n *Node) stayed(network string) {
 // announce tells the link where the serving address is. The neighbours' and the
 // bridges' tables may be of before; our own entry of the router is permanent.
 func (n *Node) announce(c *candidate) {
-	if err := n.arp.SendGratuitous(c.address.addr()); err != nil {
+	if err := c.port.arp.SendGratuitous(c.address.addr()); err != nil {
 		n.cfg.Log.Warn("gratuitous ARP not sent", "err", err)
 	}
 }

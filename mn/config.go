@@ -52,26 +52,32 @@ func DefaultTimers() Timers {
 // defaultPing keeps mappings of NATs, too: some end after 30 s.
 const defaultPing = 15 * time.Second
 
+// Interface is one towards points of attachment.
+type Interface struct {
+	Name   string
+	Points []string // it reaches; the only interface reaches all
+	Link   func(host.Host) (link.Adapter, error)
+}
+
 // Config of a Node.
 type Config struct {
-	Interface string // towards the points of attachment
-	Device    string // name of the TUN
-	MTU       int    // of the TUN
-	Networks  []Network
-	ClientID  []byte // DHCP client identifier; nil: hardware type and address
-	NewEAP    func() (pana.EAPPeer, error)
-	Home      mip4.ClientConfig
-	Hook      hook.Config // in the place of Home, when it has a command
-	DAD       acd.Timers
-	Timers    Timers
-	Ping      time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
-	Buffer    flow.Limits   // uplink while between two links, and what waits for a path's end
-	Prepare   bool          // false: break before make
-	Trigger   *Trigger      // nil: the node moves when it is told
-	Host      host.Opener   // nil: host.Linux
-	Link      func(host.Host) (link.Adapter, error)
-	State     state.Store // what is kept over a crash; nil: nothing is
-	Rand      io.Reader
-	Recorder  *event.Recorder
-	Log       *slog.Logger
+	Interfaces []Interface
+	Device     string // name of the TUN
+	MTU        int    // of the TUN
+	Networks   []Network
+	ClientID   []byte // DHCP client identifier; nil: hardware type and address
+	NewEAP     func() (pana.EAPPeer, error)
+	Home       mip4.ClientConfig
+	Hook       hook.Config // in the place of Home, when it has a command
+	DAD        acd.Timers
+	Timers     Timers
+	Ping       time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
+	Buffer     flow.Limits   // uplink while between two links, and what waits for a path's end
+	Prepare    bool          // false: break before make
+	Trigger    *Trigger      // nil: the node moves when it is told
+	Host       host.Opener   // nil: host.Linux
+	State      state.Store   // what is kept over a crash; nil: nothing is
+	Rand       io.Reader
+	Recorder   *event.Recorder
+	Log        *slog.Logger
 }

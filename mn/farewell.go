@@ -37,8 +37,8 @@ func (f *farewell) await(ctx context.Context) error {
 
 // takeLeave ends what the node has with a router it does not need any more: in
 // the kernel at once; the session and the lease are given back in the background,
-// from the address that the node has now.
-func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
+// from the address of now, which the node has.
+func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
 	old.keeper.stop()
 	n.drop(old)
@@ -58,11 +58,11 @@ func (n *Node) takeLeave(id event.HandoverID, old *candidate, from netip.Addr) {
 		if old.address != nil {
 			old.remember(true)
 		}
-		confirmed, err := n.sayGoodbye(ctx, s, from)
+		confirmed, err := n.sayGoodbye(ctx, s, now.address.addr())
 		span.End(err)
 		close(told)
 		old.keys.end()
-		n.giveBack(ctx, old, confirmed, from)
+		n.giveBack(ctx, old, confirmed, now)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.leaving, old.net.Name)
@@ -87,14 +87,14 @@ func (n *Node) sayGoodbye(ctx context.Context, s *session, from netip.Addr) (con
 	return s.terminate(ctx, conn), nil
 }
 
-// giveBack releases c's lease unless the router, which leased it, has confirmed the
+// giveBack releases c's lease, from the address of now, unless the router, which leased it, has confirmed the
 // end of the session.
-func (n *Node) giveBack(ctx context.Context, c *candidate, confirmed bool, from netip.Addr) {
+func (n *Node) giveBack(ctx context.Context, c *candidate, confirmed bool, now *candidate) {
 	if c.address == nil {
 		return
 	}
 	if !c.address.byRouter.Load() || !confirmed {
-		n.release(ctx, *c.address.lease.Load(), from)
+		now.release(ctx, *c.address.lease.Load())
 	}
 	n.forget(c.net.Name, c.address.addr())
 }

@@ -151,7 +151,7 @@ func (n *Node) discover(ctx context.Context, id event.HandoverID, old *candidate
 	}
 	span.End(err)
 	if err == nil {
-		point, err = n.link.Current(ctx)
+		point, err = old.port.link.Current(ctx)
 	}
 	if err != nil {
 		return network, "", fmt.Errorf("discovery: %w", err)
@@ -211,9 +211,10 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 // When they fail the node returns to where it was.
 func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network, point string) (event.Outcome, error) {
 	old.keeper.endProbe()
-	n.lookFor(ctx, lookWithin, network.Points...)
-	target := n.target(ctx, network)
-	_, err := n.switchLink(ctx, id, target)
+	p := n.portOf(network)
+	p.lookFor(ctx, lookWithin, network.Points...)
+	target := p.target(ctx, network)
+	_, err := p.switchLink(ctx, id, target)
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {
@@ -221,7 +222,7 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		if c, err = n.attach(ctx, id, network); err == nil {
 			n.away.Store(false)
 			n.serve(c)
-			n.takeLeave(id, old, c.address.addr())
+			n.takeLeave(id, old, c)
 			return event.Completed, nil
 		}
 		err = fmt.Errorf("attach to %s: %w", network.Name, err)

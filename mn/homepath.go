@@ -22,8 +22,8 @@ type homeWire struct {
 	udp  host.UDP  // registrations from this care-of address
 }
 
-func (h *home) newPath(a *address) (p *path, err error) {
-	p = h.uplink.newPath(a)
+func (h *home) newPath(c *candidate) (p *path, err error) {
+	p = h.uplink.newPath(c)
 	p.always = true
 	w := &homeWire{home: h, path: p}
 	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {

@@ -212,7 +212,7 @@ func (p *path) native() bool {
 func (h *hooked) route(p *path) error {
 	r := osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: p.coa}
 	if p.native() {
-		r.Dev, r.Via, r.OnLink = h.n.cfg.Interface, p.at.router(), true
+		r.Dev, r.Via, r.OnLink = p.dev, p.at.router(), true
 	}
 	main := r
 	r.Table = tableBound

@@ -18,9 +18,9 @@ type hookWire struct {
 	had        bool          // it was bound once; guarded by h.mu
 }
 
-func (h *hooked) newPath(a *address) (*path, error) {
-	p := h.uplink.newPath(a)
-	raw, err := h.n.net.OpenRaw(p.coa, bind.Options{Device: h.n.cfg.Interface})
+func (h *hooked) newPath(c *candidate) (*path, error) {
+	p := h.uplink.newPath(c)
+	raw, err := h.n.net.OpenRaw(p.coa, bind.Options{Device: c.port.name})
 	if err != nil {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
 	}

@@ -135,9 +135,9 @@ func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	old := c.address.lease.Load()
-	ask := c.n.dhcp().Renew
+	ask := c.port.dhcp().Renew
 	if time.Now().After(old.Start.Add(old.T2)) {
-		ask = c.n.dhcp().Rebind
+		ask = c.port.dhcp().Rebind
 	}
 	lease, err := ask(ctx, *old)
 	span.End(err)
@@ -156,13 +156,13 @@ func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
 // probe looks whether somebody else has got the address of before a crash
 // meanwhile (RFC 5227 §2.1). It is in use while that goes on.
 func (c *candidate) probe(ctx context.Context) {
-	err := c.n.probe(ctx, event.HandoverID{}, c.address.addr())
+	err := c.port.probe(ctx, event.HandoverID{}, c.address.addr())
 	if conflict := (*acd.ConflictError)(nil); !errors.As(err, &conflict) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if e := c.n.dhcp().Decline(ctx, *c.address.lease.Load()); e != nil {
+	if e := c.port.dhcp().Decline(ctx, *c.address.lease.Load()); e != nil {
 		c.n.cfg.Log.Warn("lease not declined", "addr", c.address.addr(), "err", e)
 	}
 	c.void(err)

@@ -1,7 +1,6 @@
 package mn
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -66,7 +65,8 @@ func (n *Node) guard(k *kept) {
 	case <-timer.C:
 	}
 	for {
-		since := n.carrier.look()
+		p := n.servingPort()
+		since := p.carrier.look()
 		select {
 		case n.turn <- struct{}{}:
 		case <-k.taken:
@@ -77,7 +77,7 @@ func (n *Node) guard(k *kept) {
 		n.mu.Lock()
 		mine := n.kept == k
 		n.mu.Unlock()
-		if done := !mine || since.Up && !n.awayFrom(n.ctx, n.servingNetwork()); done {
+		if done := !mine || since.Up && !p.awayFrom(n.ctx, n.servingNetwork()); done {
 			if mine {
 				n.unkeep(n.takeKept(), why)
 			}
@@ -113,17 +113,6 @@ func (n *Node) servingNetwork() string {
 		return ""
 	}
 	return n.serving.net.Name
-}
-
-// awayFrom reports whether the link is somewhere else than in a network, or nowhere.
-// If nobody can say, it is where it was.
-func (n *Node) awayFrom(ctx context.Context, network string) bool {
-	point, err := n.link.Current(ctx)
-	if err != nil {
-		return false
-	}
-	at, err := n.networkOf(point)
-	return err != nil || at.Name != network
 }
 
 // Prepare makes a candidate of the network of that name complete and keeps it: a

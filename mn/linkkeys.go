@@ -38,7 +38,7 @@ type keyring struct {
 
 // keepKeys begins to, if the link takes keys; id is the handover of the first time.
 func (c *candidate) keepKeys(id event.HandoverID) {
-	keyer, ok := c.n.link.(link.Keyer)
+	keyer, ok := c.port.link.(link.Keyer)
 	if !ok {
 		return
 	}

@@ -135,8 +135,8 @@ func keyed(t *testing.T) (b *bed, a *keyedAdapter, of map[string]*points) {
 	}
 	a = &keyedAdapter{keys: map[string]string{}}
 	b = startWith(t, of, func(c *Config) {
-		plain := c.Link
-		c.Link = func(h host.Host) (link.Adapter, error) {
+		plain := c.Interfaces[0].Link
+		c.Interfaces[0].Link = func(h host.Host) (link.Adapter, error) {
 			l, err := plain(h)
 			if err == nil {
 				a.adapter = l.(*adapter)

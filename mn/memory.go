@@ -74,7 +74,7 @@ func (n *Node) releaseElsewhere(c *candidate) {
 		if r.ByRouter {
 			n.cfg.Log.Info("prepared before a crash, left to its router", "network", r.Network, "addr", r.Lease.Addr)
 		} else {
-			n.release(context.Background(), r.Lease, c.address.addr())
+			c.release(context.Background(), r.Lease)
 		}
 		n.forget(r.Network, r.Lease.Addr.Addr())
 	}

@@ -15,9 +15,9 @@ import (
 // binding client of a mobility protocol. One care-of address is bound at a time,
 // and its path is the way of the uplink.
 type mobility interface {
-	// newPath opens the path from a care-of address, which must be on the node.
-	// It delivers nothing yet.
-	newPath(a *address) (*path, error)
+	// newPath opens the path from a candidate's care-of address, which must be on the
+	// node. It delivers nothing yet.
+	newPath(c *candidate) (*path, error)
 	// bind makes p the path that is bound, and returns what its record is to say.
 	// ordered says that the path bound so far is alive. After an error the binding
 	// may have moved all the same.

@@ -18,8 +18,8 @@ import (
 // up and the first packet nothing is done but sending.
 func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
 	c.mapping.stop()
-	target := n.target(ctx, c.net)
-	n.lookFor(ctx, lookBefore, target)
+	target := c.port.target(ctx, c.net)
+	c.port.lookFor(ctx, lookBefore, target)
 	conn, err := n.udp(c.address.addr())
 	if err == nil {
 		// An interface that was set down since the preparation has lost what was put there.
@@ -27,7 +27,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 			_ = conn.Close()
 		}
 	}
-	if err == nil && n.awayFrom(ctx, old.net.Name) {
+	if err == nil && old.port.awayFrom(ctx, old.net.Name) {
 		_ = conn.Close()
 		err = errMovedOn
 	}
@@ -37,11 +37,11 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	}
 	n.depart(id, c)
 	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
-	up, err := n.switchLink(ctx, id, target)
+	up, err := c.port.switchLink(ctx, id, target)
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", target, err)
 		c.keys.spoiled(target)
-		switch where, at := n.strayed(); at {
+		switch where, at := c.port.strayed(); at {
 		case "":
 		case c.net.Name: // at another point of it
 			n.cfg.Recorder.Point(id, event.PhaseL2, "elsewhere", "point", where, "why", err)
@@ -62,19 +62,6 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		err = fmt.Errorf("link at %s: %w", target, err)
 	}
 	return n.switchBack(ctx, id, old, c, point, err)
-}
-
-// strayed is where the link really is after a move that failed, if it is up and
-// somebody can say.
-func (n *Node) strayed() (point, network string) {
-	if l, err := n.net.LinkByName(n.cfg.Interface); err != nil || !l.Carrier {
-		return "", ""
-	}
-	point, at, err := n.here(n.ctx)
-	if err != nil {
-		return "", ""
-	}
-	return point, at.Name
 }
 
 // depart holds the uplink and has the router hold the downlink, each behind a
@@ -138,32 +125,33 @@ func (n *Node) leaveTunnelRule(c *candidate) {
 }
 
 // switchLink leaves for a point of attachment and returns when the link came up there.
-func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
+func (p *port) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
+	n := p.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point)
 	defer func() { span.End(err) }()
 	within := n.cfg.Timers.LinkUp
-	if _, ok := n.link.(link.Keyer); ok {
+	if _, ok := p.link.(link.Keyer); ok {
 		within = max(within, n.cfg.Timers.LinkAuth)
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	before := n.carrier.look()
-	was, err := n.net.LinkByName(n.cfg.Interface)
+	before := p.carrier.look()
+	was, err := n.net.LinkByName(p.name)
 	if err != nil {
 		return time.Time{}, err
 	}
 	n.away.Store(true)
 	attached := make(chan error, 1)
-	go func() { attached <- n.link.Attach(ctx, point) }()
+	go func() { attached <- p.link.Attach(ctx, point) }()
 	done := false
 	for now := before; ; {
 		select {
 		case <-now.changed:
-			if now = n.carrier.look(); now.ended {
+			if now = p.carrier.look(); now.ended {
 				return time.Time{}, errNobodyWatches
 			}
-			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !n.mayStray(ctx, point)) {
-				n.seen = now
+			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !p.mayStray(ctx, point)) {
+				p.seen = now
 				return now.At, nil
 			}
 		case err := <-attached:
@@ -171,16 +159,16 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 				return time.Time{}, err
 			}
 			done = true
-			switch now = n.carrier.look(); {
+			switch now = p.carrier.look(); {
 			case !now.Up:
 				continue
 			case now.ups > before.ups:
-				n.seen = now
+				p.seen = now
 				return now.At, nil
 			}
 			// The link may not have gone down at all; if it has, that will be told.
-			if l, err := n.net.LinkByName(n.cfg.Interface); err == nil && l.Carrier && l.Changes == was.Changes {
-				n.seen = now
+			if l, err := n.net.LinkByName(p.name); err == nil && l.Carrier && l.Changes == was.Changes {
+				p.seen = now
 				return time.Now(), nil
 			}
 		case <-ctx.Done():
@@ -195,12 +183,12 @@ func (n *Node) switchLink(ctx context.Context, id event.HandoverID, point string
 // mayStray reports whether the link that has come up while the adapter still attaches
 // to a point is at another one, as wpa_supplicant has it where it finds no way to the
 // first.
-func (n *Node) mayStray(ctx context.Context, point string) bool {
-	if _, ok := n.link.(link.Scanner); !ok {
+func (p *port) mayStray(ctx context.Context, point string) bool {
+	if _, ok := p.link.(link.Scanner); !ok {
 		return false // the adapter has one way to move the link
 	}
-	network, err := n.networkOf(point)
-	return err == nil && n.awayFrom(ctx, network.Name)
+	network, err := p.n.networkOf(point)
+	return err == nil && p.awayFrom(ctx, network.Name)
 }
 
 // arrive is what happens between link up and the first packet delivered.
@@ -238,12 +226,12 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	var renewal sync.WaitGroup
 	defer renewal.Wait()
 	renewal.Go(func() { _ = c.renew(ctx, id) })
-	n.takeLeave(id, old, c.address.addr())
+	n.takeLeave(id, old, c)
 	limit := time.NewTimer(n.cfg.Timers.Settle)
 	defer limit.Stop()
 	for waiting := true; waiting; {
-		carrier := n.carrier.look()
-		if carrier.ended || carrier.ups != n.seen.ups || carrier.downs != n.seen.downs {
+		carrier := c.port.carrier.look()
+		if carrier.ended || carrier.ups != c.port.seen.ups || carrier.downs != c.port.seen.downs {
 			break // there is something else to see to
 		}
 		select {
@@ -333,7 +321,7 @@ func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
 // linkBack returns to the old point of attachment.
 func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate, point string) (err error) {
 	for range 3 {
-		if _, err = n.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
+		if _, err = old.port.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
 			break
 		}
 	}

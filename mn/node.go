@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,7 +14,6 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
-	"openmpa/mn/link"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
 	"openmpa/tunnel/ipip"
@@ -33,14 +30,11 @@ var ErrBusy = errors.New("mn: a handover is under way")
 type Node struct {
 	cfg      Config
 	net      host.Host
-	arp      host.ARP
+	ports    []*port
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
 	home     mobility
-	link     link.Adapter
 	trigger  *trigger // nil: the node moves when it is told
-	mac      net.HardwareAddr
-	carrier  *carrier
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -51,9 +45,7 @@ type Node struct {
 	turn   chan struct{} // taken by whoever changes what serves, or is kept, or where the link is
 	away   atomic.Bool   // the link has left the serving network, or is about to
 	ending chan struct{} // closed when the node is about to be closed
-	seen   sight         // guarded by turn: the link as it was when somebody last saw to it
 
-	arpReader chan struct{} // taken by whoever reads arp
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
 	wake      chan struct{} // the serving address is void
 	farewells sync.WaitGroup
@@ -76,8 +68,8 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
-		turn: make(chan struct{}, 1), ending: make(chan struct{}), carrier: newCarrier(),
-		arpReader: make(chan struct{}, 1), dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1), ending: make(chan struct{}),
+		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
 	if n.cfg.Ping == 0 {
 		n.cfg.Ping = defaultPing
@@ -100,35 +92,23 @@ func Open(cfg Config) (n *Node, err error) {
 	if n.net, err = open(cfg.Log, osnet.OwnerMobileNode); err != nil {
 		return n, err
 	}
-	lnk, err := n.net.LinkByName(cfg.Interface)
-	if err != nil {
-		return n, err
+	if len(cfg.Interfaces) == 0 {
+		return n, errors.New("no interface in the configuration")
 	}
-	if n.mac = lnk.MAC; len(n.mac) != 6 {
-		return n, fmt.Errorf("%s has no Ethernet address", cfg.Interface)
-	}
-	if n.cfg.ClientID == nil {
-		n.cfg.ClientID = append([]byte{1}, n.mac...) // RFC 2132 §9.14
-	}
-	if n.link, err = cfg.Link(n.net); err != nil {
-		return n, err
-	}
-	if cfg.Trigger != nil {
-		if n.trigger, err = newTrigger(cfg, n, n.link); err != nil {
+	for _, i := range cfg.Interfaces {
+		if err = n.openPort(i); err != nil {
 			return n, err
 		}
 	}
-	links, err := n.link.Watch(n.ctx)
-	if err != nil {
-		return n, err
-	}
-	if n.arp, err = n.net.OpenARP(cfg.Interface); err != nil {
-		return n, err
+	if cfg.Trigger != nil {
+		if n.trigger, err = newTrigger(cfg, n, n.ports[0].link); err != nil {
+			return n, err
+		}
 	}
 	if n.dev, err = n.net.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
 		return n, err
 	}
-	if err = n.net.Prime(cfg.Interface, n.dev.Name()); err != nil {
+	if err = n.net.Prime(n.dev.Name()); err != nil {
 		return n, err
 	}
 	n.endpoint = tunnel.NewEndpoint(cfg.Log)
@@ -136,7 +116,9 @@ func Open(cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.wg.Go(n.readTUN)
-	n.wg.Go(func() { n.watchLink(links) })
+	for _, p := range n.ports {
+		n.wg.Go(p.watch)
+	}
 	if n.trigger != nil {
 		n.wg.Go(func() { n.trigger.run(n.ctx) })
 	}
@@ -186,11 +168,8 @@ func (n *Node) undo() {
 		_ = n.dev.Close()
 	}
 	n.wg.Wait()
-	if c, ok := n.link.(io.Closer); ok {
-		_ = c.Close()
-	}
-	if n.arp != nil {
-		_ = n.arp.Close()
+	for _, p := range n.ports {
+		p.close()
 	}
 	if n.net != nil {
 		if err := n.net.Close(); err != nil {
@@ -294,7 +273,7 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{n: n, net: net, slot: slot, rekeyed: make(chan struct{}, 1)}, nil
+	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1)}, nil
 }
 
 // drop takes everything of c out of the node.

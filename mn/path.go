@@ -14,6 +14,7 @@ import (
 type path struct {
 	up   *uplink
 	at   *address
+	dev  string     // the interface of at, where it is native
 	coa  netip.Addr // of at
 	wire wire
 	// always: packets come by the TUN in every mode, so that none overtakes another
@@ -39,8 +40,8 @@ type wire interface {
 }
 
 // newPath makes a path, whose wire is to be set.
-func (u *uplink) newPath(a *address) *path {
-	return &path{up: u, at: a, coa: a.addr(), delivery: flow.NewDelivery(u.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
+func (u *uplink) newPath(c *candidate) *path {
+	return &path{up: u, at: c.address, dev: c.port.name, coa: c.address.addr(), delivery: flow.NewDelivery(u.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
 }
 
 func (p *path) close() {

@@ -23,17 +23,17 @@ import (
 func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhasePrepare, "network", network.Name)
 	defer func() { span.End(err) }()
-	since := n.carrier.look()
-	if n.awayFrom(ctx, old.net.Name) {
+	since := old.port.carrier.look()
+	if old.port.awayFrom(ctx, old.net.Name) {
 		return nil, fmt.Errorf("the link is not at %s", old.net.Name)
 	}
-	ctx, stop := n.whileAt(ctx, old.net.Name, since)
+	ctx, stop := old.port.whileAt(ctx, old.net.Name, since)
 	defer stop()
 	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
 	var looking sync.WaitGroup
-	looking.Go(func() { n.lookFor(ctx, lookWithin, network.Points...) })
+	looking.Go(func() { c.port.lookFor(ctx, lookWithin, network.Points...) })
 	defer looking.Wait()
 	made := c
 	defer func() {
@@ -51,7 +51,7 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = c.configure(ctx, id, func() { c.keepKeys(id) }); err != nil {
 		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
 	}
-	if err = c.openTunnel(ctx, id, old.address.addr()); err != nil {
+	if err = c.openTunnel(ctx, id, old); err != nil {
 		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
 	}
 	if err = n.bind(ctx, id, c, true); err != nil {
@@ -71,7 +71,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
 	defer func() { span.End(err) }()
 	h := notify.Header{Handover: id}
-	a, err := c.session.Load().pose(&notify.ConfigRequest{Header: h, ClientID: n.cfg.ClientID, MAC: n.mac}, notify.KindConfigReply)
+	a, err := c.session.Load().pose(&notify.ConfigRequest{Header: h, ClientID: c.port.clientID, MAC: c.port.mac}, notify.KindConfigReply)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 		return err
 	}
 	c.address = newAddress(dhcp4.Lease{
-		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: n.cfg.ClientID,
+		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: c.port.clientID,
 		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
 	})
 	c.address.routerMAC.Store(&r.RouterMAC)
@@ -112,8 +112,9 @@ func (n *Node) fits(r *notify.ConfigReply) error {
 	return nil
 }
 
-// openTunnel makes the node's end of the proactive handover tunnel (§7.4).
-func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from netip.Addr) (err error) {
+// openTunnel makes the node's end of the proactive handover tunnel (§7.4), by way of
+// from.
+func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *candidate) (err error) {
 	n := c.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
 	defer func() { span.End(err) }()
@@ -148,14 +149,14 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from ne
 	if err != nil {
 		return err
 	}
-	udp, err := n.net.OpenESP(netip.AddrPortFrom(from, 0), bind.Options{Device: n.cfg.Interface})
+	udp, err := n.net.OpenESP(netip.AddrPortFrom(from.address.addr(), 0), bind.Options{Device: from.port.name})
 	if err != nil {
 		return err
 	}
 	if c.socket, err = n.endpoint.Attach(udp); err != nil {
 		return err
 	}
-	if c.path, err = n.home.newPath(c.address); err != nil {
+	if c.path, err = n.home.newPath(c); err != nil {
 		return err
 	}
 	c.markers = make(chan tunnel.Marker, 4)
@@ -184,12 +185,12 @@ func (c *candidate) marker(m tunnel.Marker) {
 // the old network no more, there is nobody to speak to.
 func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
 	c.mapping.stop()
-	since := n.carrier.look()
-	if n.awayFrom(n.ctx, old.net.Name) {
+	since := old.port.carrier.look()
+	if old.port.awayFrom(n.ctx, old.net.Name) {
 		n.giveUp(old, c)
 		return
 	}
-	ctx, stop := n.whileAt(n.ctx, old.net.Name, since)
+	ctx, stop := old.port.whileAt(n.ctx, old.net.Name, since)
 	defer stop()
 	if c.bindTried {
 		alive = alive && c.session.Load().ended() == nil
@@ -206,7 +207,7 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
 		n.giveUp(old, c)
 		return
 	}
-	n.takeLeave(id, c, old.address.addr()) // with the session the router deletes the tunnel and releases the lease
+	n.takeLeave(id, c, old) // with the session the router deletes the tunnel and releases the lease
 }
 
 // giveUp forgets a candidate without a word to its router, which misses the node

@@ -36,7 +36,7 @@ func TestReauthentication(t *testing.T) {
 	}
 	id := event.HandoverID{1}
 	m, err := c.ask(context.Background(), &notify.ConfigRequest{
-		Header: notify.Header{Handover: id}, ClientID: b.node.cfg.ClientID, MAC: b.node.mac,
+		Header: notify.Header{Handover: id}, ClientID: b.node.ports[0].clientID, MAC: b.node.ports[0].mac,
 	}, notify.KindConfigReply, 20*time.Second)
 	if err != nil || m.ID() != id {
 		t.Fatalf("the router does not understand the new keys: %v, %v", m, err)

@@ -24,12 +24,12 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	wait := retryFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for attached, seen := false, n.carrier.look(); ; {
+	for attached, seen := false, n.ports[0].carrier.look(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-seen.changed:
-			now := n.carrier.look()
+			now := n.ports[0].carrier.look()
 			up := now.Up && now.ups != seen.ups
 			if seen = now; now.ended && ctx.Err() == nil {
 				return fmt.Errorf("mn: %w", errNobodyWatches)
@@ -87,23 +87,24 @@ func (n *Node) follow(ctx context.Context) (err error) {
 	}
 	defer n.endTurn()
 	defer func() { err = n.problem(err) }()
-	carrier := n.carrier.look()
-	point, network, err := n.here(ctx)
+	p := n.servingPort()
+	carrier := p.carrier.look()
+	point, network, err := p.here(ctx)
 	if err != nil {
 		return err
 	}
 	if carrier.known && !carrier.Up {
 		return fmt.Errorf("%w at %s", errNoLink, point)
 	}
-	again := carrier.ups != n.seen.ups
-	n.seen = carrier
+	again := carrier.ups != p.seen.ups
+	p.seen = carrier
 	n.mu.Lock()
 	old, state, closing := n.serving, n.state, n.closing
 	n.mu.Unlock()
 	if closing {
 		return errEnding
 	}
-	ctx, stop := n.whileAt(ctx, network.Name, carrier)
+	ctx, stop := p.whileAt(ctx, network.Name, carrier)
 	defer stop()
 	defer func() {
 		if err != nil && ctx.Err() != nil {

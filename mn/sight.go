@@ -16,19 +16,19 @@ const (
 
 // lookFor has points looked for while the old link is there, so that the link layer
 // need not look when it is gone. A move does without, and takes longer.
-func (n *Node) lookFor(ctx context.Context, within time.Duration, points ...string) {
-	s, ok := n.link.(link.Scanner)
+func (p *port) lookFor(ctx context.Context, within time.Duration, points ...string) {
+	s, ok := p.link.(link.Scanner)
 	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if err := s.Look(ctx, points...); err != nil && !errors.Is(err, link.ErrChannel) {
-		n.cfg.Log.Info("points of attachment not looked for", "points", points, "err", err)
+		p.n.cfg.Log.Info("points of attachment not looked for", "points", points, "err", err)
 	}
 }
 
 // target is the point of a network to move to: the best in sight.
-func (n *Node) target(ctx context.Context, network Network) string {
-	return link.Best(ctx, n.link, network.Points)[0]
+func (p *port) target(ctx context.Context, network Network) string {
+	return link.Best(ctx, p.link, network.Points)[0]
 }

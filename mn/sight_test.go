@@ -58,8 +58,8 @@ func (r *radio) change(signals map[string]int) {
 // withRadio makes a node see points, of which network a has two.
 func withRadio(r *radio) func(*Config) {
 	return func(c *Config) {
-		inner := c.Link
-		c.Link = func(h host.Host) (a link.Adapter, err error) {
+		inner := c.Interfaces[0].Link
+		c.Interfaces[0].Link = func(h host.Host) (a link.Adapter, err error) {
 			r.Adapter, err = inner(h)
 			return r, err
 		}
@@ -144,12 +144,12 @@ func TestRoutersKnown(t *testing.T) {
 		t.Fatalf("%s: %v", o, err)
 	}
 	known("arrived", "10.2.0.1")
-	ups := b.node.carrier.look().ups
+	ups := b.node.ports[0].carrier.look().ups
 	if err := b.link.Attach(t.Context(), "poa-a"); err != nil { // a roam
 		t.Fatal(err)
 	}
 	known("roamed", "10.2.0.1")
-	b.eventually("the roam", func(Status) bool { return b.node.carrier.look().ups > ups && len(b.node.turn) == 0 })
+	b.eventually("the roam", func(Status) bool { return b.node.ports[0].carrier.look().ups > ups && len(b.node.turn) == 0 })
 }
 
 // TestInterfaceSetDown: a program that ends, wpa_supplicant say, sets the interface down: addresses stay, routes and permanent
@@ -157,7 +157,7 @@ func TestRoutersKnown(t *testing.T) {
 func TestInterfaceSetDown(t *testing.T) {
 	b := start(t, nil)
 	osnettest.IP(t, "link set eth0 down")
-	b.eventually("the loss", func(Status) bool { return !b.node.carrier.look().Up })
+	b.eventually("the loss", func(Status) bool { return !b.node.ports[0].carrier.look().Up })
 	osnettest.IP(t, "link set eth0 up")
 	b.eventually("the return", func(s Status) bool {
 		return strings.Contains(osnettest.IP(t, "neigh show dev eth0 nud permanent"), "10.1.0.1 lladdr") && len(b.node.turn) == 0

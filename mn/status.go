@@ -27,15 +27,16 @@ type Status struct {
 // Status returns what the node is doing at the moment.
 func (n *Node) Status() Status {
 	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
+	p := n.servingPort()
 	n.mu.Lock()
 	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
-	if c := n.carrier.look(); s.Problem == "" && c.known && !c.Up {
+	if c := p.carrier.look(); s.Problem == "" && c.known && !c.Up {
 		s.Problem = errNoLink.Error()
 	}
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
-		if p := c.session.Load(); p != nil {
-			s.Session = p.sid.Load()
+		if session := c.session.Load(); session != nil {
+			s.Session = session.sid.Load()
 		} else if why := c.trouble.Load(); why != nil && s.Problem == "" {
 			s.Problem = "no session with the router: " + (*why).Error()
 		}

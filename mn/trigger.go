@@ -235,7 +235,7 @@ func (n *Node) position(ctx context.Context) (here decision.Point, prepared []st
 		return here, nil, ErrBusy
 	}
 	n.endTurn()
-	point, network, err := n.here(ctx)
+	point, network, err := n.servingPort().here(ctx)
 	if err != nil {
 		return here, nil, err
 	}
@@ -262,7 +262,7 @@ func (n *Node) roam(ctx context.Context, point string) (id event.HandoverID, err
 	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point, "roam", true)
 	ctx, cancel := context.WithTimeout(ctx, roamWithin)
 	defer cancel()
-	err = n.link.Attach(ctx, point)
+	err = n.servingPort().link.Attach(ctx, point)
 	span.End(err)
 	return id, err
 }

@@ -196,7 +196,7 @@ func (p *nodeParty) start() (err error) {
 		networks = append(networks, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.Address, pana.Port), Points: n.Points})
 	}
 	if p.node, err = mn.Open(mn.Config{
-		Interface: topo.MNIf, Device: "mpa0", MTU: 1400, Networks: networks, DAD: dad(), Timers: timers, Buffer: buffer,
+		Device: "mpa0", MTU: 1400, Networks: networks, DAD: dad(), Timers: timers, Buffer: buffer,
 		NewEAP: func() (pana.EAPPeer, error) {
 			return eap.NewPeer(eap.PeerConfig{Identity: Identity, TLS: eap.TLSConfig{
 				Roots: p.b.creds.Roots, ServerName: ServerName, Certificate: p.b.creds.Node, Time: p.b.now,
@@ -207,12 +207,12 @@ func (p *nodeParty) start() (err error) {
 			Algorithm: mip4.HMACSHA256, Lifetime: bindingTime, GiveUp: timers.Bind, Rand: rnd,
 		},
 		Prepare: p.b.plan.Prepared, Host: p.b.machines[topo.MN].Open, State: p.kept,
-		Link: func(h host.Host) (link.Adapter, error) {
+		Interfaces: []mn.Interface{{Name: topo.MNIf, Link: func(h host.Host) (link.Adapter, error) {
 			p.b.air.mu.Lock()
 			defer p.b.air.mu.Unlock()
 			p.b.air.host = h
 			return p.b.air, nil
-		},
+		}}},
 		Rand: rnd, Recorder: p.recorder, Log: log,
 	}); err != nil {
 		return err
