@@ -336,7 +336,7 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 		points = p
 	}
 	r, err := par.Open(par.Config{
-		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400, Cipher: 128,
+		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU, Cipher: 128,
 		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: limits,
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	})

@@ -28,6 +28,9 @@ type home struct {
 
 	forged  atomic.Uint64 // path-end markers that were not signed
 	foreign atomic.Uint64 // IP-in-IP from others than the home agent
+	// unopened: IP-in-IP out of a tunnel that was malformed, or carried a congestion mark
+	// for a transport without ECN (RFC 6040 section 4.2).
+	unopened atomic.Uint64
 
 	gateMu sync.Mutex // the downlink
 	gate   *flow.Gate
@@ -400,6 +403,7 @@ func (h *home) gateDeadline() {
 func (h *home) status(s *Status) {
 	s.Home, s.HomeAgent = h.address.String(), h.agent.String()
 	s.Dropped["forged marker"], s.Dropped["not from the home agent"] = h.forged.Load(), h.foreign.Load()
+	s.Dropped["IP-in-IP not opened"] = h.unopened.Load()
 	h.uplink.status(s)
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/host"
@@ -20,6 +21,7 @@ type homeWire struct {
 	path *path
 	ipip host.IPIP // native
 	udp  host.UDP  // registrations from this care-of address
+	id   atomic.Uint32
 }
 
 func (h *home) newPath(c *candidate) (p *path, err error) {
@@ -40,8 +42,13 @@ func (h *home) newPath(c *candidate) (p *path, err error) {
 
 func (w *homeWire) close() error { return errors.Join(w.ipip.Close(), w.udp.Close()) }
 
+// inner lets the network fragment what it makes, as the kernel does for the link: the
+// home agent has it whole again, and nobody waits for an ICMP message that only the
+// kernel would understand.
 func (w *homeWire) inner(buf, pkt []byte) ([]byte, error) {
-	return ipip.Encapsulate(buf, ipip.Header{Src: w.path.coa, Dst: w.home.agent, TTL: ipip.DefaultTTL}, pkt)
+	return ipip.Encapsulate(buf, ipip.Header{
+		Src: w.path.coa, Dst: w.home.agent, TTL: ipip.DefaultTTL, ID: uint16(w.id.Add(1)), Fragmentable: true,
+	}, pkt)
 }
 
 func (w *homeWire) toLink(pkt []byte) error { return w.ipip.Send(w.home.agent, pkt, ipip.TOS(pkt)) }
@@ -84,16 +91,24 @@ func (w *homeWire) readReplies() {
 }
 
 // fromTunnel takes what came through the tunnel: IP-in-IP for the home address,
-// or a packet for the care-of address itself.
+// or a packet for the care-of address itself. Fragments of the former, from a path on
+// which it did not fit, are the kernel's to put together: it comes as if natively then.
 func (w *homeWire) fromTunnel(pkt []byte) {
 	src, dst, proto, _, _, err := ipip.ParseIPv4(pkt)
-	if err == nil && proto == ipip.Protocol && dst == w.path.coa {
-		if inner, _, _, err := ipip.Decapsulate(pkt); err == nil {
-			w.home.down(w.path, inner, src)
-		}
+	if err != nil || proto != ipip.Protocol || dst != w.path.coa {
+		w.home.write(pkt)
 		return
 	}
-	w.home.write(pkt)
+	if fragment, _ := ipip.Fragment(pkt); fragment {
+		w.home.write(pkt)
+		return
+	}
+	inner, _, _, err := ipip.Decapsulate(pkt)
+	if err != nil { // a congestion mark that its transport does not know, mostly
+		w.home.unopened.Add(1)
+		return
+	}
+	w.home.down(w.path, inner, src)
 }
 
 // endMarkerAgain is when the marker that ends a path is sent again: it may be lost,

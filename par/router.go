@@ -90,6 +90,10 @@ type Router struct {
 	gone  map[flow.Reason]uint64 // packets dropped by deliveries that are over
 }
 
+// DefaultMTU is what the TUN has as a rule: with ESP in UDP, and the shim header of a
+// numbered packet, it fits 1500 octets.
+const DefaultMTU = 1428
+
 const (
 	table        = 7160 // of our packets that come out of the TUN
 	rulePriority = 7160

@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/config"
 	"openmpa/paa/pana"
+	"openmpa/par"
 	"openmpa/tunnel/flow"
 )
 
@@ -105,7 +106,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&c.Tunnel.Port, 4500)
-	config.Default(&c.Tunnel.MTU, 1436)
+	config.Default(&c.Tunnel.MTU, par.DefaultMTU)
 	config.Default(&c.Tunnel.Encryption, "aes-128-gcm")
 	config.Default(&c.Tunnel.Unused, config.Duration(time.Minute))
 	config.Default(&c.Buffer.Packets, 4096)

@@ -103,7 +103,7 @@ func (p *patient) ar() {
 	config.Default(&p.c.Tunnel.Device, "mpa0")
 	config.Default(&p.c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&p.c.Tunnel.Port, portESP)
-	config.Default(&p.c.Tunnel.MTU, 1436)
+	config.Default(&p.c.Tunnel.MTU, 1428)
 	config.Default(&p.c.RADIUS.NASIdentifier, p.c.Node)
 	p.tunDevice()
 	p.link("access.interface", p.c.Access.Interface)

@@ -16,9 +16,13 @@ type Header struct {
 	TTL      uint8      // zero means DefaultTTL
 	TOS      uint8
 	Marking  Marking // of Encapsulate, which makes TOS by it
-	ID       uint16
+	ID       uint16  // where DF is clear: another one than that of any packet to Dst that may still be on its way
 	DF       bool
-	Protocol uint8 // zero means Protocol (4)
+	// Fragmentable has Encapsulate leave DF clear even where the inner header has it set:
+	// what does not fit the path is fragmented outside, and whole again at the exit
+	// (RFC 4459 section 3.1). Nothing then hangs on an ICMP message for the outer header.
+	Fragmentable bool
+	Protocol     uint8 // zero means Protocol (4)
 }
 
 // AppendHeader appends the outer header for a payload of payloadLen octets. It
@@ -55,7 +59,7 @@ func AppendHeader(dst []byte, h Header, payloadLen int) ([]byte, error) {
 }
 
 // Encapsulate appends to dst the whole IP in IP packet for inner by the rules
-// of RFC 2003: TOS by h.Marking, DF set when the inner header has it, TTL 0 and a
+// of RFC 2003: TOS by h.Marking, DF set when the inner header has it unless h says otherwise, TTL 0 and a
 // source equal to the tunnel's exit refused. inner must not overlap the room
 // behind dst. h.TOS and h.Protocol are not used; inner octets behind its total
 // length are left out. On error dst is returned unchanged.
@@ -68,7 +72,7 @@ func Encapsulate(dst []byte, h Header, inner []byte) ([]byte, error) {
 		return dst, err
 	}
 	h.TOS, h.Protocol = h.Marking.Outer(inner[1]), Protocol
-	h.DF = h.DF || DontFragment(inner)
+	h.DF = !h.Fragmentable && (h.DF || DontFragment(inner))
 	out, err := AppendHeader(dst, h, total)
 	if err != nil {
 		return dst, err

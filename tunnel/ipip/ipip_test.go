@@ -67,6 +67,10 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil || !DontFragment(pkt) {
 		t.Fatalf("%x %v", pkt, err)
 	}
+	pkt, err = Encapsulate(nil, Header{Src: coa, Dst: hag, DF: true, Fragmentable: true, ID: 0x1234}, inner)
+	if err != nil || DontFragment(pkt) || pkt[4] != 0x12 || !DontFragment(pkt[HeaderLen:]) {
+		t.Fatalf("%x %v", pkt, err)
+	}
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -1,0 +1,193 @@
+package mn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet/osnettest"
+)
+
+// fullSize is what fits the node's TUN, less the headers of IP and UDP.
+const fullSize = 1400 - 28
+
+// whole makes a socket send with DF, and never smaller packets for what it has heard
+// of the path: what comes is there because the path takes it.
+func whole(t *testing.T, c *net.UDPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = errors.Join(raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		}), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// passes sends packets of this size, numbered, and wants all of them.
+func passes(t *testing.T, what string, from, to *net.UDPConn, dst netip.Addr, size int) {
+	t.Helper()
+	buf := make([]byte, 2000)
+	for n := range 20 {
+		want := bytes.Repeat([]byte{byte(n)}, size)
+		if _, err := from.WriteToUDPAddrPort(want, netip.AddrPortFrom(dst, 7000)); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		_ = to.SetReadDeadline(time.Now().Add(patience))
+		k, err := to.Read(buf)
+		if err != nil || !bytes.Equal(buf[:k], want) {
+			t.Fatalf("%s, packet %d: %d octets came, %v", what, n, k, err)
+		}
+	}
+}
+
+// narrow gives the core links of both networks a smaller MTU.
+func (b *bed) narrow(mtu string) {
+	for _, n := range []string{"a", "b"} {
+		b.inside[n](func() { osnettest.IP(b.t, "link set core0 mtu "+mtu) })
+		b.core(func() { osnettest.IP(b.t, "link set c"+n+" mtu "+mtu) })
+	}
+}
+
+// TestNoBlackHole: packets of full size with DF pass the old link, the tunnel and the
+// new link, also where the core takes less than IP-in-IP and ESP make of them: what
+// does not fit is fragmented outside and put together at the other end.
+func TestNoBlackHole(t *testing.T) {
+	for _, core := range []string{"1500", "1400", "1280"} {
+		t.Run(core, func(t *testing.T) {
+			b := start(t, func(c *Config) { c.MTU = 1400 })
+			b.narrow(core)
+			mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mn.Close()
+			whole(t, mn)
+			whole(t, b.cn)
+			both := func(where string) {
+				t.Helper()
+				passes(t, where+", up", mn, b.cn, agentAddr, fullSize)
+				passes(t, where+", down", b.cn, mn, homeAddress, fullSize)
+			}
+			both("old link")
+			h, err := b.node.Prepare("a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, err := h.Wait(context.Background()); o != event.OK {
+				t.Fatalf("%s, %v", o, err)
+			}
+			both("tunnel")
+			if o, err := b.handover("a"); o != event.Completed {
+				t.Fatalf("%s, %v", o, err)
+			}
+			both("new link")
+			for c, name := range map[*net.UDPConn]string{mn: "node", b.cn: "correspondent"} {
+				to := agentAddr
+				if c == b.cn {
+					to = homeAddress
+				}
+				if _, err := c.WriteToUDPAddrPort(make([]byte, fullSize+1), netip.AddrPortFrom(to, 7000)); !errors.Is(err, unix.EMSGSIZE) {
+					t.Errorf("%s, one octet more: %v", name, err)
+				}
+			}
+			if n := b.node.Status().Dropped["IP-in-IP not opened"]; n != 0 {
+				t.Errorf("%d packets out of the tunnel were not opened", n)
+			}
+		})
+	}
+}
+
+// TestTCPHasNoBlackHole: a transfer each way goes on through handovers there and back
+// although the core takes less than the access links.
+func TestTCPHasNoBlackHole(t *testing.T) {
+	b := start(t, func(c *Config) { c.MTU = 1400 })
+	b.narrow("1400")
+	var l *net.TCPListener
+	var err error
+	b.core(func() { l, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: agentAddr.AsSlice()}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: homeAddress.AsSlice()}, Timeout: patience}
+	mn, err := d.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{}, 4)
+	defer func() {
+		mn.Close()
+		cn.Close()
+		for range 4 {
+			<-ended
+		}
+	}()
+	var up, down atomic.Int64
+	for _, way := range []struct {
+		from, to net.Conn
+		count    *atomic.Int64
+	}{{mn, cn, &up}, {cn, mn, &down}} {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			chunk := make([]byte, 1<<15)
+			for {
+				if _, err := way.from.Write(chunk); err != nil {
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // segments of full size, and no processor in full use
+			}
+		}()
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			_, _ = io.Copy(counter{way.count}, way.to)
+		}()
+	}
+	goesOn := func(where string) {
+		t.Helper()
+		u, d := up.Load(), down.Load()
+		for end := time.Now().Add(patience); up.Load() < u+1<<18 || down.Load() < d+1<<18; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %d octets up and %d down in %v", where, up.Load()-u, down.Load()-d, patience)
+			}
+		}
+	}
+	goesOn("old link")
+	for _, to := range []string{"a", "b"} {
+		h, err := b.node.Prepare(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err := h.Wait(context.Background()); o != event.OK {
+			t.Fatalf("%s, %v", o, err)
+		}
+		goesOn("tunnel to " + to)
+		if o, err := b.handover(to); o != event.Completed {
+			t.Fatalf("%s, %v", o, err)
+		}
+		goesOn("link of " + to)
+	}
+}
+
+// counter counts the octets that are written to it.
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
+}
