@@ -332,8 +332,12 @@ func (a *answer) wait(ctx context.Context, within time.Duration) (notify.Message
 
 // espKeys makes the keys of a tunnel from MN-AR, both nonces and both SPIs.
 func (s *session) espKeys(nonce []byte, r *notify.TunnelReply, spi uint32) (k *keys.ESPKeys, err error) {
+	suite := esp.Transform(r.Suite)
+	if !suite.Known() {
+		return nil, fmt.Errorf("%s has taken %v for the tunnel, which is not known here", s.net.PAA, suite)
+	}
 	err = s.client.Do(func(time.Time, *pana.PaC) {
-		k = keys.DeriveESP(s.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+		k = keys.DeriveESP(s.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, suite.MaterialLen())
 	})
 	return k, err
 }

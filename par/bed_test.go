@@ -286,7 +286,7 @@ func (b *bed) join(sid uint32, inner netip.Addr) *end {
 	if r.Reason != "" {
 		b.t.Fatalf("no tunnel: %s", r.Reason)
 	}
-	k := keys.DeriveESP(sessionKeys(sid).MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, int(r.Cipher)/8+esp.SaltLen)
+	k := keys.DeriveESP(sessionKeys(sid).MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, esp.Transform(r.Suite).MaterialLen())
 	in, err1 := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
 	out, err2 := esp.NewOutbound(r.SPI, k.ToRouter)
 	n := &end{b: b, sid: sid, inner: inner, routerSPI: r.SPI, e: tunnel.NewEndpoint(nil), packets: make(chan []byte, 10000), markers: make(chan tunnel.Marker, 10)}

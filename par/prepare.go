@@ -190,6 +190,8 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 	switch {
 	case m.Handover.IsZero():
 		return errors.New("the request names no handover")
+	case m.Serving:
+		return errors.New("this router keeps no tunnel for a node that it serves on its link")
 	case v.lease == nil:
 		return errors.New("no address was configured in this session: ask for one first")
 	case v.lease.Addr.Addr() != m.Inner:
@@ -213,7 +215,8 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, err
 	}
 	defer r.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
-	k := keys.DeriveESP(v.keys.MNAR.Bytes(), m.Nonce, nonce, spi, m.SPI, r.cfg.Cipher/8+esp.SaltLen)
+	suite := r.suite()
+	k := keys.DeriveESP(v.keys.MNAR.Bytes(), m.Nonce, nonce, spi, m.SPI, suite.MaterialLen())
 	defer k.Clear()
 	in, err := esp.NewInbound(spi, k.ToRouter, esp.DefaultWindow)
 	if err != nil {
@@ -247,8 +250,16 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	v.expectUse(v.tunnel)
 	return &notify.TunnelReply{
 		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: spi, Nonce: nonce,
-		Cipher: uint16(r.cfg.Cipher), MTU: uint16(r.cfg.MTU),
+		Suite: uint8(suite), MTU: uint16(r.cfg.MTU),
 	}, nil
+}
+
+// suite is the one of the router's tunnels.
+func (r *Router) suite() esp.Transform {
+	if r.cfg.Cipher == 256 {
+		return esp.AES256GCM
+	}
+	return esp.AES128GCM
 }
 
 // expectUse deletes a tunnel through which the node has neither arrived nor sent

@@ -310,6 +310,10 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 		v.switchBack()
 	case *notify.Arrival:
 		v.arrive()
+	case *notify.Deliver:
+		r.send(sid, &notify.DeliverReply{Header: m.Header, Reason: m.How.String() + " is not done by this router"})
+	case *notify.RekeyRequest:
+		v.rekey(m)
 	default:
 		r.cfg.Log.Warn("message dropped: not one for a router", "sid", sid, "message", m.Kind())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"openmpa/internal/event"
+	"openmpa/tunnel/flow"
 )
 
 // MarkerKind says what a marker means for the packets around it.
@@ -19,15 +20,11 @@ const (
 	// Departed, router to mobile node: my last downlink packet is before this;
 	// what follows is held.
 	Departed MarkerKind = 2
-	// Resume, mobile node to router: I did not leave, or I came back; what is held
-	// may follow.
+	// Resume, mobile node to router: I am where this comes from; what is held for me,
+	// and what comes, goes through the tunnel to there. It tells what I have.
 	Resume MarkerKind = 3
-	// Forwarded, previous router to mobile node: what I held for your address here is
-	// before this.
+	// Forwarded, router to mobile node: what I held when you said Resume is before this.
 	Forwarded MarkerKind = 4
-	// Follow, mobile node to its next router: the previous one's Forwarded came, or I
-	// wait for it no longer; what you held may follow.
-	Follow MarkerKind = 5
 )
 
 // String returns the name of the kind.
@@ -41,19 +38,19 @@ func (k MarkerKind) String() string {
 		return "resume"
 	case Forwarded:
 		return "forwarded"
-	case Follow:
-		return "follow"
 	}
 	return fmt.Sprintf("marker(%d)", uint8(k))
 }
 
-func (k MarkerKind) known() bool { return k >= Depart && k <= Follow }
+func (k MarkerKind) known() bool { return k >= Depart && k <= Forwarded }
 
 // Marker ends a run of packets in the tunnel it is sent through.
 type Marker struct {
 	Kind     MarkerKind
 	Handover event.HandoverID
 	Seq      uint32 // tells repetitions apart
+	// Receipts are what the node has of each class that is numbered; with Resume only.
+	Receipts []flow.Receipt
 }
 
 const (
@@ -71,15 +68,25 @@ var (
 )
 
 // AppendBinary appends the marker as it is drawn in the package comment. It
-// fails with ErrMarker for a kind that is not known.
+// fails with ErrMarker for a kind that is not known, and for receipts of another than
+// Resume; errors of the receipts match flow.ErrFormat.
 func (m Marker) AppendBinary(b []byte) ([]byte, error) {
-	if !m.Kind.known() {
-		return b, fmt.Errorf("%w: kind %d", ErrMarker, m.Kind)
+	if !m.Kind.known() || m.Kind != Resume && len(m.Receipts) > 0 {
+		return b, fmt.Errorf("%w: kind %d with %d receipts", ErrMarker, m.Kind, len(m.Receipts))
 	}
+	whole := b
 	b = binary.BigEndian.AppendUint32(b, markerMagic)
 	b = append(b, markerVersion, byte(m.Kind), 0, 0)
 	b = append(b, m.Handover[:]...)
-	return binary.BigEndian.AppendUint32(b, m.Seq), nil
+	b = binary.BigEndian.AppendUint32(b, m.Seq)
+	if m.Kind != Resume {
+		return b, nil
+	}
+	b, err := flow.AppendReceipts(b, m.Receipts)
+	if err != nil {
+		return whole, fmt.Errorf("tunnel: marker: %w", err)
+	}
+	return b, nil
 }
 
 // ParseMarker reads the payload of a dummy packet. The error matches ErrMarker
@@ -93,5 +100,11 @@ func ParseMarker(b []byte) (Marker, error) {
 	}
 	m := Marker{Kind: MarkerKind(b[5]), Seq: binary.BigEndian.Uint32(b[24:28])}
 	copy(m.Handover[:], b[8:24])
+	if m.Kind == Resume {
+		var err error
+		if m.Receipts, _, err = flow.ParseReceipts(b[markerLen:]); err != nil {
+			return Marker{}, fmt.Errorf("%w: %w", ErrMarker, err)
+		}
+	}
 	return m, nil
 }

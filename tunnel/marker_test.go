@@ -3,7 +3,10 @@ package tunnel
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
+
+	"openmpa/tunnel/flow"
 )
 
 const markerGolden = "4d50416d" + "01" + "02" + "0000" + "0102030405060708090a0b0c0d0e0f10" + "00000007"
@@ -15,8 +18,34 @@ func TestMarkerGolden(t *testing.T) {
 		t.Fatalf("%x %v", got, err)
 	}
 	back, err := ParseMarker(append(unhex(t, markerGolden), "padding"...))
-	if err != nil || back != m {
+	if err != nil || !reflect.DeepEqual(back, m) {
 		t.Fatalf("%+v %v", back, err)
+	}
+}
+
+func TestResumeGolden(t *testing.T) {
+	const golden = "4d50416d" + "01" + "03" + "0000" + "0102030405060708090a0b0c0d0e0f10" + "00000007" + "01" + "02" + "0008" + "0100" + "0007" + "00000009"
+	m := Marker{Kind: Resume, Handover: handover, Seq: 7, Receipts: []flow.Receipt{{Class: 2, Report: flow.Report{Epoch: 7, Top: 9}}}}
+	got, err := m.AppendBinary(nil)
+	if err != nil || !bytes.Equal(got, unhex(t, golden)) {
+		t.Fatalf("%x %v", got, err)
+	}
+	back, err := ParseMarker(append(bytes.Clone(got), "padding"...))
+	if err != nil || !reflect.DeepEqual(back, m) {
+		t.Fatalf("%+v %v", back, err)
+	}
+	for n := 4; n < len(got); n++ {
+		if _, err := ParseMarker(got[:n]); !errors.Is(err, ErrMarker) {
+			t.Errorf("cut at %d: %v", n, err)
+		}
+	}
+	m.Receipts = make([]flow.Receipt, flow.MaxReceipts+1)
+	if b, err := m.AppendBinary([]byte("kept")); !errors.Is(err, flow.ErrFormat) || string(b) != "kept" {
+		t.Errorf("too many receipts: %x %v", b, err)
+	}
+	m.Kind, m.Receipts = Depart, m.Receipts[:1]
+	if _, err := m.AppendBinary(nil); !errors.Is(err, ErrMarker) {
+		t.Errorf("receipts of a departure: %v", err)
 	}
 }
 
@@ -38,12 +67,12 @@ func TestMarkerRefused(t *testing.T) {
 			t.Errorf("octet %d is 0: %v", at, err)
 		}
 	}
-	for _, k := range []MarkerKind{0, 6, 255} {
+	for _, k := range []MarkerKind{0, 5, 255} {
 		if b, err := (Marker{Kind: k}).AppendBinary([]byte("kept")); !errors.Is(err, ErrMarker) || string(b) != "kept" {
 			t.Errorf("kind %d: %x %v", k, b, err)
 		}
 	}
-	for k, want := range map[MarkerKind]string{Depart: "depart", Departed: "departed", Resume: "resume", Forwarded: "forwarded", Follow: "follow", 9: "marker(9)"} {
+	for k, want := range map[MarkerKind]string{Depart: "depart", Departed: "departed", Resume: "resume", Forwarded: "forwarded", 9: "marker(9)"} {
 		if k.String() != want {
 			t.Errorf("kind %d prints as %s", uint8(k), k)
 		}
@@ -53,6 +82,11 @@ func TestMarkerRefused(t *testing.T) {
 func FuzzParseMarker(f *testing.F) {
 	f.Add(unhex(f, markerGolden))
 	f.Add([]byte{})
+	resume, err := Marker{Kind: Resume, Receipts: []flow.Receipt{{Class: 1, Report: flow.Report{Words: 1}}}}.AppendBinary(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(resume)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseMarker(b)
 		if err != nil {
@@ -63,7 +97,7 @@ func FuzzParseMarker(f *testing.F) {
 			t.Fatal(err)
 		}
 		again, err := ParseMarker(out)
-		if err != nil || again != m {
+		if err != nil || !reflect.DeepEqual(again, m) {
 			t.Fatalf("%+v came back as %+v %v", m, again, err)
 		}
 	})

@@ -179,7 +179,7 @@ func (t *Tunnel) Send(inner []byte) error {
 // SendMarker sends a marker behind all that was sent before. It goes as best
 // effort: a network that sorts by DSCP may let other classes pass it.
 func (t *Tunnel) SendMarker(m Marker) error {
-	var room [markerLen]byte
+	var room [markerLen + 1]byte
 	b, err := m.AppendBinary(room[:0])
 	if err != nil {
 		return t.notSent(ReasonMarker, err)

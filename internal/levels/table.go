@@ -24,7 +24,6 @@ var rooms = map[string]int{
 	"mn/decision":      pure,
 	"mn/mobility/mip4": pure,
 	"mn/mobility/mip6": pure,
-	"paa/notify":       pure,
 	"paa/pana":         pure,
 	"tunnel/esp":       pure,
 	"tunnel/flow":      pure,
@@ -37,6 +36,7 @@ var rooms = map[string]int{
 	"internal/osnet":   adapter,
 	"internal/state":   adapter,
 	"internal/wpactrl": adapter,
+	"paa/notify":       adapter, // its messages carry what tunnel/flow tells
 	"tunnel/bind":      adapter,
 	"tunnel/tun":       adapter,
 

@@ -35,6 +35,11 @@
 //	 8    Report          MN-AR  AR to MN   the router's record of this handover
 //	 9    LinkKeysRequest MN-CA  MN to CA   put keys for me into your access points (RFC 6252 §7.7.1)
 //	10    LinkKeysReply   MN-CA  CA to MN   which have one, until when, or why none has
+//	11    Follow          MN-AR  MN to AR   my previous router has forwarded all: now what you hold
+//	12    Deliver         MN-AR  MN to AR   keep copies (§7.6.2), or bicast (§6.3 step 4), until I go
+//	13    DeliverReply    MN-AR  AR to MN   done, or why not
+//	14    RekeyRequest    MN-AR  MN to AR   a successor of the tunnel's security association
+//	15    RekeyReply      MN-AR  AR to MN   its SPI and nonce, or why not
 //
 // Unknown fields are skipped, a field that is missing or of the wrong size makes
 // the message invalid, a field given twice too.

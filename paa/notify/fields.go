@@ -25,10 +25,17 @@ const (
 	fSPI       = 12
 	fNonce     = 13
 	fOuter     = 14 // address, then port
-	fCipher    = 15 // key bits, MTU
+	fMTU       = 15
 	fEvents    = 16
 	fLinkLife  = 17 // s
 	fPoints    = 18 // of each: BSSID, number of the suite
+	fOptions   = 19 // bits, see options
+	fSuites    = 20 // of each: its number
+	fSuite     = 21
+	fOld       = 22 // SPI
+	fHow       = 23
+	fReceipts  = 24 // as package flow appends them
+	fPrevious  = 25 // address, then port
 )
 
 // fields maps the type of a field to its value.
@@ -225,88 +232,11 @@ func (m *ConfigReply) parseFields(f fields) (err error) {
 	return nil
 }
 
-func (m TunnelRequest) appendFields(b []byte) ([]byte, error) {
-	if len(m.Nonce) != nonceLen || !m.Inner.IsValid() {
-		return nil, fmt.Errorf("nonce of %d octets, expected %d; inner address %s", len(m.Nonce), nonceLen, m.Inner)
-	}
-	return put(put(put(b, fInner, m.Inner.AsSlice()), fSPI, u32(m.SPI)), fNonce, m.Nonce), nil
-}
-
-func (m *TunnelRequest) parseFields(f fields) (err error) {
-	if m.Inner, err = f.addr(fInner); err != nil {
-		return err
-	}
-	if m.SPI, err = f.spi(); err != nil {
-		return err
-	}
-	m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen)
-	return err
-}
-
-// spi reads an SPI; 0 to 255 are reserved (RFC 4303 §2.1).
-func (f fields) spi() (uint32, error) {
-	v, err := f.u32s(fSPI, 1)
-	if err != nil {
-		return 0, err
-	}
-	if v[0] < 256 {
-		return 0, fmt.Errorf("SPI %d is reserved", v[0])
-	}
-	return v[0], nil
-}
-
-func (m TunnelReply) appendFields(b []byte) ([]byte, error) {
-	if m.Reason != "" {
-		return putReason(b, m.Reason), nil
-	}
-	if len(m.Nonce) != nonceLen || !m.Outer.IsValid() {
-		return nil, fmt.Errorf("nonce of %d octets, expected %d; outer address %s", len(m.Nonce), nonceLen, m.Outer)
-	}
-	b = put(b, fOuter, m.Outer.AsSlice(), u16(m.Port))
-	b = put(put(b, fSPI, u32(m.SPI)), fNonce, m.Nonce)
-	return put(b, fCipher, u16(m.Cipher), u16(m.MTU)), nil
-}
-
-func (m *TunnelReply) parseFields(f fields) (err error) {
-	var refused bool
-	if m.Reason, refused, err = f.reason(); refused || err != nil {
-		return err
-	}
-	v, err := f.sized(fOuter, 6, 18)
-	if err != nil {
-		return err
-	}
-	a, ok := netip.AddrFromSlice(v[:len(v)-2])
-	if m.Outer, m.Port = a, binary.BigEndian.Uint16(v[len(v)-2:]); !ok || !usable(a) || m.Port == 0 {
-		return fmt.Errorf("field %d: %x is not an address and port", fOuter, v)
-	}
-	if m.SPI, err = f.spi(); err != nil {
-		return err
-	}
-	if m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen); err != nil {
-		return err
-	}
-	if v, err = f.sized(fCipher, 4, 4); err != nil {
-		return err
-	}
-	m.Cipher, m.MTU = binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v[2:])
-	if m.Cipher != 128 && m.Cipher != 256 {
-		return fmt.Errorf("AES-GCM with %d bits, expected 128 or 256", m.Cipher)
-	}
-	if m.MTU < 576 {
-		return fmt.Errorf("MTU %d, expected at least 576", m.MTU)
-	}
-	return nil
-}
-
 func (TunnelDelete) appendFields(b []byte) ([]byte, error) { return b, nil }
 func (*TunnelDelete) parseFields(fields) error             { return nil }
 
 func (SwitchBack) appendFields(b []byte) ([]byte, error) { return b, nil }
 func (*SwitchBack) parseFields(fields) error             { return nil }
-
-func (Arrival) appendFields(b []byte) ([]byte, error) { return b, nil }
-func (*Arrival) parseFields(fields) error             { return nil }
 
 func (m Report) appendFields(b []byte) ([]byte, error) {
 	if len(m.Events) > MaxReport {

@@ -26,6 +26,11 @@ const (
 	KindReport
 	KindLinkKeysRequest
 	KindLinkKeysReply
+	KindFollow
+	KindDeliver
+	KindDeliverReply
+	KindRekeyRequest
+	KindRekeyReply
 )
 
 // kinds names every kind and makes its empty message.
@@ -44,6 +49,11 @@ var kinds = map[Kind]struct {
 
 	KindLinkKeysRequest: {"link keys request", func(h Header) Message { return &LinkKeysRequest{Header: h} }},
 	KindLinkKeysReply:   {"link keys reply", func(h Header) Message { return &LinkKeysReply{Header: h} }},
+	KindFollow:          {"follow", func(h Header) Message { return &Follow{Header: h} }},
+	KindDeliver:         {"deliver", func(h Header) Message { return &Deliver{Header: h} }},
+	KindDeliverReply:    {"deliver reply", func(h Header) Message { return &DeliverReply{Header: h} }},
+	KindRekeyRequest:    {"rekey request", func(h Header) Message { return &RekeyRequest{Header: h} }},
+	KindRekeyReply:      {"rekey reply", func(h Header) Message { return &RekeyReply{Header: h} }},
 }
 
 func (k Kind) String() string {
@@ -111,30 +121,10 @@ type (
 		T1, T2    time.Duration    // renewal and rebinding, seconds
 		DHCP, DAD time.Duration    // what acquisition and duplicate detection took, ms resolution
 	}
-	// TunnelRequest asks the access router for a tunnel.
-	TunnelRequest struct {
-		Header
-		Inner netip.Addr // nCoA
-		SPI   uint32     // of the direction to the node
-		Nonce []byte     // 32 octets
-	}
-	// TunnelReply answers a TunnelRequest.
-	TunnelReply struct {
-		Header
-		Reason string     // why there is no tunnel; empty on success
-		Outer  netip.Addr // where the router's end is
-		Port   uint16     // UDP port of the router's end
-		SPI    uint32     // of the direction to the router
-		Nonce  []byte     // 32 octets
-		Cipher uint16     // key length of AES-GCM in bits: 128 or 256
-		MTU    uint16     // largest inner packet
-	}
 	// TunnelDelete ends a tunnel that will not be used.
 	TunnelDelete struct{ Header }
 	// SwitchBack turns delivery through the tunnel on again.
 	SwitchBack struct{ Header }
-	// Arrival says that the MN is on the router's own link.
-	Arrival struct{ Header }
 	// Report carries the router's events of one handover.
 	Report struct {
 		Header
@@ -168,19 +158,10 @@ func (ConfigRequest) Kind() Kind { return KindConfigRequest }
 func (ConfigReply) Kind() Kind { return KindConfigReply }
 
 // Kind implements Message.
-func (TunnelRequest) Kind() Kind { return KindTunnelRequest }
-
-// Kind implements Message.
-func (TunnelReply) Kind() Kind { return KindTunnelReply }
-
-// Kind implements Message.
 func (TunnelDelete) Kind() Kind { return KindTunnelDelete }
 
 // Kind implements Message.
 func (SwitchBack) Kind() Kind { return KindSwitchBack }
-
-// Kind implements Message.
-func (Arrival) Kind() Kind { return KindArrival }
 
 // Kind implements Message.
 func (Report) Kind() Kind { return KindReport }

@@ -31,7 +31,7 @@ func messages() []Message {
 			Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute, DHCP: 12 * time.Millisecond, DAD: 400 * time.Millisecond,
 		},
 		&TunnelRequest{Header: h, Inner: netip.MustParseAddr("10.2.0.100"), SPI: 0x1234, Nonce: testNonce},
-		&TunnelReply{Header: h, Outer: netip.MustParseAddr("10.2.0.1"), Port: 4500, SPI: 0x5678, Nonce: testNonce, Cipher: 128, MTU: 1438},
+		&TunnelReply{Header: h, Outer: netip.MustParseAddr("10.2.0.1"), Port: 4500, SPI: 0x5678, Nonce: testNonce, Suite: 1, MTU: 1428},
 		&TunnelReply{Header: h, Reason: "no lease"},
 		&TunnelDelete{Header: h},
 		&SwitchBack{Header: h},
@@ -40,6 +40,22 @@ func messages() []Message {
 		&LinkKeysRequest{Header: h, Station: [6]byte(testMAC)},
 		&LinkKeysReply{Header: h, Reason: "another node has this address"},
 		&LinkKeysReply{Header: h},
+		&TunnelRequest{
+			Header: h, Inner: netip.MustParseAddr("10.1.0.100"), SPI: 0x1234, Nonce: testNonce,
+			Serving: true, MAC: testMAC, Numbered: true, Suites: []uint8{3, 1, 77},
+		},
+		&TunnelRequest{Header: h, Inner: netip.MustParseAddr("10.1.0.100"), SPI: 0x1234, Nonce: testNonce, Standby: true},
+		&TunnelReply{Header: h, Outer: netip.MustParseAddr("10.2.0.1"), Port: 4500, SPI: 0x5678, Nonce: testNonce, Suite: 3, MTU: 1428, Numbered: true},
+		&Follow{Header: h},
+		&Deliver{Header: h, How: Guard},
+		&Deliver{Header: h, How: Unguard},
+		&Deliver{Header: h, How: Both, Outer: netip.MustParseAddrPort("10.2.0.100:40001")},
+		&DeliverReply{Header: h, How: Both},
+		&DeliverReply{Header: h, Reason: "nothing was prepared"},
+		&RekeyRequest{Header: h, Old: 0x1234, SPI: 0x2345, Nonce: testNonce, Suites: []uint8{2}},
+		&RekeyRequest{Header: h, Old: 0x1234, SPI: 0x2345, Nonce: testNonce},
+		&RekeyReply{Header: h, Old: 0x1234, SPI: 0x3456, Nonce: testNonce, Suite: 2},
+		&RekeyReply{Header: h, Reason: "no such tunnel"},
 		&LinkKeysReply{Header: h, Lifetime: time.Hour, Points: []LinkPoint{{[6]byte{2, 0, 0, 0, 1, 0}, 1}, {[6]byte{2, 0, 0, 0, 1, 1}, 5}}},
 	}
 }
@@ -54,11 +70,10 @@ func TestAppendParse(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", m.Kind(), err)
 		}
-		if d := cmp.Diff(m, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		if d := cmp.Diff(m, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
 			t.Errorf("%s: %s", m.Kind(), d)
 		}
-		// A message cut anywhere is refused, unless what is left is whole fields of
-		// which none is missing: only trailing optional ones could be, and there are none.
+		// A message cut anywhere is refused, since what may be missing comes first.
 		for n := range b {
 			if _, err := Parse(b[:n]); err == nil {
 				t.Errorf("%s: cut to %d of %d octets was accepted", m.Kind(), n, len(b))
@@ -205,7 +220,7 @@ func TestIdentities(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, m := range messages() {
+	for _, m := range append(messages(), testArrival) {
 		b, _ := Append(nil, m)
 		f.Add(b)
 	}

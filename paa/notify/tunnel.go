@@ -1,0 +1,175 @@
+package notify
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+type (
+	// TunnelRequest asks the access router for a tunnel.
+	TunnelRequest struct {
+		Header
+		Inner netip.Addr // nCoA; with Serving: the address that the MN has on the router's link
+		SPI   uint32     // of the direction to the node
+		Nonce []byte     // 32 octets
+		// Serving asks for a tunnel that stands by: the router delivers to the MN on its
+		// own link, and the tunnel is for the time after.
+		Serving bool
+		MAC     net.HardwareAddr // with Serving only: link-layer address of the MN, 6 octets
+		// Standby asks the router to keep the tunnel when the MN has arrived, as with Serving.
+		Standby  bool
+		Numbered bool    // the MN takes packets with shim headers (package flow)
+		Suites   []uint8 // that the MN takes, the best first (package esp has the numbers); none: the router's choice
+	}
+	// TunnelReply answers a TunnelRequest.
+	TunnelReply struct {
+		Header
+		Reason   string     // why there is no tunnel; empty on success
+		Outer    netip.Addr // where the router's end is
+		Port     uint16     // UDP port of the router's end
+		SPI      uint32     // of the direction to the router
+		Nonce    []byte     // 32 octets
+		Suite    uint8      // of package esp, one of those asked for
+		MTU      uint16     // largest inner packet, shim header not counted
+		Numbered bool       // the router takes packets with shim headers
+	}
+)
+
+// Kind implements Message.
+func (TunnelRequest) Kind() Kind { return KindTunnelRequest }
+
+// Kind implements Message.
+func (TunnelReply) Kind() Kind { return KindTunnelReply }
+
+// options are bits; those that are not known are not looked at.
+const (
+	optServing  = 1
+	optStandby  = 2
+	optNumbered = 4
+)
+
+// putOptions appends those that are set.
+func putOptions(b []byte, set map[byte]bool) []byte {
+	var bits byte
+	for bit, on := range set {
+		if on {
+			bits |= bit
+		}
+	}
+	if bits == 0 {
+		return b
+	}
+	return put(b, fOptions, []byte{bits})
+}
+
+// options reads what putOptions wrote.
+func (f fields) options() (bits byte, err error) {
+	if _, given := f[fOptions]; !given {
+		return 0, nil
+	}
+	v, err := f.sized(fOptions, 1, 1)
+	if err != nil {
+		return 0, err
+	}
+	return v[0], nil
+}
+
+func (m TunnelRequest) appendFields(b []byte) ([]byte, error) {
+	if len(m.Nonce) != nonceLen || !m.Inner.IsValid() {
+		return nil, fmt.Errorf("nonce of %d octets, expected %d; inner address %s", len(m.Nonce), nonceLen, m.Inner)
+	}
+	if m.Serving != (len(m.MAC) == 6) {
+		return nil, fmt.Errorf("serving %v with a link-layer address of %d octets, expected 6 with serving only", m.Serving, len(m.MAC))
+	}
+	b = putOptions(b, map[byte]bool{optServing: m.Serving, optStandby: m.Standby, optNumbered: m.Numbered})
+	b, err := putSuites(b, m.Suites)
+	if err != nil {
+		return nil, err
+	}
+	if m.Serving {
+		b = put(b, fMAC, m.MAC)
+	}
+	return put(put(put(b, fInner, m.Inner.AsSlice()), fSPI, u32(m.SPI)), fNonce, m.Nonce), nil
+}
+
+func (m *TunnelRequest) parseFields(f fields) (err error) {
+	if m.Inner, err = f.addr(fInner); err != nil {
+		return err
+	}
+	if m.SPI, err = f.spi(fSPI); err != nil {
+		return err
+	}
+	if m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen); err != nil {
+		return err
+	}
+	bits, err := f.options()
+	if err != nil {
+		return err
+	}
+	m.Serving, m.Standby, m.Numbered = bits&optServing != 0, bits&optStandby != 0, bits&optNumbered != 0
+	if m.Serving {
+		if m.MAC, err = f.mac(fMAC); err != nil {
+			return err
+		}
+	}
+	m.Suites, err = f.suites()
+	return err
+}
+
+// spi reads an SPI; 0 to 255 are reserved (RFC 4303 §2.1).
+func (f fields) spi(t uint8) (uint32, error) {
+	v, err := f.u32s(t, 1)
+	if err != nil {
+		return 0, err
+	}
+	if v[0] < 256 {
+		return 0, fmt.Errorf("SPI %d is reserved", v[0])
+	}
+	return v[0], nil
+}
+
+func (m TunnelReply) appendFields(b []byte) ([]byte, error) {
+	if m.Reason != "" {
+		return putReason(b, m.Reason), nil
+	}
+	if len(m.Nonce) != nonceLen || !m.Outer.IsValid() || m.Suite == 0 {
+		return nil, fmt.Errorf("nonce of %d octets, expected %d; outer address %s; suite %d", len(m.Nonce), nonceLen, m.Outer, m.Suite)
+	}
+	b = putOptions(b, map[byte]bool{optNumbered: m.Numbered})
+	b = putAddrPort(b, fOuter, netip.AddrPortFrom(m.Outer, m.Port))
+	b = put(put(b, fSPI, u32(m.SPI)), fNonce, m.Nonce)
+	return put(put(b, fSuite, []byte{m.Suite}), fMTU, u16(m.MTU)), nil
+}
+
+func (m *TunnelReply) parseFields(f fields) (err error) {
+	var refused bool
+	if m.Reason, refused, err = f.reason(); refused || err != nil {
+		return err
+	}
+	outer, err := f.addrPort(fOuter)
+	if err != nil {
+		return err
+	}
+	m.Outer, m.Port = outer.Addr(), outer.Port()
+	if m.SPI, err = f.spi(fSPI); err != nil {
+		return err
+	}
+	if m.Nonce, err = f.sized(fNonce, nonceLen, nonceLen); err != nil {
+		return err
+	}
+	if m.Suite, err = f.suite(); err != nil {
+		return err
+	}
+	v, err := f.sized(fMTU, 2, 2)
+	if err != nil {
+		return err
+	}
+	if m.MTU = binary.BigEndian.Uint16(v); m.MTU < 576 {
+		return fmt.Errorf("MTU %d, expected at least 576", m.MTU)
+	}
+	bits, err := f.options()
+	m.Numbered = bits&optNumbered != 0
+	return err
+}
