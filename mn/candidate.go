@@ -23,7 +23,6 @@ type candidate struct {
 	voided  atomic.Pointer[error]   // why the address must not be used any more
 	address *address                // the care-of address and how it was obtained
 	path    *path
-	socket  *tunnel.Socket // of the tunnel
 	tunnel  atomic.Pointer[tunnel.Tunnel]
 	mapping *mapping      // while it is prepared
 	keys    *keyring      // nil: the link takes none
@@ -56,8 +55,8 @@ func (c *candidate) leaveTunnel() {
 	if c.path != nil {
 		c.path.leaveTunnel()
 	}
-	if c.socket != nil {
-		_ = c.socket.Close()
-		c.socket = nil
+	if t := c.tunnel.Swap(nil); t != nil {
+		t.Close()
+		_ = t.Socket().Close()
 	}
 }

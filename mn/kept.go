@@ -31,6 +31,14 @@ func (n *Node) keep(id event.HandoverID, c *candidate, span *event.Span) {
 	n.wg.Go(func() { n.guard(k) })
 }
 
+// candidate is nil where nothing is kept.
+func (k *kept) candidate() *candidate {
+	if k == nil {
+		return nil
+	}
+	return k.c
+}
+
 // usable says that a move may still begin.
 func (k *kept) usable(network string) bool {
 	return k != nil && k.c.net.Name == network && k.c.session.Load().ended() == nil && time.Now().Before(k.until)

@@ -195,7 +195,8 @@ func (p *port) mayStray(ctx context.Context, point string) bool {
 func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
 	ack, err := c.session.Load().send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
-	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
+	c.session.Load().flush()    // ahead of the queue, which keeps the processor busy
+	c.path.merges.expect(false) // what comes from here on comes on the link
 	if e := c.path.arrive(); e != nil {
 		n.cfg.Log.Error("uplink", "err", e)
 	}

@@ -273,7 +273,7 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1)}, nil
+	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4)}, nil
 }
 
 // drop takes everything of c out of the node.

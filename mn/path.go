@@ -20,6 +20,7 @@ type path struct {
 	// always: packets come by the TUN in every mode, so that none overtakes another
 	// where drain ends.
 	always bool
+	merges merges // of what comes by the tunnel
 
 	// guarded by up.mu
 	delivery *flow.Delivery
@@ -41,7 +42,9 @@ type wire interface {
 
 // newPath makes a path, whose wire is to be set.
 func (u *uplink) newPath(c *candidate) *path {
-	return &path{up: u, at: c.address, dev: c.port.name, coa: c.address.addr(), delivery: flow.NewDelivery(u.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
+	p := &path{up: u, at: c.address, dev: c.port.name, coa: c.address.addr(), delivery: flow.NewDelivery(u.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
+	p.merges.deliver = func(pkt []byte) { p.wire.fromTunnel(pkt) }
+	return p
 }
 
 func (p *path) close() {
@@ -59,11 +62,16 @@ func (p *path) close() {
 		p.up.gone["uplink of a path before: "+string(why)] += n
 	}
 	p.up.mu.Unlock()
+	p.merges.close()
+	p.up.mu.Lock()
+	for _, s := range p.merges.stats() {
+		for why, n := range s.Dropped {
+			p.up.gone["downlink of a path before: "+string(why)] += n
+		}
+	}
+	p.up.mu.Unlock()
 	_ = p.wire.close()
 }
-
-// fromTunnel takes what came through the tunnel.
-func (p *path) fromTunnel(pkt []byte) { p.wire.fromTunnel(pkt) }
 
 // send sends one packet of an application where the mode says. The caller holds
 // up.mu and keeps pkt.

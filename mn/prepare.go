@@ -153,18 +153,21 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	if err != nil {
 		return err
 	}
-	if c.socket, err = n.endpoint.Attach(udp); err != nil {
+	socket, err := n.endpoint.Attach(udp)
+	if err != nil {
 		return err
 	}
 	if c.path, err = n.home.newPath(c); err != nil {
+		_ = socket.Close()
 		return err
 	}
-	c.markers = make(chan tunnel.Marker, 4)
+	c.path.merges.expect(true)
 	t, err := n.endpoint.Add(tunnel.TunnelConfig{
-		Socket: c.socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
-		Receive: c.path.fromTunnel, Marker: c.marker, Keepalive: 20 * time.Second,
+		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
+		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: 20 * time.Second,
 	})
 	if err != nil {
+		_ = socket.Close()
 		return err
 	}
 	n.guest(c.path.coa, c.path)

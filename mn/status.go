@@ -21,7 +21,8 @@ type Status struct {
 	Trigger    *TriggerStatus    `json:"trigger,omitempty"`
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
-	Dropped    map[string]uint64 `json:"dropped"` // by reason, besides those of uplink and downlink
+	Merged     []MergeStatus     `json:"merged,omitempty"` // downlink that came with numbers
+	Dropped    map[string]uint64 `json:"dropped"`          // by reason, besides those of uplink and downlink
 }
 
 // Status returns what the node is doing at the moment.
@@ -32,6 +33,9 @@ func (n *Node) Status() Status {
 	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
 	if c := p.carrier.look(); s.Problem == "" && c.known && !c.Up {
 		s.Problem = errNoLink.Error()
+	}
+	for _, c := range []*candidate{n.serving, n.kept.candidate()} {
+		s.Merged = append(s.Merged, c.merged()...)
 	}
 	if c := n.serving; c != nil {
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
