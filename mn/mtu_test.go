@@ -24,15 +24,7 @@ const fullSize = 1400 - 28
 // of the path: what comes is there because the path takes it.
 func whole(t *testing.T, c *net.UDPConn) {
 	t.Helper()
-	raw, err := c.SyscallConn()
-	if err == nil {
-		err = errors.Join(raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
-		}), err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	option(t, c, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
 }
 
 // passes sends packets of this size, numbered, and wants all of them.
