@@ -10,6 +10,7 @@ import (
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/crash"
+	"openmpa/testbed/matrix"
 	"openmpa/testbed/scenario"
 )
 
@@ -92,17 +93,14 @@ func (c *crashCmd) Run(a *app) (err error) {
 		return err
 	}
 	opt := crash.Options{
-		Bed: bed.Options{Bin: a.bin, Gap: c.L2Gap}, Commit: commit(a.self), Cells: cells, Jobs: c.Jobs, Logs: c.Logs,
-		Progress: p.Line,
-		Failed: func(r crash.Record) {
-			p.Done()
-			fmt.Fprintf(os.Stderr, "FAIL %v\n     %s\n", r.Cell(), strings.ReplaceAll(strings.Join(r.Problems, "\n"), "\n", "\n     "))
-		},
+		Cells: cells, Jobs: c.Jobs, Logs: c.Logs, Progress: p.Line,
+		Failed: func(r crash.Record) { sayFailed(p, r.Cell(), r.Problems) },
 	}
-	if opt.Book, err = c.book(opt.Commit); err != nil {
+	built := commit(a.self)
+	if opt.Book, err = openBook[crash.Cell, crash.Record](c.JSON, c.Resume, built); err != nil {
 		return err
 	}
-	records, err := crash.Run(a.ctx, opt)
+	records, err := crash.Run(a.ctx, bed.Options{Bin: a.bin, Gap: c.L2Gap}, built, opt)
 	err = errors.Join(err, opt.Book.Close())
 	p.Done()
 	if len(records) > 0 {
@@ -114,18 +112,25 @@ func (c *crashCmd) Run(a *app) (err error) {
 	return err
 }
 
-// book opens the file of records, nil without one.
-func (c *crashCmd) book(commit string) (*crash.Book, error) {
+// sayFailed tells of a cell that failed as soon as it has.
+func sayFailed(p *scenario.Progress, cell fmt.Stringer, problems []string) {
+	p.Done()
+	fmt.Fprintf(os.Stderr, "FAIL %v\n     %s\n", cell, strings.ReplaceAll(strings.Join(problems, "\n"), "\n", "\n     "))
+}
+
+// openBook opens the file of records that --json begins and --resume goes on
+// with, nil without either.
+func openBook[C matrix.Cell, R matrix.Record[C]](begin, resume, commit string) (*matrix.Book[C, R], error) {
 	switch {
-	case c.JSON != "" && c.Resume != "":
+	case begin != "" && resume != "":
 		return nil, errors.New("--json begins a file and --resume goes on with one: expected one of them")
-	case c.JSON != "":
-		if err := os.Remove(c.JSON); err != nil && !os.IsNotExist(err) {
+	case begin != "":
+		if err := os.Remove(begin); err != nil && !os.IsNotExist(err) {
 			return nil, err
 		}
-		return crash.OpenBook(c.JSON, commit)
-	case c.Resume != "":
-		return crash.OpenBook(c.Resume, commit)
+		return matrix.OpenBook[C, R](begin, commit)
+	case resume != "":
+		return matrix.OpenBook[C, R](resume, commit)
 	}
 	return nil, nil
 }

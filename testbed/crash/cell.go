@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/kstate"
+	"openmpa/testbed/matrix"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
 )
@@ -62,7 +61,7 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 			rec.problem("at the end: %s", line)
 		}
 	}
-	panics, err := findPanics(logs)
+	panics, err := matrix.Panics(logs)
 	if err != nil {
 		rec.problem("%v", err)
 	}
@@ -350,27 +349,4 @@ func (r *cellRun) unsettled() (wrong []string, err error) {
 	}
 	slices.Sort(wrong)
 	return wrong, nil
-}
-
-// findPanics looks through the logs in a folder and those below it.
-func findPanics(dir string) (problems []string, err error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*", "*.log"))
-	if err != nil {
-		return nil, fmt.Errorf("crash: %w", err)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("crash: there are no logs in %s", dir)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return problems, fmt.Errorf("crash: %w", err)
-		}
-		for _, line := range strings.Split(string(text), "\n") {
-			if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.Contains(line, "msg=panic") {
-				problems = append(problems, fmt.Sprintf("%s: %.300s", filepath.Base(f), line))
-			}
-		}
-	}
-	return problems, nil
 }

@@ -149,11 +149,6 @@ type How struct {
 // String is how a cell is written on the command line.
 func (c Cell) String() string { return fmt.Sprintf("%s@%s", c.Victim, c.Point) }
 
-// file is a name for the cell's folder, without what has a meaning in patterns.
-func (c Cell) file() string {
-	return strings.NewReplacer(" ", "-", "[", "-", "]", "").Replace(c.String())
-}
-
 // ParseCell reads what String writes.
 func ParseCell(s string) (Cell, error) {
 	victim, point, _ := strings.Cut(s, "@")

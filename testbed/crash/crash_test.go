@@ -2,8 +2,6 @@ package crash
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -30,9 +28,6 @@ func TestCells(t *testing.T) {
 		seen[c] = true
 		if got, err := ParseCell(c.String()); err != nil || got != c {
 			t.Errorf("%v is read as %v, %v", c, got, err)
-		}
-		if strings.ContainsAny(c.file(), " /") {
-			t.Errorf("%q as the name of a folder", c.file())
 		}
 		if p := c.Point.party(); c.Point != Idle && p == DHCP || c.Point != Idle && !slices.Contains(Victims, p) {
 			t.Errorf("%q is written by %q", c.Point, p)
@@ -117,68 +112,11 @@ func record(commit string, c Cell, problems ...string) Record {
 	}
 }
 
-func TestBookResumes(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cells.json")
-	open := func(commit string) *Book {
-		t.Helper()
-		b, err := OpenBook(path, commit)
-		if err != nil {
-			t.Fatal(err)
+func TestRecordsAreOfTheirCells(t *testing.T) {
+	for _, c := range []Cell{{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea"}}, {HA, Points[1], How{}}} {
+		if r := record("c1", c, "broken"); r.Cell() != c || r.Built() != "c1" || r.Verdict() || !record("c1", c).Verdict() {
+			t.Errorf("%+v as a record of %+v", r, c)
 		}
-		t.Cleanup(func() { b.Close() })
-		return b
-	}
-	one := Cell{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea"}}
-	two := Cell{HA, Points[1], How{}}
-	three := Cell{HA, Points[1], How{Delay: time.Second}}
-	b := open("c1")
-	for _, r := range []Record{record("c1", one), record("c1", two, "broken"), record("c2", three)} {
-		if err := b.Add(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b = open("c1")
-	if r, ok := b.Done(one); !ok || !r.Passed || *r.HitMS != 1.5 {
-		t.Errorf("%+v, %v", r, ok)
-	}
-	if r, ok := b.Done(two); !ok || r.Passed || r.Problems[0] != "broken" {
-		t.Errorf("%+v, %v", r, ok)
-	}
-	if _, ok := b.Done(three); ok {
-		t.Error("the verdict of another commit is taken")
-	}
-	if err := b.Add(record("c1-dirty", three)); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := open("c1-dirty").Done(three); ok {
-		t.Error("changed sources are recognised")
-	}
-	// A line that was cut short is written again.
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, text[:len(text)-20], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	b = open("c2")
-	if _, ok := b.Done(three); !ok {
-		t.Error("the line before the one that was cut is lost")
-	}
-	if err := b.Add(record("c2", one)); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := open("c2").Done(one); !ok {
-		t.Error("what came after the line that was cut cannot be read")
-	}
-	if err := os.WriteFile(path, append([]byte("no record\n"), text...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenBook(path, "c1"); err == nil || !strings.Contains(err.Error(), "line 1") {
-		t.Errorf("a file of something else: %v", err)
 	}
 }
 
@@ -244,30 +182,6 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-func TestFindPanics(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := findPanics(dir); err == nil {
-		t.Error("no logs are as good as clean ones")
-	}
-	if err := os.Mkdir(filepath.Join(dir, "lab-1"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, "lab-1", name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("a.log", "level=INFO msg=ready\nlevel=WARN msg=\"do not panic: x\"\n")
-	if p, err := findPanics(dir); err != nil || p != nil {
-		t.Errorf("%q, %v", p, err)
-	}
-	write("b.log", "x\npanic: runtime error: index out of range\n")
-	write("c.log", "time=1 level=ERROR msg=panic value=nil stack=\"...\"\n")
-	if p, err := findPanics(dir); err != nil || len(p) != 2 {
-		t.Errorf("%q, %v", p, err)
-	}
-}
-
 func TestTable(t *testing.T) {
 	records := []Record{
 		record("c", Cell{Victim: MN, Point: "mn tauth begin"}),
@@ -286,8 +200,5 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(s, line) {
 			t.Errorf("%q is not in\n%s", line, s)
 		}
-	}
-	if got := spread("%.0f", []float64{9, 1, 5, 2, 3, 4, 6, 7, 8, 10, 0}); got != "0 5 9 10" {
-		t.Errorf("%s", got)
 	}
 }

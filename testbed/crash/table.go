@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"openmpa/testbed/matrix"
 	"openmpa/testbed/report"
 )
 
@@ -18,11 +19,7 @@ func Table(records []Record) string {
 			verdicts[r.Point] = make(map[Party]string)
 			order = append(order, r.Point)
 		}
-		word := "ok"
-		if !r.Passed {
-			word = "FAIL"
-		}
-		verdicts[r.Point][r.Victim] = word
+		verdicts[r.Point][r.Victim] = matrix.Word(r.Passed)
 	}
 	head := []string{"killed at"}
 	for _, v := range Victims {
@@ -41,19 +38,6 @@ func Table(records []Record) string {
 		rows = append(rows, row)
 	}
 	return report.Table(rows)
-}
-
-// spread is the least, the median, the ninth tenth and the most of a figure.
-func spread(format string, values []float64) string {
-	if len(values) == 0 {
-		return "-"
-	}
-	slices.Sort(values)
-	var parts []string
-	for _, q := range []float64{0, 0.5, 0.9, 1} {
-		parts = append(parts, fmt.Sprintf(format, values[int(q*float64(len(values)-1)+0.5)]))
-	}
-	return strings.Join(parts, " ")
 }
 
 // Summary says how many passed, and how each victim's death was felt.
@@ -92,8 +76,8 @@ func Summary(records []Record) string {
 		}
 		passed += good
 		rows = append(rows, []string{
-			string(v), fmt.Sprintf("%d/%d", good, n), spread("%.2f", hit), spread("%.0f", recovery), spread("%.0f", settled),
-			spread("%.0f", silence), spread("%.0f", down), spread("%.0f", up), counts(outcomes),
+			string(v), fmt.Sprintf("%d/%d", good, n), matrix.Spread("%.2f", hit), matrix.Spread("%.0f", recovery), matrix.Spread("%.0f", settled),
+			matrix.Spread("%.0f", silence), matrix.Spread("%.0f", down), matrix.Spread("%.0f", up), counts(outcomes),
 		})
 	}
 	return fmt.Sprintf("Least, median, 90th percentile, most:\n\n%s\n%d cells, %d passed, %d failed\n", report.Table(rows), len(records), passed, len(records)-passed)

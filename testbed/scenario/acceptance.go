@@ -177,8 +177,8 @@ func crashName(opt Options) string {
 
 // crashes plays a sample of the crash matrix.
 func crashes(ctx context.Context, opt Options, p *Progress) ([]string, error) {
-	records, err := crash.Run(ctx, crash.Options{
-		Bed: bed.Options{Bin: opt.Bin, Gap: opt.Gap}, Commit: opt.Commit, Cells: crash.Sample(crashSeed(opt)), Logs: opt.Logs, Progress: p.Line,
+	records, err := crash.Run(ctx, bed.Options{Bin: opt.Bin, Gap: opt.Gap}, opt.Commit, crash.Options{
+		Cells: crash.Sample(crashSeed(opt)), Logs: opt.Logs, Progress: p.Line,
 	})
 	var problems []string
 	for _, r := range records {
