@@ -214,7 +214,11 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 	p := n.portOf(network)
 	p.lookFor(ctx, lookWithin, network.Points...)
 	target := p.target(ctx, network)
-	_, err := p.switchLink(ctx, id, target)
+	d, err := p.departFor(ctx, target)
+	if err == nil {
+		_, err = p.switchLink(ctx, id, d)
+		d.done()
+	}
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {

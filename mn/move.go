@@ -8,39 +8,30 @@ import (
 	"time"
 
 	"openmpa/internal/event"
-	"openmpa/mn/link"
+	"openmpa/internal/host"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
 )
 
-// move leaves the old link for the new one (§6.3 steps 4 and 5). Between link
-// up and the first packet nothing is done but sending.
+// move leaves the old link for the new one (§6.3 steps 4 and 5). Between departure
+// and arrival nothing is asked that could be asked before, and between link up and the
+// first packet nothing is done but sending.
 func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
 	c.mapping.stop()
-	target := c.port.target(ctx, c.net)
-	c.port.lookFor(ctx, lookBefore, target)
-	conn, err := n.udp(c.address.addr())
-	if err == nil {
-		// An interface that was set down since the preparation has lost what was put there.
-		if err = firstError(c.physical, ctx.Err, c.session.Load().ended); err != nil { // the last moment to stay
-			_ = conn.Close()
-		}
-	}
-	if err == nil && old.port.awayFrom(ctx, old.net.Name) {
-		_ = conn.Close()
-		err = errMovedOn
-	}
+	d, conn, err := n.ready(ctx, old, c)
 	if err != nil {
 		n.abandon(id, old, c, true)
 		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
 	}
+	defer d.done()
 	n.depart(id, c)
 	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
-	up, err := c.port.switchLink(ctx, id, target)
+	up, err := c.port.switchLink(ctx, id, d)
 	if err != nil {
-		err = fmt.Errorf("link at %s: %w", target, err)
-		c.keys.spoiled(target)
+		d.done()
+		err = fmt.Errorf("link at %s: %w", d.point, err)
+		c.keys.spoiled(d.point)
 		switch where, at := c.port.strayed(); at {
 		case "":
 		case c.net.Name: // at another point of it
@@ -56,12 +47,41 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	}
 	if err == nil {
 		if err = n.arrive(context.WithoutCancel(ctx), id, c, up); err == nil {
+			var rest sync.WaitGroup
+			rest.Go(d.done)
 			n.settleIn(ctx, id, old, c)
+			rest.Wait()
 			return event.Completed, nil
 		}
-		err = fmt.Errorf("link at %s: %w", target, err)
+		d.done()
+		err = fmt.Errorf("link at %s: %w", d.point, err)
 	}
 	return n.switchBack(ctx, id, old, c, point, err)
+}
+
+// ready readies a move to c's network, and makes a socket for what follows it. It ends
+// at the last moment to stay.
+func (n *Node) ready(ctx context.Context, old, c *candidate) (*departure, host.UDP, error) {
+	target := c.port.target(ctx, c.net)
+	c.port.lookFor(ctx, lookBefore, target)
+	conn, err := n.udp(c.address.addr())
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := c.port.departFor(ctx, target)
+	if err == nil {
+		// An interface that was set down since the preparation has lost what was put there.
+		err = firstError(c.physical, ctx.Err, c.session.Load().ended)
+		if err == nil && old.port.awayFrom(ctx, old.net.Name) {
+			err = errMovedOn
+		}
+		if err == nil {
+			return d, conn, nil
+		}
+		d.done()
+	}
+	_ = conn.Close()
+	return nil, nil, err
 }
 
 // depart holds the uplink and has the router hold the downlink, each behind a
@@ -122,73 +142,6 @@ func (n *Node) leaveTunnelRule(c *candidate) {
 	if err := n.net.DelRule(c.virtualRule()); err != nil {
 		n.cfg.Log.Error("rule of the tunnel", "err", err)
 	}
-}
-
-// switchLink leaves for a point of attachment and returns when the link came up there.
-func (p *port) switchLink(ctx context.Context, id event.HandoverID, point string) (up time.Time, err error) {
-	n := p.n
-	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point)
-	defer func() { span.End(err) }()
-	within := n.cfg.Timers.LinkUp
-	if _, ok := p.link.(link.Keyer); ok {
-		within = max(within, n.cfg.Timers.LinkAuth)
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	before := p.carrier.look()
-	was, err := n.net.LinkByName(p.name)
-	if err != nil {
-		return time.Time{}, err
-	}
-	n.away.Store(true)
-	attached := make(chan error, 1)
-	go func() { attached <- p.link.Attach(ctx, point) }()
-	done := false
-	for now := before; ; {
-		select {
-		case <-now.changed:
-			if now = p.carrier.look(); now.ended {
-				return time.Time{}, errNobodyWatches
-			}
-			if now.Up && now.ups > before.ups && (done || now.downs > before.downs && !p.mayStray(ctx, point)) {
-				p.seen = now
-				return now.At, nil
-			}
-		case err := <-attached:
-			if err != nil {
-				return time.Time{}, err
-			}
-			done = true
-			switch now = p.carrier.look(); {
-			case !now.Up:
-				continue
-			case now.ups > before.ups:
-				p.seen = now
-				return now.At, nil
-			}
-			// The link may not have gone down at all; if it has, that will be told.
-			if l, err := n.net.LinkByName(p.name); err == nil && l.Carrier && l.Changes == was.Changes {
-				p.seen = now
-				return time.Now(), nil
-			}
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return time.Time{}, ctx.Err()
-			}
-			return time.Time{}, fmt.Errorf("no link in %s", within)
-		}
-	}
-}
-
-// mayStray reports whether the link that has come up while the adapter still attaches
-// to a point is at another one, as wpa_supplicant has it where it finds no way to the
-// first.
-func (p *port) mayStray(ctx context.Context, point string) bool {
-	if _, ok := p.link.(link.Scanner); !ok {
-		return false // the adapter has one way to move the link
-	}
-	network, err := p.n.networkOf(point)
-	return err == nil && p.awayFrom(ctx, network.Name)
 }
 
 // arrive is what happens between link up and the first packet delivered.
@@ -321,8 +274,15 @@ func (c *candidate) acknowledged(ack <-chan error, kind notify.Kind) error {
 
 // linkBack returns to the old point of attachment.
 func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate, point string) (err error) {
+	ctx = context.WithoutCancel(ctx)
 	for range 3 {
-		if _, err = old.port.switchLink(context.WithoutCancel(ctx), id, point); err == nil {
+		var d *departure
+		if d, err = old.port.departFor(ctx, point); err != nil {
+			continue
+		}
+		_, err = old.port.switchLink(ctx, id, d)
+		d.done()
+		if err == nil {
 			break
 		}
 	}

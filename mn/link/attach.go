@@ -2,9 +2,7 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 
 	"openmpa/internal/wpactrl"
 )
@@ -31,53 +29,6 @@ func (e *AttachError) Error() string {
 // Unwrap returns the cause.
 func (e *AttachError) Unwrap() error { return e.Err }
 
-// Attach implements Adapter. It returns when the 4-way handshake is done.
-func (s *Supplicant) Attach(ctx context.Context, poa string) error {
-	p, err := s.place(poa)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	failed := func(text string, err error) error {
-		return &AttachError{Point: poa, BSSID: p.BSSID, Text: text, Err: err}
-	}
-	if err := s.take(ctx); err != nil {
-		return failed("another attachment is under way", err)
-	}
-	defer func() { s.turn <- struct{}{} }()
-	st, err := s.status(ctx)
-	if err != nil {
-		return err
-	}
-	if st.State == wpactrl.StateCompleted && st.BSSID == p.BSSID {
-		return nil
-	}
-	network, list, err := s.network(ctx, p, st)
-	if err != nil {
-		return err
-	}
-	sub, err := s.listen(ctx)
-	if err != nil {
-		return err
-	}
-	defer sub.Close()
-	if st.State == wpactrl.StateCompleted && network == st.Network {
-		err = s.roam(ctx, sub, p)
-	} else {
-		err = s.selectNetwork(ctx, sub, p, network, list, st)
-	}
-	var e *AttachError
-	if errors.As(err, &e) {
-		e.Point, e.BSSID = poa, p.BSSID
-		return e
-	}
-	if err != nil {
-		return failed("wpa_supplicant", err)
-	}
-	return nil
-}
-
 // take takes the turn, and ends a look that has it.
 func (s *Supplicant) take(ctx context.Context) error {
 	select {
@@ -94,82 +45,6 @@ func (s *Supplicant) take(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// roam moves within the present ESS.
-func (s *Supplicant) roam(ctx context.Context, sub *wpactrl.Subscription, p Place) error {
-	err := s.client.Do(ctx, "ROAM "+p.BSSID.String())
-	if errors.Is(err, wpactrl.ErrFail) { // it has not seen the access point, or no more
-		var freqs []int
-		if freq, _ := s.channel(p, nil); freq != 0 {
-			freqs = []int{freq}
-		}
-		if err := s.scan(ctx, sub, freqs); err != nil {
-			return &AttachError{Text: "not seen before, and cannot be looked for", Err: err}
-		}
-		if err = s.client.Do(ctx, "ROAM "+p.BSSID.String()); errors.Is(err, wpactrl.ErrFail) {
-			return &AttachError{Text: "no access point with this BSSID is in sight", Err: err}
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return s.arrive(ctx, sub, p.BSSID)
-}
-
-// selectNetwork moves to another ESS, and back to the network of st if that fails. SELECT_NETWORK leaves the link and then scans all
-// channels, unless the last scan is younger than 5 s and has the access point. Look sees to that; who did not call it has the
-// point's channel looked at here, if it is known. (To restrict the network by scan_freq would take its keys: any change but
-// that of bssid does.) SELECT_NETWORK disables all other networks: what was enabled before is enabled again, so that
-// wpa_supplicant finds a network by itself when this one is lost.
-func (s *Supplicant) selectNetwork(ctx context.Context, sub *wpactrl.Subscription, p Place, network int, list []wpactrl.Network, st wpactrl.Status) error {
-	var err error
-	if !s.sightedLately(p) {
-		if err := s.look(ctx, []Place{p}, stale); err != nil && !errors.Is(err, ErrChannel) {
-			return err
-		}
-	}
-	if list == nil {
-		if list, err = s.networks(ctx); err != nil {
-			return err
-		}
-	}
-	i := slices.IndexFunc(list, func(n wpactrl.Network) bool { return n.ID == network })
-	if i < 0 {
-		return &AttachError{Text: fmt.Sprintf("wpa_supplicant has no network %d", network)}
-	}
-	before := "any"
-	if !list[i].BSSID.IsZero() {
-		before = list[i].BSSID.String()
-	}
-	err = s.client.Do(ctx, fmt.Sprintf("SET_NETWORK %d bssid %v", network, p.BSSID))
-	if err == nil {
-		err = s.client.Do(ctx, fmt.Sprintf("SELECT_NETWORK %d", network))
-	}
-	if err == nil {
-		err = s.arrive(ctx, sub, p.BSSID)
-	}
-	// Even when ctx has ended: the rest puts back what was changed. Each command has a time limit of its own.
-	undo := context.WithoutCancel(ctx)
-	commands := []string{fmt.Sprintf("SET_NETWORK %d bssid %s", network, before)}
-	selected := network
-	if err != nil && st.Network >= 0 && st.Network != network {
-		selected = st.Network
-		commands = append(commands, fmt.Sprintf("SELECT_NETWORK %d", selected))
-	}
-	first := len(commands)
-	for _, n := range list {
-		if n.ID != selected && !slices.Contains(n.Flags, "DISABLED") {
-			commands = append(commands, fmt.Sprintf("ENABLE_NETWORK %d no-connect", n.ID))
-		}
-	}
-	for i, c := range commands {
-		if i == first {
-			err = errors.Join(err, s.prefer(undo, selected)) // before the others may be used
-		}
-		err = errors.Join(err, s.client.Do(undo, c))
-	}
-	return err
 }
 
 // arrive waits for the end of the 4-way handshake with an access point.

@@ -46,10 +46,12 @@ type SupplicantConfig struct {
 
 // Supplicant moves a wireless interface by wpa_supplicant. Safe for use by several goroutines; attachments go one after another.
 //
-//	Attach    within the present ESS   ROAM <BSSID>; not seen yet: one scan, and again
-//	          to another ESS           SET_NETWORK n bssid, SELECT_NETWORK n; then bssid any, a priority above the others', and they may
-//	                         be used again
+//	Ready     to another ESS           SET_NETWORK n bssid; point not seen lately: a scan
+//	Go        within the present ESS   ROAM <BSSID>; not seen yet: one scan, and again
+//	          to another ESS           SELECT_NETWORK n
 //	          returns                  at CTRL-EVENT-CONNECTED, which follows the 4-way handshake
+//	Done      to another ESS           bssid any, a priority above the others', and they may be used again
+//	Attach    Ready, Go and Done
 //	Watch     down                     the kernel says so, or wpa_supplicant is associated with another one and has no keys yet
 //	          up                       the kernel says operational, and wpa_supplicant COMPLETED
 //
@@ -62,6 +64,7 @@ type Supplicant struct {
 	log     *slog.Logger
 	turn    chan struct{} // holds one token: whose turn it is to move, or to look
 	looking atomic.Bool   // whoever has the turn
+	landed  atomic.Int64  // network of the last handshake since the last move began; anyNetwork: there was none
 	wg      sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -80,6 +83,7 @@ type Supplicant struct {
 var (
 	_ Keyer   = (*Supplicant)(nil)
 	_ Scanner = (*Supplicant)(nil)
+	_ Mover   = (*Supplicant)(nil)
 )
 
 // NewSupplicant makes an adapter; wpa_supplicant need not run yet.
@@ -115,6 +119,7 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 		preferred: preference{network: anyNetwork}, held: make(map[wpactrl.MAC]*held), channels: make(map[wpactrl.MAC]int),
 	}
 	s.turn <- struct{}{}
+	s.landed.Store(anyNetwork)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	sub, err := client.Subscribe()
 	if err != nil {

@@ -117,6 +117,10 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 		}
 		h.stop()
 		if network, ok := e.Int("id"); ok {
+			s.landed.Store(int64(network))
+			if s.moving() {
+				return // Done will, when packets flow again
+			}
 			if err := s.prefer(ctx, network); err != nil {
 				s.log.Warn("wpa_supplicant may leave the network by itself", "err", err)
 			}
@@ -130,18 +134,15 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 	}
 }
 
+// moving says that an attachment of ours is under way, or a look.
+func (s *Supplicant) moving() bool { return len(s.turn) == 0 }
+
 // hurry does what is left to do about a handshake that does not come.
 func (s *Supplicant) hurry(ctx context.Context, h *handshake) {
 	if len(h.tries) == 0 {
 		return
 	}
-	own := true // an attachment of ours is under way
-	select {
-	case <-s.turn:
-		own = false
-		s.turn <- struct{}{}
-	default:
-	}
+	own := s.moving()
 	st, err := s.status(ctx)
 	if err != nil || st.State == wpactrl.StateCompleted || st.BSSID != h.with { // events to come will tell
 		return
