@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 
 	"openmpa/testbed/bench"
 	"openmpa/testbed/picture"
@@ -55,4 +57,18 @@ func (c *benchCmd) Run(a *app) error {
 		return errQuiet
 	}
 	return err
+}
+
+// tunnelEndCmd is one end of a tunnel that is measured.
+type tunnelEndCmd struct {
+	End string `arg:"" type:"existingfile" help:"What the end is to be."`
+}
+
+// Run carries packets until it is told to end.
+func (c *tunnelEndCmd) Run(a *app) error {
+	end, err := bench.ReadEnd(c.End)
+	if err != nil {
+		return err
+	}
+	return end.Run(a.ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }

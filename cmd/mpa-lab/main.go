@@ -34,16 +34,17 @@ Examples:
 type cli struct {
 	Bin string `help:"Directory of the daemons' programs; by default where this program is." type:"path" placeholder:"DIR"`
 
-	Demo     demoCmd     `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
-	Run      runCmd      `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
-	Wifi     wifiCmd     `cmd:"" help:"Run a scenario over 802.11, in a virtual machine with simulated radios."`
-	Guest    guestCmd    `cmd:"" hidden:"" help:"What the virtual machine starts."`
-	Crash    crashCmd    `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
-	Bench    benchCmd    `cmd:"" help:"Measure ours beside its peers, turn by turn in one run."`
-	Report   reportCmd   `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
-	List     listCmd     `cmd:"" help:"The scenarios and the benches."`
-	Test     testCmd     `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
-	Topology topologyCmd `cmd:"" help:"Draw the network of the lab."`
+	Demo      demoCmd      `cmd:"" help:"One handover with MPA and one without, side by side; well under a minute."`
+	Run       runCmd       `cmd:"" help:"Run a scenario and measure it; exit code 1 when its promise is not kept."`
+	Wifi      wifiCmd      `cmd:"" help:"Run a scenario over 802.11, in a virtual machine with simulated radios."`
+	Guest     guestCmd     `cmd:"" hidden:"" help:"What the virtual machine starts."`
+	Crash     crashCmd     `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
+	Bench     benchCmd     `cmd:"" help:"Measure ours beside its peers, turn by turn in one run."`
+	TunnelEnd tunnelEndCmd `cmd:"" hidden:"" help:"What the bench of tunnels starts."`
+	Report    reportCmd    `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
+	List      listCmd      `cmd:"" help:"The scenarios and the benches."`
+	Test      testCmd      `cmd:"" help:"The acceptance set: every scenario in short, PASS or FAIL a line each."`
+	Topology  topologyCmd  `cmd:"" help:"Draw the network of the lab."`
 
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Man        manCmd        `cmd:"" help:"Write the manual page, in roff."`

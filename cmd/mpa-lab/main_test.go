@@ -39,6 +39,9 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"list", 0, "break-before-make"},
 		{"list", 0, "nat-rebind"},
+		{"list", 0, "wireguard-go"},
+		{"bench nothing", 1, "there are tunnel"},
+		{"bench tunnel --rounds=-1", 1, "no negative"},
 		{"topology", 0, "10.9.0.2"},
 		{"topology --dot", 0, "graph lab {"},
 		{"fly", 64, "--help"},

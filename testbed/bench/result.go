@@ -164,7 +164,6 @@ func (r *Result) String() string {
 	const widest = 30 // of a bar, in characters
 	table := [][]string{{"", "median", "lowest", "highest", "ratio", ""}}
 	for _, row := range r.Rows {
-		table = append(table, []string{""}, []string{row.title()})
 		top := 0.0
 		for _, c := range row.Samples {
 			top = max(top, c.Median)
@@ -190,7 +189,14 @@ func (r *Result) String() string {
 		fmt.Fprintf(&b, ", %d processors, load %.1f before", m.CPUs, m.Load)
 	}
 	fmt.Fprintf(&b, ", kernel %s, %s, commit %s\n\n", r.Kernel, r.Go, r.Commit)
-	b.WriteString(report.Table(table))
+	// A row's title stands above its lines, however long it is.
+	lines := strings.SplitAfter(report.Table(table), "\n")
+	b.WriteString(lines[0])
+	lines = lines[1:]
+	for _, row := range r.Rows {
+		fmt.Fprintf(&b, "\n  %s\n%s", row.title(), strings.Join(lines[:len(row.Samples)], ""))
+		lines = lines[len(row.Samples):]
+	}
 	return b.String()
 }
 
