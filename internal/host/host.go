@@ -55,6 +55,8 @@ type Tables interface {
 	SetSysctl(key, value string) error
 	CheckRouter(lan, tun string) error
 	AcceptLocal(dev string) error
+	SetUp(dev string, up bool) error
+	SetARPIgnore(dev string, mode int) (before int, err error)
 }
 
 // Sockets are opened here and closed by their user.

@@ -119,25 +119,66 @@ func (n *Net) LinkByName(name string) (Link, error) {
 }
 
 // Of inet_devconf in the kernel's include/uapi/linux/ip.h.
-const devconfAcceptLocal = 23
+const (
+	devconfARPIgnore   = 19
+	devconfAcceptLocal = 23
+)
 
 // AcceptLocal has the kernel take packets that come in by the interface with a source address of this machine. What a router
 // writes into its TUN may be of a program on the router itself, as a home agent or a name server; the kernel would drop it
 // (RFC 1812 section 5.3.7). For an interface that goes with its daemon: it is not undone. By rtnetlink, since a daemon need not be
 // able to write below /proc/sys.
 func (n *Net) AcceptLocal(ifname string) error {
+	if err := n.configure(ifname, devconfAcceptLocal, 1); err != nil {
+		return fmt.Errorf("osnet: take packets with a source of our own on %s: %w", ifname, err)
+	}
+	return nil
+}
+
+// SetARPIgnore says which ARP requests the kernel answers on an interface (arp_ignore: 0 for every address of this machine, 1
+// for those of that interface only), and returns what was set before. It is not undone by Close.
+func (n *Net) SetARPIgnore(ifname string, mode int) (before int, err error) {
+	if before, err = n.conf(ifname, "arp_ignore"); err == nil && before != mode {
+		err = n.configure(ifname, devconfARPIgnore, uint32(mode)) //nolint:gosec // 0 to 8
+	}
+	if err != nil {
+		return before, fmt.Errorf("osnet: answer ARP on %s as arp_ignore=%d has it: %w", ifname, mode, err)
+	}
+	return before, nil
+}
+
+// configure sets an IPv4 setting of an interface.
+func (n *Net) configure(ifname string, setting uint16, value uint32) error {
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	return hint(n.withIndex(ifname, func(index int) error {
+		m := make(message, sizeofIfInfomsg)
+		putU32(m[4:], uint32(index)) //nolint:gosec // positive
+		conf := message{}.attr(unix.IFLA_INET_CONF, message{}.u32(setting, value))
+		return n.change.do(unix.RTM_SETLINK, 0, m.attr(unix.IFLA_AF_SPEC, message{}.attr(unix.AF_INET, conf)))
+	}))
+}
+
+// SetUp sets an interface up or down, as an administrator does: down, it loses its carrier, and the kernel forgets its routes
+// and neighbours, not its addresses. It is not undone by Close.
+func (n *Net) SetUp(ifname string, up bool) error {
 	if err := n.begin(); err != nil {
 		return err
 	}
 	defer n.mu.Unlock()
 	err := n.withIndex(ifname, func(index int) error {
 		m := make(message, sizeofIfInfomsg)
-		putU32(m[4:], uint32(index))
-		conf := message{}.attr(unix.IFLA_INET_CONF, message{}.u32(devconfAcceptLocal, 1))
-		return n.change.do(unix.RTM_SETLINK, 0, m.attr(unix.IFLA_AF_SPEC, message{}.attr(unix.AF_INET, conf)))
+		putU32(m[4:], uint32(index)) //nolint:gosec // positive
+		if up {
+			putU32(m[8:], unix.IFF_UP)
+		}
+		putU32(m[12:], unix.IFF_UP) // what is to change
+		return n.change.do(unix.RTM_NEWLINK, 0, m)
 	})
 	if err != nil {
-		return fmt.Errorf("osnet: take packets with a source of our own on %s: %w", ifname, hint(err))
+		return fmt.Errorf("osnet: set %s up (%v): %w", ifname, up, hint(err))
 	}
 	return nil
 }

@@ -204,7 +204,7 @@ func (h *machineHost) LinkByName(name string) (l osnet.Link, err error) {
 		if err != nil {
 			return err
 		}
-		l = osnet.Link{Name: name, Index: i.index, MTU: i.mtu, Up: true, Carrier: i.isUp || i.tun != nil}
+		l = osnet.Link{Name: name, Index: i.index, MTU: i.mtu, Up: !i.down, Carrier: i.isUp || i.tun != nil}
 		if i.tun == nil {
 			l.MAC = i.mac.HardwareAddr()
 		}
@@ -216,6 +216,41 @@ func (h *machineHost) LinkByName(name string) (l osnet.Link, err error) {
 		return nil
 	})
 	return l, err
+}
+
+// SetUp implements host.Tables.
+func (h *machineHost) SetUp(dev string, up bool) error {
+	return h.change(func() error {
+		i, err := h.m.device(dev)
+		if err != nil || i.down == !up {
+			return err
+		}
+		h.m.w.note(h.m.name, fmt.Sprintf("%s up %v", dev, up), nil)
+		if i.down = !up; i.down {
+			h.m.routes = slices.DeleteFunc(h.m.routes, func(r route) bool { return r.Dev == dev })
+			for a, n := range i.neighbours {
+				i.giveUp(a, n)
+			}
+		}
+		i.carrier(nil)
+		return nil
+	})
+}
+
+// SetARPIgnore implements host.Tables.
+func (h *machineHost) SetARPIgnore(dev string, mode int) (before int, err error) {
+	err = h.change(func() error {
+		i, err := h.m.device(dev)
+		if err != nil {
+			return err
+		}
+		if i.strict {
+			before = 1
+		}
+		i.strict = mode > 0
+		return nil
+	})
+	return before, err
 }
 
 // Prime implements host.Tables.
@@ -280,8 +315,10 @@ func normal(r osnet.Route) osnet.Route {
 func (h *machineHost) SetRoute(r osnet.Route) error {
 	r = normal(r)
 	return h.change(func() error {
-		if _, err := h.m.device(r.Dev); err != nil {
+		if i, err := h.m.device(r.Dev); err != nil {
 			return err
+		} else if i.down {
+			return fmt.Errorf("simnet: route %v: %w", r, unix.ENETDOWN)
 		}
 		k := h.m.place(r)
 		switch {

@@ -61,6 +61,8 @@ type Interface struct {
 	end        *end // nil: no cable
 	tun        *tunDevice
 	isUp       bool // carrier, as last told
+	down       bool // set down by an administrator
+	strict     bool // answers ARP for its own addresses only
 	neighbours map[netip.Addr]*neighbour
 	raw        []*rawSocket
 	watchers   []*watcher
@@ -116,7 +118,7 @@ func (i *Interface) detach(*end) {
 
 // carrier is called when the cable may have come up or gone.
 func (i *Interface) carrier(*end) {
-	up := i.end != nil && i.end.cable.up()
+	up := i.end != nil && i.end.cable.up() && !i.down
 	if up == i.isUp {
 		return
 	}
@@ -131,6 +133,10 @@ func (i *Interface) carrier(*end) {
 
 // arrive takes a frame off the cable.
 func (i *Interface) arrive(_ *end, f frame) {
+	if i.down {
+		i.m.w.dropped(i.name(), ReasonCarrier, f)
+		return
+	}
 	if f.dst != i.mac && f.dst != broadcastMAC {
 		i.m.w.dropped(i.name(), ReasonForeign, f)
 		return
@@ -151,7 +157,7 @@ func (i *Interface) arrive(_ *end, f frame) {
 
 func (i *Interface) send(dst acd.MAC, typ etherType, data []byte) {
 	f := frame{dst: dst, src: i.mac, typ: typ, data: data}
-	if i.end == nil {
+	if i.end == nil || i.down {
 		i.m.w.dropped(i.name(), ReasonCarrier, f)
 		return
 	}

@@ -138,7 +138,7 @@ func (i *Interface) arp(p acd.Packet) {
 
 func (i *Interface) answersFor(a netip.Addr) bool {
 	return slices.ContainsFunc(i.m.addresses, func(o address) bool {
-		return o.prefix.Addr() == a && (o.dev == i.dev || !i.m.strict)
+		return o.prefix.Addr() == a && (o.dev == i.dev || !i.m.strict && !i.strict)
 	})
 }
 

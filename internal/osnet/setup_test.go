@@ -1,0 +1,44 @@
+package osnet
+
+import (
+	"testing"
+
+	"openmpa/internal/osnet/osnettest"
+)
+
+// TestSetUp: an interface is set up and down, with what the kernel does then.
+func TestSetUp(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0", "v1")
+	n := open(t, OwnerMobileNode)
+	must(t, n.AddAddress("v0", prefix("10.77.0.1/24"), AddrOptions{}))
+	for _, up := range []bool{false, false, true, true} {
+		must(t, n.SetUp("v0", up))
+		l, err := n.LinkByName("v0")
+		must(t, err)
+		if l.Up != up || !up && l.Carrier || len(l.Addrs) == 0 {
+			t.Errorf("set up %v: %+v", up, l)
+		}
+	}
+	if err := n.SetUp("nosuch", true); err == nil {
+		t.Error("an interface that is not there: expected an error")
+	}
+}
+
+// TestSetARPIgnore: the kernel takes the setting, without /proc/sys being written.
+func TestSetARPIgnore(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0", "v1")
+	n := open(t, OwnerMobileNode)
+	was, err := n.SetARPIgnore("v0", 1)
+	must(t, err)
+	if v, err := n.Sysctl("net/ipv4/conf/v0/arp_ignore"); v != "1" || err != nil || was != 0 {
+		t.Errorf("it is %q (%v), it was %d", v, err, was)
+	}
+	if was, err = n.SetARPIgnore("v0", 0); was != 1 || err != nil {
+		t.Errorf("it was %d, %v", was, err)
+	}
+	if _, err := n.SetARPIgnore("nosuch", 1); err == nil {
+		t.Error("an interface that is not there: expected an error")
+	}
+}
