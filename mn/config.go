@@ -10,6 +10,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/state"
+	"openmpa/mn/decision"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/hook"
 	"openmpa/mn/mobility/mip4"
@@ -71,12 +72,13 @@ type Config struct {
 	Hook       hook.Config // in the place of Home, when it has a command
 	DAD        acd.Timers
 	Timers     Timers
-	Ping       time.Duration // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
-	Buffer     flow.Limits   // uplink while between two links, and what waits for a path's end
-	Prepare    bool          // false: break before make
-	Trigger    *Trigger      // nil: the node moves when it is told
-	Host       host.Opener   // nil: host.Linux
-	State      state.Store   // what is kept over a crash; nil: nothing is
+	Ping       time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
+	Buffer     flow.Limits          // uplink while between two links, and what waits for a path's end
+	Prepare    bool                 // false: break before make
+	Trigger    *Trigger             // nil: the node moves when it is told
+	Watch      decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
+	Host       host.Opener          // nil: host.Linux
+	State      state.Store          // what is kept over a crash; nil: nothing is
 	Rand       io.Reader
 	Recorder   *event.Recorder
 	Log        *slog.Logger

@@ -89,6 +89,14 @@ func (n *Node) ready(ctx context.Context, old, c *candidate) (*departure, host.U
 // router's marker or at the deadline.
 func (n *Node) depart(id event.HandoverID, c *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
+	if n.dead.Load() != nil {
+		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: firstDeparture}); err != nil {
+			n.cfg.Log.Warn("uplink not held", "paa", c.net.PAA, "err", err)
+		}
+		span.EndOutcome(event.Failed, "the link is dead: the router is not waited for")
+		n.home.departed(c)
+		return
+	}
 	sent, ok := c.markEnd(id, firstDeparture, c.path.hold)
 	if ok {
 		span.End(nil, "markers", sent)

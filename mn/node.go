@@ -42,9 +42,10 @@ type Node struct {
 	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
-	turn   chan struct{} // taken by whoever changes what serves, or is kept, or where the link is
-	away   atomic.Bool   // the link has left the serving network, or is about to
-	ending chan struct{} // closed when the node is about to be closed
+	turn   chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
+	away   atomic.Bool               // the link has left the serving network, or is about to
+	dead   atomic.Pointer[candidate] // whose link does not carry anything any more
+	ending chan struct{}             // closed when the node is about to be closed
 
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
 	wake      chan struct{} // the serving address is void
@@ -121,6 +122,9 @@ func Open(cfg Config) (n *Node, err error) {
 	}
 	if n.trigger != nil {
 		n.wg.Go(func() { n.trigger.run(n.ctx) })
+	}
+	if n.cfg.Watch.Asks > 0 {
+		n.wg.Go(func() { n.watch(n.ctx) })
 	}
 	return n, nil
 }

@@ -68,6 +68,9 @@ func TestPoints(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
+	if w := c.watchdog(); w.Asks != 3 || w.Within() > time.Second {
+		t.Errorf("a watchdog of %+v when nothing is said of it, which takes %v", w, w.Within())
+	}
 	if c.trigger() != nil {
 		t.Errorf("a trigger nobody asked for: %+v", c.trigger())
 	}
@@ -80,6 +83,8 @@ func TestLinkMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"link: {type: external, socket: x}\ntrigger: {}\n" + twoNets:                                "trigger: link.type external cannot tell the signal",
 		"trigger: {look: -90}\n" + oneCase:                                                          "trigger.look: -90: expected at least that of leave",
+		"watchdog: {quiet: 1ms}\n" + oneCase:                                                        "watchdog.quiet: 1ms: expected 20ms to 1m",
+		"watchdog: {asks: -1}\n" + oneCase:                                                          "watchdog.asks: -1",
 		"trigger: {interval: 1ms}\n" + oneCase:                                                      "trigger.interval: 1ms",
 		"link: {type: magic}\n" + oneCase:                                                           "link.type: \"magic\": expected auto, wpa_supplicant, ethernet or external",
 		"link: {type: external}\n" + twoNets:                                                        "link.socket: missing",

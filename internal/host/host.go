@@ -41,6 +41,7 @@ type Host interface {
 // Tables are what the kernel keeps: see osnet.Net.
 type Tables interface {
 	LinkByName(name string) (osnet.Link, error)
+	Counters(name string) (osnet.Counters, error)
 	Prime(names ...string) error
 	WatchLink(ctx context.Context, dev string) (<-chan osnet.LinkState, error)
 	AddAddress(dev string, p netip.Prefix, opt osnet.AddrOptions) error

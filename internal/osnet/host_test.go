@@ -15,6 +15,34 @@ import (
 	"openmpa/internal/osnet/osnettest"
 )
 
+func TestCounters(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0", "v1")
+	n := open(t, OwnerMobileNode)
+	c, err := n.OpenARP("v0")
+	must(t, err)
+	defer c.Close()
+	before := map[string]Counters{}
+	for _, name := range []string{"v0", "v1"} {
+		before[name], err = n.Counters(name)
+		must(t, err)
+	}
+	const frames = 7
+	for range frames {
+		must(t, c.SendGratuitous(addr("10.77.0.1")))
+	}
+	// The kernel may send of its own accord, too.
+	if after, err := n.Counters("v0"); err != nil || after.Sent < before["v0"].Sent+frames {
+		t.Errorf("sent %+v after %+v (%v), expected %d more", after, before["v0"], err, frames)
+	}
+	if after, err := n.Counters("v1"); err != nil || after.Received < before["v1"].Received+frames {
+		t.Errorf("received %+v after %+v (%v), expected %d more", after, before["v1"], err, frames)
+	}
+	if _, err := n.Counters("nosuch"); err == nil {
+		t.Error("want an error")
+	}
+}
+
 func TestLinkByName(t *testing.T) {
 	osnettest.Enter(t)
 	osnettest.Veth(t, "v0", "v1")

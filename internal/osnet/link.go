@@ -1,6 +1,7 @@
 package osnet
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -36,8 +37,9 @@ type linkInfo struct {
 	mac     net.HardwareAddr
 	mtu     int
 	flags   uint32
-	changes uint32 // carrier changes since the link was made
-	counted bool   // changes was in the message
+	changes uint32   // carrier changes since the link was made
+	counted bool     // changes was in the message
+	packets Counters // only where they were asked for
 }
 
 func (l linkInfo) carrier() bool {
@@ -60,14 +62,23 @@ func parseLink(b []byte) (linkInfo, bool) {
 			l.mtu = int(u32(v))
 		case iflaCarrierChange:
 			l.changes, l.counted = u32(v), true
+		case unix.IFLA_STATS64:
+			if len(v) >= 16 { // struct rtnl_link_stats64: rx_packets, tx_packets, ...
+				l.packets = Counters{Received: binary.NativeEndian.Uint64(v), Sent: binary.NativeEndian.Uint64(v[8:])}
+			}
 		}
 	})
 	return l, true
 }
 
-// linkRequest is the body of RTM_GETLINK by name.
+// linkRequest is the body of RTM_GETLINK by name, for an answer without counters.
 func linkRequest(name string) message {
-	return make(message, sizeofIfInfomsg).text(unix.IFLA_IFNAME, name).u32(iflaExtMask, extSkipStats)
+	return linkCountersRequest(name).u32(iflaExtMask, extSkipStats)
+}
+
+// linkCountersRequest is linkRequest for an answer with counters.
+func linkCountersRequest(name string) message {
+	return make(message, sizeofIfInfomsg).text(unix.IFLA_IFNAME, name)
 }
 
 func checkName(name string) error {
@@ -78,11 +89,13 @@ func checkName(name string) error {
 }
 
 // link asks for one interface. Its errors, as those of all unexported methods, have no package prefix.
-func (n *Net) link(name string) (linkInfo, error) {
+func (n *Net) link(name string) (linkInfo, error) { return n.askLink(name, linkRequest) }
+
+func (n *Net) askLink(name string, request func(name string) message) (linkInfo, error) {
 	if err := checkName(name); err != nil {
 		return linkInfo{}, err
 	}
-	msgs, err := n.change.exec(unix.RTM_GETLINK, 0, linkRequest(name), unix.RTM_NEWLINK)
+	msgs, err := n.change.exec(unix.RTM_GETLINK, 0, request(name), unix.RTM_NEWLINK)
 	if err == nil && len(msgs) == 0 {
 		err = unix.ENODEV
 	}
@@ -116,6 +129,18 @@ func (n *Net) LinkByName(name string) (Link, error) {
 		}
 	}
 	return out, nil
+}
+
+// Counters count the packets of an interface since it was made, whatever they are.
+type Counters struct{ Received, Sent uint64 }
+
+// Counters reads those of an interface, with one question to the kernel.
+func (n *Net) Counters(name string) (Counters, error) {
+	l, err := n.askLink(name, linkCountersRequest)
+	if err != nil {
+		return Counters{}, fmt.Errorf("osnet: %w", err)
+	}
+	return l.packets, nil
 }
 
 // Of inet_devconf in the kernel's include/uapi/linux/ip.h.

@@ -253,6 +253,18 @@ func (h *machineHost) SetARPIgnore(dev string, mode int) (before int, err error)
 	return before, err
 }
 
+// Counters implements host.Tables.
+func (h *machineHost) Counters(name string) (c osnet.Counters, err error) {
+	err = h.change(func() error {
+		i, err := h.m.device(name)
+		if err == nil {
+			c = i.counters
+		}
+		return err
+	})
+	return c, err
+}
+
 // Prime implements host.Tables.
 func (h *machineHost) Prime(names ...string) error {
 	return h.change(func() error {

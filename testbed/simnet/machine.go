@@ -63,6 +63,7 @@ type Interface struct {
 	isUp       bool // carrier, as last told
 	down       bool // set down by an administrator
 	strict     bool // answers ARP for its own addresses only
+	counters   osnet.Counters
 	neighbours map[netip.Addr]*neighbour
 	raw        []*rawSocket
 	watchers   []*watcher
@@ -141,6 +142,7 @@ func (i *Interface) arrive(_ *end, f frame) {
 		i.m.w.dropped(i.name(), ReasonForeign, f)
 		return
 	}
+	i.counters.Received++
 	for _, s := range i.raw {
 		s.offer(f)
 	}
@@ -156,6 +158,7 @@ func (i *Interface) arrive(_ *end, f frame) {
 }
 
 func (i *Interface) send(dst acd.MAC, typ etherType, data []byte) {
+	i.counters.Sent++
 	f := frame{dst: dst, src: i.mac, typ: typ, data: data}
 	if i.end == nil || i.down {
 		i.m.w.dropped(i.name(), ReasonCarrier, f)

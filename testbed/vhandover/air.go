@@ -24,6 +24,7 @@ type air struct {
 	moves int
 	gap   time.Duration
 	bad   map[string]badLink // by point
+	heal  func()             // of a link that is dead with its carrier up; nil: it is not
 }
 
 // badLink is what becomes of a link that is asked for.
@@ -62,6 +63,10 @@ func (a *air) Attach(_ context.Context, point string) error {
 		})
 	}
 	a.cable.Plug(nil)
+	if a.heal != nil {
+		a.heal()
+		a.heal = nil
+	}
 	switch a.bad[point] {
 	case dead:
 	case flaps:
@@ -88,6 +93,15 @@ func (a *air) lose(d time.Duration) {
 			a.cable.Plug(bridge)
 		}
 	})
+}
+
+// die has the link carry nothing any more until it is left, while its carrier stays.
+func (a *air) die(as [2]simnet.Impairment) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.heal = func() { a.cable.Impair(as[0], as[1]) }
+	all := simnet.Impairment{Loss: 1}
+	a.cable.Impair(all, all)
 }
 
 // Watch implements link.Adapter.

@@ -15,6 +15,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/mn"
+	"openmpa/mn/decision"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa"
@@ -206,6 +207,7 @@ func (p *nodeParty) start() (err error) {
 			HomeAddress: topo.HomeAddress, HomeAgent: topo.HomeAgent, SPI: homeSPI, Key: keys.NewSecret([]byte(homeKey)),
 			Algorithm: mip4.HMACSHA256, Lifetime: bindingTime, GiveUp: timers.Bind, Rand: rnd,
 		},
+		Watch:   decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 100 * time.Millisecond, Asks: 5},
 		Prepare: p.b.plan.Prepared, Host: p.b.machines[topo.MN].Open, State: p.kept,
 		Interfaces: []mn.Interface{{Name: topo.MNIf, Link: func(h host.Host) (link.Adapter, error) {
 			p.b.air.mu.Lock()

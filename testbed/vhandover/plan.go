@@ -32,6 +32,7 @@ const (
 	Late       Fault = "moved later"            // prepared, and moved when it suits
 	Unused     Fault = "prepared for nothing"   // and given back
 	Arrives    Fault = "carried where prepared" // the link goes to the other network, which is prepared
+	DeadLink   Fault = "dead link"              // prepared, and the link carries nothing any more while its carrier is there
 	Roams      Fault = "carried within"         // the link goes to the other point of the network
 	Twice      Fault = "asked for twice"        // and the second is refused
 	Unknown    Fault = "to nowhere known"       // a network that is not in the configuration
@@ -60,6 +61,7 @@ var faults = []struct {
 	{Late, 8},
 	{Unused, 5},
 	{Arrives, 8},
+	{DeadLink, 5},
 	{Roams, 5},
 	{Twice, 1},
 	{Unknown, 1},

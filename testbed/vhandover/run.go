@@ -197,7 +197,7 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		o.Ended = "followed"
 		here, _ := topo.NetworkByName(from)
 		return o, b.carry(from, here.Points[1])
-	case Late, Unused, Arrives:
+	case Late, Unused, Arrives, DeadLink:
 		if done := b.prepare(m, target.Name, &o); done {
 			return o, nil
 		}
@@ -211,6 +211,12 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 			err = atOnce(recorder.Events(kept.Handover))
 		}
 		return o, err
+	}
+	if m.Fault == DeadLink {
+		o.Ended = "followed"
+		b.net.Note("FAULT %s", m.Fault)
+		b.air.die(b.plan.Cables["air"])
+		return o, b.follows(target.Name)
 	}
 	to := target.Name
 	if m.Fault == Unknown {
@@ -347,6 +353,11 @@ func (b *bed) carry(network, point string) error {
 	if err := b.air.Attach(context.Background(), point); err != nil {
 		return err
 	}
+	return b.follows(network)
+}
+
+// follows waits until the node is attached to a network.
+func (b *bed) follows(network string) error {
 	wrong := b.until(attachLimit, func() string {
 		if s := b.node.node.Status(); s.Network != network || s.State != "attached" {
 			return fmt.Sprintf("%s at %s: %s", s.State, s.Network, s.Problem)

@@ -1,0 +1,91 @@
+package decision
+
+import "time"
+
+// Watchdog tells by the data alone that a link is dead, where the carrier does not:
+// packets go out, nothing comes back, and the router does not answer when it is asked.
+//
+//	        sent, nothing received for Quiet          unanswered
+//	alive ------------------------------------> asking ----------> dead
+//	  ^                                          | ask again, up to Asks times
+//	  +------------- anything received ----------+------------------+
+//
+// It raises no alarm under load: whatever is received, by whomever it is asked for, is a
+// sign of life; and who steps late, since the machine had no time for it, has seen
+// nothing of the meantime and begins anew. A link that is dead in one direction only, in
+// which packets still come, is not noticed. RFC 6252 section 7.6.2 leaves open how.
+type Watchdog struct {
+	limits WatchLimits // fixed
+
+	begun          bool
+	last           time.Time // of the last step
+	received, sent uint64
+	quiet          time.Time // since when nothing was received that could have been
+	asks           int
+	asked          time.Time
+	dead           bool
+}
+
+// WatchLimits bounds what a Watchdog waits for. The zero value is no watchdog.
+type WatchLimits struct {
+	Quiet time.Duration // nothing received for that long, while something was sent: the router is asked
+	Wait  time.Duration // for its answer, at least two round trips
+	Asks  int           // unanswered, then the link is dead
+}
+
+// Interval is how often Step is to be called.
+func (l WatchLimits) Interval() time.Duration { return min(l.Quiet, l.Wait) / 2 }
+
+// Within is how long after its last sign of life a dead link is known to be dead,
+// while something is sent.
+func (l WatchLimits) Within() time.Duration {
+	return l.Quiet + time.Duration(l.Asks)*l.Wait + 2*l.Interval()
+}
+
+// Verdict is what a step finds.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Nothing Verdict = iota // as before
+	Ask                    // the router is to be asked for a sign of life
+	Dead                   // the link is, from here on
+	Alive                  // again
+)
+
+// NewWatchdog makes a watchdog.
+func NewWatchdog(l WatchLimits) *Watchdog { return &Watchdog{limits: l} }
+
+// Step looks at counters of the interface: packets received, whatever they are, and
+// packets sent for which a sign of life may be expected.
+func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
+	late := w.begun && now.Sub(w.last) > 2*w.limits.Interval()
+	heard := received != w.received
+	w.last, w.received = now, received
+	switch {
+	case heard || !w.begun || late && !w.dead:
+		was := w.dead
+		w.begun, w.dead, w.asks, w.quiet, w.sent = true, false, 0, now, sent
+		if was {
+			return Alive
+		}
+	case w.dead:
+		if now.Sub(w.asked) >= w.limits.Quiet+w.limits.Wait {
+			w.asked = now
+			return Ask // it may come back
+		}
+	case w.asks > 0 && now.Sub(w.asked) < w.limits.Wait:
+	case w.asks > 0 && w.asks >= w.limits.Asks:
+		w.dead = true
+		return Dead
+	case w.asks > 0:
+		w.asks, w.asked = w.asks+1, now
+		return Ask
+	case sent == w.sent: // nothing is expected
+		w.quiet = now
+	case now.Sub(w.quiet) >= w.limits.Quiet:
+		w.asks, w.asked = 1, now
+		return Ask
+	}
+	return Nothing
+}

@@ -1,0 +1,125 @@
+package mn
+
+import (
+	"context"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/event"
+	"openmpa/mn/decision"
+)
+
+// idleLook is how often the counters are looked at while nothing is sent: a link that
+// dies then is noticed that much later.
+const idleLook = 250 * time.Millisecond
+
+// watchdog finds out that the link is dead where the carrier does not tell, and has
+// the node leave for what is prepared (RFC 6252 §7.6.2). One goroutine runs it.
+type watchdog struct {
+	n    *Node
+	core *decision.Watchdog
+	at   *candidate // that it watches the link of
+	sent uint64
+	idle int // looks in a row in which nothing had been sent
+}
+
+// watch runs until the node ends.
+func (n *Node) watch(ctx context.Context) {
+	w := &watchdog{n: n}
+	interval := n.cfg.Watch.Interval()
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		w.look()
+		if w.idle > int(time.Second/interval) {
+			timer.Reset(max(interval, idleLook))
+		} else {
+			timer.Reset(interval)
+		}
+	}
+}
+
+// look takes one look at the serving link, while the node is on it.
+func (w *watchdog) look() {
+	n := w.n
+	n.mu.Lock()
+	c := n.serving
+	n.mu.Unlock()
+	if carrier := c.port.carrier.look(); c == nil || n.away.Load() || carrier.known && !carrier.Up {
+		w.at = nil
+		return
+	}
+	if w.at != c {
+		w.at, w.core, w.idle = c, decision.NewWatchdog(n.cfg.Watch), 0
+	}
+	counters, err := n.net.Counters(c.port.name)
+	if err != nil {
+		n.cfg.Log.Debug("the link is not watched", "err", err)
+		w.at = nil
+		return
+	}
+	if w.idle++; counters.Sent != w.sent {
+		w.sent, w.idle = counters.Sent, 0
+	}
+	switch w.core.Step(time.Now(), counters.Received, counters.Sent) {
+	case decision.Ask:
+		w.ask(c)
+	case decision.Dead:
+		n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "dead", "network", c.net.Name, "unanswered", n.cfg.Watch.Asks)
+		n.cfg.Log.Warn("the link is dead: its carrier is there, but nothing comes and the router does not answer", "network", c.net.Name)
+		n.leaveDead(c)
+	case decision.Alive:
+		n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "alive", "network", c.net.Name)
+		n.revive(c)
+	case decision.Nothing:
+	}
+}
+
+// ask has the router give a sign of life: its kernel answers, whatever its daemons do.
+func (w *watchdog) ask(c *candidate) {
+	mac, err := acd.MACFrom(c.port.mac)
+	if err == nil {
+		to := acd.Broadcast()
+		if known := c.address.routerMAC.Load(); known != nil {
+			to = *known
+		}
+		err = c.port.arp.WriteARP(to, acd.Packet{Op: acd.OpRequest, SenderMAC: mac, SenderIP: c.address.addr(), TargetIP: c.address.router()})
+	}
+	if err != nil {
+		w.n.cfg.Log.Debug("router not asked for a sign of life", "err", err)
+	}
+}
+
+// leaveDead keeps the uplink, as where the carrier is gone, and moves to what is prepared.
+// Without that the node stays: it might be as dead elsewhere.
+func (n *Node) leaveDead(c *candidate) {
+	if !n.tryTurn() {
+		return // whoever has it moves the link
+	}
+	n.dead.Store(c)
+	n.home.pause()
+	n.mu.Lock()
+	k := n.kept
+	n.mu.Unlock()
+	n.endTurn()
+	if k == nil || !k.usable(k.c.net.Name) {
+		return
+	}
+	if _, err := n.Handover(k.c.net.Name); err != nil {
+		n.cfg.Log.Warn("no move away from a dead link", "network", k.c.net.Name, "err", err)
+	}
+}
+
+// revive goes on at a link that was dead, and is not.
+func (n *Node) revive(c *candidate) {
+	if !n.dead.CompareAndSwap(c, nil) || !n.tryTurn() {
+		return
+	}
+	defer n.endTurn()
+	c.port.stayed(c.net.Name)
+}
