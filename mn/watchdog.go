@@ -50,7 +50,11 @@ func (w *watchdog) look() {
 	n.mu.Lock()
 	c := n.serving
 	n.mu.Unlock()
-	if carrier := c.port.carrier.look(); c == nil || n.away.Load() || carrier.known && !carrier.Up {
+	if c == nil || n.away.Load() {
+		w.at = nil
+		return
+	}
+	if carrier := c.port.carrier.look(); carrier.known && !carrier.Up {
 		w.at = nil
 		return
 	}
