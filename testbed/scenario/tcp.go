@@ -28,6 +28,8 @@ const (
 	// tcpEnd bounds how long what was sent may be under way at the end: a sender
 	// after several time-outs waits for seconds.
 	tcpEnd = 20 * time.Second
+	// tcpBack bounds how long a connection may stand still after a move.
+	tcpBack = time.Minute
 )
 
 func adjustTCP(o *Options, given func(string) bool) {
@@ -182,7 +184,7 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		to := topo.Other(r.at)
 		title := fmt.Sprintf("%s, %s: %d of %d, from %s to %s", way, name, i+1, r.opt.Repeat, r.at, to)
 		r.p.Line("tcp: %s", title)
-		m, err := r.streamThroughMove(ctx, b, s, to)
+		m, err := r.streamThroughMove(ctx, b, s, to, ordered(b, to))
 		if err != nil {
 			return 0, fmt.Errorf("scenario: tcp: %s: %w", title, err)
 		}
@@ -198,17 +200,23 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 }
 
 // streamThroughMove is one of the moves, with the time after it.
-func (r *run) streamThroughMove(ctx context.Context, b *bed.Bed, s *streamRun, to string) (m measured, err error) {
+func (r *run) streamThroughMove(ctx context.Context, b *bed.Bed, s *streamRun, to string, give order) (m measured, err error) {
 	m.From, m.To = r.at, to
 	before, err := s.mark()
 	if err != nil {
 		return m, err
 	}
-	if m.moves, err = r.command(ctx, b, to, ordered(b, to), &m); err != nil {
+	if m.moves, err = r.command(ctx, b, to, give, &m); err != nil {
 		return m, err
 	}
 	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
+	}
+	// After several time-outs a sender waits long. Another move before it tries
+	// again would be no move of this connection.
+	_, there := s.Octets()
+	if err := await(ctx, tcpBack, func() bool { _, n := s.Octets(); return n > there }); err != nil {
+		return m, fmt.Errorf("no octet came after the move: %w", err)
 	}
 	m.TCP, err = s.since(before)
 	return m, err

@@ -1,0 +1,227 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"openmpa/testbed/bed"
+	"openmpa/testbed/impair"
+	"openmpa/testbed/matrix"
+	"openmpa/testbed/report"
+	"openmpa/testbed/traffic"
+)
+
+// A DeliveryCase is a way to move, with its line of the table of promises.
+type DeliveryCase struct {
+	Name    string
+	Doc     string
+	Promise string
+	play    func(ctx context.Context, r *run, c DeliveryCell) error
+}
+
+// DeliveryCases are those of the matrix, in its order.
+func DeliveryCases() []DeliveryCase {
+	return []DeliveryCase{
+		{
+			Name: "planned", play: planned,
+			Doc: "a planned move; the next router holds",
+			Promise: "nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"TCP: every octet arrives, nothing is dropped, and no retransmission time-out where the link is gone for up to 50 ms",
+		},
+	}
+}
+
+// The other factors of the matrix.
+var (
+	DeliveryLoads  = []string{"50", "100M", loadTCP}
+	DeliveryGaps   = []time.Duration{4 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond}
+	DeliveryDelays = []time.Duration{0, 40 * time.Millisecond}
+)
+
+const (
+	// loadTCP is one TCP connection each way in turn, paced to tcpRate.
+	loadTCP = "tcp"
+	tcpRate = "100M"
+	// delayed is the link that the delay is on: the way to one router is longer
+	// than that to the other, which is what reorders when a binding moves.
+	delayed = "core-a"
+	// deliveryLead is how long traffic runs before and after each move.
+	deliveryLead = 400 * time.Millisecond
+)
+
+// A DeliveryCell is a combination of the values of the factors.
+type DeliveryCell struct {
+	Case  string
+	Load  string // datagrams a second, bits a second, or TCP
+	Gap   time.Duration
+	Delay time.Duration // each way on a link of the core
+	Moves int           // to and fro, in one lab
+}
+
+// String is how a cell is written on the command line.
+func (c DeliveryCell) String() string {
+	return fmt.Sprintf("%s/%s/%v/%v", c.Case, c.Load, c.Gap, c.Delay)
+}
+
+// ParseDeliveryCell reads what String writes.
+func ParseDeliveryCell(s string, moves int) (c DeliveryCell, err error) {
+	parts := strings.Split(s, "/")
+	if len(parts) == 4 {
+		c = DeliveryCell{Case: parts[0], Load: parts[1], Moves: moves}
+		var err1, err2 error
+		c.Gap, err1 = time.ParseDuration(parts[2])
+		c.Delay, err2 = time.ParseDuration(parts[3])
+		err = errors.Join(err1, err2)
+	}
+	if err != nil || !slices.Contains(AllDeliveryCells(moves), c) {
+		return c, fmt.Errorf("%q is no cell: expected CASE/TRAFFIC/GAP/DELAY as in %q; `mpa-lab delivery --list` shows them all", s, AllDeliveryCells(1)[0])
+	}
+	return c, nil
+}
+
+// AllDeliveryCells is the whole matrix.
+func AllDeliveryCells(moves int) (all []DeliveryCell) {
+	for _, c := range DeliveryCases() {
+		for _, l := range DeliveryLoads {
+			for _, g := range DeliveryGaps {
+				for _, d := range DeliveryDelays {
+					all = append(all, DeliveryCell{c.Name, l, g, d, moves})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// PairwiseDeliveryCells are few cells in which each two values of two factors meet.
+func PairwiseDeliveryCells(moves int) (some []DeliveryCell) {
+	cases := DeliveryCases()
+	for _, row := range matrix.Pairwise([]int{len(cases), len(DeliveryLoads), len(DeliveryGaps), len(DeliveryDelays)}) {
+		some = append(some, DeliveryCell{cases[row[0]].Name, DeliveryLoads[row[1]], DeliveryGaps[row[2]], DeliveryDelays[row[3]], moves})
+	}
+	return some
+}
+
+// A DeliveryRecord is what became of a cell.
+type DeliveryRecord struct {
+	Commit  string  `json:"commit"`
+	Case    string  `json:"case"`
+	Load    string  `json:"traffic"`
+	GapMS   float64 `json:"gap_ms"`
+	DelayMS float64 `json:"delay_ms"`
+	Moves   int     `json:"moves"`
+	// Passed says that there are no problems.
+	Passed   bool            `json:"passed"`
+	Problems []string        `json:"problems,omitempty"`
+	At       time.Time       `json:"at"`
+	TookS    float64         `json:"took_s"`
+	Machine  *report.Machine `json:"machine,omitempty"`
+
+	Handovers []report.Handover      `json:"handovers"`
+	Streams   []report.Stream        `json:"streams,omitempty"`
+	Links     map[string]report.Link `json:"links,omitempty"`
+}
+
+// Cell is the cell of the record.
+func (r DeliveryRecord) Cell() DeliveryCell {
+	ms := func(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
+	return DeliveryCell{Case: r.Case, Load: r.Load, Gap: ms(r.GapMS), Delay: ms(r.DelayMS), Moves: r.Moves}
+}
+
+// Built is the commit of the record.
+func (r DeliveryRecord) Built() string { return r.Commit }
+
+// Verdict is whether the cell passed.
+func (r DeliveryRecord) Verdict() bool { return r.Passed }
+
+// DeliveryOptions are those of the matrix.
+type DeliveryOptions = matrix.Options[DeliveryCell, DeliveryRecord]
+
+// Delivery plays cells in labs of programs in a directory, built of a commit.
+func Delivery(ctx context.Context, bin, commit string, opt DeliveryOptions) ([]DeliveryRecord, error) {
+	opt.Name = "delivery"
+	opt.Play = func(ctx context.Context, c DeliveryCell, logs string) DeliveryRecord {
+		return playDelivery(ctx, bin, commit, c, logs)
+	}
+	return matrix.Run(ctx, opt)
+}
+
+// playDelivery plays a cell in a lab of its own.
+func playDelivery(ctx context.Context, bin, commit string, c DeliveryCell, logs string) DeliveryRecord {
+	begun := time.Now()
+	rec := DeliveryRecord{
+		Commit: commit, Case: c.Case, Load: c.Load, GapMS: report.MS(c.Gap), DelayMS: report.MS(c.Delay), Moves: c.Moves, At: begun, Machine: report.Here(),
+	}
+	r := &run{p: Quiet(), at: "b", caseName: c.Case, res: &report.Result{Scenario: "delivery"}, opt: Options{
+		Bin: bin, Commit: commit, Repeat: c.Moves, Gap: c.Gap, DAD: bed.DADFast, Lead: deliveryLead, Logs: logs,
+	}}
+	load := c.Load
+	if load == loadTCP {
+		load = tcpRate
+	}
+	rate, err := traffic.ParseRate(load)
+	if err != nil {
+		r.problem("%v", err)
+	}
+	r.opt.Rate = rate
+	if c.Delay > 0 {
+		p := impair.Params{Delay: c.Delay}
+		r.opt.Links = map[string]impair.Both{delayed: {Out: p, In: p}}
+	}
+	i := slices.IndexFunc(DeliveryCases(), func(x DeliveryCase) bool { return x.Name == c.Case })
+	if err == nil {
+		err = DeliveryCases()[i].play(ctx, r, c)
+	}
+	if err != nil {
+		r.problem("%v", err)
+	}
+	panics, err := matrix.Panics(logs)
+	if err != nil {
+		r.problem("%v", err)
+	}
+	rec.Problems = append(r.res.Problems, panics...)
+	rec.Handovers, rec.Streams, rec.Links = r.res.Handovers, r.res.Streams, r.res.Links
+	rec.Passed = len(rec.Problems) == 0
+	rec.TookS = time.Since(begun).Seconds()
+	return rec
+}
+
+// planned moves as the node is told to.
+func planned(ctx context.Context, r *run, c DeliveryCell) error {
+	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
+		if c.Load != loadTCP {
+			return r.repeat(ctx, b, r.judgeClean)
+		}
+		return r.streamBothWays(ctx, b, c.Case, func(name string, m measured) {
+			r.judgeStream(name, m)
+			r.judgeNothingDropped(name, m)
+		})
+	})
+}
+
+// streamBothWays has a TCP connection down, and then one up, go through the moves.
+func (r *run) streamBothWays(ctx context.Context, b *bed.Bed, name string, judge func(string, measured)) error {
+	for _, way := range []Direction{Down, Up} {
+		if _, err := r.streamThroughMoves(ctx, b, way, name, judge); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeNothingDropped holds a move to what shows in a TCP connection as segments sent again only.
+func (r *run) judgeNothingDropped(name string, m measured) {
+	if m.Buffer != nil && m.Buffer.Dropped > 0 {
+		r.problem("%s: the router dropped %d packets: %v", name, m.Buffer.Dropped, m.Buffer.Reasons)
+	}
+	if lost := m.TCP.Retransmitted - m.TCP.Needless - m.TCP.Probes; m.TCP.Timeouts == 0 && lost > 0 {
+		r.problem("%s: %d segments were sent again, %d tail loss probes at most, and the receiver had %d of them", name, m.TCP.Retransmitted, m.TCP.Probes, m.TCP.Needless)
+	}
+	if m.TCP.OutOfOrder > 0 && (m.Buffer == nil || m.Buffer.ForcedFlips == 0) {
+		r.problem("%s: %d segments out of order without a forced flip", name, m.TCP.OutOfOrder)
+	}
+}

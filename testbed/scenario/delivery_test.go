@@ -1,0 +1,123 @@
+package scenario
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/testbed/report"
+)
+
+func TestDeliveryCells(t *testing.T) {
+	all := AllDeliveryCells(3)
+	if want := len(DeliveryCases()) * 18; len(all) != want {
+		t.Fatalf("%d cells, expected %d", len(all), want)
+	}
+	for _, c := range all {
+		if got, err := ParseDeliveryCell(c.String(), 3); err != nil || got != c {
+			t.Errorf("%v is read as %v, %v", c, got, err)
+		}
+		r := DeliveryRecord{Case: c.Case, Load: c.Load, GapMS: report.MS(c.Gap), DelayMS: report.MS(c.Delay), Moves: c.Moves}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back DeliveryRecord
+		if err := json.Unmarshal(text, &back); err != nil || back.Cell() != c {
+			t.Errorf("the record of %v is one of %v, %v", c, back.Cell(), err)
+		}
+	}
+	for _, bad := range []string{"", "planned", "planned/50/4ms", "planned/50/5ms/0s", "planned/51/4ms/0s", "flying/50/4ms/0s", "planned/50/4/0s"} {
+		if c, err := ParseDeliveryCell(bad, 3); err == nil {
+			t.Errorf("%q is read as %v", bad, c)
+		}
+	}
+	some := PairwiseDeliveryCells(3)
+	if len(some) >= len(all) {
+		t.Errorf("%d of %d cells are pairwise", len(some), len(all))
+	}
+	for _, c := range some {
+		if _, err := ParseDeliveryCell(c.String(), 3); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDeliveryTables(t *testing.T) {
+	silence, interval := 61.0, 20.0
+	lost := 3
+	records := []DeliveryRecord{
+		{
+			Case: "planned", Load: "50", GapMS: 50, Passed: true, Handovers: []report.Handover{{
+				Phases: map[string]float64{"l2_ms": 50},
+				Flow: report.Flows{
+					Down: &report.Flow{Sent: 100, IntervalMS: &interval, HandoverGapMS: &silence},
+					Up:   &report.Flow{Sent: 90, Lost: 3, LostOnAir: &lost},
+				},
+			}},
+		},
+		{
+			Case: "planned", Load: loadTCP, GapMS: 4, DelayMS: 40, Problems: []string{"broken"}, Handovers: []report.Handover{{
+				TCP: &report.Stream{Timeouts: 2, Retransmitted: 7, Needless: 5, OutOfOrder: 4}, Buffer: &report.Buffer{Dropped: 6, ForcedFlips: 1},
+			}},
+		},
+	}
+	fields := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	table := fields(DeliveryTable(records))
+	for _, want := range []string{"planned, 50 - ok - - - -", "planned, tcp - - - FAIL - -"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in %s", want, table)
+		}
+	}
+	if strings.Contains(table, "100M") {
+		t.Errorf("a line of what was not played: %s", table)
+	}
+	summary := fields(DeliverySummary(records))
+	for _, want := range []string{"planned, 50 1/1 1 190 0 3 0 3 0 0 0 11 11 11 11", "planned 0/1 1 2 7 5 4 6 1", "2 cells, 1 passed, 1 failed"} {
+		if !strings.Contains(summary, want) {
+			t.Errorf("no %q in %s", want, summary)
+		}
+	}
+}
+
+func TestJudgeNothingDropped(t *testing.T) {
+	for _, x := range []struct {
+		name   string
+		tcp    report.Stream
+		buffer *report.Buffer
+		want   string
+	}{
+		{"nothing", report.Stream{}, nil, ""},
+		{"dropped", report.Stream{}, &report.Buffer{Dropped: 2}, "dropped 2"},
+		{"needless", report.Stream{Retransmitted: 3, Needless: 2, Probes: 1}, nil, ""},
+		{"sent again", report.Stream{Retransmitted: 3, Needless: 1, Probes: 1}, nil, "3 segments"},
+		{"out of order", report.Stream{OutOfOrder: 1}, &report.Buffer{}, "1 segments out of order"},
+		{"out of order in a forced flip", report.Stream{OutOfOrder: 1}, &report.Buffer{ForcedFlips: 1}, ""},
+	} {
+		r := &run{res: &report.Result{}}
+		r.judgeNothingDropped(x.name, measured{Handover: report.Handover{TCP: &x.tcp, Buffer: x.buffer}})
+		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+			t.Errorf("%s: %q, expected %q", x.name, got, x.want)
+		}
+	}
+}
+
+func TestJudgeStream(t *testing.T) {
+	for _, x := range []struct {
+		gap  time.Duration
+		tcp  report.Stream
+		want string
+	}{
+		{50 * time.Millisecond, report.Stream{Octets: 1}, ""},
+		{50 * time.Millisecond, report.Stream{Octets: 1, Timeouts: 1}, "time-outs"},
+		{500 * time.Millisecond, report.Stream{Octets: 1, Timeouts: 1}, ""},
+		{50 * time.Millisecond, report.Stream{}, "no octet"},
+	} {
+		r := &run{res: &report.Result{}, opt: Options{Gap: x.gap}}
+		r.judgeStream("move", measured{Handover: report.Handover{Outcome: "completed", TCP: &x.tcp}})
+		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+			t.Errorf("%+v: %q, expected %q", x, got, x.want)
+		}
+	}
+}
