@@ -13,6 +13,7 @@ import (
 type configuration struct {
 	Node       string          `yaml:"node"`
 	Control    config.Path     `yaml:"control"`
+	Records    config.Records  `yaml:"records"`
 	Listen     config.AddrPort `yaml:"listen"`
 	State      config.Path     `yaml:"state"`
 	ServerName string          `yaml:"server-name"`
@@ -32,6 +33,7 @@ type client struct {
 
 const example = `node: aaa                            # name in events and reports
 control: /run/openmpa/aaa.sock
+records: 8192                        # of the timeline, the last ones
 listen: 10.0.5.1:1812                # RADIUS authentication, UDP
 state: /var/lib/openmpa/aaa          # certificate authority and server certificate, made on first start
 server-name: aaa.home.example        # what nodes check the server's certificate by

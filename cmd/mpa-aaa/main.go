@@ -73,7 +73,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	s, err := server.New(server.Config{
 		Clients: clients,
 		TLS: eap.ServerConfig{

@@ -28,7 +28,7 @@ func TestExample(t *testing.T) {
 	if c.Listen.String() != "10.0.5.1:1812" || c.TLS.Min.number() != 0x303 || c.TLS.Max.number() != 0x304 || len(c.Clients) != 1 {
 		t.Errorf("%+v", c)
 	}
-	short, err := config.Parse[configuration]("aaa.yaml", []byte(strings.Join(strings.Split(example, "\n")[:6], "\n")))
+	short, err := config.Parse[configuration]("aaa.yaml", []byte(strings.Join(strings.Split(example, "\n")[:7], "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}

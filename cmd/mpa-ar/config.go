@@ -13,9 +13,10 @@ import (
 
 // configuration is the file's form; example is a complete one.
 type configuration struct {
-	Node    string      `yaml:"node"`
-	Control config.Path `yaml:"control"`
-	State   config.Path `yaml:"state"`
+	Node    string         `yaml:"node"`
+	Control config.Path    `yaml:"control"`
+	Records config.Records `yaml:"records"`
+	State   config.Path    `yaml:"state"`
 	Access  struct {
 		Interface string `yaml:"interface"`
 	} `yaml:"access"`
@@ -66,6 +67,7 @@ type radiusServer struct {
 
 const example = `node: a                              # name in events and reports
 control: /run/openmpa/a.sock
+records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/ar.db        # file of what is kept over a crash, made on first start
 access: {interface: lan0}            # towards the points of attachment
 address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay

@@ -51,7 +51,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	c = c.withDefaults()
-	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	store, err := state.Open(c.State.String(), env.Log)
 	if err != nil {
 		return err

@@ -11,10 +11,11 @@ import (
 
 // configuration is the file's form; example is a complete one.
 type configuration struct {
-	Node    string      `yaml:"node,required"`
-	Control config.Path `yaml:"control,required"`
-	State   config.Path `yaml:"state"`
-	Address config.Addr `yaml:"address,required"`
+	Node    string         `yaml:"node,required"`
+	Control config.Path    `yaml:"control,required"`
+	Records config.Records `yaml:"records"`
+	State   config.Path    `yaml:"state"`
+	Address config.Addr    `yaml:"address,required"`
 	Home    struct {
 		Interface string        `yaml:"interface"`
 		Prefix    config.Prefix `yaml:"prefix"`
@@ -44,6 +45,7 @@ type mobileNode struct {
 
 const example = `node: ha                             # name in events and reports
 control: /run/openmpa/ha.sock
+records: 8192                        # of the timeline, the last ones
 state: /var/lib/openmpa/ha.db        # file of what is kept over a crash, made on first start
 address: 10.0.3.1                    # of this home agent: registrations (UDP 434) and IP in IP
 home: {interface: home0, prefix: 10.9.0.0/24}   # home link; without an interface no ARP is answered

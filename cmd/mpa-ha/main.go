@@ -75,7 +75,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer store.Close()
 	cfg.State = store
 	cfg.Log = env.Log
-	cfg.Recorder = event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	cfg.Recorder = event.NewRecorder(c.Node, env.Log, int(c.Records))
 	agent, err := ha.Open(cfg)
 	if err != nil {
 		return err

@@ -14,11 +14,12 @@ import (
 
 // configuration is the file's form; example is a complete one.
 type configuration struct {
-	Node      string      `yaml:"node"`
-	Control   config.Path `yaml:"control"`
-	State     config.Path `yaml:"state"`
-	Interface string      `yaml:"interface"`
-	Link      linkConfig  `yaml:"link"`
+	Node      string         `yaml:"node"`
+	Control   config.Path    `yaml:"control"`
+	Records   config.Records `yaml:"records"`
+	State     config.Path    `yaml:"state"`
+	Interface string         `yaml:"interface"`
+	Link      linkConfig     `yaml:"link"`
 	Tunnel    struct {
 		Device string `yaml:"device"`
 		MTU    int    `yaml:"mtu"`
@@ -70,6 +71,7 @@ type network struct {
 
 const example = `node: mn                              # name in events
 control: /run/openmpa/mn.sock
+records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/mn.db         # file of what is kept over a crash, made on first start
 interface: wlan0                      # towards the points of attachment
 link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (nobody) or external (a program of yours); auto looks

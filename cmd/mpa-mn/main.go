@@ -98,7 +98,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	defer store.Close()
-	recorder := event.NewRecorder(c.Node, env.Log, event.DefaultSize)
+	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	cfg := mn.Config{
 		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Networks: c.networks(), ClientID: c.ClientID,
 		NewEAP: func() (pana.EAPPeer, error) {

@@ -142,3 +142,15 @@ func (p Path) String() string { return string(p) }
 // StateFile is where a daemon keeps its state (internal/state) unless its file says
 // otherwise with the key "state".
 func StateFile(daemon string) Path { return Path("/var/lib/openmpa/" + daemon + ".db") }
+
+// Records is how many records of the timeline a daemon keeps; 0, also where the file
+// has none: as many as package event says.
+type Records int
+
+// Check implements the hook of Load.
+func (r *Records) Check() error {
+	if *r != 0 && (*r < 64 || *r > 1<<20) {
+		return fmt.Errorf("%d: expected 64 to %d records", *r, 1<<20)
+	}
+	return nil
+}

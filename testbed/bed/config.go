@@ -57,6 +57,9 @@ func (b *Bed) writeSecrets() error {
 
 // writeConfig writes a daemon's configuration and returns the path.
 func (b *Bed) writeConfig(name, text string) (string, error) {
+	if b.opt.Records > 0 {
+		text = fmt.Sprintf("records: %d\n%s", b.opt.Records, text)
+	}
 	path := b.Run.File(name + ".yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("bed: %w", err)

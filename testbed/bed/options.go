@@ -49,6 +49,8 @@ type Options struct {
 	Lifetime time.Duration
 	// Wifi has points of attachment that are radios; nil: a cable that moves.
 	Wifi *Wifi
+	// Records is how many records each daemon keeps; 0: as many as it likes.
+	Records int
 	// Logs is a directory that gets the daemons' logs and configurations
 	// when the lab is taken apart; empty: they go with the lab.
 	Logs string

@@ -10,9 +10,10 @@ import (
 
 // Soak is what many moves in a row left, or did not leave.
 type Soak struct {
-	Moves   int      `json:"moves"`
-	Flow    Flows    `json:"flow"` // sums over all of them
-	Samples []Sample `json:"samples"`
+	Moves       int      `json:"moves"`
+	ForcedFlips int      `json:"forced_flips"`
+	Flow        Flows    `json:"flow"` // sums over all of them
+	Samples     []Sample `json:"samples"`
 }
 
 // Sample is what the daemons took after so many moves, with the node at the
@@ -57,9 +58,9 @@ func (s *Soak) Grown() (lines []string) {
 		grew("goroutines", func(r control.Resources) int { return r.Goroutines })
 		grew("descriptors", func(r control.Resources) int { return r.Descriptors })
 		heap := func(r control.Resources) int { return int(r.HeapBytes) }
-		before, after := least(late[:half], name, heap), least(late[half:], name, heap)
+		before, after := median(late[:half], name, heap), median(late[half:], name, heap)
 		if moves := late[len(late)-1].Moves - late[0].Moves; after-before > heapNoise+moves*heapPerMove/2 {
-			lines = append(lines, fmt.Sprintf("%s: the heap grows: %d octets at least in the first half after warm-up, %d in the second", name, before, after))
+			lines = append(lines, fmt.Sprintf("%s: the heap grows: a median of %d octets in the first half after warm-up, %d in the second", name, before, after))
 		}
 		size := func(r control.Resources) int { return int(r.ResidentBytes) }
 		quarter := half / 2
@@ -97,6 +98,15 @@ func least(samples []Sample, name string, of func(control.Resources) int) int {
 		n = min(n, of(s.Daemons[name]))
 	}
 	return n
+}
+
+func median(samples []Sample, name string, of func(control.Resources) int) int {
+	var all []int
+	for _, s := range samples {
+		all = append(all, of(s.Daemons[name]))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // Table shows what each daemon took before, after warm-up and at the end.
