@@ -42,12 +42,13 @@ type Config struct {
 
 // Client talks to one daemon. Safe for use by several goroutines; commands go one after another.
 type Client struct {
-	cfg    Config
-	home   *home
-	names  atomic.Uint64 // of our sockets
-	closed chan struct{}
-	once   sync.Once
-	end    error // of Close
+	cfg   Config
+	home  *home
+	names atomic.Uint64   // of our sockets
+	life  context.Context // until Close
+	die   context.CancelFunc
+	once  sync.Once
+	end   error // of Close
 
 	turn chan struct{} // holds one token: whose turn it is to send a command
 	conn *net.UnixConn // guarded by turn; nil: none
@@ -80,7 +81,8 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, home: h, closed: make(chan struct{}), turn: make(chan struct{}, 1)}
+	c := &Client{cfg: cfg, home: h, turn: make(chan struct{}, 1)}
+	c.life, c.die = context.WithCancel(context.Background())
 	c.turn <- struct{}{}
 	c.watch.init(c)
 	return c, nil
@@ -92,7 +94,7 @@ func (c *Client) Socket() string { return c.cfg.Socket }
 // Close ends commands under way and subscriptions, waits for them and removes our sockets.
 func (c *Client) Close() error {
 	c.once.Do(func() {
-		close(c.closed)
+		c.die()
 		<-c.turn
 		c.drop()
 		c.turn <- struct{}{}
@@ -144,20 +146,18 @@ func (c *Client) command(ctx context.Context, command string, secrets []*keys.Se
 	defer cancel()
 	select {
 	case <-c.turn:
-	case <-c.closed:
+	case <-c.life.Done():
 		return "", ErrClosed
 	case <-ctx.Done():
-		return "", cause(ctx, c.closed, ctx.Err())
+		return "", cause(ctx, c.life, ctx.Err())
 	}
 	defer func() { c.turn <- struct{}{} }()
-	select {
-	case <-c.closed:
+	if c.isClosed() {
 		return "", ErrClosed
-	default:
 	}
 	answer, err := c.exchange(ctx, line)
 	if err != nil {
-		return "", cause(ctx, c.closed, err)
+		return "", cause(ctx, c.life, err)
 	}
 	switch {
 	case strings.HasPrefix(answer, "FAIL"):
@@ -181,7 +181,7 @@ func (c *Client) exchange(ctx context.Context, line []byte) (answer string, err 
 				return "", err
 			}
 		}
-		stop := interrupt(ctx, c.closed, c.conn)
+		stop := interrupt(ctx, c.life, c.conn)
 		_, err = c.conn.Write(line)
 		if err == nil {
 			answer, err = c.read(ctx)
@@ -265,33 +265,27 @@ func (c *Client) drop() {
 	}
 }
 
-func (c *Client) isClosed() bool {
-	select {
-	case <-c.closed:
-		return true
-	default:
-		return false
-	}
-}
+func (c *Client) isClosed() bool { return c.life.Err() != nil }
 
-// interrupt makes reads and writes on conn fail when ctx ends or closed is closed, until the function it returns is called;
-// that says whether nothing of the kind happened, and waits for it.
-func interrupt(ctx context.Context, closed <-chan struct{}, conn net.Conn) (stop func() bool) {
-	quit, done := make(chan struct{}), make(chan bool, 1)
-	go func() {
-		quiet := false
-		select {
-		case <-ctx.Done():
-		case <-closed:
-		case <-quit:
-			quiet = true
+// interrupt makes reads and writes on conn fail when ctx or life ends, until the function it returns is called; that says
+// whether nothing of the kind happened, and waits for it.
+func interrupt(ctx, life context.Context, conn net.Conn) (stop func() bool) {
+	done := make(chan struct{}, 2)
+	cut := func() {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // fails only when closed
+		done <- struct{}{}
+	}
+	stops := [...]func() bool{context.AfterFunc(ctx, cut), context.AfterFunc(life, cut)}
+	return func() bool {
+		quiet := true
+		for _, stop := range stops {
+			if !stop() {
+				<-done
+				quiet = false
+			}
 		}
-		if !quiet {
-			_ = conn.SetDeadline(time.Unix(1, 0)) // fails only when closed
-		}
-		done <- quiet
-	}()
-	return func() bool { close(quit); return <-done }
+		return quiet
+	}
 }
 
 // fill puts the secrets into the command, in a buffer the caller has to clear.

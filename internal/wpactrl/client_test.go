@@ -76,6 +76,29 @@ func subscribe(t *testing.T, c *wpactrl.Client) *wpactrl.Subscription {
 	return s
 }
 
+// TestSubscribeNames: who asks for some messages is woken for no others, but told of the daemon's coming and going.
+func TestSubscribeNames(t *testing.T) {
+	d := wpactrltest.Start(t, filepath.Join(t.TempDir(), "wlan0"), func(string) string { return "OK" })
+	c := open(t, wpactrl.Config{Socket: d.Socket})
+	s, err := c.Subscribe("B", "C")
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, s, kind(wpactrl.Back))
+	for _, e := range []string{"<3>A 1", "<3>B 2", "<3>AB 3", "<3>C 4"} {
+		d.Emit(e)
+	}
+	for _, want := range []string{"B", "C"} {
+		if e := <-s.C; e.Name != want {
+			t.Errorf("%+v, want %s", e, want)
+		}
+	}
+	d.Stop()
+	if e := <-s.C; e.Kind != wpactrl.Gone {
+		t.Errorf("%+v, want its end", e)
+	}
+}
+
 func TestCommand(t *testing.T) {
 	d := wpactrltest.Start(t, filepath.Join(t.TempDir(), "wlan0"), func(c string) string {
 		switch {

@@ -52,13 +52,10 @@ func shown(s string) string {
 }
 
 // cause makes of a system's error what it means for the user of a control socket.
-func cause(ctx context.Context, closed <-chan struct{}, err error) error {
-	select {
-	case <-closed:
-		return ErrClosed
-	default:
-	}
+func cause(ctx, life context.Context, err error) error {
 	switch {
+	case life.Err() != nil:
+		return ErrClosed
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("no answer in time, is the daemon stuck? %w", ctx.Err())
 	case ctx.Err() != nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,13 +70,16 @@ type Subscription struct {
 
 	w      *watch
 	c      chan Event
-	missed int // guarded by w.mu; to be told with the next event
+	names  []string // of the messages wanted; nil: all
+	missed int      // guarded by w.mu; to be told with the next event
 	once   sync.Once
 }
 
 // Subscribe delivers the events from now on: first Back or Gone, whichever is so, as soon as it is known. A command that is
-// sent behind Back has its events delivered. Errors: ErrClosed, or that there are too many subscribers.
-func (c *Client) Subscribe() (*Subscription, error) { return c.watch.subscribe() }
+// sent behind Back has its events delivered. Of messages only those of the names given are; none given: all. To be woken for
+// others costs time when there is none: a handshake makes half a dozen. Errors: ErrClosed, or that there are too many
+// subscribers.
+func (c *Client) Subscribe(names ...string) (*Subscription, error) { return c.watch.subscribe(names) }
 
 // Close ends the subscription. It may be called again.
 func (s *Subscription) Close() { s.once.Do(func() { s.w.unsubscribe(s) }) }
@@ -101,7 +105,7 @@ func (w *watch) init(c *Client) {
 	w.subs = make(map[*Subscription]struct{})
 }
 
-func (w *watch) subscribe() (*Subscription, error) {
+func (w *watch) subscribe(names []string) (*Subscription, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {
@@ -111,7 +115,7 @@ func (w *watch) subscribe() (*Subscription, error) {
 		return nil, &CommandError{Socket: w.client.cfg.Socket, Command: "ATTACH", Err: fmt.Errorf("there are %d subscribers already", maxEvents)}
 	}
 	ch := make(chan Event, queueLen)
-	s := &Subscription{C: ch, c: ch, w: w}
+	s := &Subscription{C: ch, c: ch, w: w, names: names}
 	w.subs[s] = struct{}{}
 	if !w.started {
 		w.started = true
@@ -144,6 +148,11 @@ func (w *watch) close() {
 	}
 }
 
+// wants says whether the subscriber asked for an event.
+func (s *Subscription) wants(e Event) bool {
+	return e.Kind != Message || len(s.names) == 0 || slices.Contains(s.names, e.Name)
+}
+
 // put queues an event for one subscriber, dropping the oldest. The caller holds mu; the subscriber is the only reader.
 func (s *Subscription) put(e Event) {
 	for {
@@ -173,7 +182,9 @@ func (w *watch) publish(e Event) {
 		w.state, w.why = e.Kind, e.Rest
 	}
 	for s := range w.subs {
-		s.put(e)
+		if s.wants(e) {
+			s.put(e)
+		}
 	}
 }
 
@@ -190,7 +201,7 @@ func (w *watch) run() {
 			return
 		}
 		log.Debug("control socket lost", "error", err)
-		w.publish(Event{Kind: Gone, At: time.Now(), Rest: cause(context.Background(), w.client.closed, err).Error()})
+		w.publish(Event{Kind: Gone, At: time.Now(), Rest: cause(context.Background(), w.client.life, err).Error()})
 		select {
 		case <-w.ctx.Done():
 		case <-time.After(w.client.cfg.Ping):

@@ -83,7 +83,7 @@ func (s *Supplicant) Ready(ctx context.Context, poa string) (Move, error) {
 		return nil, m.failed("another attachment is under way", err)
 	}
 	s.landed.Store(anyNetwork)
-	if m.sub, err = s.client.Subscribe(); err != nil {
+	if m.sub, err = s.client.Subscribe(moved...); err != nil {
 		s.turn <- struct{}{}
 		return nil, m.failed("wpa_supplicant", err)
 	}
@@ -184,6 +184,12 @@ func (m *supplicantMove) failed(text string, err error) error {
 	return &AttachError{Point: m.point, BSSID: m.place.BSSID, Text: text, Err: err}
 }
 
+// moved are the events that a move hears: of its end, and of what others do to the link before it.
+var moved = []string{
+	wpactrl.EventConnected, wpactrl.EventDisconnected, wpactrl.EventAssocReject, wpactrl.EventAuthReject,
+	wpactrl.EventTempDisabled, wpactrl.EventNotFound,
+}
+
 // stale says that the link may have changed since it was asked for, as the events tell.
 func (m *supplicantMove) stale() (changed bool) {
 	for {
@@ -193,7 +199,7 @@ func (m *supplicantMove) stale() (changed bool) {
 				return true // the next command will say why
 			}
 			changed = changed || e.Kind != wpactrl.Message || e.Missed > 0 ||
-				slices.Contains([]string{wpactrl.EventConnected, wpactrl.EventDisconnected, wpactrl.EventAssociated}, e.Name)
+				slices.Contains([]string{wpactrl.EventConnected, wpactrl.EventDisconnected}, e.Name)
 		default:
 			return changed
 		}
@@ -209,7 +215,7 @@ func (m *supplicantMove) roam(ctx context.Context) error {
 		if freq, _ := m.s.channel(m.place, nil); freq != 0 {
 			freqs = []int{freq}
 		}
-		if err := m.s.scan(ctx, m.sub, freqs); err != nil {
+		if err := m.s.Scan(ctx, freqs...); err != nil {
 			return &AttachError{Text: "not seen before, and cannot be looked for", Err: err}
 		}
 		if err = m.s.client.Do(ctx, "ROAM "+bssid.String()); errors.Is(err, wpactrl.ErrFail) {

@@ -23,27 +23,22 @@ const (
 	maxChannels  = 256                     // access points whose channel is remembered
 )
 
-// Scan implements Scanner.
+// Scan implements Scanner. It waits for the end of its scan, or of one that is under way. TYPE=ONLY: else wpa_supplicant
+// chooses anew by what it sees, and may leave for another network.
 func (s *Supplicant) Scan(ctx context.Context, freqs ...int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	sub, err := s.listen(ctx)
+	sub, err := s.listen(ctx, wpactrl.EventScanResults, wpactrl.EventScanFailed)
 	if err != nil {
 		return err
 	}
 	defer sub.Close()
-	return s.scan(ctx, sub, freqs)
-}
-
-// scan asks for a scan and waits for its end, or for that of one that is under way. TYPE=ONLY: else wpa_supplicant chooses
-// anew by what it sees, and may leave for another network.
-func (s *Supplicant) scan(ctx context.Context, sub *wpactrl.Subscription, freqs []int) error {
 	command, sep := "SCAN TYPE=ONLY", " freq="
 	for _, f := range freqs {
 		command += sep + strconv.Itoa(f)
 		sep = ","
 	}
-	err := s.client.Do(ctx, command)
+	err = s.client.Do(ctx, command)
 	if err != nil && !strings.Contains(err.Error(), "FAIL-BUSY") {
 		return fmt.Errorf("link: scan: %w", err)
 	}
@@ -174,7 +169,7 @@ func (s *Supplicant) channel(p Place, seen []Sighting) (freq int, age time.Durat
 func (s *Supplicant) Reported(ctx context.Context) ([]Sighting, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportWithin)
 	defer cancel()
-	sub, err := s.listen(ctx)
+	sub, err := s.listen(ctx, wpactrl.EventNeighbor, wpactrl.EventNeighborFail)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (s *Supplicant) Watch(ctx context.Context) (<-chan osnet.LinkState, error) 
 		end()
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	sub, err := s.client.Subscribe()
+	sub, err := s.client.Subscribe(wpactrl.EventConnected, wpactrl.EventAssociated, wpactrl.EventDisconnected)
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("link: %w", err)

@@ -121,7 +121,7 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 	s.turn <- struct{}{}
 	s.landed.Store(anyNetwork)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	sub, err := client.Subscribe()
+	sub, err := client.Subscribe(tended...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("link: %w", err), client.Close())
 	}
@@ -240,9 +240,9 @@ func (s *Supplicant) networks(ctx context.Context) ([]wpactrl.Network, error) {
 	return list, nil
 }
 
-// listen subscribes to wpa_supplicant's events and returns when they will come.
-func (s *Supplicant) listen(ctx context.Context) (*wpactrl.Subscription, error) {
-	sub, err := s.client.Subscribe()
+// listen subscribes to wpa_supplicant's events of some names and returns when they will come.
+func (s *Supplicant) listen(ctx context.Context, names ...string) (*wpactrl.Subscription, error) {
+	sub, err := s.client.Subscribe(names...)
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}

@@ -20,6 +20,9 @@ const (
 // patience is how many times that is waited for our own attachments, and for a handshake that has begun.
 const patience = 4
 
+// tended are the events that tend hears.
+var tended = []string{wpactrl.EventAssociated, wpactrl.EventConnected, wpactrl.EventEAPStarted, wpactrl.EventDisconnected}
+
 // handshake watches over what follows an association, whoever made it: us, wpa_supplicant, the firmware. Drivers have roamed
 // without the keys being set up, which nobody noticed for seconds. Its owner is one goroutine.
 //

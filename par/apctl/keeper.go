@@ -22,8 +22,10 @@ type access interface {
 	flush(ctx context.Context) error
 }
 
-// retryAfter is the time between attempts to make an access point have what it should.
-const retryAfter = 2 * time.Second
+const (
+	retryAfter = 2 * time.Second        // between attempts to make an access point have what it should
+	leftAfter  = 100 * time.Millisecond // that an access point may keep a station that has left: the one it comes to has a handshake to do first
+)
 
 // errUp is why an access point is up.
 var errUp = errors.New("reached")
@@ -125,10 +127,14 @@ func (k *keeper) Remove(ctx context.Context, station wpactrl.MAC) error {
 func (k *keeper) Left(station wpactrl.MAC, since time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, ok := k.want[station]; ok && k.up && !k.closed {
-		k.todo.of(station).left = since
-		k.poke()
+	if _, ok := k.want[station]; !ok || !k.up || k.closed {
+		return
 	}
+	t := k.todo.of(station)
+	if t.left = since; !t.change && !t.ended {
+		t.at = since.Add(leftAfter)
+	}
+	k.poke()
 }
 
 // change changes what is wanted of a station, by plan under the lock, which says whether it has, and waits until the access
@@ -250,7 +256,8 @@ func (k *keeper) step() bool {
 	for _, station := range k.want.expire(now) {
 		k.log.Debug("key ended", "station", station.String())
 		if k.up {
-			k.todo.of(station).ended = true
+			t := k.todo.of(station)
+			t.ended, t.at = true, time.Time{}
 		}
 	}
 	if !k.up {

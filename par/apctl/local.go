@@ -50,7 +50,7 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("apctl: %s: %w", cfg.Name, err)
 	}
-	sub, err := client.Subscribe()
+	sub, err := client.Subscribe(wpactrl.EventStaConnected, wpactrl.EventHandshakeDone, wpactrl.EventStaDisconnected)
 	if err != nil {
 		client.Close()
 		return nil, fmt.Errorf("apctl: %s: %w", cfg.Name, err)

@@ -142,6 +142,35 @@ func TestStationMoves(t *testing.T) {
 	}
 }
 
+// TestLeftWaits: while a station does its handshake at one access point the others are not told of it, and then once; what the
+// station's key asks for meanwhile does not wait.
+func TestLeftWaits(t *testing.T) {
+	var k keeper // nobody runs its loop
+	k.init(ap1, "", nil, nil)
+	k.up = true
+	since := time.Now()
+	if err := k.want.put(key('a', time.Hour), since); err != nil {
+		t.Fatal(err)
+	}
+	k.Left(station, since)
+	k.Left(station, since.Add(time.Millisecond))
+	if len(k.todo) != 1 || k.todo.take(since.Add(leftAfter)) != nil {
+		t.Errorf("%d tasks, want one that is not due", len(k.todo))
+	}
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.Remove(short, station); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if task := k.todo.take(since); task == nil || !task.change || task.left.IsZero() {
+		t.Errorf("%+v, want it due at once", task)
+	}
+	k.Left(station, since) // it has no key any more
+	if len(k.todo) != 0 {
+		t.Error("told of a station that is not ours")
+	}
+}
+
 // TestRemoveCuts: with a key goes what was made of it, and nothing else.
 func TestRemoveCuts(t *testing.T) {
 	h := imitate(t, ap1)

@@ -9,7 +9,7 @@ import (
 // task is what is to do about one station at an access point.
 type task struct {
 	station wpactrl.MAC
-	at      time.Time    // not before
+	at      time.Time    // not before; zero: at once
 	change  bool         // it gets the key that it should have, or has none
 	ended   bool         // its key's life is over
 	left    time.Time    // it was seen at another access point then; zero: it was not
