@@ -15,21 +15,27 @@ import (
 	"openmpa/tunnel/ipip"
 )
 
-// Air is what a lab's radios were given to say and what they heard, as far as it is the measured flow.
+// Air is what the ends of the mobile node's link were given to say and what they heard, as far as it is the measured flow.
 type Air struct {
 	taps       []*tap.Tap
 	classifier *impair.Classifier
 
 	mu     sync.Mutex
-	said   map[impair.Kind]int // guarded by mu: handed to a radio
-	heard  map[impair.Kind]int // guarded by mu: come out of one
-	radius []time.Time         // guarded by mu: of the packets at the authentication server
+	said   map[frameOf]int // guarded by mu: handed to a device
+	heard  map[frameOf]int // guarded by mu: come out of one
+	radius []time.Time     // guarded by mu: of the packets at the authentication server
 }
 
-// listen opens taps at every radio, and at the authentication server.
+// frameOf is what is counted together.
+type frameOf struct {
+	node string // where it was said or heard
+	kind impair.Kind
+}
+
+// listen opens taps at both ends of the node's link: every radio, and at the authentication server, or the access routers.
 func (b *Bed) listen() error {
-	a := &Air{said: make(map[impair.Kind]int), heard: make(map[impair.Kind]int)}
-	b.Radio.Air = a
+	a := &Air{said: make(map[frameOf]int), heard: make(map[frameOf]int)}
+	b.Air = a
 	var err error
 	if a.classifier, err = impair.NewClassifier(b.opt.Traffic); err != nil {
 		return err
@@ -41,22 +47,31 @@ func (b *Bed) listen() error {
 		}
 		err = errors.Join(err, e)
 	}
-	for _, p := range b.Radio.APs {
-		open(p.Node, a.frame, p.Interface)
+	if b.Radio != nil {
+		for _, p := range b.Radio.APs {
+			open(p.Node, a.at(p.Node), p.Interface)
+		}
+		open(topo.AAA, a.atServer, "core")
+	} else {
+		for _, n := range topo.Networks {
+			open(n.Router, a.at(n.Router), topo.AccessIf)
+		}
 	}
-	open(topo.MN, a.frame, topo.WirelessIf)
-	open(topo.AAA, a.atServer, "core")
+	open(topo.MN, a.at(topo.MN), b.interfaceName())
 	return err
 }
 
-func (a *Air) frame(f tap.Frame) {
-	kind := a.classifier.Classify(f.Bytes)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if f.Outgoing {
-		a.said[kind]++
-	} else {
-		a.heard[kind]++
+// at counts what a node says and hears.
+func (a *Air) at(node string) func(tap.Frame) {
+	return func(f tap.Frame) {
+		key := frameOf{node, a.classifier.Classify(f.Bytes)}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if f.Outgoing {
+			a.said[key]++
+		} else {
+			a.heard[key]++
+		}
 	}
 }
 
@@ -79,11 +94,28 @@ func (a *Air) atServer(f tap.Frame) {
 	a.radius = append(a.radius, f.At)
 }
 
-// Lost is how many frames with a datagram of the measured flow were handed to a radio so far, and came out of none.
-func (a *Air) Lost(kind impair.Kind) int {
+// Lost is how many frames with a datagram of the measured flow were handed to a device so far, and came out of none.
+func (a *Air) Lost(kind impair.Kind) int { return a.sum(a.said, kind) - a.sum(a.heard, kind) }
+
+// Heard is how many came out of one so far.
+func (a *Air) Heard(kind impair.Kind) int { return a.sum(a.heard, kind) }
+
+// SaidAt is how many a node handed to a device so far.
+func (a *Air) SaidAt(node string, kind impair.Kind) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.said[kind] - a.heard[kind]
+	return a.said[frameOf{node, kind}]
+}
+
+func (a *Air) sum(counts map[frameOf]int, kind impair.Kind) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, count := range counts {
+		if key.kind == kind {
+			n += count
+		}
+	}
+	return n
 }
 
 // RADIUS is how many packets the authentication server got and sent between two points in time.

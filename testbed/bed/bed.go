@@ -39,6 +39,8 @@ type Bed struct {
 	Links *impair.Set
 	// NAT are the translators by the network behind them; nil unless Options.NAT.
 	NAT map[string]*nat.Translator
+	// Air counts what is said and heard on the node's link; nil unless Options.Wifi or Options.Count.
+	Air *Air
 	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
 	Thief    *impair.Thief
 	opt      Options
@@ -137,6 +139,11 @@ func (b *Bed) plug(ctx context.Context) (err error) {
 	if b.server, err = linkctl.Serve(b.Link, b.Run.File("link.sock")); err != nil {
 		return err
 	}
+	if b.opt.Count {
+		if err := b.listen(); err != nil {
+			return err
+		}
+	}
 	start, _ := topo.NetworkByName("b")
 	_, err = b.Link.Attach(ctx, start.Points[0])
 	return err
@@ -224,6 +231,7 @@ func (b *Bed) dismantle() error {
 			errs = append(errs, fn())
 		}
 	}
+	closeIf(b.Air != nil, func() error { return b.Air.close() })
 	closeIf(b.Radio != nil, func() error { return b.Radio.close() })
 	closeIf(b.server != nil, func() error { return b.server.Close() })
 	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })

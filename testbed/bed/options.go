@@ -39,6 +39,8 @@ type Options struct {
 	Traffic impair.Traffic
 	// NAT puts an address translator on each access router.
 	NAT bool
+	// Count has the packets of the measured flow counted at both ends of the node's link, see Bed.Air.
+	Count bool
 	// LoseMarkers has Bed.Thief take markers on the links of both networks.
 	LoseMarkers bool
 	// VPN has the mobile node's home address be one in a WireGuard tunnel, whose

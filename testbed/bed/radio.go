@@ -39,8 +39,6 @@ type Radio struct {
 	Station radio.Station  // the mobile node's
 	// Address is the station's.
 	Address wpactrl.MAC
-	// Air counts what the radios say and hear.
-	Air *Air
 
 	// Control talks to the station's wpa_supplicant.
 	Control *wpactrl.Client
@@ -203,9 +201,6 @@ func (b *Bed) watchRadio() (err error) {
 // close ends the watch of the station and of the air.
 func (r *Radio) close() error {
 	var errs []error
-	if r.Air != nil {
-		errs = append(errs, r.Air.close())
-	}
 	if r.sub != nil {
 		r.sub.Close()
 	}

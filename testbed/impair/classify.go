@@ -9,6 +9,7 @@ import (
 	"openmpa/paa/keys"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
@@ -90,7 +91,9 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 		{c.toNode, esp.SealedLen(len(departure)), KindDeparted},
 		{c.toNode, inESP(pathEnd), KindPathDown},
 		{c.toNode, inESP(datagram(t.Down)), KindDown},
+		{c.toNode, inESP(datagram(t.Down) + flow.ShimLen), KindDown}, // numbered
 		{c.toNode, inESP(datagram(t.Probe)), KindProbe},
+		{c.toNode, inESP(datagram(t.Probe) + flow.ShimLen), KindProbe},
 	} {
 		if other, taken := x.lengths[x.length]; taken {
 			return nil, fmt.Errorf("impair: in ESP, %s and %s are both of %d octets and cannot be told apart", x.kind, other, x.length)

@@ -94,7 +94,8 @@ type Flow struct {
 	// LostOnLinks are those of Lost that the bad links of the lab count; absent
 	// when there are none.
 	LostOnLinks *int `json:"lost_on_links,omitempty"`
-	// LostOnAir are those of Lost that were handed to a radio and came out of none; absent by cable.
+	// LostOnAir are those of Lost that were handed to a device of the node's link and came out of none; absent where
+	// nobody counts them.
 	LostOnAir *int `json:"lost_on_air,omitempty"`
 	// These are absent when too little arrived to say.
 	IntervalMS *float64 `json:"interval_ms,omitempty"`

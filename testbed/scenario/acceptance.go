@@ -87,6 +87,11 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
 		{"a WireGuard tunnel moved by a hook", scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
+		{"TCP through moves: no retransmission time-out", scenario("tcp", func(o *Options) {
+			o.Repeat, o.Lead = 3, 500*time.Millisecond
+			o.Rate, _ = traffic.ParseRate(tcpRate)
+		})},
+		{deliveryName(), func(ctx context.Context) ([]string, error) { return deliveries(ctx, opt, p) }},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
 		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
 		{"by 802.11, the link moved by another program: the node follows", wireless(opt, self, "roam")},
@@ -181,6 +186,25 @@ func crashes(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 		Cells: crash.Sample(crashSeed(opt)), Logs: opt.Logs, Progress: p.Line,
 	})
 	var problems []string
+	for _, r := range records {
+		for _, line := range r.Problems {
+			problems = append(problems, fmt.Sprintf("%v: %s", r.Cell(), line))
+		}
+	}
+	return problems, err
+}
+
+// deliveryMoves is how often the acceptance set plays a cell of the delivery matrix.
+const deliveryMoves = 3
+
+// deliveryName says how much of the delivery matrix is played.
+func deliveryName() string {
+	return fmt.Sprintf("delivery: %d of %d cells, pairwise, %d moves in each", len(PairwiseDeliveryCells(deliveryMoves)), len(AllDeliveryCells(deliveryMoves)), deliveryMoves)
+}
+
+// deliveries plays the pairwise cells of the delivery matrix.
+func deliveries(ctx context.Context, opt Options, p *Progress) (problems []string, err error) {
+	records, err := Delivery(ctx, opt.Bin, opt.Commit, DeliveryOptions{Cells: PairwiseDeliveryCells(deliveryMoves), Logs: opt.Logs, Progress: p.Line})
 	for _, r := range records {
 		for _, line := range r.Problems {
 			problems = append(problems, fmt.Sprintf("%v: %s", r.Cell(), line))

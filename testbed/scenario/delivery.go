@@ -8,10 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"openmpa/internal/event"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/matrix"
 	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
 )
 
@@ -20,14 +22,21 @@ type DeliveryCase struct {
 	Name    string
 	Doc     string
 	Promise string
-	play    func(ctx context.Context, r *run, c DeliveryCell) error
+	// adjust makes the lab one for the case; nil: it is the standard one.
+	adjust func(*bed.Options)
+	// order gets everything ready for a move to a network, the n-th of the lab,
+	// and says how to have it; nil: mpa-mn is told.
+	order func(ctx context.Context, r *run, b *bed.Bed, n int, to string) (order, error)
+	// judge holds a move with datagrams to the promise, and judgeTCP one with a
+	// TCP connection.
+	judge, judgeTCP func(r *run, name string, m measured)
 }
 
 // DeliveryCases are those of the matrix, in its order.
 func DeliveryCases() []DeliveryCase {
 	return []DeliveryCase{
 		{
-			Name: "planned", play: planned,
+			Name: "planned", judge: (*run).judgeClean, judgeTCP: (*run).judgeCleanStream,
 			Doc: "a planned move; the next router holds",
 			Promise: "nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"TCP: every octet arrives, nothing is dropped, and no retransmission time-out where the link is gone for up to 50 ms",
@@ -46,6 +55,8 @@ const (
 	// loadTCP is one TCP connection each way in turn, paced to tcpRate.
 	loadTCP = "tcp"
 	tcpRate = "100M"
+	// slowRate is what the direction has that is not under load, packets a second.
+	slowRate = 50
 	// delayed is the link that the delay is on: the way to one router is longer
 	// than that to the other, which is what reorders when a binding moves.
 	delayed = "core-a"
@@ -159,23 +170,7 @@ func playDelivery(ctx context.Context, bin, commit string, c DeliveryCell, logs 
 	r := &run{p: Quiet(), at: "b", caseName: c.Case, res: &report.Result{Scenario: "delivery"}, opt: Options{
 		Bin: bin, Commit: commit, Repeat: c.Moves, Gap: c.Gap, DAD: bed.DADFast, Lead: deliveryLead, Logs: logs,
 	}}
-	load := c.Load
-	if load == loadTCP {
-		load = tcpRate
-	}
-	rate, err := traffic.ParseRate(load)
-	if err != nil {
-		r.problem("%v", err)
-	}
-	r.opt.Rate = rate
-	if c.Delay > 0 {
-		p := impair.Params{Delay: c.Delay}
-		r.opt.Links = map[string]impair.Both{delayed: {Out: p, In: p}}
-	}
-	i := slices.IndexFunc(DeliveryCases(), func(x DeliveryCase) bool { return x.Name == c.Case })
-	if err == nil {
-		err = DeliveryCases()[i].play(ctx, r, c)
-	}
+	err := r.deliver(ctx, c)
 	if err != nil {
 		r.problem("%v", err)
 	}
@@ -190,36 +185,91 @@ func playDelivery(ctx context.Context, bin, commit string, c DeliveryCell, logs 
 	return rec
 }
 
-// planned moves as the node is told to.
-func planned(ctx context.Context, r *run, c DeliveryCell) error {
-	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
-		if c.Load != loadTCP {
-			return r.repeat(ctx, b, r.judgeClean)
+// deliver plays the moves of a cell.
+func (r *run) deliver(ctx context.Context, c DeliveryCell) (err error) {
+	cases := DeliveryCases()
+	way := cases[slices.IndexFunc(cases, func(x DeliveryCase) bool { return x.Name == c.Case })]
+	load := c.Load
+	if load == loadTCP {
+		load = tcpRate
+	}
+	if r.opt.Rate, err = traffic.ParseRate(load); err != nil {
+		return err
+	}
+	if r.opt.Rate.Bits() {
+		r.opt.Slow = traffic.PerSecond(slowRate)
+		r.opt.Slow.Payload = r.opt.Rate.Payload // the ways are exchanged, and what is counted is told apart by its length
+	}
+	if c.Delay > 0 {
+		p := impair.Params{Delay: c.Delay}
+		r.opt.Links = map[string]impair.Both{delayed: {Out: p, In: p}}
+	}
+	opt := r.opt.bed(r.p)
+	if way.adjust != nil {
+		way.adjust(&opt)
+	}
+	return r.withBed(ctx, opt, func(b *bed.Bed) error {
+		orders := func(ctx context.Context, n int, to string) (order, error) {
+			if way.order == nil {
+				return ordered(b, to), nil
+			}
+			return way.order(ctx, r, b, n, to)
 		}
-		return r.streamBothWays(ctx, b, c.Case, func(name string, m measured) {
-			r.judgeStream(name, m)
-			r.judgeNothingDropped(name, m)
-		})
+		if c.Load != loadTCP {
+			return r.datagramsThroughMoves(ctx, b, orders, func(name string, m measured) { way.judge(r, name, m) })
+		}
+		for _, d := range []Direction{Down, Up} {
+			if _, err := r.streamThroughMoves(ctx, b, d, c.Case, orders, func(name string, m measured) { way.judgeTCP(r, name, m) }); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-// streamBothWays has a TCP connection down, and then one up, go through the moves.
-func (r *run) streamBothWays(ctx context.Context, b *bed.Bed, name string, judge func(string, measured)) error {
-	for _, way := range []Direction{Down, Up} {
-		if _, err := r.streamThroughMoves(ctx, b, way, name, judge); err != nil {
+// datagramsThroughMoves moves to and fro, with flows of their own for each move. What is fast goes down and up in turn.
+func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orders, judge func(string, measured)) error {
+	for i := range r.opt.Repeat {
+		from, to := r.at, topo.Other(r.at)
+		name := fmt.Sprintf("move %d, %s to %s", i+1, from, to)
+		if r.opt.Rate.Bits() {
+			r.opt.Direction = []Direction{Down, Up}[i%2]
+			name += ", " + string(r.opt.Direction)
+		}
+		if err := r.awaitClean(ctx, b, to); err != nil {
+			return err
+		}
+		give, err := orders(ctx, i, to)
+		if err != nil {
+			return err
+		}
+		m, err := r.attemptBy(ctx, b, from, to, give)
+		if err != nil {
+			return fmt.Errorf("scenario: %s: %w", name, err)
+		}
+		m.Case = r.caseName
+		r.res.Handovers = append(r.res.Handovers, m.Handover)
+		judge(name, m)
+		if m.Outcome != string(event.Completed) {
+			return nil // where it is then is anybody's guess
+		}
+		r.at = to
+		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// judgeNothingDropped holds a move to what shows in a TCP connection as segments sent again only.
-func (r *run) judgeNothingDropped(name string, m measured) {
+// judgeCleanStream holds a planned move to what is promised: of a TCP connection most shows as segments sent again only.
+func (r *run) judgeCleanStream(name string, m measured) {
+	r.judgeStream(name, m)
 	if m.Buffer != nil && m.Buffer.Dropped > 0 {
 		r.problem("%s: the router dropped %d packets: %v", name, m.Buffer.Dropped, m.Buffer.Reasons)
 	}
 	if lost := m.TCP.Retransmitted - m.TCP.Needless - m.TCP.Probes; m.TCP.Timeouts == 0 && lost > 0 {
-		r.problem("%s: %d segments were sent again, %d tail loss probes at most, and the receiver had %d of them", name, m.TCP.Retransmitted, m.TCP.Probes, m.TCP.Needless)
+		r.problem("%s: %d segments were sent again, at most %d of them as tail loss probes, and the receiver had %d of them",
+			name, m.TCP.Retransmitted, m.TCP.Probes, m.TCP.Needless)
 	}
 	if m.TCP.OutOfOrder > 0 && (m.Buffer == nil || m.Buffer.ForcedFlips == 0) {
 		r.problem("%s: %d segments out of order without a forced flip", name, m.TCP.OutOfOrder)

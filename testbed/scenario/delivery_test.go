@@ -81,7 +81,7 @@ func TestDeliveryTables(t *testing.T) {
 	}
 }
 
-func TestJudgeNothingDropped(t *testing.T) {
+func TestJudgeCleanStream(t *testing.T) {
 	for _, x := range []struct {
 		name   string
 		tcp    report.Stream
@@ -96,7 +96,8 @@ func TestJudgeNothingDropped(t *testing.T) {
 		{"out of order in a forced flip", report.Stream{OutOfOrder: 1}, &report.Buffer{ForcedFlips: 1}, ""},
 	} {
 		r := &run{res: &report.Result{}}
-		r.judgeNothingDropped(x.name, measured{Handover: report.Handover{TCP: &x.tcp, Buffer: x.buffer}})
+		x.tcp.Octets = 1
+		r.judgeCleanStream(x.name, measured{Handover: report.Handover{Outcome: "completed", TCP: &x.tcp, Buffer: x.buffer}})
 		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, expected %q", x.name, got, x.want)
 		}

@@ -147,7 +147,7 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 		m.onLinks = lostSoFar(b).since(before)
 		m.Flow.Down.LostOnLinks, m.Flow.Up.LostOnLinks = &m.onLinks.down, &m.onLinks.up
 	}
-	if b.Radio != nil {
+	if b.Air != nil {
 		m.onAir = onAir(b).since(airBefore)
 		m.Flow.Down.LostOnAir, m.Flow.Up.LostOnAir = &m.onAir.down, &m.onAir.up
 	}

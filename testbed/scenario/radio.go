@@ -20,12 +20,12 @@ import (
 // eapStarted is hostapd's word when it begins to authenticate a station.
 const eapStarted = "CTRL-EVENT-EAP-STARTED"
 
-// onAir counts what was lost on the air so far; nothing by cable.
+// onAir counts what was lost on the node's link so far; nothing where nobody counts.
 func onAir(b *bed.Bed) lostOnLinks {
-	if b.Radio == nil {
+	if b.Air == nil {
 		return lostOnLinks{}
 	}
-	return lostOnLinks{down: b.Radio.Air.Lost(impair.KindDown), up: b.Radio.Air.Lost(impair.KindUp)}
+	return lostOnLinks{down: b.Air.Lost(impair.KindDown), up: b.Air.Lost(impair.KindUp)}
 }
 
 // authentications counts how often each access point has begun to authenticate, by its log.
@@ -61,7 +61,7 @@ func needed(b *bed.Bed, before map[string]int, point string, from, to time.Time)
 	if err != nil {
 		return nil, err
 	}
-	return &report.Radio{Point: point, EAP: after[point] - before[point], RADIUS: b.Radio.Air.RADIUS(from, to)}, nil
+	return &report.Radio{Point: point, EAP: after[point] - before[point], RADIUS: b.Air.RADIUS(from, to)}, nil
 }
 
 // expectKeyed checks that a move by 802.11 was association and 4-way handshake only.

@@ -21,6 +21,8 @@ type Options struct {
 	Gap       time.Duration
 	Rate      traffic.Rate
 	Direction Direction
+	// Slow is what the other direction has; zero: 50 packets/s.
+	Slow traffic.Rate
 	// Lead is how long traffic runs before and after a move.
 	Lead  time.Duration
 	DAD   string
@@ -70,7 +72,10 @@ const (
 
 // rates are what the two flows send at.
 func (o Options) rates() (down, up traffic.Rate) {
-	slow := traffic.PerSecond(50)
+	slow := o.Slow
+	if slow.PerSecond == 0 {
+		slow = traffic.PerSecond(50)
+	}
 	switch {
 	case o.Direction == Down, o.Direction == Default && o.Rate.Bits():
 		return o.Rate, slow

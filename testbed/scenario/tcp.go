@@ -34,7 +34,7 @@ const (
 
 func adjustTCP(o *Options, given func(string) bool) {
 	if !given("rate") {
-		o.Rate, _ = traffic.ParseRate("100M")
+		o.Rate, _ = traffic.ParseRate(tcpRate)
 	}
 	if !given("repeat") {
 		o.Repeat = 50
@@ -52,9 +52,12 @@ func tcpMoves(ctx context.Context, r *run) error {
 	if r.opt.Direction == Down || r.opt.Direction == Up {
 		ways = []Direction{r.opt.Direction}
 	}
+	asTold := func(b *bed.Bed) orders {
+		return func(_ context.Context, _ int, to string) (order, error) { return ordered(b, to), nil }
+	}
 	err := r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
 		for _, way := range ways {
-			took, err := r.streamThroughMoves(ctx, b, way, tcpMoving, r.judgeStream)
+			took, err := r.streamThroughMoves(ctx, b, way, tcpMoving, asTold(b), r.judgeStream)
 			if err != nil {
 				return err
 			}
@@ -72,7 +75,7 @@ func tcpMoves(ctx context.Context, r *run) error {
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		for _, way := range ways {
 			judge := func(name string, m measured) { r.expectOutcome(name, m, event.Completed) }
-			if _, err := r.streamThroughMoves(ctx, b, way, tcpUnprepared, judge); err != nil {
+			if _, err := r.streamThroughMoves(ctx, b, way, tcpUnprepared, asTold(b), judge); err != nil {
 				return err
 			}
 		}
@@ -169,8 +172,11 @@ func (r *run) finish(s *streamRun, from streamMark, name string, handovers int) 
 	return nil
 }
 
+// orders gets everything ready for the n-th move, to a network, and says how to have it.
+type orders func(ctx context.Context, n int, to string) (order, error)
+
 // streamThroughMoves moves as often as asked, and says how long that took.
-func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction, name string, judge func(string, measured)) (took time.Duration, err error) {
+func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction, name string, orders orders, judge func(string, measured)) (took time.Duration, err error) {
 	s, err := r.openStream(ctx, b, way)
 	if err != nil {
 		return 0, err
@@ -184,7 +190,11 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		to := topo.Other(r.at)
 		title := fmt.Sprintf("%s, %s: %d of %d, from %s to %s", way, name, i+1, r.opt.Repeat, r.at, to)
 		r.p.Line("tcp: %s", title)
-		m, err := r.streamThroughMove(ctx, b, s, to, ordered(b, to))
+		give, err := orders(ctx, i, to)
+		if err != nil {
+			return 0, err
+		}
+		m, err := r.streamThroughMove(ctx, b, s, to, give)
 		if err != nil {
 			return 0, fmt.Errorf("scenario: tcp: %s: %w", title, err)
 		}

@@ -160,6 +160,9 @@ const (
 	MNIf     = "eth0"
 )
 
+// AccessIf is an access router's interface towards its points of attachment.
+const AccessIf = "lan0"
+
 // Standard is the lab's topology.
 func Standard() Plan {
 	p := netip.MustParsePrefix
@@ -169,8 +172,8 @@ func Standard() Plan {
 		Nodes: []Node{
 			{Name: MN, Role: "mobile node", Runs: "mpa-mn"},
 			{Name: Air, Role: "points of attachment"},
-			{Name: RB, Role: "access router b", Runs: "mpa-ar", Forward: true, Bridges: []string{"lan0"}},
-			{Name: RA, Role: "access router a", Runs: "mpa-ar", Forward: true, Bridges: []string{"lan0"}},
+			{Name: RB, Role: "access router b", Runs: "mpa-ar", Forward: true, Bridges: []string{AccessIf}},
+			{Name: RA, Role: "access router a", Runs: "mpa-ar", Forward: true, Bridges: []string{AccessIf}},
 			{Name: DHCP, Role: "DHCP server"},
 			{Name: Core, Role: "core", Forward: true},
 			{Name: HA, Role: "home agent", Runs: "mpa-ha", Forward: true},
@@ -195,18 +198,18 @@ func Standard() Plan {
 		}
 	}
 	for _, n := range Networks {
-		plan.Addresses = append(plan.Addresses, Address{n.Router, "lan0", netip.PrefixFrom(n.Address, 24)})
+		plan.Addresses = append(plan.Addresses, Address{n.Router, AccessIf, netip.PrefixFrom(n.Address, 24)})
 		for _, point := range n.Points {
 			plan.Links = append(plan.Links, Link{
 				Name: point,
 				A:    End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
-				B:    End{Node: n.Router, If: point, Bridge: "lan0"},
+				B:    End{Node: n.Router, If: point, Bridge: AccessIf},
 			})
 		}
 		plan.Links = append(plan.Links, Link{
 			Name: "dhcp-" + n.Name,
 			A:    End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
-			B:    End{Node: n.Router, If: "dhcp", Bridge: "lan0"},
+			B:    End{Node: n.Router, If: "dhcp", Bridge: AccessIf},
 		})
 	}
 	for _, c := range []struct{ name, node, core, near, far string }{
@@ -240,8 +243,8 @@ func Standard() Plan {
 	// that is lost in the gap is repeated after a second. That second is not
 	// what the bare host is there to show.
 	plan.Neighbours = []Neighbour{
-		{Bare, "eth0", a("10.2.0.1"), RA, "lan0"},
-		{RA, "lan0", BareAddress, Bare, "eth0"},
+		{Bare, "eth0", a("10.2.0.1"), RA, AccessIf},
+		{RA, AccessIf, BareAddress, Bare, "eth0"},
 	}
 	return plan
 }
