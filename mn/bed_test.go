@@ -138,25 +138,26 @@ type bed struct {
 	inside  map[string]func(func()) // runs in its router's namespace
 	probes  acd.Timers              // of routers
 	keyed   map[string]*points
+	edits   []func(*par.Config)
 	stopHA  func()
 	cn      *net.UDPConn
 	before  string
 }
 
 // start makes a bed, with a node that is attached to b.
-func start(t *testing.T, edit func(*Config)) *bed {
+func start(t *testing.T, edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
-	return startWith(t, nil, edit)
+	return startWith(t, nil, edit, routers...)
 }
 
 // startWith is start with access points of routers, which take keys.
-func startWith(t *testing.T, keyed map[string]*points, edit func(*Config)) *bed {
+func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	osnettest.Forward(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed}
+	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -335,11 +336,15 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 	if p := b.keyed[n]; p != nil {
 		points = p
 	}
-	r, err := par.Open(par.Config{
-		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU, Cipher: 128,
+	cfg := par.Config{
+		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU,
 		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: limits,
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
-	})
+	}
+	for _, edit := range b.edits {
+		edit(&cfg)
+	}
+	r, err := par.Open(cfg)
 	if err != nil {
 		b.t.Error(err)
 		return

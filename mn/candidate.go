@@ -27,6 +27,8 @@ type candidate struct {
 	mapping *mapping      // while it is prepared
 	keys    *keyring      // nil: the link takes none
 	rekeyed chan struct{} // the session has other keys than before
+	stale   chan struct{} // a limit of the tunnel's security association is near
+	limit   atomic.Bool   // likewise
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
 	markers   chan tunnel.Marker

@@ -15,6 +15,7 @@ import (
 	"openmpa/mn/mobility/hook"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
+	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
 )
 
@@ -74,6 +75,8 @@ type Config struct {
 	Timers     Timers
 	Ping       time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
 	Buffer     flow.Limits          // uplink while between two links, and what waits for a path's end
+	Suites     []esp.Transform      // offered for tunnels, the best first; nil: what the processor likes
+	Rekey      esp.RekeyLimits      // when a tunnel is to have other keys
 	Prepare    bool                 // false: break before make
 	Trigger    *Trigger             // nil: the node moves when it is told
 	Watch      decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched

@@ -72,6 +72,9 @@ func Open(cfg Config) (n *Node, err error) {
 		turn: make(chan struct{}, 1), ending: make(chan struct{}),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
+	if n.cfg.Suites == nil {
+		n.cfg.Suites = tunnel.Suites()
+	}
 	if n.cfg.Ping == 0 {
 		n.cfg.Ping = defaultPing
 	}
@@ -277,7 +280,7 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4)}, nil
+	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4)}, nil
 }
 
 // drop takes everything of c out of the node.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"sync"
 	"time"
@@ -118,17 +117,15 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	n := c.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
 	defer func() { span.End(err) }()
-	spi, err := n.endpoint.AllocateSPI(n.cfg.Rand)
+	p, err := c.session.Load().propose()
 	if err != nil {
 		return err
 	}
-	defer n.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
-	nonce := make([]byte, 32)
-	if _, err := io.ReadFull(n.cfg.Rand, nonce); err != nil {
-		return err
-	}
+	defer p.release()
 	h := notify.Header{Handover: id}
-	m, err := c.session.Load().ask(ctx, &notify.TunnelRequest{Header: h, Inner: c.address.addr(), SPI: spi, Nonce: nonce}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
+	m, err := p.s.ask(ctx, &notify.TunnelRequest{
+		Header: h, Inner: c.address.addr(), SPI: p.spi, Nonce: p.nonce, Suites: esp.Offer(n.cfg.Suites),
+	}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
 	if err != nil {
 		return err
 	}
@@ -136,16 +133,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	if r.Reason != "" {
 		return errors.New(r.Reason)
 	}
-	k, err := c.session.Load().espKeys(nonce, r, spi)
-	if err != nil {
-		return err
-	}
-	defer k.Clear()
-	in, err := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
-	if err != nil {
-		return err
-	}
-	out, err := esp.NewOutbound(r.SPI, k.ToRouter)
+	pair, err := p.pair(r.SPI, r.Nonce, r.Suite)
 	if err != nil {
 		return err
 	}
@@ -163,8 +151,9 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	}
 	c.path.merges.expect(true)
 	t, err := n.endpoint.Add(tunnel.TunnelConfig{
-		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
+		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: pair.In, Out: pair.Out,
 		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: 20 * time.Second,
+		Rekey: n.cfg.Rekey, RekeyDue: c.due, Lifetime: n.cfg.Rekey.Hard(),
 	})
 	if err != nil {
 		_ = socket.Close()
@@ -172,6 +161,7 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	}
 	n.guest(c.path.coa, c.path)
 	c.tunnel.Store(t)
+	c.keepFresh(t, p)
 	return c.path.inTunnel(t)
 }
 

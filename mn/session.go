@@ -14,7 +14,6 @@ import (
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
-	"openmpa/tunnel/esp"
 )
 
 // session is a PANA session with an access router.
@@ -31,6 +30,8 @@ type session struct {
 
 	opened  chan opening
 	rekeyed chan<- struct{} // told of each authentication but the first
+	stale   chan struct{}   // told of that, and when asked has changed
+	asked   atomic.Uint32   // the SPI of ours that the router wants another in the place of
 	closed  chan struct{}   // closed with reason set
 	reason  error
 	sid     atomic.Uint32 // 0 while there is none
@@ -84,7 +85,7 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 	at = []any{"from", conn.LocalAddr().String()} // the router's and the AAA server's records name it
 	s = &session{
 		n: n, net: net, acks: map[uint64]chan error{},
-		opened: make(chan opening, 1), rekeyed: rekeyed, waiting: map[question]chan notify.Message{}, closed: make(chan struct{}),
+		opened: make(chan opening, 1), rekeyed: rekeyed, stale: make(chan struct{}, 1), waiting: map[question]chan notify.Message{}, closed: make(chan struct{}),
 	}
 	s.client, err = pana.Dial(n.ctx, conn, net.PAA, pana.PaCConfig{
 		Preauth: preauth, NewEAP: s.eapPeer, Rand: n.cfg.Rand, AuthTimeout: n.cfg.Timers.Auth,
@@ -184,6 +185,7 @@ func (s *session) output(o pana.Output) {
 		case err != nil:
 			s.n.cfg.Log.Error("keys of a session not renewed", "paa", s.net.PAA, "err", err)
 		default:
+			poke(s.stale)
 			select {
 			case s.rekeyed <- struct{}{}:
 			default: // nobody has seen to the last time yet
@@ -220,8 +222,13 @@ func (s *session) notified(o pana.Notified) {
 			s.n.cfg.Log.Warn("message dropped", "from", s.net.PAA, "err", err)
 			continue
 		}
-		if r, ok := m.(*notify.Report); ok {
-			s.n.report(s.net.Name, r)
+		switch m := m.(type) {
+		case *notify.Report:
+			s.n.report(s.net.Name, m)
+			continue
+		case *notify.RekeyDue:
+			s.asked.Store(m.Old)
+			poke(s.stale)
 			continue
 		}
 		s.mu.Lock()
@@ -328,18 +335,6 @@ func (a *answer) wait(ctx context.Context, within time.Duration) (notify.Message
 			return nil, fmt.Errorf("%s did not acknowledge the %s in %s: is the path to it cut?", paa, kind, within)
 		}
 	}
-}
-
-// espKeys makes the keys of a tunnel from MN-AR, both nonces and both SPIs.
-func (s *session) espKeys(nonce []byte, r *notify.TunnelReply, spi uint32) (k *keys.ESPKeys, err error) {
-	suite := esp.Transform(r.Suite)
-	if !suite.Known() {
-		return nil, fmt.Errorf("%s has taken %v for the tunnel, which is not known here", s.net.PAA, suite)
-	}
-	err = s.client.Do(func(time.Time, *pana.PaC) {
-		k = keys.DeriveESP(s.keys.MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, suite.MaterialLen())
-	})
-	return k, err
 }
 
 // rtt is the measured round-trip time to the router.

@@ -114,7 +114,7 @@ func got[T notify.Message](b *bed, sid uint32) T {
 func config() Config {
 	return Config{
 		Access: "lan0", Address: routerAddr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400,
-		Cipher: 128, DHCPServer: netip.MustParseAddr("10.2.0.3"), DHCPTimeout: 5 * time.Second,
+		DHCPServer: netip.MustParseAddr("10.2.0.3"), DHCPTimeout: 5 * time.Second,
 		DAD: acd.Timers{
 			ProbeWait: time.Millisecond, ProbeNum: 2, ProbeMin: 10 * time.Millisecond, ProbeMax: 20 * time.Millisecond,
 			AnnounceWait: 50 * time.Millisecond, AnnounceNum: 1, AnnounceInterval: time.Millisecond,

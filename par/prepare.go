@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
 	"openmpa/internal/acd"
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
-	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
-	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
 )
 
@@ -206,29 +203,15 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 
 func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, error) {
 	r := v.r
-	nonce := make([]byte, 32)
-	if _, err := io.ReadFull(r.cfg.Rand, nonce); err != nil {
-		return nil, err
-	}
-	spi, err := r.endpoint.AllocateSPI(r.cfg.Rand)
+	a, err := v.associate(m.Suites, m.SPI, m.Nonce)
 	if err != nil {
 		return nil, err
 	}
-	defer r.endpoint.ReleaseSPI(spi) // a tunnel keeps its own
-	suite := r.suite()
-	k := keys.DeriveESP(v.keys.MNAR.Bytes(), m.Nonce, nonce, spi, m.SPI, suite.MaterialLen())
-	defer k.Clear()
-	in, err := esp.NewInbound(spi, k.ToRouter, esp.DefaultWindow)
-	if err != nil {
-		return nil, err
-	}
-	out, err := esp.NewOutbound(m.SPI, k.ToNode)
-	if err != nil {
-		return nil, err
-	}
+	defer a.release()
 	v.handover = m.Handover
 	if v.tunnel, err = r.endpoint.Add(tunnel.TunnelConfig{
-		Socket: r.socket, FollowPeer: true, In: in, Out: out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
+		Socket: r.socket, FollowPeer: true, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
+		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
 	}); err != nil {
 		return nil, err
 	}
@@ -249,17 +232,9 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	v.reached(stagePrepared)
 	v.expectUse(v.tunnel)
 	return &notify.TunnelReply{
-		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: spi, Nonce: nonce,
-		Suite: uint8(suite), MTU: uint16(r.cfg.MTU),
+		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: a.spi, Nonce: a.nonce,
+		Suite: uint8(a.suite), MTU: uint16(r.cfg.MTU),
 	}, nil
-}
-
-// suite is the one of the router's tunnels.
-func (r *Router) suite() esp.Transform {
-	if r.cfg.Cipher == 256 {
-		return esp.AES256GCM
-	}
-	return esp.AES128GCM
 }
 
 // expectUse deletes a tunnel through which the node has neither arrived nor sent

@@ -25,6 +25,7 @@ import (
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
 	"openmpa/tunnel/bind"
+	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/tun"
 )
@@ -41,14 +42,15 @@ type Sessions interface {
 
 // Config of a Router.
 type Config struct {
-	Host        host.Opener  // the machine; nil: host.Linux
-	Access      string       // interface of the access link
-	Address     netip.Addr   // of the router there: PANA, ESP and the DHCP relay speak from it
-	Port        uint16       // UDP port of ESP (RFC 3948: 4500)
-	Device      string       // name of the TUN
-	Fence       netip.Prefix // /31 of the TUN: its own address and the fence's
-	MTU         int          // of the TUN: the largest packet that fits a tunnel
-	Cipher      int          // AES-GCM key length, 128 or 256 bits
+	Host        host.Opener     // the machine; nil: host.Linux
+	Access      string          // interface of the access link
+	Address     netip.Addr      // of the router there: PANA, ESP and the DHCP relay speak from it
+	Port        uint16          // UDP port of ESP (RFC 3948: 4500)
+	Device      string          // name of the TUN
+	Fence       netip.Prefix    // /31 of the TUN: its own address and the fence's
+	MTU         int             // of the TUN: the largest packet that fits a tunnel
+	Suites      []esp.Transform // that tunnels may have; nil: all
+	Rekey       esp.RekeyLimits // when a tunnel is to have other keys
 	DHCPServer  netip.Addr
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
@@ -114,6 +116,9 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	if cfg.Host == nil {
 		cfg.Host = host.Linux
+	}
+	if cfg.Suites == nil {
+		cfg.Suites = tunnel.Suites()
 	}
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})

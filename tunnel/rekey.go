@@ -156,6 +156,10 @@ func (t *Tunnel) Confirm() error {
 	return t.Refresh()
 }
 
+// Rekeying says that Offer has to wait: a successor stands ready, or what the last one
+// has replaced lingers.
+func (t *Tunnel) Rekeying() bool { return t.sas.Load().watch }
+
 // Abandon gives the successor up: it was not agreed on. Its SPI is free again.
 func (t *Tunnel) Abandon() {
 	t.mu.Lock()

@@ -99,6 +99,7 @@ type Tunnel struct {
 	closed   atomic.Bool                  // written under mu
 	lastSent atomic.Int64                 // monotonic, see now
 	counters counters
+	done     chan struct{} // closed by Close
 
 	rx sync.Mutex // held while a packet is received, so that callbacks come one at a time
 
@@ -117,7 +118,7 @@ func newTunnel(e *Endpoint, cfg TunnelConfig) *Tunnel {
 	if cfg.Rekey.Patience == 0 {
 		cfg.Rekey.Patience = defaultPatience
 	}
-	t := &Tunnel{e: e, cfg: cfg}
+	t := &Tunnel{e: e, cfg: cfg, done: make(chan struct{})}
 	t.path.Store(&path{socket: cfg.Socket, peer: cfg.Peer})
 	t.rotation = esp.NewRotation(time.Now(), esp.Pair{In: cfg.In, Out: cfg.Out}, cfg.Rekey)
 	t.publish()
@@ -134,6 +135,12 @@ func (t *Tunnel) Socket() *Socket { return t.path.Load().socket }
 // SPI is the index by which arriving packets name this tunnel; after rekeying, that of
 // the current security association.
 func (t *Tunnel) SPI() uint32 { return t.sas.Load().in[0].SPI() }
+
+// PeerSPI is the index by which packets to the peer name the current security association.
+func (t *Tunnel) PeerSPI() uint32 { return t.sas.Load().out.SPI() }
+
+// Done is closed when the tunnel is.
+func (t *Tunnel) Done() <-chan struct{} { return t.done }
 
 // Stats returns the counters.
 func (t *Tunnel) Stats() Stats { return t.counters.stats() }
@@ -371,7 +378,9 @@ func (t *Tunnel) follow(s *Socket, from netip.AddrPort) {
 // callback may call it. It may be called again.
 func (t *Tunnel) Close() {
 	t.mu.Lock()
-	t.closed.Store(true)
+	if !t.closed.Swap(true) {
+		close(t.done)
+	}
 	t.stopTimers()
 	t.mu.Unlock()
 	t.e.remove(t)

@@ -44,12 +44,13 @@ type configuration struct {
 	} `yaml:"dhcp"`
 	DAD    config.DAD `yaml:"dad"`
 	Tunnel struct {
-		Device     string          `yaml:"device"`
-		Address    config.Prefix   `yaml:"address"`
-		Port       uint16          `yaml:"port"`
-		MTU        int             `yaml:"mtu"`
-		Encryption string          `yaml:"encryption"`
-		Unused     config.Duration `yaml:"unused"`
+		Device  string          `yaml:"device"`
+		Address config.Prefix   `yaml:"address"`
+		Port    uint16          `yaml:"port"`
+		MTU     int             `yaml:"mtu"`
+		Suites  []config.Suite  `yaml:"suites"`
+		Rekey   config.Rekey    `yaml:"rekey"`
+		Unused  config.Duration `yaml:"unused"`
 	} `yaml:"tunnel"`
 	Buffer struct {
 		Off     bool            `yaml:"off"`
@@ -82,7 +83,13 @@ radius:
   servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
 dhcp: {server: 10.2.0.3}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
-tunnel: {device: mpa0, address: 169.254.62.52/31, port: 4500, encryption: aes-128-gcm, unused: 60s}
+tunnel:
+  device: mpa0
+  address: 169.254.62.52/31
+  port: 4500
+  unused: 60s
+  suites: [aes-128-gcm, aes-256-gcm, chacha20-poly1305]   # that nodes may choose from, by what their processors like
+  rekey: {after: 1h, octets: 256GiB}                      # other keys then, without loss; packets: N likewise
 buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what comes while a node moves is dropped
 # 802.11 with hostapd: a node's keys are in these before it comes. One here, and one on another machine with mpa-ar ap-agent.
 #access-points:
@@ -109,7 +116,6 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&c.Tunnel.Port, 4500)
 	config.Default(&c.Tunnel.MTU, par.DefaultMTU)
-	config.Default(&c.Tunnel.Encryption, "aes-128-gcm")
 	config.Default(&c.Tunnel.Unused, config.Duration(time.Minute))
 	config.Default(&c.Buffer.Packets, 4096)
 	config.Default(&c.Buffer.Bytes, 8<<20)
@@ -136,8 +142,6 @@ func (c configuration) Check() error {
 		return config.Errorf("radius.retransmit", "expected %v at least: a server that is slow for a moment must not be flooded", minRetransmit)
 	case !c.DHCP.Server.Is4():
 		return config.Errorf("dhcp.server", "expected the IPv4 address of the DHCP server")
-	case c.bits() == 0:
-		return config.Errorf("tunnel.encryption", "%q: expected aes-128-gcm or aes-256-gcm", c.Tunnel.Encryption)
 	}
 	for i, s := range c.RADIUS.Servers {
 		if !s.Address.IsValid() || s.SecretFile == "" {
@@ -151,17 +155,10 @@ func (c configuration) Check() error {
 	if err := differ("access-points", ids); err != nil {
 		return err
 	}
-	return config.At("dad", c.DAD.Timers().Check())
-}
-
-func (c configuration) bits() int {
-	switch c.withDefaults().Tunnel.Encryption {
-	case "aes-128-gcm":
-		return 128
-	case "aes-256-gcm":
-		return 256
+	if err := c.Tunnel.Rekey.Check(); err != nil {
+		return config.At("tunnel.rekey", err)
 	}
-	return 0
+	return config.At("dad", c.DAD.Timers().Check())
 }
 
 // buffer is what may be held for a node; the zero Limits hold nothing.

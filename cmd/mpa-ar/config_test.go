@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"openmpa/internal/config"
 )
@@ -13,7 +14,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = c.withDefaults()
-	if c.bits() != 128 || c.listen().String() != "10.2.0.1:716" || c.RADIUS.Timeout == 0 {
+	if len(c.Tunnel.Suites) != 3 || c.Tunnel.Rekey.Limits().Age != time.Hour || c.listen().String() != "10.2.0.1:716" || c.RADIUS.Timeout == 0 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -40,7 +41,8 @@ func TestMistakes(t *testing.T) {
 		"node":               {"node: a ", "node: '' "},
 		"address":            {"address: 10.2.0.1 ", "address: fe80::1 "},
 		"unknown":            {"dhcp:", "colour: blue\ndhcp:"},
-		"tunnel.encryption":  {"aes-128-gcm", "rot13"},
+		"tunnel.suites":      {"aes-128-gcm", "rot13"},
+		"tunnel.rekey":       {"after: 1h", "after: 1ms"},
 		"radius.servers[0]":  {"{address: \"10.0.5.1:1812\", secret-file: radius.secret}", "{address: \"10.0.5.1:1812\"}"},
 		"radius.retransmit":  {"retransmit: 2s", "retransmit: 1ms"},
 		"dad":                {"probe-min: 1s", "probe-min: 3s"},

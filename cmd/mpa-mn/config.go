@@ -21,8 +21,10 @@ type configuration struct {
 	Interface string         `yaml:"interface"`
 	Link      linkConfig     `yaml:"link"`
 	Tunnel    struct {
-		Device string `yaml:"device"`
-		MTU    int    `yaml:"mtu"`
+		Device string         `yaml:"device"`
+		MTU    int            `yaml:"mtu"`
+		Suites []config.Suite `yaml:"suites"`
+		Rekey  config.Rekey   `yaml:"rekey"`
 	} `yaml:"tunnel"`
 	EAP struct {
 		Identity    string      `yaml:"identity"`
@@ -75,7 +77,7 @@ records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/mn.db         # file of what is kept over a crash, made on first start
 interface: wlan0                      # towards the points of attachment
 link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (nobody) or external (a program of yours); auto looks
-tunnel: {device: mpa0, mtu: 1400}
+tunnel: {device: mpa0, mtu: 1400, rekey: {after: 1h, octets: 256GiB}}   # suites: [chacha20-poly1305, aes-128-gcm, aes-256-gcm], the best first; without it the processor decides
 eap:                                  # EAP-TLS
   identity: mn@home.example
   ca: ca.pem                          # who signs the server's certificate
@@ -171,6 +173,9 @@ func (c configuration) Check() error {
 		if tlsVersion(v) == 0 {
 			return config.Errorf("eap."+key, "%q: expected \"1.2\" or \"1.3\"", v)
 		}
+	}
+	if err := c.Tunnel.Rekey.Check(); err != nil {
+		return config.At("tunnel.rekey", err)
 	}
 	return config.At("dad", c.DAD.Timers().Check())
 }

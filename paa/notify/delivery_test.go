@@ -32,6 +32,7 @@ func TestDeliveryGolden(t *testing.T) {
 			Header: testHeader, Old: 0x1234, SPI: 0x2345, Nonce: testNonce, Suites: []uint8{3, 1},
 		},
 		"0f" + id + "16000400001234" + "0c000400003456" + nonce + "15000102": &RekeyReply{Header: testHeader, Old: 0x1234, SPI: 0x3456, Nonce: testNonce, Suite: 2},
+		"10" + id + "16000400001234":                                         &RekeyDue{Header: testHeader, Old: 0x1234},
 		"03" + id + "13000105" + "140001" + "03" + "030006020000000007" + "0b00040a020064" + "0c000400001234" + nonce: &TunnelRequest{
 			Header: testHeader, Inner: testOuter.Addr(), SPI: 0x1234, Nonce: testNonce, Serving: true, Numbered: true, MAC: testMAC, Suites: []uint8{3},
 		},
@@ -96,6 +97,7 @@ func TestDeliveryRefused(t *testing.T) {
 		"no suites":              put(bytes.Clone(request), fSuites),
 		"too many suites":        put(bytes.Clone(request), fSuites, bytes.Repeat([]byte{1}, MaxSuites+1)),
 		"suite 0":                put(bytes.Clone(rekey), fSuites, []byte{0}),
+		"old SPI due":            put(head(KindRekeyDue), fOld, u32(0x12)),
 		"reserved old SPI":       bytes.Replace(rekey, u32(0x1234), u32(0x12), 1),
 		"suite 0 taken": put(put(put(put(head(KindRekeyReply), fOld, u32(0x1234)), fSPI, u32(0x3456)), fNonce, testNonce),
 			fSuite, []byte{0}),

@@ -31,6 +31,7 @@ const (
 	KindDeliverReply
 	KindRekeyRequest
 	KindRekeyReply
+	KindRekeyDue
 )
 
 // kinds names every kind and makes its empty message.
@@ -54,6 +55,7 @@ var kinds = map[Kind]struct {
 	KindDeliverReply:    {"deliver reply", func(h Header) Message { return &DeliverReply{Header: h} }},
 	KindRekeyRequest:    {"rekey request", func(h Header) Message { return &RekeyRequest{Header: h} }},
 	KindRekeyReply:      {"rekey reply", func(h Header) Message { return &RekeyReply{Header: h} }},
+	KindRekeyDue:        {"rekey due", func(h Header) Message { return &RekeyDue{Header: h} }},
 }
 
 func (k Kind) String() string {

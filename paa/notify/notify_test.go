@@ -56,6 +56,7 @@ func messages() []Message {
 		&RekeyRequest{Header: h, Old: 0x1234, SPI: 0x2345, Nonce: testNonce},
 		&RekeyReply{Header: h, Old: 0x1234, SPI: 0x3456, Nonce: testNonce, Suite: 2},
 		&RekeyReply{Header: h, Reason: "no such tunnel"},
+		&RekeyDue{Header: h, Old: 0x1234},
 		&LinkKeysReply{Header: h, Lifetime: time.Hour, Points: []LinkPoint{{[6]byte{2, 0, 0, 0, 1, 0}, 1}, {[6]byte{2, 0, 0, 0, 1, 1}, 5}}},
 	}
 }

@@ -15,7 +15,7 @@ type (
 		Old    uint32  // SPI of the direction to the router now
 		SPI    uint32  // of the successor's direction to the node
 		Nonce  []byte  // 32 octets
-		Suites []uint8 // that the node takes, the best first; none: as before
+		Suites []uint8 // that the node takes, the best first; none: the router's choice
 	}
 	// RekeyReply answers a RekeyRequest; the router accepts by the successor from then on.
 	RekeyReply struct {
@@ -26,6 +26,11 @@ type (
 		Nonce  []byte // 32 octets
 		Suite  uint8  // one of those asked for
 	}
+	// RekeyDue tells the node that limits of the router's are near: it is the node that asks.
+	RekeyDue struct {
+		Header
+		Old uint32 // SPI of the direction to the router now
+	}
 )
 
 // Kind implements Message.
@@ -33,6 +38,16 @@ func (RekeyRequest) Kind() Kind { return KindRekeyRequest }
 
 // Kind implements Message.
 func (RekeyReply) Kind() Kind { return KindRekeyReply }
+
+// Kind implements Message.
+func (RekeyDue) Kind() Kind { return KindRekeyDue }
+
+func (m RekeyDue) appendFields(b []byte) ([]byte, error) { return put(b, fOld, u32(m.Old)), nil }
+
+func (m *RekeyDue) parseFields(f fields) (err error) {
+	m.Old, err = f.spi(fOld)
+	return err
+}
 
 func (m RekeyRequest) appendFields(b []byte) ([]byte, error) {
 	if len(m.Nonce) != nonceLen {

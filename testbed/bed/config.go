@@ -111,11 +111,11 @@ pana: {lifetime: %[11]v, allow: [%[4]v]}
 radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
 dhcp: {server: %[7]v}
 %[8]s
-tunnel: {device: %[9]s, port: %[10]d, encryption: aes-128-gcm}
+tunnel: {device: %[9]s, port: %[10]d}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour))
 	text += b.configPoints(n)
 	if b.opt.Quick {
-		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "encryption: ", "unused: 5s, encryption: ").Replace(text)
+		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "tunnel: {", "tunnel: {unused: 5s, ").Replace(text)
 	}
 	switch {
 	case b.opt.BufferOff:

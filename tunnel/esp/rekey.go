@@ -33,6 +33,10 @@ type RekeyLimits struct {
 	Patience time.Duration
 }
 
+// Hard is the age at which a pair that was not replaced in time is of no use any more;
+// zero: none.
+func (l RekeyLimits) Hard() time.Duration { return 2 * l.Age }
+
 // Rotation replaces the pair of a tunnel, make before break. Of two peers one asks:
 //
 //	asks                                      answers
