@@ -100,7 +100,7 @@ mobility:                             # one of the two; Mobile IPv4: key-file: h
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
 prepare: true                         # false: break before make
 trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
-watchdog: {quiet: 200ms, wait: 150ms, asks: 3}   # of a link that dies with its carrier up; asks: 0 for none
+watchdog: {quiet: 100ms, wait: 120ms, asks: 3}   # of a link that dies with its carrier up; asks: 0 for none
 `
 
 // withDefaults fills in what the file leaves out.

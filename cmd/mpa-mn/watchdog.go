@@ -16,9 +16,9 @@ type watchdogConfig struct {
 }
 
 // SetDefaults implements the hook of package config. An access point may keep an answer
-// for a beacon's time, 100 ms, when the station sleeps.
+// for a beacon's time, 102.4 ms, when the station sleeps.
 func (w *watchdogConfig) SetDefaults() {
-	*w = watchdogConfig{Quiet: config.Duration(200 * time.Millisecond), Wait: config.Duration(150 * time.Millisecond), Asks: 3}
+	*w = watchdogConfig{Quiet: config.Duration(100 * time.Millisecond), Wait: config.Duration(120 * time.Millisecond), Asks: 3}
 }
 
 // Check implements the hook of package config.

@@ -29,17 +29,17 @@ type Watchdog struct {
 // WatchLimits bounds what a Watchdog waits for. The zero value is no watchdog.
 type WatchLimits struct {
 	Quiet time.Duration // nothing received for that long, while something was sent: the router is asked
-	Wait  time.Duration // for its answer, at least two round trips
-	Asks  int           // unanswered, then the link is dead
+	Wait  time.Duration // for an answer to the last question, at least two round trips
+	Asks  int           // a quarter of Wait apart, unanswered; then the link is dead
 }
 
 // Interval is how often Step is to be called.
-func (l WatchLimits) Interval() time.Duration { return min(l.Quiet, l.Wait) / 2 }
+func (l WatchLimits) Interval() time.Duration { return min(l.Quiet, l.Wait) / 4 }
 
 // Within is how long after its last sign of life a dead link is known to be dead,
 // while something is sent.
 func (l WatchLimits) Within() time.Duration {
-	return l.Quiet + time.Duration(l.Asks)*l.Wait + 2*l.Interval()
+	return l.Quiet + time.Duration(l.Asks-1)*l.Wait/4 + l.Wait + time.Duration(l.Asks+1)*l.Interval()
 }
 
 // Verdict is what a step finds.
@@ -59,7 +59,7 @@ func NewWatchdog(l WatchLimits) *Watchdog { return &Watchdog{limits: l} }
 // Step looks at counters of the interface: packets received, whatever they are, and
 // packets sent for which a sign of life may be expected.
 func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
-	late := w.begun && now.Sub(w.last) > 2*w.limits.Interval()
+	late := w.begun && now.Sub(w.last) > w.limits.Wait/2
 	heard := received != w.received
 	w.last, w.received = now, received
 	switch {
@@ -74,13 +74,16 @@ func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
 			w.asked = now
 			return Ask // it may come back
 		}
-	case w.asks > 0 && now.Sub(w.asked) < w.limits.Wait:
-	case w.asks > 0 && w.asks >= w.limits.Asks:
-		w.dead = true
-		return Dead
+	case w.asks >= w.limits.Asks:
+		if now.Sub(w.asked) >= w.limits.Wait {
+			w.dead = true
+			return Dead
+		}
 	case w.asks > 0:
-		w.asks, w.asked = w.asks+1, now
-		return Ask
+		if now.Sub(w.asked) >= w.limits.Wait/4 {
+			w.asks, w.asked = w.asks+1, now
+			return Ask
+		}
 	case sent == w.sent: // nothing is expected
 		w.quiet = now
 	case now.Sub(w.quiet) >= w.limits.Quiet:

@@ -181,6 +181,17 @@ func (c *Controller) move(m *Move, bridge netlink.Link) error {
 	return nil
 }
 
+// Mute has the link carry nothing any more, until the next move, while its carrier
+// stays up: what an access point does that hangs.
+func (c *Controller) Mute() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.nl.LinkSetNoMaster(c.port); err != nil {
+		return fmt.Errorf("linkctl: mute at %q: %w", c.point, err)
+	}
+	return nil
+}
+
 // Detach takes the link away without another in sight.
 func (c *Controller) Detach() error {
 	c.mu.Lock()

@@ -204,6 +204,12 @@ func All() []Scenario {
 			Promise: "prepared, every handover completes and nothing is lost, duplicated or reordered in either direction; else traffic goes on without loss after it",
 		},
 		{
+			Name: "dead-link", Access: AccessCable, run: deadLink, Fixes: []string{"probe", "lose", "nat"},
+			Doc: "the link carries nothing any more while its carrier stays, and the next network is prepared; then a machine that is far too busy",
+			Promise: "the node notices within twice its watchdog's time, moves, and traffic goes on without loss after it; " +
+				"on the busy machine it never takes a link for dead that is not",
+		},
+		{
 			Name: "soak", Access: AccessCable, run: soak, Adjust: adjustSoak, Fixes: []string{"probe", "seconds", "buffer", "lose", "nat"},
 			Doc:     "2,000 moves to and fro with traffic all the time",
 			Promise: "every move completes; nothing lost, duplicated or reordered; memory, descriptors, goroutines and what the kernel holds stay as they are",
