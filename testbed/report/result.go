@@ -104,6 +104,9 @@ type Flow struct {
 	DelayP50MS *float64 `json:"delay_p50_ms,omitempty"`
 	DelayP99MS *float64 `json:"delay_p99_ms,omitempty"`
 	DelayMaxMS *float64 `json:"delay_max_ms,omitempty"`
+	// SentLateP50MS and SentLateP99MS say how exactly the lab sent: after a packet was due.
+	SentLateP50MS *float64 `json:"sent_late_p50_ms,omitempty"`
+	SentLateP99MS *float64 `json:"sent_late_p99_ms,omitempty"`
 	// HandoverGapMS is the silence around the time without a link, and
 	// HandoverJitterMS what it is longer than IntervalMS.
 	HandoverGapMS    *float64 `json:"handover_gap_ms,omitempty"`
@@ -169,6 +172,10 @@ func FromStats(s traffic.Stats) *Flow {
 			put(&f.MaxGapMS, s.MaxGap)
 		}
 	}
+	if s.Sent > 0 {
+		put(&f.SentLateP50MS, s.MedianLate)
+		put(&f.SentLateP99MS, s.P99Late)
+	}
 	if s.Received > 1 {
 		put(&f.IntervalMS, s.Interval)
 		put(&f.JitterMS, s.Jitter)
@@ -229,6 +236,8 @@ func (h Handover) Fields() map[string]float64 {
 		opt(name+"delay_p50_ms", f.DelayP50MS)
 		opt(name+"delay_p99_ms", f.DelayP99MS)
 		opt(name+"delay_max_ms", f.DelayMaxMS)
+		opt(name+"sent_late_p50_ms", f.SentLateP50MS)
+		opt(name+"sent_late_p99_ms", f.SentLateP99MS)
 		opt(name+"handover_gap_ms", f.HandoverGapMS)
 		opt(name+"handover_jitter_ms", f.HandoverJitterMS)
 	}

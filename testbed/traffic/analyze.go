@@ -33,6 +33,8 @@ type Stats struct {
 	// MedianDelay, P99Delay and MaxDelay are of the times from sending to
 	// arrival: percentiles by the nearest rank, and the longest.
 	MedianDelay, P99Delay, MaxDelay time.Duration
+	// MedianLate and P99Late say how long after it was due a datagram was sent.
+	MedianLate, P99Late time.Duration
 	// SendErrors are those of Lost that the sender's kernel refused.
 	SendErrors int
 	// Losses are the runs of lost numbers, in order.
@@ -59,7 +61,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 	seen := make([]bool, len(sent))
 	var (
 		gaps     []int64
-		delays   []int64
+		delays   []time.Duration
 		highest  uint64
 		jitter   float64
 		previous *Arrival
@@ -76,7 +78,7 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		}
 		seen[a.Seq] = true
 		s.Received++
-		delays = append(delays, a.At-a.Sent)
+		delays = append(delays, time.Duration(a.At-a.Sent))
 		if previous != nil {
 			if a.Seq < highest {
 				s.Reordered++
@@ -103,10 +105,9 @@ func Analyze(sent []int64, arrivals []Arrival) Stats {
 		slices.Sort(gaps)
 		s.Interval = time.Duration(gaps[len(gaps)/2])
 	}
-	if n := len(delays); n > 0 {
+	if len(delays) > 0 {
 		slices.Sort(delays)
-		rank := func(percent int) time.Duration { return time.Duration(delays[(n*percent+99)/100-1]) }
-		s.MedianDelay, s.P99Delay, s.MaxDelay = rank(50), rank(99), rank(100)
+		s.MedianDelay, s.P99Delay, s.MaxDelay = nearestRank(delays, 50), nearestRank(delays, 99), nearestRank(delays, 100)
 	}
 	s.Losses = losses(sent, seen)
 	return s
@@ -130,6 +131,11 @@ func Silence(sent []int64, arrivals []Arrival, from, to time.Time) time.Duration
 		overlap(arrivals[len(arrivals)-1].At, sent[len(sent)-1])
 	}
 	return time.Duration(longest)
+}
+
+// nearestRank is a percentile of sorted values, of which there is one at least.
+func nearestRank(sorted []time.Duration, percent int) time.Duration {
+	return sorted[max((len(sorted)*percent+99)/100, 1)-1]
 }
 
 func note(list []Arrival, a Arrival) []Arrival {

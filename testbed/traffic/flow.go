@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type Flow struct {
 
 	// Owned by the sender until it has ended.
 	sent   []int64
+	late   []time.Duration // after it was due, by number
 	failed int
 	stalls int
 	err    error
@@ -135,6 +137,10 @@ func (f *Flow) SentTimes() []int64 { return f.sent }
 func (f *Flow) Stats() (Stats, error) {
 	s := Analyze(f.sent, f.Arrivals())
 	s.SendErrors = f.failed
+	if len(f.late) > 0 {
+		late := slices.Sorted(slices.Values(f.late))
+		s.MedianLate, s.P99Late = nearestRank(late, 50), nearestRank(late, 99)
+	}
 	if f.err != nil {
 		return s, fmt.Errorf("traffic: %s: %w", f.spec.Name, f.err)
 	}

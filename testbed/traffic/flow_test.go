@@ -110,6 +110,9 @@ func TestFlowOverAWire(t *testing.T) {
 	if s.Lost < 20 || len(s.Losses) == 0 || s.Duplicated != 0 || s.Reordered != 0 || s.Sent != int(f.Sent()) {
 		t.Errorf("%+v", s)
 	}
+	if s.MedianLate <= 0 || s.P99Late < s.MedianLate || s.P99Late > time.Minute {
+		t.Errorf("sent %v late (median), %v (99th percentile)", s.MedianLate, s.P99Late)
+	}
 	if s.MaxGap < 40*time.Millisecond {
 		t.Errorf("longest silence %v while more than 20 datagrams were lost", s.MaxGap)
 	}

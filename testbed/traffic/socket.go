@@ -89,7 +89,9 @@ func (f *Flow) send() {
 		if err := unix.Sendto(f.out, buf, unix.MSG_DONTWAIT, to); err != nil {
 			f.failed++
 		}
-		p.sent(monotonic())
+		at := monotonic()
+		f.late = append(f.late, max(0, at-p.due()))
+		p.sent(at)
 	}
 	f.stalls = p.stalls
 }
