@@ -18,7 +18,7 @@ import (
 
 type wifiCmd struct {
 	Accel  string        `enum:"tcg,kvm" default:"tcg" env:"ACCEL" help:"How the machine's processors are made: tcg (emulated, works everywhere) or kvm (this machine's, where that works) (${env})."`
-	CPUs   int           `name:"cpus" default:"1" placeholder:"1" help:"Processors of the machine. With several emulated ones, each of which may be halted at any time, packets overtake one another."`
+	CPUs   int           `name:"cpus" placeholder:"1" help:"Processors of the machine; 2 for figure10, which compares times of what is several machines elsewhere, 1 for all others unless given. With several emulated ones, each of which may be halted at any time, packets overtake one another."`
 	Memory int           `default:"2048" placeholder:"2048" help:"Its memory in megabytes."`
 	Limit  time.Duration `default:"1h" placeholder:"1h" help:"End it when it has not ended after this."`
 	runCmd
@@ -27,8 +27,12 @@ type wifiCmd struct {
 // Run has the scenario run in the virtual machine, with access by 802.11.
 func (c *wifiCmd) Run(a *app, k *kong.Context) error {
 	c.Access = scenario.AccessWifi
-	if _, _, err := c.prepare(a, k); err != nil { // wrong flags are told here, not after a boot
+	s, _, err := c.prepare(a, k) // wrong flags are told here, not after a boot
+	if err != nil {
 		return err
+	}
+	if !given(k, "cpus") {
+		c.CPUs = max(1, s.CPUs)
 	}
 	switch {
 	case c.Keep:

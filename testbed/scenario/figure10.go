@@ -13,7 +13,6 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
 	"openmpa/testbed/bed"
-	"openmpa/testbed/linkctl"
 	"openmpa/testbed/radio"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
@@ -42,9 +41,7 @@ func figure10(ctx context.Context, r *run) error {
 	opt.LogLevel = "info" // what is written takes part of the one processor
 	return r.withBed(ctx, opt, func(b *bed.Bed) (err error) {
 		f := &roundabout{run: r, bed: b}
-		if err := f.open(ctx); err != nil {
-			return err
-		}
+		f.open()
 		defer func() { err = errors.Join(err, f.close()) }()
 		for i := range r.opt.Repeat + 1 {
 			r.p.Line("%s: round %d of %d", r.res.Scenario, i, r.opt.Repeat)
@@ -129,7 +126,7 @@ type roundabout struct {
 	homeFor wpactrl.MAC
 }
 
-func (f *roundabout) open(ctx context.Context) (err error) {
+func (f *roundabout) open() {
 	all := f.bed.Radio
 	h := &roaming{bed: f.bed, networks: make(map[radio.Mode]int)}
 	for i, point := range figure10Points {
@@ -146,8 +143,6 @@ func (f *roundabout) open(ctx context.Context) (err error) {
 		}
 	}
 	f.hand = h
-	h.roamer, err = radio.NewRoamer(ctx, all.Station.Socket(), f.bed.Run.Path)
-	return err
 }
 
 // close ends the node, which is to find its access points for its good-bye, and
@@ -157,7 +152,7 @@ func (f *roundabout) close() error {
 	if f.bed.Child(topo.MN) != nil {
 		errs = append(errs, f.bed.StopNode())
 	}
-	errs = append(errs, f.hand.roamer.Close(), linkOfAAA(f.bed.Top).setRTT(0))
+	errs = append(errs, linkOfAAA(f.bed.Top).setRTT(0))
 	for _, s := range f.hand.sites {
 		errs = append(errs, radio.Disable(context.Background(), s.ap.Socket(0)))
 	}
@@ -170,6 +165,28 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 	if err := f.bed.StopNode(); err != nil {
 		return err
 	}
+	if err := f.hand.byHand(ctx, func() error { return f.withoutNode(ctx, n) }); err != nil {
+		return err
+	}
+	if err := f.bed.StartNode(ctx); err != nil {
+		return err
+	}
+	return f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
+		for i := range 2 {
+			way := [...]string{report.WayMPA, report.WayByHand}[(n/2+i)%2]
+			h, err := f.tries(func() (report.Handover, error) { return f.byMPA(ctx, way) })
+			if err != nil {
+				return err
+			}
+			f.add(way, roams, rtt, h)
+		}
+		return nil
+	})
+}
+
+// withoutNode measures the ways that need no node of ours, and leaves the station
+// where that is to start, without a key at any access point but the one in use.
+func (f *roundabout) withoutNode(ctx context.Context, n int) error {
 	if err := f.addressed(true); err != nil {
 		return err
 	}
@@ -186,19 +203,22 @@ func (f *roundabout) round(ctx context.Context, n int) error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = f.addressed(false)
+	}
+	if err == nil {
+		_, err = f.hand.roamer.Join(ctx, f.home, f.homeFor)
+	}
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.addressed(false), f.startNode(ctx)); err != nil {
-		return err
-	}
-	return f.nearAndFar(n, func(roams bool, rtt time.Duration) error {
-		h, err := f.tries(func() (report.Handover, error) { return f.byMPA(ctx) })
-		if err == nil {
-			f.add(report.WayMPA, roams, rtt, h)
+	for _, a := range f.bed.Radio.APs {
+		if err := radio.ForgetKeys(ctx, a.AP.Socket(0)); err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	f.run.at = "b"
+	return nil
 }
 
 // addressed gives the station an address while our node does not, or takes it
@@ -233,21 +253,6 @@ func (f *roundabout) nearAndFar(n int, fn func(roams bool, rtt time.Duration) er
 		}
 	}
 	return linkOfAAA(f.bed.Top).setRTT(0)
-}
-
-// startNode starts our node at network b, without a key at any access point but
-// the one in use.
-func (f *roundabout) startNode(ctx context.Context) error {
-	if _, err := f.hand.roamer.Join(ctx, f.home, f.homeFor); err != nil {
-		return err
-	}
-	for _, a := range f.bed.Radio.APs {
-		if err := radio.ForgetKeys(ctx, a.AP.Socket(0)); err != nil {
-			return err
-		}
-	}
-	f.run.at = "b"
-	return f.bed.StartNode(ctx)
 }
 
 // tries measures a move, once more when it fails: frames that a busy machine
@@ -298,64 +303,4 @@ func (f *roundabout) add(way string, roams bool, rtt time.Duration, h report.Han
 	case way != report.WayFull && (h.Radio.EAP > 0 || h.Radio.RADIUS > 0):
 		r.problem("%s: %d EAP exchanges at the new access point and %d packets to the authentication server during the move, expected none", name, h.Radio.EAP, h.Radio.RADIUS)
 	}
-}
-
-// byMPA has our node prepare, and then move to the other network.
-func (f *roundabout) byMPA(ctx context.Context) (report.Handover, error) {
-	r := f.run
-	h := report.Handover{From: r.at, To: topo.Other(r.at), Phases: make(map[string]float64)}
-	if err := r.awaitClean(ctx, f.bed, h.To); err != nil {
-		return h, err
-	}
-	if _, err := prepare(ctx, f.bed, h.To); err != nil {
-		return h, err
-	}
-	if err := f.hand.roamer.Scan(ctx, f.hand.freqs()...); err != nil {
-		return h, err
-	}
-	before, err := authentications(f.bed)
-	if err != nil {
-		return h, err
-	}
-	began := time.Now()
-	records, moves, err := f.order(ctx, &h)
-	if err != nil || h.Outcome != string(event.Completed) {
-		return h, err
-	}
-	r.at = h.To
-	took := make(map[event.Phase]time.Duration)
-	for _, e := range ofNode(records, topo.MN) {
-		if _, there := took[e.Phase]; !there && e.Kind == event.KindEnd && e.Outcome == event.OK {
-			took[e.Phase] = e.Duration
-		}
-	}
-	last := len(moves) - 1
-	if last < 0 || moves[last].Up.IsZero() {
-		return h, errors.New("scenario: the node has moved, and wpa_supplicant says nothing of it")
-	}
-	if h.Radio, err = needed(f.bed, before, moves[last].To, began, time.Now()); err != nil {
-		return h, err
-	}
-	h.SetRoam(took[event.PhaseAuth], took[event.PhaseKeys], moves[last].Up.Sub(moves[0].Lost), took[event.PhaseL2])
-	return h, r.oneLease(ctx, f.bed, r.at)
-}
-
-// order has the node move, and looks at it afterwards only: who follows its
-// timeline takes part of the one processor from it.
-func (f *roundabout) order(ctx context.Context, h *report.Handover) ([]event.Event, []linkctl.Move, error) {
-	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
-	defer cancel()
-	w := &watch{}
-	f.bed.OnMove(w.moved)
-	defer f.bed.OnMove(nil)
-	result, err := ordered(f.bed, h.To)(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	h.ID, h.Outcome, h.Reason = result.ID.String(), string(result.Outcome), result.Reason
-	detail, err := f.bed.Client(topo.MN).Handover(ctx, result.ID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("scenario: timeline of the handover: %w", err)
-	}
-	return detail.Records, w.done(), nil
 }

@@ -39,10 +39,20 @@ func (s site) bssid(ess int) wpactrl.MAC { return s.ap.BSSes[ess].BSSID }
 
 // A roaming is the station with the access points it moves between, by hand.
 type roaming struct {
-	roamer   *radio.Roamer
+	roamer   *radio.Roamer // within byHand
 	sites    [2]site
 	networks map[radio.Mode]int // blocks of wpa_supplicant
 	bed      *bed.Bed
+}
+
+// byHand calls fn with a roamer, which hears wpa_supplicant's events as long: each of
+// those who do takes part of the processors in a move.
+func (r *roaming) byHand(ctx context.Context, fn func() error) (err error) {
+	if r.roamer, err = radio.NewRoamer(ctx, r.bed.Radio.Station.Socket(), r.bed.Run.Path); err != nil {
+		return err
+	}
+	err = fn()
+	return errors.Join(err, r.roamer.Close())
 }
 
 // stepLimit bounds each step of a move by hand.

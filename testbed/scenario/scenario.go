@@ -110,6 +110,8 @@ type Scenario struct {
 	Promise string // what makes the run fail when it does not hold
 	// Access is the only one it runs with, AccessCable or AccessWifi; empty: both.
 	Access string
+	// CPUs is how many processors the virtual machine gets that it runs in by 802.11, unless it is said; 0: one.
+	CPUs int
 	// Fixes are flags that have no meaning with it: it sets them itself.
 	Fixes []string
 	// Adjust changes the options that were not given on the command line.
@@ -144,7 +146,7 @@ func All() []Scenario {
 			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped",
 		},
 		{
-			Name: "figure10", run: figure10, cases: true, Access: AccessWifi, Adjust: adjustFigure10,
+			Name: "figure10", run: figure10, cases: true, Access: AccessWifi, Adjust: adjustFigure10, CPUs: 2,
 			Fixes: []string{"tls", "rtt-aaa", "rate", "direction", "seconds", "probe", "buffer", "l2-gap", "lose", "nat"},
 			Doc:   "RFC 6252's Figure 10: 802.1X in full, pre-authenticated, 802.11r and MPA, on the same radios, with the authentication server near and far",
 			Promise: "every move completes; of the prepared ways none has EAP at the new access point, nor a packet at the authentication server, in the move; " +
