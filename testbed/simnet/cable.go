@@ -61,7 +61,8 @@ type Cable struct {
 	key      uint64
 	ends     [2]*end
 	imp      [2]Impairment
-	last     [2]time.Time // delivery of the last frame sent that keeps order
+	cut      func(back bool, ipv4 []byte) bool // nil: nothing is lost but by imp
+	last     [2]time.Time                      // delivery of the last frame sent that keeps order
 	numbers  [2]map[uint64]uint64
 	plugging uint64 // counts changes of plugs
 }
@@ -90,6 +91,14 @@ func (c *Cable) Impair(there, back Impairment) {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	c.imp = [2]Impairment{there, back}
+}
+
+// Cut has the cable lose every IPv4 packet for which lost says so; back is its direction,
+// towards the first station. lost must not block. Nil ends it.
+func (c *Cable) Cut(lost func(back bool, ipv4 []byte) bool) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	c.cut = lost
 }
 
 // Plug moves the second end to s, or unplugs it (nil). What is under way is lost.
@@ -136,6 +145,10 @@ func (e *end) send(f frame) {
 	c, w, imp := e.cable, e.cable.w, e.cable.imp[e.side]
 	if !c.up() {
 		w.dropped(c.label, ReasonCarrier, f)
+		return
+	}
+	if c.cut != nil && f.typ == typeIPv4 && c.cut(e.side == 1, f.data) {
+		w.dropped(c.label, ReasonLoss, f)
 		return
 	}
 	kind := class(f)

@@ -81,7 +81,7 @@ func (r *routerParty) start() (err error) {
 	if r.router, err = par.Open(par.Config{
 		Host: r.b.open(name, &h), Access: "lan0", Address: r.network.Address, Port: espPort, Device: "mpa0",
 		Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU, DHCPServer: r.network.DHCP, DHCPTimeout: 8 * time.Second,
-		DAD: dad(), Buffer: buffer, Unused: unusedTime, State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
+		DAD: dad(), Buffer: buffer, Unused: unusedTime, Rekey: r.b.plan.Rekey[1], State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
 	}); err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (p *nodeParty) start() (err error) {
 			Algorithm: mip4.HMACSHA256, Lifetime: bindingTime, GiveUp: timers.Bind, Rand: rnd,
 		},
 		Watch:   decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 100 * time.Millisecond, Asks: 5},
-		Prepare: p.b.plan.Prepared, Host: p.b.machines[topo.MN].Open, State: p.kept,
+		Prepare: p.b.plan.Prepared, Rekey: p.b.plan.Rekey[0], Host: p.b.machines[topo.MN].Open, State: p.kept,
 		Interfaces: []mn.Interface{{Name: topo.MNIf, Link: func(h host.Host) (link.Adapter, error) {
 			p.b.air.mu.Lock()
 			defer p.b.air.mu.Unlock()

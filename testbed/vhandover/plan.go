@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/testbed/simnet"
+	"openmpa/tunnel/esp"
 )
 
 // Fault is what goes wrong during one handover.
@@ -123,7 +124,8 @@ type Plan struct {
 	Rate     int                             // packets a second, each way
 	Cables   map[string][2]simnet.Impairment // by label: there and back
 	Moves    []Move
-	Prepared bool // false: break before make
+	Prepared bool               // false: break before make
+	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
 }
 
 // cables are the labels of those that a plan impairs.
@@ -160,7 +162,27 @@ func NewPlan(seed uint64) Plan {
 	for range 1 + r.IntN(3) {
 		p.Moves = append(p.Moves, drawMove(r))
 	}
+	p.Rekey = drawRekey(seed)
 	return p
+}
+
+// linger is longer than any packet is on its way in a plan.
+const linger = time.Second
+
+// drawRekey draws when each end wants a tunnel rekeyed: never, after some packets, or
+// after a time. It has draws of its own.
+func drawRekey(seed uint64) (limits [2]esp.RekeyLimits) {
+	r := rand.New(rand.NewPCG(seed, 0x72656b6579))
+	for i := range limits {
+		switch l := &limits[i]; r.IntN(3) {
+		case 0:
+			l.Packets = 2 + r.Uint64N(80)
+		case 1:
+			l.Age = 100*time.Millisecond + time.Duration(r.Int64N(int64(2*time.Second)))
+		}
+		limits[i].Linger = linger
+	}
+	return limits
 }
 
 func drawMove(r *rand.Rand) Move {
@@ -197,6 +219,7 @@ func drawMove(r *rand.Rand) Move {
 // String is the plan on a few lines.
 func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v", p.Seed, p.Rate, p.Prepared)
+	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]
 		s += fmt.Sprintf("\n  %-8s there %+v\n           back  %+v", label, c[0], c[1])

@@ -33,9 +33,17 @@ type RekeyLimits struct {
 	Patience time.Duration
 }
 
-// Hard is the age at which a pair that was not replaced in time is of no use any more;
-// zero: none.
-func (l RekeyLimits) Hard() time.Duration { return 2 * l.Age }
+// hardAfter is for how long at least a successor may be asked for in vain.
+const hardAfter = 5 * time.Minute
+
+// Hard is the age at which a pair that was not replaced in time is of no use any more
+// (RFC 4301 section 4.4.2.1); zero: none.
+func (l RekeyLimits) Hard() time.Duration {
+	if l.Age == 0 {
+		return 0
+	}
+	return l.Age + max(l.Age, hardAfter)
+}
 
 // Rotation replaces the pair of a tunnel, make before break. Of two peers one asks:
 //
