@@ -135,6 +135,11 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 		n.returnKept(k, c)
 	}
 	n.proceed(c)
+	if k != nil && k.departed { // its move has failed
+		n.takeKept()
+		n.abandon(k.id, c, k.c, k.c.forwards())
+		k = nil
+	}
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)
 	if s := c.session.Load(); s != nil {
 		s.knock()

@@ -60,7 +60,6 @@ func (n *Node) returnKept(k *kept, c *candidate) {
 		n.cfg.Log.Error("rule of the tunnel", "err", err)
 	}
 	n.carryOn(k.id, k.c, c)
-	k.departed = false
 }
 
 // candidate is nil where nothing is kept.
