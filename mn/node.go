@@ -59,11 +59,10 @@ type Node struct {
 	serving *candidate
 	kept    *kept // complete, and waiting for its move
 	used    [slots]bool
-	learned map[string][]string  // points of networks, as their routers name them: BSSIDs
-	leaving map[string]*farewell // by network
-	current *Handover            // the newest
-	closing bool                 // no other may begin
-	guard   guarding
+	learned map[string][]string                // points of networks, as their routers name them: BSSIDs
+	leaving map[string]*farewell               // by network
+	current *Handover                          // the newest
+	closing bool                               // no other may begin
 	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
 }
 
@@ -73,7 +72,6 @@ func Open(cfg Config) (n *Node, err error) {
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
 		turn: make(chan struct{}, 1), ending: make(chan struct{}),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		guard: guarding{wake: make(chan struct{}, 1)},
 	}
 	if n.cfg.Suites == nil {
 		n.cfg.Suites = tunnel.Suites()
@@ -123,7 +121,6 @@ func Open(cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.wg.Go(n.readTUN)
-	n.wg.Go(n.keepGuard)
 	for _, p := range n.ports {
 		n.wg.Go(p.watch)
 	}
@@ -284,15 +281,11 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{
-		n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1),
-		markers: make(chan tunnel.Marker, 4), standbyDue: make(chan struct{}, 1),
-	}, nil
+	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4)}, nil
 }
 
 // drop takes everything of c out of the node.
 func (n *Node) drop(c *candidate) {
-	c.passing.stop()
 	c.leaveTunnel()
 	if c.path != nil {
 		n.guest(c.path.coa, nil)

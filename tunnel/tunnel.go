@@ -205,18 +205,6 @@ func (t *Tunnel) Refresh() error { return t.transmit(nil, nil, esp.NextHeaderDum
 // SendNumbered is Send for a packet that carries its place in a numbering: the peer
 // has agreed to take such. An error of the shim header matches flow.ErrFormat.
 func (t *Tunnel) SendNumbered(s flow.Shim, inner []byte) error {
-	return t.sendNumbered(*t.path.Load(), s, inner)
-}
-
-// SendNumberedTo is SendNumbered to another outer address of the peer, by the same
-// security association: where it will be.
-func (t *Tunnel) SendNumberedTo(to netip.AddrPort, s flow.Shim, inner []byte) error {
-	p := *t.path.Load()
-	p.peer = to
-	return t.sendNumbered(p, s, inner)
-}
-
-func (t *Tunnel) sendNumbered(p path, s flow.Shim, inner []byte) error {
 	_, _, _, _, total, err := ipip.ParseIPv4(inner)
 	if err != nil {
 		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
@@ -226,7 +214,7 @@ func (t *Tunnel) sendNumbered(p path, s flow.Shim, inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmitBy(p, head, inner[:total], esp.NextHeaderNumbered, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
+	if err := t.transmit(head, inner[:total], esp.NextHeaderNumbered, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
 		return err
 	}
 	t.counters.sent.Add(1)
@@ -236,13 +224,10 @@ func (t *Tunnel) sendNumbered(p path, s flow.Shim, inner []byte) error {
 
 // transmit seals head and payload and sends, or counts and says why not.
 func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) error {
-	return t.transmitBy(*t.path.Load(), head, payload, nextHeader, tos)
-}
-
-func (t *Tunnel) transmitBy(p path, head, payload []byte, nextHeader byte, tos uint8) error {
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)
 	}
+	p := t.path.Load()
 	if !p.peer.IsValid() {
 		return t.notSent(ReasonNoPeer, ErrNoPeer)
 	}
