@@ -105,6 +105,9 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), b.opt.plan(), b.Links); err != nil {
 		return err
 	}
+	if err := b.narrow(); err != nil {
+		return err
+	}
 	if b.opt.Wifi != nil {
 		if err := b.giveRadios(ctx); err != nil {
 			return err

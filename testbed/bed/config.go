@@ -111,8 +111,8 @@ pana: {lifetime: %[11]v, allow: [%[4]v]}
 radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
 dhcp: {server: %[7]v}
 %[8]s
-tunnel: {device: %[9]s, port: %[10]d}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour))
+tunnel: {device: %[9]s, port: %[10]d%[12]s}
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
 	text += b.configPoints(n)
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "tunnel: {", "tunnel: {unused: 5s, ").Replace(text)
@@ -124,6 +124,14 @@ tunnel: {device: %[9]s, port: %[10]d}
 		text += fmt.Sprintf("buffer: {packets: %d}\n", b.opt.BufferPackets)
 	}
 	return text
+}
+
+// rekey is what is said of rekeying in both ends' configurations of tunnels.
+func (b *Bed) rekey() string {
+	if b.opt.Rekey == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", rekey: {after: %v}", b.opt.Rekey)
 }
 
 func (b *Bed) configMN() string {
@@ -158,7 +166,7 @@ control: %s
 state: mn.db
 interface: %s
 link: %s
-tunnel: {device: %s, mtu: 1400}
+tunnel: {device: %s, mtu: 1400%s}
 eap:
   identity: %s
   ca: mn/ca.pem
@@ -171,6 +179,6 @@ networks:
 %s
 %s
 prepare: %v
-%s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, MNIdentity, ServerName, nets.String(),
+%s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
 		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger)
 }

@@ -47,6 +47,10 @@ type Options struct {
 	// server stands where the home agent else does: mpa-mn moves it by the hook of
 	// examples/wireguard, and there is no Mobile IP.
 	VPN bool
+	// Rekey is the age at which tunnels are to have other keys; the programs' default when 0.
+	Rekey time.Duration
+	// CoreMTU is that of the links of both routers with the core, in octets; as all others when 0.
+	CoreMTU int
 	// Lifetime is that of sessions with routers; an hour when 0.
 	Lifetime time.Duration
 	// Wifi has points of attachment that are radios; nil: a cable that moves.

@@ -201,6 +201,11 @@ func All() []Scenario {
 			Promise: "every handover completes and all octets arrive as they were sent; no planned move with a link gone for up to 50 ms causes a retransmission time-out",
 		},
 		{
+			Name: "rekey", Access: AccessCable, run: rekeyed, cases: true, Adjust: adjustRekey, Fixes: []string{"probe", "buffer", "nat", "lose"},
+			Doc:     "packets go by the tunnel for 22 s before the move, in which it has other keys every 5 s; then the same with a core that takes 1400 octets",
+			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); other keys three times at least",
+		},
+		{
 			Name: "wireguard", Access: AccessCable, run: wireguard, cases: true, Fixes: []string{"buffer", "nat", "lose"},
 			Doc:     "a WireGuard tunnel in the place of Mobile IP, moved by a hook: prepared, switched back, and without MPA",
 			Promise: "prepared, every handover completes and nothing is lost, duplicated or reordered in either direction; else traffic goes on without loss after it",
