@@ -38,6 +38,34 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
+// Nor do packets that leave and arrive together.
+func TestNoAllocationQueued(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes sync.Pool drop entries at random")
+	}
+	const many = 40
+	arrived := make(chan struct{}, many)
+	l := newLink(t, func(mn, ar *TunnelConfig) {
+		offloadLink(t, true, mn, ar)
+		ar.Receive = func([]byte) { arrived <- struct{}{} }
+	})
+	inner := up(t, strings.Repeat("x", 1380))
+	if n := testing.AllocsPerRun(200, func() {
+		l.mnEnd.Cork()
+		for range many {
+			if err := l.mn.Queue(inner); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.mnEnd.Uncork()
+		for range many {
+			<-arrived
+		}
+	}); n != 0 {
+		t.Fatalf("%v allocations for %d packets", n, many)
+	}
+}
+
 // The whole way through loopback sockets: seal, send, receive, open.
 func BenchmarkTunnel(b *testing.B) {
 	arrived := make(chan struct{}, 4096)

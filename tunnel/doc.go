@@ -57,6 +57,9 @@
 // A security association is replaced while packets flow (esp.Rotation): both ends
 // Offer the successor they have agreed on, and whoever had the answer first says Confirm.
 //
+// A reader that has several packets in hand corks the endpoint: what is queued leaves
+// together, and whatever is sent otherwise leaves behind it.
+//
 // Every packet is delivered, or counted under one Reason; Stats say which.
 //
 // Covered: RFC 3948 sections 2, 3.1.1 (case 2: the address assigned to the peer), 3.4,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
@@ -26,7 +27,15 @@ type Endpoint struct {
 	log *slog.Logger // fixed after NewEndpoint
 	wg  sync.WaitGroup
 
-	dropped drops // atomic; of all sockets and tunnels there ever were
+	before, after func() // fixed before the first Listen; may be nil
+
+	dropped drops        // atomic; of all sockets and tunnels there ever were
+	corked  atomic.Int64 // atomic; how many hold it so
+
+	flushing  sync.Mutex // held while what is queued is sent
+	spare     []*Tunnel  // guarded by flushing
+	pendingMu sync.Mutex
+	pending   []*Tunnel // guarded by pendingMu: something is queued
 
 	mu      sync.RWMutex
 	bySPI   map[uint32]*Tunnel // guarded by mu; nil: reserved by AllocateSPI

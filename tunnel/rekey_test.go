@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -234,6 +235,28 @@ func TestNumbered(t *testing.T) {
 		if s := <-got; s != want {
 			t.Errorf("got %+v", s)
 		}
+	}
+	moved := other.mn.Peer()
+	if err := other.mn.Rebind(other.mn.Socket(), netip.MustParseAddrPort("127.0.0.1:9")); err != nil { // where nobody is
+		t.Fatal(err)
+	}
+	for n, send := range []func(s flow.Shim) error{
+		func(s flow.Shim) error { return other.mn.SendNumbered(s, up(t, "nowhere")) },
+		func(s flow.Shim) error { return other.mn.SendNumberedTo(moved, s, up(t, "beside")) },
+	} {
+		if err := send(flow.Shim{Number: uint32(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.atAR.want(t, "packet beside")
+	if s := <-got; s.Number != 1 {
+		t.Errorf("got %+v", s)
+	}
+	if err := other.mn.Rebind(other.mn.Socket(), moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.mn.SendNumberedTo(netip.AddrPort{}, want, up(t, "x")); !errors.Is(err, ErrNoPeer) {
+		t.Errorf("to nowhere: %v", err)
 	}
 	eventually(t, "the other end knows no numbers", func() bool { return l.ar.Stats().DroppedIn[ReasonNextHeader] == 3 })
 	if err := other.mn.transmit(nil, []byte{0x10, 0, 0}, esp.NextHeaderNumbered, 0); err != nil {

@@ -22,6 +22,7 @@ const (
 type UDP interface {
 	LocalAddr() netip.AddrPort
 	Send(to netip.AddrPort, pkt []byte, tos uint8) error
+	SendBatch(to netip.AddrPort, pkts []byte, size int, tos uint8) (sent int, err error)
 	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
 	Stats() bind.Stats
 	Close() error
@@ -95,8 +96,14 @@ func (s *Socket) run() {
 			continue
 		}
 		failures = 0
+		if s.e.before != nil {
+			s.e.before()
+		}
 		for i := range packets {
 			s.packet(&packets[i])
+		}
+		if s.e.after != nil {
+			s.e.after()
 		}
 	}
 }

@@ -3,7 +3,6 @@ package tunnel
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -101,6 +100,8 @@ type Tunnel struct {
 	counters counters
 	done     chan struct{} // closed by Close
 
+	queued queued
+
 	rx sync.Mutex // held while a packet is received, so that callbacks come one at a time
 
 	mu        sync.Mutex
@@ -175,11 +176,16 @@ func (t *Tunnel) Send(inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmit(nil, inner[:total], esp.NextHeaderIPv4, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
+	return t.carry(*t.path.Load(), nil, inner[:total], esp.NextHeaderIPv4)
+}
+
+// carry transmits an inner packet, behind head, and counts it.
+func (t *Tunnel) carry(p path, head, inner []byte, nextHeader byte) error {
+	if err := t.transmitBy(p, head, inner, nextHeader, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
 		return err
 	}
 	t.counters.sent.Add(1)
-	t.counters.sentBytes.Add(uint64(total))
+	t.counters.sentBytes.Add(uint64(len(inner)))
 	return nil
 }
 
@@ -205,6 +211,18 @@ func (t *Tunnel) Refresh() error { return t.transmit(nil, nil, esp.NextHeaderDum
 // SendNumbered is Send for a packet that carries its place in a numbering: the peer
 // has agreed to take such. An error of the shim header matches flow.ErrFormat.
 func (t *Tunnel) SendNumbered(s flow.Shim, inner []byte) error {
+	return t.sendNumbered(*t.path.Load(), s, inner)
+}
+
+// SendNumberedTo is SendNumbered to another outer address of the peer, by the same
+// security association: where it will be.
+func (t *Tunnel) SendNumberedTo(to netip.AddrPort, s flow.Shim, inner []byte) error {
+	p := *t.path.Load()
+	p.peer = to
+	return t.sendNumbered(p, s, inner)
+}
+
+func (t *Tunnel) sendNumbered(p path, s flow.Shim, inner []byte) error {
 	_, _, _, _, total, err := ipip.ParseIPv4(inner)
 	if err != nil {
 		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
@@ -214,20 +232,23 @@ func (t *Tunnel) SendNumbered(s flow.Shim, inner []byte) error {
 	if err != nil {
 		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	if err := t.transmit(head, inner[:total], esp.NextHeaderNumbered, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
-		return err
-	}
-	t.counters.sent.Add(1)
-	t.counters.sentBytes.Add(uint64(total))
-	return nil
+	return t.carry(p, head, inner[:total], esp.NextHeaderNumbered)
 }
 
-// transmit seals head and payload and sends, or counts and says why not.
+// transmit seals head and payload and sends them behind what is queued, or counts and
+// says why not.
 func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) error {
+	return t.transmitBy(*t.path.Load(), head, payload, nextHeader, tos)
+}
+
+// transmitBy is transmit by a path.
+func (t *Tunnel) transmitBy(p path, head, payload []byte, nextHeader byte, tos uint8) error {
+	t.queued.mu.Lock()
+	t.flush()
+	t.queued.mu.Unlock()
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)
 	}
-	p := t.path.Load()
 	if !p.peer.IsValid() {
 		return t.notSent(ReasonNoPeer, ErrNoPeer)
 	}
@@ -244,18 +265,11 @@ func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) erro
 	}
 	*buf = pkt[:0]
 	buffers.Put(buf)
-	switch {
-	case err == nil:
-		t.sentNow()
-		return nil
-	case errors.Is(err, esp.ErrExpired):
-		return t.notSent(ReasonExpired, err)
-	case errors.Is(err, esp.ErrSequenceExhausted):
-		return t.notSent(ReasonExhausted, err)
-	case errors.Is(err, net.ErrClosed):
-		return t.notSent(ReasonClosed, fmt.Errorf("%w: its socket: %w", ErrClosed, err))
+	if err != nil {
+		return t.failed(err, 1)
 	}
-	return t.notSent(ReasonSend, fmt.Errorf("tunnel: %w", err))
+	t.sentNow()
+	return nil
 }
 
 func (t *Tunnel) notSent(r Reason, err error) error {

@@ -93,6 +93,7 @@ type UDP interface {
 type ESP interface {
 	LocalAddr() netip.AddrPort
 	Send(to netip.AddrPort, pkt []byte, tos uint8) error
+	SendBatch(to netip.AddrPort, pkts []byte, size int, tos uint8) (sent int, err error)
 	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
 	Stats() bind.Stats
 	Close() error
@@ -119,6 +120,10 @@ type Raw interface {
 type TUN interface {
 	io.ReadWriteCloser
 	ReadNow(p []byte) (int, error)
+	Buffered() int
+	Queue(p []byte) (int, error)
+	Cork()
+	Uncork() error
 	Name() string
 	MTU() int
 	Stats() (tun.Stats, error)

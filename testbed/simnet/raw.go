@@ -267,6 +267,15 @@ func (t *tunDevice) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// Buffered is how many packets a Read finds.
+func (t *tunDevice) Buffered() int { return len(t.in.ch) }
+
+// Queue writes at once: who is corked waits for nothing here.
+func (t *tunDevice) Queue(b []byte) (int, error) { return t.Write(b) }
+
+func (t *tunDevice) Cork()         {}
+func (t *tunDevice) Uncork() error { return nil }
+
 func (t *tunDevice) Stats() (tun.Stats, error) {
 	t.i.m.w.mu.Lock()
 	defer t.i.m.w.mu.Unlock()

@@ -330,6 +330,17 @@ func (s *espSocket) Send(to netip.AddrPort, pkt []byte, tos uint8) error {
 	return err
 }
 
+func (s *espSocket) SendBatch(to netip.AddrPort, pkts []byte, size int, tos uint8) (sent int, err error) {
+	for pkt := range slices.Chunk(pkts, size) {
+		if e := s.Send(to, pkt, tos); e == nil {
+			sent++
+		} else if err == nil {
+			err = e
+		}
+	}
+	return sent, err
+}
+
 func (s *espSocket) ReadBatch(*bind.Batch) ([]bind.Packet, error) {
 	pkt, body, from, err := s.read()
 	if err != nil {

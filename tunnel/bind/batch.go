@@ -111,26 +111,36 @@ func (b *Batch) read(raw syscall.RawConn) (truncated int, errno unix.Errno, err 
 		}
 		from := &b.froms[i]
 		port := (*[2]byte)(unsafe.Pointer(&from.Port))
-		b.packets = append(b.packets, Packet{
-			Data: b.bufs[i][:m.Len:m.Len],
-			From: netip.AddrPortFrom(netip.AddrFrom4(from.Addr), binary.BigEndian.Uint16(port[:])),
-			TOS:  controlTOS(b.ctls[i][:min(uint64(m.Hdr.Controllen), ctlSize)]),
-		})
+		tos, segment := controls(b.ctls[i][:min(uint64(m.Hdr.Controllen), ctlSize)])
+		data := b.bufs[i][:m.Len]
+		if segment <= 0 {
+			segment = len(data)
+		}
+		p := Packet{From: netip.AddrPortFrom(netip.AddrFrom4(from.Addr), binary.BigEndian.Uint16(port[:])), TOS: tos}
+		for first := true; first || len(data) > 0; first = false {
+			n := min(segment, len(data))
+			p.Data, data = data[:n:n], data[n:]
+			b.packets = append(b.packets, p)
+		}
 	}
 	return truncated, 0, nil
 }
 
-// controlTOS finds the TOS of the outer header among control messages.
-func controlTOS(ctl []byte) uint8 {
+// controls finds the TOS of the outer header among control messages, and of packets that
+// were merged the length of each, else zero.
+func controls(ctl []byte) (tos uint8, segment int) {
 	for len(ctl) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(ctl)
 		if err != nil {
-			return 0
+			break
 		}
-		if h.Level == unix.SOL_IP && h.Type == unix.IP_TOS && len(data) >= 1 {
-			return data[0]
+		switch {
+		case h.Level == unix.SOL_IP && h.Type == unix.IP_TOS && len(data) >= 1:
+			tos = data[0]
+		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
+			segment = int(int32(binary.NativeEndian.Uint32(data)))
 		}
 		ctl = rest
 	}
-	return 0
+	return tos, segment
 }

@@ -335,7 +335,7 @@ func TestIPIPRefuses(t *testing.T) {
 
 	// Around the checks of Send: the reader passes over it and counts.
 	for _, bad := range [][]byte{nil, []byte("rubbish"), dead, inner[:25]} {
-		if errno, err := a.tx.send(a.raw, netip.AddrPortFrom(addrB, 0), bad, 0); err != nil || errno != 0 {
+		if errno, err := a.tx.send(a.raw, netip.AddrPortFrom(addrB, 0), bad, 0, 0); err != nil || errno != 0 {
 			t.Fatal(err, errno)
 		}
 	}
@@ -486,7 +486,7 @@ func FuzzControlTOS(f *testing.F) {
 	good[unix.CmsgLen(0)-4] = unix.IP_TOS
 	f.Add(good)
 	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, ctl []byte) { controlTOS(ctl) })
+	f.Fuzz(func(t *testing.T, ctl []byte) { controls(ctl) })
 }
 
 func BenchmarkUDP(b *testing.B) {

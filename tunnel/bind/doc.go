@@ -18,13 +18,18 @@
 // unresolved neighbour are charged to the socket, and one dead peer must not stop the
 // others (the kernel holds about 200 KiB for a neighbour).
 //
+// With Options.Offload a socket gives the kernel several datagrams in one call
+// (UDP_SEGMENT), and takes those that it has merged (UDP_GRO), since a call costs
+// more than a packet. A kernel, a device or a path that cannot do it gets them one by one.
+//
 // Sending and receiving do not allocate. Every packet that a socket of this
 // package was given is in one of the counters of its Stats, those the kernel
 // dropped for want of room included.
 //
-// Covered: RFC 3948 section 2 (the UDP checksum is sent as zero); RFC 2003
+// Covered: RFC 3948 section 2 (the UDP checksum is sent as zero but with offload, for
+// which the kernel wants one); RFC 2003
 // section 3 with the outer header of the kernel; RFC 6040 on receipt of IP in IP.
 //
 // Not covered: copying DF outwards per packet (RFC 2003 section 3.1), which a
-// kernel-built header does not allow; UDP segmentation offload; IPv6.
+// kernel-built header does not allow; IPv6.
 package bind

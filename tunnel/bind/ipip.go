@@ -56,7 +56,7 @@ func (s *IPIP) Send(dst netip.Addr, inner []byte, tos uint8) error {
 		s.sendErrors.Add(1)
 		return err
 	}
-	if errno, err := s.tx.send(s.raw, netip.AddrPortFrom(dst, 0), inner[:total], tos); err != nil || errno != 0 {
+	if errno, err := s.tx.send(s.raw, netip.AddrPortFrom(dst, 0), inner[:total], tos, 0); err != nil || errno != 0 {
 		s.sendErrors.Add(1)
 		return s.failed("sendmsg", err, errno)
 	}

@@ -47,7 +47,7 @@ func (s *Raw) Send(pkt []byte) error {
 		s.sendErrors.Add(1)
 		return err
 	}
-	if errno, err := s.tx.send(s.raw, netip.AddrPortFrom(dst, 0), pkt[:total], 0); err != nil || errno != 0 {
+	if errno, err := s.tx.send(s.raw, netip.AddrPortFrom(dst, 0), pkt[:total], 0, 0); err != nil || errno != 0 {
 		s.sendErrors.Add(1)
 		return s.failed("sendmsg", err, errno)
 	}

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tosControl is a control message with one octet of payload, sized for the
-// alignment of 64 bit machines, which is the larger.
-const tosControl = 24
+// controlRoom is room for two control messages with up to eight octets of payload, sized
+// for the alignment of 64 bit machines, which is the larger.
+const controlRoom = 48
 
 // sendState is all that one sendmsg needs, kept together so that nothing is
 // allocated for a packet.
@@ -20,8 +20,7 @@ type sendState struct {
 	msg   unix.Msghdr
 	iov   unix.Iovec
 	to    unix.RawSockaddrInet4
-	ctl   [tosControl]byte
-	tos   int // offset of the TOS octet in ctl
+	ctl   [controlRoom]byte
 	errno unix.Errno
 	call  func(fd uintptr) bool
 }
@@ -35,10 +34,6 @@ func newSendState() *sendState {
 	s.msg.Namelen = unix.SizeofSockaddrInet4
 	s.msg.Iov = &s.iov
 	s.msg.SetIovlen(1)
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.ctl))
-	h.Level, h.Type = unix.SOL_IP, unix.IP_TOS
-	h.SetLen(unix.CmsgLen(1))
-	s.tos = unix.CmsgLen(0)
 	s.call = func(fd uintptr) bool {
 		for {
 			_, _, s.errno = unix.Syscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
@@ -54,8 +49,18 @@ func newSendState() *sendState {
 	return s
 }
 
-// send gives one packet to the kernel; it waits while the send buffer is full.
-func (p *sendPool) send(raw syscall.RawConn, to netip.AddrPort, pkt []byte, tos uint8) (unix.Errno, error) {
+// control appends a control message to the n octets of control that are there.
+func (s *sendState) control(n int, level, kind int32, value []byte) int {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.ctl[n]))
+	h.Level, h.Type = level, kind
+	h.SetLen(unix.CmsgLen(len(value)))
+	copy(s.ctl[n+unix.CmsgLen(0):], value)
+	return n + unix.CmsgSpace(len(value))
+}
+
+// send gives one packet to the kernel, or with segment, if not zero, packets of that
+// length behind one another; it waits while the send buffer is full.
+func (p *sendPool) send(raw syscall.RawConn, to netip.AddrPort, pkt []byte, tos uint8, segment uint16) (unix.Errno, error) {
 	s, _ := p.pool.Get().(*sendState)
 	if s == nil {
 		s = newSendState()
@@ -65,14 +70,18 @@ func (p *sendPool) send(raw syscall.RawConn, to netip.AddrPort, pkt []byte, tos 
 	s.to.Port = *(*uint16)(unsafe.Pointer(&[2]byte{byte(port >> 8), byte(port)}))
 	s.iov.Base = unsafe.SliceData(pkt)
 	s.iov.SetLen(len(pkt))
-	if tos == 0 {
-		s.msg.Control = nil
-		s.msg.SetControllen(0)
-	} else {
-		s.ctl[s.tos] = tos
-		s.msg.Control = &s.ctl[0]
-		s.msg.SetControllen(unix.CmsgSpace(1))
+	n := 0
+	if tos != 0 {
+		n = s.control(n, unix.SOL_IP, unix.IP_TOS, []byte{tos})
 	}
+	if segment != 0 {
+		n = s.control(n, unix.SOL_UDP, unix.UDP_SEGMENT, (*[2]byte)(unsafe.Pointer(&segment))[:])
+	}
+	s.msg.Control = nil
+	if n > 0 {
+		s.msg.Control = &s.ctl[0]
+	}
+	s.msg.SetControllen(n)
 	s.errno = 0
 	err := raw.Write(s.call)
 	errno := s.errno

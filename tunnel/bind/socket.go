@@ -27,6 +27,9 @@ type Options struct {
 	Device       string // send and receive through this interface only (SO_BINDTODEVICE)
 	Mark         uint32 // firewall mark for policy routing (SO_MARK); zero: none
 	DontFragment bool   // set DF and let the kernel discover the path's MTU
+	// Offload has the kernel segment what SendBatch sends, and merge what arrives where
+	// it can (UDP only). Datagrams have checksums then.
+	Offload bool
 }
 
 // socket is what both kinds have in common.
@@ -137,7 +140,7 @@ type Stats struct {
 	Truncated   uint64 // dropped: longer than the reader's buffer
 	Malformed   uint64 // dropped: no good IP in IP packet (IPIP only)
 	Foreign     uint64 // passed over: came for another address while the socket was being bound (IPIP only)
-	KernelDrops uint64 // dropped by the kernel: receive buffer full; modulo 2^32
+	KernelDrops uint64 // dropped by the kernel: receive buffer full; modulo 2^32; merged packets count as one
 
 	RecvBuffer int // octets of memory the receive queue may use; the kernel doubles what was asked for
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,8 @@ type UDP struct {
 	socket
 	local netip.AddrPort // fixed after OpenUDP
 	conn  *net.UDPConn   // fixed after OpenUDP
+
+	offload atomic.Bool // until the kernel refuses
 }
 
 // OpenUDP opens a UDP socket on an IPv4 address and port (port 0: one the
@@ -28,6 +31,13 @@ func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
 		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVTOS, 1); err != nil {
 			return fmt.Errorf("set IP_RECVTOS: %w", err)
 		}
+		if o.Offload {
+			// Segments are merged where they were sent so, or the device does it.
+			if err := unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1); err != nil {
+				return fmt.Errorf("set UDP_GRO (switch offload off if the kernel cannot do it): %w", err)
+			}
+			return nil // the kernel segments datagrams with a checksum only
+		}
 		// RFC 3948 section 2.1: the checksum should be zero; ESP has its own.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
 			return fmt.Errorf("set SO_NO_CHECK: %w", err)
@@ -37,6 +47,7 @@ func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
 	if err != nil {
 		return nil, err
 	}
+	u.offload.Store(o.Offload)
 	u.conn = u.pc.(*net.UDPConn)
 	u.local = u.conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	u.name = "udp4 " + u.local.String()
@@ -46,14 +57,16 @@ func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
 // LocalAddr is the address and port the socket is bound to.
 func (u *UDP) LocalAddr() netip.AddrPort { return u.local }
 
+func sendable(to netip.AddrPort) bool { return to.Addr().Is4() && to.Port() != 0 }
+
 // Send sends one datagram with the given TOS in the outer header. It waits
 // while the send buffer is full. Errors match net.ErrClosed or the kernel's.
 func (u *UDP) Send(to netip.AddrPort, pkt []byte, tos uint8) error {
-	if !to.Addr().Is4() || to.Port() == 0 {
+	if !sendable(to) {
 		u.sendErrors.Add(1)
 		return fmt.Errorf("bind: %s: destination %v, expected an IPv4 address and a port", u.name, to)
 	}
-	if errno, err := u.tx.send(u.raw, to, pkt, tos); err != nil || errno != 0 {
+	if errno, err := u.tx.send(u.raw, to, pkt, tos, 0); err != nil || errno != 0 {
 		u.sendErrors.Add(1)
 		return u.failed("sendmsg", err, errno)
 	}

@@ -34,6 +34,31 @@ func (g *Group) Class(i int) *Delivery { return g.each[i] }
 // Of returns the class of a packet.
 func (g *Group) Of(pkt []byte) int { return g.classes.Of(pkt) }
 
+// Len is how many classes there are.
+func (g *Group) Len() int { return len(g.each) }
+
+// Has says whether a class is in one of the modes.
+func (g *Group) Has(modes ...Mode) bool {
+	for _, d := range g.each {
+		for _, m := range modes {
+			if d.mode == m {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Mode is that of the classes; where they differ, the one that is farthest from direct.
+func (g *Group) Mode() Mode {
+	for _, m := range [...]Mode{Released, Hold, Await, Bicast, Copy, Tunnel, Drain} {
+		if g.Has(m) {
+			return m
+		}
+	}
+	return Direct
+}
+
 // event is what an event means for a class; false: it does not concern the class.
 func (g *Group) event(i int, e Event) (Event, bool) {
 	handling, mode := g.classes.list[i].Handling, g.each[i].mode

@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,39 @@ func TestNewClassesRefuses(t *testing.T) {
 		if h.String() != want {
 			t.Errorf("%d prints as %s", uint8(h), h)
 		}
+	}
+}
+
+// The mode of a group is the one farthest from direct.
+func TestGroupMode(t *testing.T) {
+	g := NewGroup(policy(t), Options{})
+	for _, x := range []struct {
+		on   Event
+		want Mode
+		has  []Mode
+	}{
+		{Serve, Direct, []Mode{Direct}},
+		{Both, Bicast, []Mode{Direct, Bicast}},
+		{Disable, Hold, []Mode{Hold, Bicast}},
+		{Create, Tunnel, []Mode{Tunnel}},
+		{Behind, Await, []Mode{Await, Drain}},
+		{Ended, Drain, []Mode{Drain}},
+		{Release, Released, []Mode{Released}},
+	} {
+		if err := g.Apply(epoch, x.on); err != nil {
+			t.Fatalf("%v: %v", x.on, err)
+		}
+		if g.Mode() != x.want {
+			t.Errorf("after %v: %v, want %v", x.on, g.Mode(), x.want)
+		}
+		for m := range numModes {
+			if g.Has(m) != slices.Contains(x.has, m) {
+				t.Errorf("after %v: has %v: %v", x.on, m, g.Has(m))
+			}
+		}
+	}
+	if g.Len() != 3 || g.Has() || !g.Has(Hold, Released) {
+		t.Errorf("%d classes", g.Len())
 	}
 }
 

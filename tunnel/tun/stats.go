@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats are the kernel's counters of a device, named from the daemon's side.
+// Stats are the kernel's counters of a device, named from the daemon's side. With
+// offload the kernel counts frames, of one or more packets each.
 type Stats struct {
 	Read         uint64 // packets taken out by Read
 	ReadDropped  uint64 // packets that found the queue full
@@ -62,18 +63,36 @@ func (d *Device) Stats() (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("tun: %s: counters: %w", d.name, err)
 	}
+	if d.off != nil {
+		s.ReadDropped += d.off.odd.Load()
+	}
 	return s, nil
 }
 
-func (c *statsConn) read() (Stats, error) {
+func (c *statsConn) read() (st Stats, err error) {
+	err = c.ask(func(seq uint32) []byte { return linkRequest(seq, c.index) }, func(m *syscall.NetlinkMessage) error {
+		st, err = linkStats(m)
+		return err
+	})
+	return st, err
+}
+
+// limitSegments has the kernel segment itself what would be more than n packets.
+func (c *statsConn) limitSegments(n uint32) error {
+	return c.ask(func(seq uint32) []byte { return segmentsRequest(seq, c.index, n) }, nil)
+}
+
+// ask sends a request to rtnetlink and waits for its answer: a link, or without answer an
+// acknowledgement.
+func (c *statsConn) ask(request func(seq uint32) []byte, answer func(*syscall.NetlinkMessage) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.isOpen {
-		return Stats{}, os.ErrClosed
+		return os.ErrClosed
 	}
 	c.seq++
-	if err := unix.Sendto(c.fd, linkRequest(c.seq, c.index), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return Stats{}, fmt.Errorf("ask rtnetlink: %w", err)
+	if err := unix.Sendto(c.fd, request(c.seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("ask rtnetlink: %w", err)
 	}
 	buf := make([]byte, 64<<10)
 	for {
@@ -82,23 +101,39 @@ func (c *statsConn) read() (Stats, error) {
 			continue
 		}
 		if err != nil {
-			return Stats{}, fmt.Errorf("answer of rtnetlink: %w", err)
+			return fmt.Errorf("answer of rtnetlink: %w", err)
 		}
 		msgs, err := syscall.ParseNetlinkMessage(buf[:n])
 		if err != nil {
-			return Stats{}, fmt.Errorf("answer of rtnetlink: %w", err)
+			return fmt.Errorf("answer of rtnetlink: %w", err)
 		}
 		for i := range msgs {
 			m := &msgs[i]
 			switch {
 			case m.Header.Seq != c.seq: // late answer to a question that timed out
 			case m.Header.Type == unix.NLMSG_ERROR && len(m.Data) >= 4:
-				return Stats{}, fmt.Errorf("rtnetlink: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))))
-			case m.Header.Type == unix.RTM_NEWLINK:
-				return linkStats(m)
+				if no := unix.Errno(-int32(binary.NativeEndian.Uint32(m.Data))); no != 0 {
+					return fmt.Errorf("rtnetlink: %w", no)
+				}
+				return nil
+			case m.Header.Type == unix.RTM_NEWLINK && answer != nil:
+				return answer(m)
 			}
 		}
 	}
+}
+
+// segmentsRequest is RTM_NEWLINK that sets IFLA_GSO_MAX_SEGS of one interface.
+func segmentsRequest(seq uint32, index int, n uint32) []byte {
+	b := linkRequest(seq, index)
+	binary.NativeEndian.PutUint16(b[4:], unix.RTM_NEWLINK)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+	const attribute = unix.SizeofRtAttr + 4
+	b = binary.NativeEndian.AppendUint16(b, attribute)
+	b = binary.NativeEndian.AppendUint16(b, unix.IFLA_GSO_MAX_SEGS)
+	b = binary.NativeEndian.AppendUint32(b, n)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	return b
 }
 
 // linkRequest is RTM_GETLINK for one interface.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"syscall"
 
 	"github.com/songgao/water"
 	"golang.org/x/sys/unix"
@@ -32,12 +31,16 @@ type Config struct {
 	Name     string // at most 15 octets; a "%d" in it is a number the kernel picks; empty: "tun%d"
 	MTU      int    // octets of an IP packet, 576 to 65535; zero: DefaultMTU
 	QueueLen int    // packets that wait for Read; zero: DefaultQueueLen
+	// Offload has the kernel hand over and take several segments of a stream in one
+	// call. It needs a kernel that can, which most can (TUNSETOFFLOAD).
+	Offload bool
 }
 
 // Device is an open TUN device. Its methods may be called concurrently.
 type Device struct {
 	// fixed after Open
-	ifce  *water.Interface
+	ifce  *water.Interface // nil with offload
+	off   *offload         // nil without
 	name  string
 	index int
 	mtu   int
@@ -72,13 +75,18 @@ func Open(cfg Config) (*Device, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	ifce, err := openWater(cfg.Name)
+	d := &Device{mtu: cfg.MTU}
+	var err error
+	if cfg.Offload {
+		d.off, d.name, err = openOffload(cfg.Name, cfg.MTU)
+	} else if d.ifce, err = openWater(cfg.Name, false); err == nil {
+		d.name = d.ifce.Name()
+	}
 	if err != nil {
 		return nil, explain(cfg.Name, err)
 	}
-	d := &Device{ifce: ifce, name: ifce.Name(), mtu: cfg.MTU}
 	if err := d.configure(cfg); err != nil {
-		_ = ifce.Close() // the device goes with it; the first error is the one to report
+		_ = d.closeFile() // the device goes with it; the first error is the one to report
 		return nil, err
 	}
 	return d, nil
@@ -92,7 +100,7 @@ func explain(name string, err error) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("tun: open %s: %w (run as root or with CAP_NET_ADMIN)", name, err)
 	case errors.Is(err, unix.EBUSY):
-		return fmt.Errorf("tun: open %s: %w (another process holds the device: stop it or take another name)", name, err)
+		return fmt.Errorf("tun: open %s: %w (another process holds the device, or it is of another kind: stop it or take another name)", name, err)
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("tun: open %s: %w (the name belongs to a device of another kind, or is no valid name)", name, err)
 	}
@@ -122,10 +130,17 @@ func (d *Device) configure(cfg Config) error {
 		return fmt.Errorf("tun: %s: read interface index: %w", d.name, err)
 	}
 	d.index = int(ifr.Uint32())
-	if err := up(fd, ifr); err != nil {
+	if err := d.stats.open(d.index); err != nil {
 		return fmt.Errorf("tun: %s: %w", d.name, err)
 	}
-	if err := d.stats.open(d.index); err != nil { // last: nothing after it fails
+	if d.off != nil {
+		if err := d.stats.limitSegments(most); err != nil {
+			d.stats.close()
+			return fmt.Errorf("tun: %s: at most %d segments: %w", d.name, most, err)
+		}
+	}
+	if err := up(fd, ifr); err != nil {
+		d.stats.close()
 		return fmt.Errorf("tun: %s: %w", d.name, err)
 	}
 	return nil
@@ -150,57 +165,3 @@ func (d *Device) Index() int { return d.index }
 
 // MTU is the MTU that was set, in octets.
 func (d *Device) MTU() int { return d.mtu }
-
-// Read waits for a packet that the kernel routes into the device and returns its
-// length. What does not fit into p is cut off: give it MTU octets. After Close
-// the error matches os.ErrClosed.
-func (d *Device) Read(p []byte) (int, error) {
-	n, err := d.ifce.Read(p)
-	if err != nil {
-		return n, fmt.Errorf("tun: %s: read: %w", d.name, err)
-	}
-	return n, nil
-}
-
-// ReadNow is Read that does not wait: it returns 0 when no packet is there.
-func (d *Device) ReadNow(p []byte) (n int, err error) {
-	file, ok := d.ifce.ReadWriteCloser.(syscall.Conn)
-	if !ok {
-		return 0, fmt.Errorf("tun: %s: read: not a file", d.name)
-	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("tun: %s: read: %w", d.name, err)
-	}
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		n, failed = unix.Read(int(fd), p)
-		return true
-	})
-	if errors.Is(failed, unix.EAGAIN) {
-		return 0, nil
-	}
-	if err = errors.Join(err, failed); err != nil {
-		return 0, fmt.Errorf("tun: %s: read: %w", d.name, err)
-	}
-	return n, nil
-}
-
-// Write gives one packet to the kernel, which receives it on this device. A
-// packet that is neither IPv4 nor IPv6 is refused with EINVAL.
-func (d *Device) Write(p []byte) (int, error) {
-	n, err := d.ifce.Write(p)
-	if err != nil {
-		return n, fmt.Errorf("tun: %s: write: %w", d.name, err)
-	}
-	return n, nil
-}
-
-// Close removes the device and wakes Read. It may be called again.
-func (d *Device) Close() error {
-	d.stats.close()
-	if err := d.ifce.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("tun: %s: close: %w", d.name, err)
-	}
-	return nil
-}

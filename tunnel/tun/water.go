@@ -20,8 +20,8 @@ var opening sync.Mutex
 
 // openWater lets water make the device and mends what it leaves undone: it opens
 // the descriptor without close-on-exec and forgets it when a later step fails.
-// No child may start in between.
-func openWater(name string) (*water.Interface, error) {
+// No child may start in between. another: the device is there, this is one more queue.
+func openWater(name string, another bool) (*water.Interface, error) {
 	opening.Lock()
 	defer opening.Unlock()
 	syscall.ForkLock.Lock()
@@ -32,7 +32,7 @@ func openWater(name string) (*water.Interface, error) {
 		return nil, err
 	}
 	cfg := water.Config{DeviceType: water.TUN}
-	cfg.Name = name
+	cfg.Name, cfg.MultiQueue = name, another
 	ifce, err := water.New(cfg)
 	if err != nil {
 		return nil, errors.Join(err, closeLeaked(before))
