@@ -80,7 +80,6 @@ type Config struct {
 	Prepare    bool                 // false: break before make
 	Trigger    *Trigger             // nil: the node moves when it is told
 	Watch      decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
-	Reach      bool                 // a point is tested before the old one is left for it
 	Host       host.Opener          // nil: host.Linux
 	State      state.Store          // what is kept over a crash; nil: nothing is
 	Rand       io.Reader

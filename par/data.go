@@ -97,13 +97,13 @@ func (r *Router) flip(c *crossing, buf []byte) verdict {
 	r.poll(buf, sweep, func(time.Time) bool { return false })
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.delivery.Mode() != flow.Drain {
+	if v.group.Mode() != flow.Drain {
 		return notSilent // it left again, or for good
 	}
-	if paused && v.delivery.Stats().In == before && v.apply(flow.Flip) {
+	if paused && v.total().In == before && v.apply(flow.Flip) {
 		return flipped
 	}
-	if err := v.delivery.ForcedFlip(time.Now()); err != nil {
+	if err := v.group.ForcedFlip(time.Now()); err != nil {
 		r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
 	}
 	return forced

@@ -2,6 +2,7 @@ package par
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -148,10 +149,14 @@ func newLinked(t *testing.T, points AccessPoints) *linked {
 	l := &linked{replies: map[uint32]chan notify.LinkKeysReply{}}
 	l.air, _ = points.(*air)
 	r := &Router{
-		cfg:   Config{Points: points, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler)},
+		cfg:   Config{Points: points, Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler)},
 		bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}, sessions: l,
 	}
 	r.leases, r.links = newLedger(r, nil), newLinks(r, points)
+	var err error
+	if r.classes, err = r.cfg.classes(); err != nil {
+		t.Fatal(err)
+	}
 	r.ctx, r.cancel = context.WithCancel(t.Context())
 	l.Router = r
 	return l

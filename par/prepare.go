@@ -195,7 +195,7 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 		return fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
 	case v.tunnel != nil:
 		return errors.New("there is a tunnel already: delete it first")
-	case v.delivery.Mode() == flow.Released && time.Since(v.lease.Start) > v.lease.Lifetime:
+	case v.group.Mode() == flow.Released && time.Since(v.lease.Start) > v.lease.Lifetime:
 		return fmt.Errorf("the lease of %s has expired: begin again with another session", m.Inner)
 	}
 	return nil

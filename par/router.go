@@ -55,7 +55,8 @@ type Config struct {
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
-	Buffer      flow.Limits   // per visitor
+	Buffer      flow.Limits   // per visitor and class
+	Classes     []flow.Class  // of traffic; Limits.MaxAge 0: Buffer's, and nothing else of Limits and Copies is looked at. None: one that is held
 	Unused      time.Duration // a tunnel nobody arrives through is deleted when its node has been silent for this
 	State       state.Store   // what is kept over a crash; nil: nothing is
 	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none. To be closed after the router
@@ -77,6 +78,7 @@ type Router struct {
 	fence    *fence
 	leases   *ledger
 	links    *links
+	classes  *flow.Classes
 	prefix   netip.Prefix // of the access link
 	mac      net.HardwareAddr
 	ctx      context.Context
@@ -130,6 +132,9 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
+	if r.classes, err = cfg.classes(); err != nil {
+		return r, err
+	}
 	if r.host, err = cfg.Host(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err
 	}
@@ -157,6 +162,11 @@ func Open(cfg Config) (r *Router, err error) {
 		func() error { // PANA with a care-of address is with a node on the access link: no tunnel is for it
 			return r.host.AddRule(osnet.Rule{
 				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: pana.Port, Table: table,
+			})
+		},
+		func() error { // as is ESP: what is for a node there, and goes through its tunnel, would come into the TUN again
+			return r.host.AddRule(osnet.Rule{
+				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: cfg.Port, Table: table,
 			})
 		},
 	} {

@@ -70,9 +70,9 @@ func (r *Router) Status() Status {
 func (v *visitor) status() VisitorStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	d := v.delivery.Stats()
+	d := v.total()
 	s := VisitorStatus{
-		SID: v.sid, Mode: v.delivery.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
+		SID: v.sid, Mode: v.group.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
 		Dropped: d.Dropped, Forced: d.ForcedFlips,
 	}
 	if v.lease != nil {

@@ -59,7 +59,6 @@ type configuration struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"buffer"`
-	Reach    bool            `yaml:"reach"`
 	Prepare  *bool           `yaml:"prepare"`
 	Trigger  *triggerConfig  `yaml:"trigger"`
 	Watchdog *watchdogConfig `yaml:"watchdog"`
@@ -99,7 +98,6 @@ mobility:                             # one of the two; Mobile IPv4: key-file: h
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
   # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
-reach: false                          # true: before the old point is left the new one is asked whether it is there, while both ends hold
 prepare: true                         # false: break before make
 trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
 watchdog: {quiet: 100ms, wait: 120ms, asks: 3}   # of a link that dies with its carrier up; asks: 0 for none

@@ -76,7 +76,6 @@ const (
 	PhaseBind       Phase = "bind"        // binding update through the tunnel
 	PhaseDepart     Phase = "depart"      // markers exchanged before the link goes
 	PhaseHold       Phase = "hold"        // packets held while the node is away
-	PhaseReach      Phase = "reach"       // test of the new point, while both ends hold
 	PhaseL2         Phase = "l2"          // time without a link
 	PhaseL3         Phase = "l3"          // link up to first datagram
 	PhaseArrival    Phase = "arrival"     // activation at the new router

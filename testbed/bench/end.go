@@ -12,6 +12,7 @@ import (
 
 	"openmpa/paa/keys"
 	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/tun"
 )
@@ -26,8 +27,10 @@ type End struct {
 	Local  netip.AddrPort `json:"local"`
 	Peer   netip.AddrPort `json:"peer"`
 	Suite  esp.Suite      `json:"suite"`
-	Out    Half           `json:"out"`
-	In     Half           `json:"in"`
+	// Offload is what the setting of that name is in the daemons.
+	Offload bool `json:"offload"`
+	Out     Half `json:"out"`
+	In      Half `json:"in"`
 }
 
 // A Half is one direction of the security association.
@@ -58,7 +61,7 @@ func (h Half) secret() (*keys.Secret, error) {
 
 // Run carries packets until ctx ends.
 func (e End) Run(ctx context.Context, log *slog.Logger) error {
-	dev, err := tun.Open(tun.Config{Name: e.Device, MTU: e.MTU})
+	dev, err := tun.Open(tun.Config{Name: e.Device, MTU: e.MTU, Offload: e.Offload})
 	if err != nil {
 		return err
 	}
@@ -80,12 +83,23 @@ func (e End) Run(ctx context.Context, log *slog.Logger) error {
 			}
 			return err
 		}
-		_ = t.Send(buf[:n]) // counted
+		ep.Cork()
+		for {
+			_ = t.Queue(buf[:n]) // counted
+			if dev.Buffered() == 0 {
+				break
+			}
+			if n, err = dev.Read(buf); err != nil {
+				break
+			}
+		}
+		ep.Uncork()
 	}
 }
 
 func (e End) tunnel(ep *tunnel.Endpoint, dev *tun.Device) (*tunnel.Tunnel, error) {
-	socket, err := ep.Listen(e.Local, "")
+	ep.AroundReads(dev.Cork, func() { _ = dev.Uncork() }) // counted by the kernel
+	socket, err := ep.ListenWith(e.Local, bind.Options{Offload: e.Offload})
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +118,6 @@ func (e End) tunnel(ep *tunnel.Endpoint, dev *tun.Device) (*tunnel.Tunnel, error
 	}
 	return ep.Add(tunnel.TunnelConfig{
 		Socket: socket, Peer: e.Peer, Out: out, In: in,
-		Receive: func(inner []byte) { _, _ = dev.Write(inner) }, // counted by the kernel
+		Receive: func(inner []byte) { _, _ = dev.Queue(inner) }, // counted by the kernel
 	})
 }

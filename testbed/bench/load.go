@@ -10,9 +10,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/bed"
 )
@@ -116,8 +118,8 @@ func (p *pair) tcp(ctx context.Context, s *subject, streams int) (*load, error) 
 // The UDP load keeps a window of packets on the way, as a bulk transfer does, so that
 // what is measured is what the way carries, and not how a machine drops what is too much.
 const (
-	udpWindow = 512 // packets
-	udpBatch  = 64  // in one system call
+	udpWindow = 2048 // packets; what the queue of a tunnel's interface holds, see queueLen
+	udpBatch  = 64   // in one system call
 	udpLost   = 50 * time.Millisecond
 )
 
@@ -196,14 +198,22 @@ func messages(payload int, to net.Addr) []ipv4.Message {
 }
 
 func listenUDP(at side, addr netip.Addr) (conn *net.UDPConn, err error) {
+	// Room for the window, so that a reader that waits for a processor loses nothing.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+		}), err)
+	}}
 	err = at.Do(func() error {
-		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
+		c, err := lc.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(addr, 0).String())
+		if err == nil {
+			conn = c.(*net.UDPConn)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	_ = conn.SetReadBuffer(4 << 20) // as much as the system allows
 	return conn, nil
 }
 

@@ -1,22 +1,17 @@
 package bench
 
 import (
-	"os"
 	"testing"
 	"time"
 
+	"openmpa/internal/osnet/osnettest"
 	"openmpa/testbed/bed"
 )
 
 // TestLoads: on the bare link every kind of traffic arrives, and a pinger's packets
 // come back; nothing is left.
 func TestLoads(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("OPENMPA_TEST_ALL") != "" {
-			t.Fatal("this makes network namespaces: run it as root")
-		}
-		t.Skip("this makes network namespaces: run it as root")
-	}
+	osnettest.NeedRoot(t)
 	p, err := newPair(t.Logf)
 	if err != nil {
 		t.Fatal(err)

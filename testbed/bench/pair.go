@@ -25,7 +25,11 @@ type side struct {
 	addr netip.Addr // of the link
 }
 
-const linkName = "link"
+const (
+	linkName = "link"
+	// queueLen is how many packets wait in front of each interface.
+	queueLen = 4096
+)
 
 // subnet is the network of a subject; zero is that of the bare link.
 func subnet(i int) (left, right netip.Addr) {
@@ -77,6 +81,7 @@ func (s side) up(dev string, local, peer netip.Addr, mtu int) error {
 	if err == nil {
 		err = errors.Join(
 			nl.LinkSetMTU(link, mtu),
+			nl.LinkSetTxQLen(link, queueLen),
 			nl.AddrAdd(link, &netlink.Addr{IPNet: netlink.NewIPNet(local.AsSlice()), Peer: netlink.NewIPNet(peer.AsSlice())}),
 			nl.LinkSetUp(link),
 		)

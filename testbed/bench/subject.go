@@ -67,7 +67,7 @@ func (s *subject) stop() error {
 }
 
 // ours is our tunnel with keys of a length.
-func (p *pair) ours(ctx context.Context, o Options, number int, name string, suite esp.Suite, keyLen int) (*subject, error) {
+func (p *pair) ours(ctx context.Context, o Options, number int, name string, suite esp.Suite, keyLen int, offload bool) (*subject, error) {
 	s := &subject{name: name, number: number}
 	var there, back Half
 	for i, h := range []*Half{&there, &back} {
@@ -90,7 +90,7 @@ func (p *pair) ours(ctx context.Context, o Options, number int, name string, sui
 		{p.right, "right", innerRight, innerLeft, End{Local: right, Peer: left, Out: back, In: there}},
 	} {
 		e := end.end
-		e.Device, e.MTU, e.Suite = fmt.Sprintf("mpa%d", number), tunnelMTU, suite
+		e.Device, e.MTU, e.Suite, e.Offload = fmt.Sprintf("mpa%d", number), tunnelMTU, suite, offload
 		b, err := json.Marshal(e)
 		if err != nil {
 			return s, fmt.Errorf("bench: %w", err)

@@ -17,6 +17,7 @@ const (
 	nameWireGuard = "wireguard-go"
 	nameAES       = "ours, AES-128-GCM"
 	nameChaCha    = "ours, ChaCha20-Poly1305"
+	namePlain     = "ours, AES-128-GCM, offload off"
 )
 
 // The rows.
@@ -54,10 +55,11 @@ func measureTunnel(ctx context.Context, o Options, a *Adder) (err error) {
 	for i, start := range []func(n int) (*subject, error){
 		func(n int) (*subject, error) { return &subject{name: nameBare, number: n}, nil },
 		func(n int) (*subject, error) { return p.wireguard(ctx, o, n, nameWireGuard) },
-		func(n int) (*subject, error) { return p.ours(ctx, o, n, nameAES, esp.AESGCM, 16+esp.SaltLen) },
+		func(n int) (*subject, error) { return p.ours(ctx, o, n, nameAES, esp.AESGCM, 16+esp.SaltLen, true) },
 		func(n int) (*subject, error) {
-			return p.ours(ctx, o, n, nameChaCha, esp.ChaCha20Poly1305, 32+esp.SaltLen)
+			return p.ours(ctx, o, n, nameChaCha, esp.ChaCha20Poly1305, 32+esp.SaltLen, true)
 		},
+		func(n int) (*subject, error) { return p.ours(ctx, o, n, namePlain, esp.AESGCM, 16+esp.SaltLen, false) },
 	} {
 		s, err := start(i)
 		subjects = append(subjects, s)
