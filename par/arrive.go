@@ -2,6 +2,7 @@ package par
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"openmpa/internal/event"
@@ -9,63 +10,149 @@ import (
 	"openmpa/tunnel/flow"
 )
 
-// arrive drains the queue to the access link and then leaves the visitor to the kernel.
-func (v *visitor) arrive() {
+// arrive delivers on the access link: what is held first, and before that what the
+// node's previous router forwards, if it says that one does.
+func (v *visitor) arrive(m *notify.Arrival) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed || v.lease == nil || v.tunnel == nil {
+	if v.closed || v.tunnel == nil || !v.group.Has(flow.Tunnel, flow.Hold, flow.Copy, flow.Bicast) {
+		return // nothing to do, or a second arrival
+	}
+	v.confirm(m.Receipts)
+	if !m.Handover.IsZero() {
+		v.handover = m.Handover
+	}
+	e := flow.Arrival
+	if m.Previous.IsValid() {
+		e = flow.Behind
+	}
+	if !v.apply(e) {
 		return
 	}
-	if m := v.group.Mode(); m != flow.Tunnel && m != flow.Hold {
-		return // a second arrival
+	v.previous = m.Previous
+	v.came()
+	if !v.group.Has(flow.Await) {
+		v.beginDrain()
+		return
 	}
-	stats := v.total()
-	v.apply(flow.Arrival)
-	v.stage = stageArrived
-	v.spans.hold.End(nil, "packets", stats.Queued, "high_water", stats.HighWater)
-	v.spans.drain = v.r.cfg.Recorder.Begin(v.handover, event.PhaseDrain)
-	v.unused.Stop()
-	v.r.proxy.Remove(v.lease.Addr.Addr())
-	v.r.wg.Go(v.drain)
+	v.r.wg.Go(v.flush) // of classes that wait for nothing
+	gen := v.gen
+	v.await = time.AfterFunc(previousWithin+time.Millisecond, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.group.OnDeadline(time.Now())
+		v.ended(gen)
+	})
 }
 
-func (v *visitor) drain() {
+// follow ends the wait for the previous router.
+func (v *visitor) follow() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || !v.group.Has(flow.Await) || !v.apply(flow.Ended) {
+		return
+	}
+	v.ended(v.gen)
+}
+
+// ended goes on behind the previous router's packets, if it is still the arrival gen and
+// nothing awaits them any more. The caller holds mu.
+func (v *visitor) ended(gen uint64) {
+	if v.gen != gen || v.await == nil || v.group.Has(flow.Await) {
+		return
+	}
+	v.stopAwait()
+	v.beginDrain()
+}
+
+func (v *visitor) stopAwait() {
+	if v.await != nil {
+		v.await.Stop()
+		v.await = nil
+	}
+}
+
+// came follows a change to delivery on the link. The caller holds mu.
+func (v *visitor) came() {
+	v.gen++
+	v.heard.arrived()
+	v.left = event.HandoverID{}
+	v.here, v.stage, v.guarded = true, stageArrived, false
+	s := v.total()
+	v.spans.hold.End(nil, "packets", s.Queued, "high_water", s.HighWater)
+	v.stopUnused()
+	v.r.proxy.Remove(v.inner)
+	if err := v.pin(true); err != nil {
+		v.r.cfg.Log.Error("neighbour", "sid", v.sid, "err", err)
+	}
+}
+
+// beginDrain sends what is queued, then leaves the visitor to the kernel, and tells the
+// node what became of its handover. The caller holds mu.
+func (v *visitor) beginDrain() { v.drainAnd(v.report) }
+
+// drainAnd calls then with the handover in the end, if it comes to that.
+func (v *visitor) drainAnd(then func(event.HandoverID)) {
+	v.previous = netip.AddrPort{}
+	v.spans.drain = v.r.cfg.Recorder.Begin(v.handover, event.PhaseDrain)
+	gen, id := v.gen, v.handover
+	v.r.wg.Go(func() {
+		if v.drain(gen) {
+			then(id)
+		}
+	})
+}
+
+// undrain ends an arrival that came to no end. The caller holds mu.
+func (v *visitor) undrain(o event.Outcome, why string) {
+	v.gen++
+	v.stopAwait()
+	v.previous = netip.AddrPort{}
+	v.spans.drain.EndOutcome(o, why)
+	v.spans.flip.EndOutcome(o, why)
+}
+
+// drain says whether the kernel delivers in the end.
+func (v *visitor) drain(gen uint64) bool {
 	v.flush()
 	v.mu.Lock()
+	if !v.draining(gen) {
+		v.mu.Unlock()
+		return false
+	}
 	s := v.total()
 	v.spans.drain.End(nil, "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", count(s.Dropped), "reasons", s.Dropped)
 	v.spans.flip = v.r.cfg.Recorder.Begin(v.handover, event.PhaseFlip)
 	v.mu.Unlock()
-	if wasForced, ok := v.flip(); ok {
-		v.settle(wasForced)
-	}
+	wasForced, ok := v.flip(gen)
+	return ok && v.settle(wasForced)
 }
 
-// settle ends the arrival after the flip.
-func (v *visitor) settle(wasForced bool) {
+// settle ends the arrival after the flip. It says no if the node went away after that.
+func (v *visitor) settle(wasForced bool) bool {
 	v.mu.Lock()
-	if v.tunnel == nil || v.lease == nil { // it went away after the flip
-		v.mu.Unlock()
-		return
+	defer v.mu.Unlock()
+	if v.tunnel == nil || v.group.Mode() != flow.Direct {
+		return false
 	}
-	v.tunnel.Close()
-	v.tunnel = nil
+	if !v.standby {
+		v.tunnel.Close()
+		v.tunnel = nil
+	}
 	// From here on the entry ages like any other.
-	err := v.r.host.SetNeighbour(v.r.cfg.Access, v.lease.Addr.Addr(), v.mac, false)
+	err := v.pin(false)
 	v.spans.flip.End(err, "forced", wasForced)
 	v.reached(stageArrived)
-	id := v.handover
-	v.mu.Unlock()
-	v.report(id)
+	return true
 }
 
 // flip has the reader delete the host route in a moment in which nothing of the
 // visitor's is on its way through the TUN. It reports whether it had to be
 // forced, and false if the visitor went away before.
-func (v *visitor) flip() (wasForced, ok bool) {
+func (v *visitor) flip(gen uint64) (wasForced, ok bool) {
 	began := time.Now()
 	deadline := began.Add(flipWithin)
-	for v.draining() {
+	for v.stillDraining(gen) {
 		now := time.Now()
 		if rest := pauseWorthwhile(now.Sub(began)) - v.pausedFor(now); rest > 0 {
 			time.Sleep(rest)
@@ -97,10 +184,15 @@ func pauseWorthwhile(waited time.Duration) time.Duration {
 	}
 }
 
-func (v *visitor) draining() bool {
+// draining says whether it is still the arrival gen. The caller holds mu.
+func (v *visitor) draining(gen uint64) bool {
+	return !v.closed && v.gen == gen && v.group.Mode() == flow.Drain
+}
+
+func (v *visitor) stillDraining(gen uint64) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return !v.closed && v.lease != nil && v.group.Mode() == flow.Drain
+	return v.draining(gen)
 }
 
 // report sends the node the router's record of the handover, so that it can

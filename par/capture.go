@@ -3,6 +3,7 @@ package par
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
@@ -10,6 +11,10 @@ import (
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
 )
+
+// native says whether the kernel delivers packets of the visitor, or may from now on. The
+// caller holds mu.
+func (v *visitor) native() bool { return v.group.Has(flow.Direct, flow.Drain) }
 
 // capture brings the packets for the care-of address into the TUN.
 func (v *visitor) capture() {
@@ -21,16 +26,29 @@ func (v *visitor) capture() {
 // answer says whether ARP probes for the care-of address are answered: while
 // the node may be arriving they may be its own.
 func (v *visitor) answer(probes bool) {
-	if err := v.r.proxy.Set(v.lease.Addr.Addr(), neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: probes}); err != nil {
+	if err := v.r.proxy.Set(v.inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: probes}); err != nil {
 		v.r.cfg.Log.Warn("proxy ARP", "sid", v.sid, "err", err)
 	}
+}
+
+// pin keeps the node's link-layer address in the kernel until it is no longer wanted; then
+// it ages like any other. The caller holds mu.
+func (v *visitor) pin(on bool) error {
+	if v.pinned == on {
+		return nil
+	}
+	err := v.r.host.SetNeighbour(v.r.cfg.Access, v.inner, v.mac, on)
+	if err == nil {
+		v.pinned = on
+	}
+	return err
 }
 
 // uncapture leaves the care-of address to the kernel's connected route. It does
 // not keep the lock meanwhile: packets go on.
 func (v *visitor) uncapture() {
 	v.mu.Lock()
-	if v.lease == nil {
+	if !v.inner.IsValid() {
 		v.mu.Unlock()
 		return
 	}
@@ -41,47 +59,84 @@ func (v *visitor) uncapture() {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.tunnel != nil && v.group.Mode() == flow.Tunnel { // it switched back just now
+	if v.tunnel != nil && v.group.Has(flow.Tunnel, flow.Hold, flow.Await, flow.Copy, flow.Bicast) { // just now
 		v.capture()
 	}
 }
 
-// deleteTunnel ends the tunnel t, nil for any, that was not used: a node that has
-// arrived by it is not sent away again.
-func (v *visitor) deleteTunnel(t *tunnel.Tunnel, why string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if m := v.group.Mode(); t != nil && t != v.tunnel || m != flow.Tunnel && m != flow.Hold {
-		return
-	}
-	v.dropTunnel(why)
+// expectUse deletes the tunnel when the node has neither arrived nor sent anything
+// through it for a time: nobody asks for what is held, or forwarded. The caller holds mu.
+func (v *visitor) expectUse() {
+	v.stopUnused()
+	t := v.tunnel
+	was := authentic(t)
+	var timer *time.Timer
+	timer = time.AfterFunc(v.r.cfg.Unused, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		switch {
+		case v.unused != timer || v.tunnel != t:
+		case authentic(t) == was:
+			v.dropTunnel("nobody arrived through it, and nothing came, in " + v.r.cfg.Unused.String())
+		default:
+			v.expectUse()
+		}
+	})
+	v.unused = timer
 }
 
-func (v *visitor) dropTunnel(why string) {
-	if v.lease == nil {
-		return
-	}
-	addr := v.lease.Addr.Addr()
+func (v *visitor) stopUnused() {
 	if v.unused != nil {
 		v.unused.Stop()
+		v.unused = nil
 	}
-	if v.group.Mode() != flow.Released {
+}
+
+// authentic counts what the node itself has sent through the tunnel.
+func authentic(t *tunnel.Tunnel) uint64 {
+	s := t.Stats()
+	return s.Delivered + s.MarkersIn + s.DroppedIn[tunnel.ReasonDummy]
+}
+
+// deleteTunnel ends the tunnel as the node asks. One that has arrived is not sent away
+// again: what stands by goes, and the kernel delivers on.
+func (v *visitor) deleteTunnel() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.tunnel == nil || v.group.Has(flow.Drain, flow.Await):
+	case v.group.Mode() == flow.Direct:
+		v.tunnel.Close()
+		v.tunnel = nil
+	default:
+		v.dropTunnel("the node asked")
+	}
+}
+
+// dropTunnel ends tunnel and delivery, and gives back what the kernel has for them. The
+// caller holds mu.
+func (v *visitor) dropTunnel(why string) {
+	if !v.inner.IsValid() {
+		return
+	}
+	v.stopUnused()
+	if !v.group.Has(flow.Released) {
 		v.apply(flow.Release)
 	}
-	for _, s := range []*event.Span{v.spans.hold, v.spans.drain, v.spans.flip} {
-		s.EndOutcome(event.Cancelled, why)
-	}
+	v.spans.hold.EndOutcome(event.Cancelled, why)
+	v.undrain(event.Cancelled, why)
 	if v.tunnel != nil {
 		v.tunnel.Close()
 		v.tunnel = nil
 	}
+	addr, route := v.inner, v.hostRoute()
+	v.pinned, v.guarded, v.left, v.inner = false, false, event.HandoverID{}, netip.Addr{}
 	if (*v.r.byAddr.Load())[addr] != v {
 		return
 	}
 	v.r.proxy.Remove(addr)
 	v.r.capture(addr, nil)
-	err := errors.Join(v.r.host.DelRoute(v.hostRoute()), v.r.host.DelNeighbour(v.r.cfg.Access, addr))
-	if err != nil {
+	if err := errors.Join(v.r.host.DelRoute(route), v.r.host.DelNeighbour(v.r.cfg.Access, addr)); err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}
 	if v.stage != stageArrived { // else it is here, whatever becomes of the tunnel
@@ -92,6 +147,5 @@ func (v *visitor) dropTunnel(why string) {
 
 // hostRoute brings the packets for the care-of address into the TUN.
 func (v *visitor) hostRoute() osnet.Route {
-	a := v.lease.Addr.Addr()
-	return osnet.Route{Dst: netip.PrefixFrom(a, a.BitLen()), Dev: v.r.dev.Name()}
+	return osnet.Route{Dst: netip.PrefixFrom(v.inner, v.inner.BitLen()), Dev: v.r.dev.Name()}
 }

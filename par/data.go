@@ -1,7 +1,11 @@
 package par
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
@@ -41,6 +45,19 @@ func (r *Router) take(pkt []byte) *crossing {
 		r.stray.Add(1)
 	}
 	return nil
+}
+
+// cameFrom says whether an IPv4 packet is UDP from an address and port; fragments but the
+// first have no port.
+func cameFrom(pkt []byte, from netip.AddrPort) bool {
+	src, _, proto, headerLen, totalLen, err := ipip.ParseIPv4(pkt)
+	if err != nil || proto != unix.IPPROTO_UDP || src != from.Addr() {
+		return false
+	}
+	if binary.BigEndian.Uint16(pkt[6:])&0x1FFF != 0 {
+		return true
+	}
+	return totalLen >= headerLen+8 && binary.BigEndian.Uint16(pkt[headerLen:]) == from.Port()
 }
 
 // up takes a packet out of a visitor's tunnel.

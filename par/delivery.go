@@ -78,7 +78,11 @@ func (v *visitor) confirm(list []flow.Receipt) {
 func (v *visitor) down(now time.Time, pkt []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	class, out := v.group.Take(now, pkt)
+	take := v.group.Take
+	if v.previous.IsValid() && cameFrom(pkt, v.previous) {
+		take = v.group.Previous
+	}
+	class, out := take(now, pkt)
 	v.send(class, out, pkt)
 }
 

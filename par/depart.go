@@ -1,35 +1,134 @@
 package par
 
 import (
+	"time"
+
 	"openmpa/internal/event"
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
 )
 
-// marker takes a signal out of the tunnel, in line with the data.
+// heard remembers the last markers, so that one that was long on its way does not send
+// away a node that has arrived since.
+type heard struct {
+	last [16]mark
+	next int
+}
+
+// mark is the newest of the markers of one kind in one handover.
+type mark struct {
+	kind tunnel.MarkerKind
+	id   event.HandoverID
+	seq  uint32
+	over bool // the node has arrived since
+}
+
+// fresh takes note of a marker and says whether it is to be heeded.
+func (h *heard) fresh(m tunnel.Marker) bool {
+	for i := range h.last {
+		l := &h.last[i]
+		if l.kind != m.Kind || l.id != m.Handover {
+			continue
+		}
+		if l.over && m.Seq <= l.seq {
+			return false
+		}
+		l.seq, l.over = max(l.seq, m.Seq), false
+		return true
+	}
+	h.last[h.next] = mark{kind: m.Kind, id: m.Handover, seq: m.Seq}
+	h.next = (h.next + 1) % len(h.last)
+	return true
+}
+
+// arrived: what is heard from now on of the markers before is late.
+func (h *heard) arrived() {
+	for i := range h.last {
+		h.last[i].over = true
+	}
+}
+
+// marker takes a signal out of the tunnel, in line with the data. It runs on the reader
+// of all tunnels: where the kernel has to be asked, it does not wait.
 func (v *visitor) marker(m tunnel.Marker) {
-	if m.Kind != tunnel.Depart {
+	act := v.departs
+	switch m.Kind {
+	case tunnel.Depart:
+	case tunnel.Resume:
+		act = v.resumes
+	default:
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed || v.tunnel == nil || m.Handover != v.handover {
+	if v.closed || v.tunnel == nil || m.Handover.IsZero() || !v.heard.fresh(m) {
 		return
 	}
-	switch v.group.Mode() {
-	case flow.Tunnel:
+	if !v.native() {
+		act(m)
+		return
+	}
+	t := v.tunnel
+	v.r.wg.Go(func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if !v.closed && v.tunnel == t {
+			act(m)
+		}
+	})
+}
+
+// departs holds what comes from here on: the node leaves, whether it comes to us or
+// goes from us. The caller holds mu.
+func (v *visitor) departs(m tunnel.Marker) {
+	if v.left != m.Handover { // else our answer was lost
+		if v.native() {
+			v.capture() // what the kernel has sent before is ahead of the answer, in the same queue of the link
+		}
 		if !v.apply(flow.Disable) {
 			return
 		}
-		v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
-		v.answer(false)
-	case flow.Hold: // our answer was lost
-	default:
-		return
+		v.away(m.Handover)
 	}
 	if err := v.tunnel.SendMarker(tunnel.Marker{Kind: tunnel.Departed, Handover: m.Handover, Seq: m.Seq}); err != nil {
 		v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
 	}
+}
+
+// away begins a hold; id is the zero one if the node said nothing. The caller holds mu.
+func (v *visitor) away(id event.HandoverID) {
+	v.left = id
+	if !id.IsZero() {
+		v.handover = id
+	}
+	v.undrain(event.Cancelled, "the node leaves again")
+	v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
+	if v.here {
+		v.here = false
+		v.reached(stagePrepared)
+	}
+	v.answer(false)
+	v.expectUse()
+}
+
+// resumes delivers through the tunnel: the node is where the marker comes from. What it
+// has not got goes first, and then the answer. The caller holds mu.
+func (v *visitor) resumes(m tunnel.Marker) {
+	v.confirm(m.Receipts)
+	v.handover = m.Handover
+	if v.here || v.native() || v.group.Mode() != flow.Tunnel {
+		if v.native() {
+			v.capture()
+		}
+		if !v.apply(flow.Create) { // as switch-back, and of what was copied, all that is not confirmed
+			return
+		}
+		v.back("the node is elsewhere: what comes is forwarded")
+	}
+	if !v.group.Mark(time.Now(), uint64(m.Seq)) {
+		return // there are marks before it, which will be answered
+	}
+	v.r.wg.Go(v.flush)
 }
 
 // switchBack turns the tunnel on again: the node is back at its old network. It
@@ -37,16 +136,24 @@ func (v *visitor) marker(m tunnel.Marker) {
 func (v *visitor) switchBack() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if m := v.group.Mode(); v.closed || v.tunnel == nil || m != flow.Hold && m != flow.Drain {
+	if v.closed || v.tunnel == nil || !v.group.Has(flow.Hold, flow.Await, flow.Drain) {
 		return
 	}
-	v.apply(flow.SwitchBack)
-	v.reached(stagePrepared)
-	const why = "the node is back at its old network"
-	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)
-	v.spans.drain.EndOutcome(event.SwitchedBack, why)
-	v.spans.flip.EndOutcome(event.SwitchedBack, why)
-	v.answer(true)
+	if !v.apply(flow.SwitchBack) {
+		return
+	}
+	v.heard = heard{} // it departs again
 	v.capture()
+	v.back("the node is back at its old network")
 	v.r.wg.Go(v.flush)
+}
+
+// back follows a change to delivery through the tunnel. The caller holds mu.
+func (v *visitor) back(why string) {
+	v.left, v.here, v.guarded = event.HandoverID{}, false, false
+	v.reached(stagePrepared)
+	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)
+	v.undrain(event.SwitchedBack, why)
+	v.answer(true)
+	v.expectUse()
 }

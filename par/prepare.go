@@ -159,15 +159,21 @@ func (v *visitor) keep(l dhcp4.Lease, mac net.HardwareAddr, t *tenure) bool {
 }
 
 // createTunnel makes the router's end of the tunnel and everything that stands
-// in the kernel until the node has arrived.
+// in the kernel until the node has arrived; for one that is served, what stands by.
 func (v *visitor) createTunnel(m *notify.TunnelRequest) {
+	var err error
+	if m.Serving {
+		err = v.standing(m)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return
 	}
 	span := v.r.cfg.Recorder.Begin(m.Handover, event.PhaseTunnel, "inner", m.Inner.String())
-	err := v.acceptable(m)
+	if err == nil {
+		err = v.acceptable(m)
+	}
 	var reply *notify.TunnelReply
 	if err == nil {
 		if reply, err = v.openTunnel(m); err != nil {
@@ -188,7 +194,7 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 	case m.Handover.IsZero():
 		return errors.New("the request names no handover")
 	case m.Serving:
-		return errors.New("this router keeps no tunnel for a node that it serves on its link")
+		return v.servable(m)
 	case v.lease == nil:
 		return errors.New("no address was configured in this session: ask for one first")
 	case v.lease.Addr.Addr() != m.Inner:
@@ -208,54 +214,51 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, err
 	}
 	defer a.release()
-	v.handover = m.Handover
-	if v.tunnel, err = r.endpoint.Add(tunnel.TunnelConfig{
+	t, err := r.endpoint.Add(tunnel.TunnelConfig{
 		Socket: r.socket, FollowPeer: true, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
 		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	v.deliverAnew()
-	if !v.apply(flow.Create) {
-		return nil, errors.New("delivery mode")
+	if v.tunnel != nil { // of a node that has forgotten it
+		v.tunnel.Close()
 	}
-	r.capture(m.Inner, v)
-	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
+	v.tunnel, v.inner, v.numbered = t, m.Inner, m.Numbered
+	if m.Serving {
+		err = v.serve(m)
+	} else {
+		err = v.stand(m)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := r.host.SetNeighbour(r.cfg.Access, m.Inner, v.mac, true); err != nil {
-		return nil, err
-	}
-	if err := r.host.SetRoute(v.hostRoute()); err != nil {
-		return nil, err
-	}
-	v.reached(stagePrepared)
-	v.expectUse(v.tunnel)
 	return &notify.TunnelReply{
 		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: a.spi, Nonce: a.nonce,
 		Suite: uint8(a.suite), MTU: uint16(r.cfg.MTU),
 	}, nil
 }
 
-// expectUse deletes a tunnel through which the node has neither arrived nor sent
-// anything for a time. The caller holds v.mu.
-func (v *visitor) expectUse(t *tunnel.Tunnel) {
-	heard := authentic(t)
-	v.unused = time.AfterFunc(v.r.cfg.Unused, func() {
-		if authentic(t) == heard {
-			v.deleteTunnel(t, "nobody arrived through it, and nothing came, in "+v.r.cfg.Unused.String())
-			return
-		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.tunnel == t {
-			v.expectUse(t)
-		}
-	})
-}
-
-// authentic counts what the node itself has sent through the tunnel.
-func authentic(t *tunnel.Tunnel) uint64 {
-	s := t.Stats()
-	return s.Delivered + s.MarkersIn + s.DroppedIn[tunnel.ReasonDummy]
+// stand begins the delivery through the tunnel, and has the kernel ready for the node's
+// arrival. The caller holds mu.
+func (v *visitor) stand(m *notify.TunnelRequest) error {
+	r := v.r
+	v.handover, v.standby, v.here = m.Handover, m.Standby, false
+	v.deliverAnew()
+	if !v.apply(flow.Create) {
+		return errors.New("delivery mode")
+	}
+	r.capture(m.Inner, v)
+	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
+		return err
+	}
+	if err := v.pin(true); err != nil {
+		return err
+	}
+	if err := r.host.SetRoute(v.hostRoute()); err != nil {
+		return err
+	}
+	v.reached(stagePrepared)
+	v.expectUse()
+	return nil
 }

@@ -79,6 +79,7 @@ type Router struct {
 	leases   *ledger
 	links    *links
 	classes  *flow.Classes
+	bicasts  bool         // one of them goes to both places
 	prefix   netip.Prefix // of the access link
 	mac      net.HardwareAddr
 	ctx      context.Context
@@ -135,6 +136,7 @@ func Open(cfg Config) (r *Router, err error) {
 	if r.classes, err = cfg.classes(); err != nil {
 		return r, err
 	}
+	r.bicasts = slices.ContainsFunc(cfg.Classes, func(c flow.Class) bool { return c.Handling == flow.HandleBicast })
 	if r.host, err = cfg.Host(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err
 	}
@@ -320,13 +322,15 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	case *notify.TunnelRequest:
 		v.createTunnel(m)
 	case *notify.TunnelDelete:
-		v.deleteTunnel(nil, "the node asked")
+		v.deleteTunnel()
 	case *notify.SwitchBack:
 		v.switchBack()
 	case *notify.Arrival:
-		v.arrive()
+		v.arrive(m)
+	case *notify.Follow:
+		v.follow()
 	case *notify.Deliver:
-		r.send(sid, &notify.DeliverReply{Header: m.Header, Reason: m.How.String() + " is not done by this router"})
+		v.deliver(m)
 	case *notify.RekeyRequest:
 		v.rekey(m)
 	default:

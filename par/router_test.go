@@ -327,7 +327,7 @@ func TestDeleteAfterArrival(t *testing.T) {
 	conn := b.onLink(leased)
 	v := b.r.visitor(1)
 	b.r.SessionMessage(1, &notify.Arrival{Header: header})
-	v.deleteTunnel(nil, "late")
+	v.deleteTunnel()
 	for want := uint32(1); want <= 3; want++ {
 		if k := b.number(conn); k != want {
 			t.Errorf("packet %d, expected %d", k, want)
@@ -362,11 +362,13 @@ func TestClosedAfterFlip(t *testing.T) {
 	v.mu.Lock()
 	v.apply(flow.Arrival)
 	v.mu.Unlock()
-	if _, ok := v.flip(); !ok {
+	if _, ok := v.flip(v.gen); !ok {
 		t.Fatal("no flip")
 	}
 	b.r.SessionClosed(1, errors.New("the end"))
-	v.settle(false) // would take what is not there any more
+	if v.settle(false) { // would take what is not there any more
+		t.Error("settled")
+	}
 	if len(b.messages(1)) != 0 {
 		t.Errorf("sent %+v", <-b.messages(1))
 	}

@@ -36,11 +36,22 @@ type visitor struct {
 	configuring bool                    // a configuration is under way
 	linking     bool                    // link keys are under way
 	asked       *notify.LinkKeysRequest // meanwhile; nil: nothing
-	handover    event.HandoverID
+	handover    event.HandoverID        // that is under way, or was last
 	group       *flow.Group
 	tunnel      *tunnel.Tunnel
+	inner       netip.Addr     // whose packets the group delivers; the zero Addr: nobody's
+	numbered    bool           // the node takes packets with shim headers
+	standby     bool           // the tunnel stays when the node has arrived
+	here        bool           // the node is on our link, as far as is known
+	guarded     bool           // it wants copies kept
+	pinned      bool           // its link-layer address
 	outer       netip.AddrPort // of the other place, while packets go to both
+	previous    netip.AddrPort // of the router whose packets come first, while they do
+	heard       heard
+	left        event.HandoverID // whose departure was answered, while it holds
+	gen         uint64           // of arrivals; another one ends what the one before has begun
 	unused      *time.Timer
+	await       *time.Timer
 	spans       struct{ hold, drain, flip *event.Span }
 	closed      bool
 }
@@ -89,12 +100,13 @@ func (v *visitor) reached(s stage) {
 	}
 }
 
-// address returns the visitor's care-of address, the zero Addr before there is one.
+// address returns the visitor's care-of address, leased or served; the zero Addr before
+// there is one.
 func (v *visitor) address() netip.Addr {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.lease == nil {
-		return netip.Addr{}
+		return v.inner
 	}
 	return v.lease.Addr.Addr()
 }
