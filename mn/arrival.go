@@ -22,7 +22,18 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 			return err
 		}
 		span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
-		return n.unplanned(ctx, id, span, old, k, network)
+		err = n.follows(ctx, id, span, old, k.candidate(), network)
+		switch {
+		case k == nil:
+		case err == nil:
+			k.span.EndOutcome(event.Cancelled, "given back: the link has moved on to "+network.Name)
+		case k.usable(k.c.net.Name): // what comes for it may be wanted by the next attempt
+			n.keepOn(k)
+		default:
+			n.giveUp(old, k.c)
+			k.span.EndOutcome(event.Cancelled, "given up: the link has moved on to "+network.Name)
+		}
+		return err
 	}
 	n.cfg.Recorder.Point(k.id, event.PhaseL2, "moved without us", "point", point)
 	err := n.arrived(ctx, old, k, up)
@@ -32,7 +43,7 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 	}
 	n.cfg.Log.Warn("what was prepared is of no use", "network", network.Name, "err", err)
 	n.giveUp(old, k.c)
-	return n.unplanned(ctx, k.id, k.span, old, nil, network)
+	return n.follows(ctx, k.id, k.span, old, nil, network)
 }
 
 // arrived is the end of a move that the node did not make: no departure was told, and
@@ -51,39 +62,60 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 		return err
 	}
 	c.mapping.cancel() // it may wait for an answer that cannot come: what it asked is asked again from here
+	w := way{}
+	if !n.home.isBound(c.path) && old.holds() {
+		if socket, err := c.outer(); err == nil {
+			w = way{previous: old, socket: socket}
+		}
+	}
 	n.home.departed(c)
 	s.client.Rebind(conn)
-	if err := n.arrive(ctx, k.id, c, up); err != nil {
+	if err := n.arrive(ctx, k.id, c, w, up); err != nil {
+		w.close()
 		return err
 	}
 	c.mapping.stop()
+	n.bindBehind(k.id, c, w)
 	n.settleIn(ctx, k.id, old, c)
 	return nil
 }
 
-// unplanned is a handover after the fact, with nothing prepared there. other is what
-// was prepared elsewhere, nil if nothing was.
-func (n *Node) unplanned(ctx context.Context, id event.HandoverID, span *event.Span, old *candidate, other *kept, network Network) error {
-	c, err := n.anew(ctx, id, network)
+// follows is unplanned with its record.
+func (n *Node) follows(ctx context.Context, id event.HandoverID, span *event.Span, old, other *candidate, network Network) error {
+	err := n.unplanned(ctx, id, old, other, network)
 	if err != nil {
-		if other != nil {
-			n.giveUp(old, other.c)
-			other.span.EndOutcome(event.Cancelled, "given up: the link has moved on to "+network.Name)
-		}
 		n.setState("lost")
 		err = &attachError{network.Name, err}
 		span.EndOutcome(event.Failed, err.Error())
 		return err
 	}
+	span.EndOutcome(event.Completed, "")
+	return nil
+}
+
+// unplanned is a handover after the fact, with nothing prepared there. other is what
+// was prepared elsewhere, nil if nothing was. Until the binding has moved, what comes by
+// the router that has it is sent on to here.
+func (n *Node) unplanned(ctx context.Context, id event.HandoverID, old, other *candidate, network Network) error {
+	via := old
+	if other != nil {
+		if other.mapping.cancelled(); n.home.isBound(other.path) {
+			via = other
+		}
+	}
+	c, err := n.anew(ctx, id, network, via)
+	if err != nil {
+		via.passing.stop()
+		return err
+	}
 	n.away.Store(false)
 	n.serve(c)
+	via.empty(id)
 	if other != nil {
-		other.c.mapping.stop()
-		n.takeLeave(other.id, other.c, c)
-		other.span.EndOutcome(event.Cancelled, "given back: the link has moved on to "+network.Name)
+		other.mapping.stop()
+		n.takeLeave(id, other, c)
 	}
 	n.takeLeave(id, old, c)
-	span.EndOutcome(event.Completed, "")
 	return nil
 }
 
@@ -95,15 +127,24 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 	if err := c.physical(); err != nil { // one that was set down has lost its routes, and the entry of the router
 		n.cfg.Log.Error("the link was not set up again", "addr", c.address.addr(), "err", err)
 	}
+	n.mu.Lock()
+	k := n.kept
+	n.mu.Unlock()
+	n.comeBack(event.HandoverID{}, c)
+	if k != nil && (k.departed || k.c.passing != nil) {
+		n.returnKept(k, c)
+	}
 	n.proceed(c)
+	if k != nil && k.departed { // its move has failed
+		n.takeKept()
+		n.abandon(k.id, c, k.c, k.c.forwards())
+		k = nil
+	}
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)
 	if s := c.session.Load(); s != nil {
 		s.knock()
 	}
-	n.mu.Lock()
-	prepared := n.kept != nil // the binding is there
-	n.mu.Unlock()
-	if !prepared && !n.home.isBound(c.path) {
+	if (k == nil || !n.home.isBound(k.c.path)) && !n.home.isBound(c.path) {
 		if err := n.bind(ctx, event.HandoverID{}, c, false); err != nil {
 			return err
 		}

@@ -11,8 +11,9 @@ import (
 
 // attach makes a candidate of the network whose link the node is on, with
 // nothing prepared: address, authentication, binding. It is the first
-// attachment, and the whole of a handover without MPA.
-func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network) (c *candidate, err error) {
+// attachment, and the whole of a handover without MPA. Packets come by the tunnel of
+// via meanwhile, if there is one.
+func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network, via *candidate) (c *candidate, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name)
 	defer func() { span.End(err) }()
 	if c, err = n.newCandidate(ctx, network); err != nil {
@@ -30,6 +31,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.port.arp.SendGratuitous(c.address.addr()); err != nil {
 		return nil, err
 	}
+	n.carryOn(id, via, c)
 	if err = c.authenticate(ctx, id, c.address.addr(), false); err != nil {
 		return nil, fmt.Errorf("authentication: %w", err)
 	}
@@ -37,7 +39,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network)
 	if err = c.openPath(); err != nil {
 		return nil, err
 	}
-	if err = n.bind(ctx, id, c, false); err != nil {
+	if err = n.bind(ctx, id, c, via.forwards()); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -71,7 +73,7 @@ func (n *Node) detach(c *candidate) {
 // it crashed, or had prepared for it and could not use. Binding and authentication go on at once, so that traffic does where
 // the router lets it; that the address still is the node's is found out meanwhile.
 // It returns nil without an error when there is no such address.
-func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network) (c *candidate, err error) {
+func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network, via *candidate) (c *candidate, err error) {
 	r, ok := n.recall(network.Name)
 	if !ok {
 		return nil, nil
@@ -102,6 +104,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 	if err = firstError(func() error { return c.port.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
 		return nil, err
 	}
+	n.carryOn(id, via, c)
 	c.keepKeys(id)
 	var authentication sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -112,7 +115,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network)
 			n.home.hurry()
 		} // else the keeper tries again
 	})
-	if err = n.bind(ctx, id, c, false); err != nil {
+	if err = n.bind(ctx, id, c, via.forwards()); err != nil {
 		cancel()
 	}
 	authentication.Wait()

@@ -31,7 +31,11 @@ type candidate struct {
 	limit   atomic.Bool   // likewise
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
-	markers   chan tunnel.Marker
+	markers   chan tunnel.Marker // that came by the tunnel
+
+	standbyDue chan struct{}  // see pokeStandby
+	passing    *passage       // use of the tunnel from another place; nil: there was none
+	extra      *tunnel.Socket // where the other copy of what goes both ways comes; nil: nowhere
 }
 
 // authenticate makes the session with c's router, from the address from. A router
@@ -46,6 +50,7 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	case c.rekeyed <- struct{}{}:
 	default:
 	}
+	c.pokeStandby()
 	if !preauth && c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
 		c.remember(false)
 	}
@@ -60,5 +65,9 @@ func (c *candidate) leaveTunnel() {
 	if t := c.tunnel.Swap(nil); t != nil {
 		t.Close()
 		_ = t.Socket().Close()
+	}
+	if c.extra != nil {
+		_ = c.extra.Close()
+		c.extra = nil
 	}
 }

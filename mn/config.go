@@ -26,6 +26,16 @@ type Network struct {
 	Points []string       // of attachment, in order of preference
 }
 
+// HoldAt says which router holds what comes for the node during a planned move.
+type HoldAt string
+
+// The routers. The binding moves before the link with HoldNext, and after it with
+// HoldPrevious.
+const (
+	HoldNext     HoldAt = "next"
+	HoldPrevious HoldAt = "previous"
+)
+
 // Timers bound the steps of a handover.
 type Timers struct {
 	Auth      time.Duration // from the first PANA message to the end of EAP
@@ -79,6 +89,8 @@ type Config struct {
 	Rekey      esp.RekeyLimits      // when a tunnel is to have other keys
 	Prepare    bool                 // false: break before make
 	Trigger    *Trigger             // nil: the node moves when it is told
+	Hold       HoldAt               // who holds packets during a planned move; empty: HoldNext
+	Guard      GuardWhen            // when copies are kept against a cut; empty: GuardNever
 	Watch      decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
 	Host       host.Opener          // nil: host.Linux
 	State      state.Store          // what is kept over a crash; nil: nothing is

@@ -223,12 +223,14 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {
 		var c *candidate
-		if c, err = n.attach(ctx, id, network); err == nil {
+		if c, err = n.attach(ctx, id, network, old); err == nil {
 			n.away.Store(false)
 			n.serve(c)
+			old.empty(id)
 			n.takeLeave(id, old, c)
 			return event.Completed, nil
 		}
+		old.passing.stop()
 		err = fmt.Errorf("attach to %s: %w", network.Name, err)
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
@@ -237,6 +239,8 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		n.setState("lost")
 		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", err, e)
 	}
+	n.comeBack(id, old)
+	n.proceed(old)
 	e := n.bind(context.WithoutCancel(ctx), id, old, false) // it may have moved
 	if e != nil {
 		n.home.fallBack(old.path)

@@ -41,6 +41,7 @@ func (n *Node) serve(c *candidate) {
 	n.dead.Store(nil)
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
+	c.keeper.wg.Go(func() { c.keepStandby(ctx) })
 	if c.address.resumed {
 		c.keeper.wg.Go(func() { c.probe(probing) })
 	}

@@ -15,6 +15,8 @@ type kept struct {
 	span  *event.Span // of the whole handover
 	until time.Time   // then it is given back
 	taken chan struct{}
+	// departed: the node has told its router to hold, and the link did not get there.
+	departed bool
 }
 
 // keep keeps a candidate until it is used, its session ends, or its time is over. The
@@ -24,11 +26,40 @@ func (n *Node) keep(id event.HandoverID, c *candidate, span *event.Span) {
 	if l := c.address.lease.Load(); l.Expires().Before(until) { // its router renews nothing
 		until = l.Expires()
 	}
-	k := &kept{id: id, c: c, span: span, until: until, taken: make(chan struct{})}
+	n.keepOn(&kept{id: id, c: c, span: span, until: until})
+}
+
+// keepOn keeps k until it is used, its session ends, or its time is over.
+func (n *Node) keepOn(k *kept) {
+	defer n.reconsider()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	k.taken = make(chan struct{})
 	n.kept = k
-	n.wg.Go(func() { n.guard(k) })
+	n.wg.Go(func() { n.watchKept(k) })
+}
+
+// keepDeparted keeps c, for which the node has departed and where it has not arrived:
+// the link may still come up there, or elsewhere.
+func (n *Node) keepDeparted(id event.HandoverID, old, c *candidate) {
+	if c.session.Load().ended() != nil {
+		n.giveUp(old, c)
+		return
+	}
+	n.keep(id, c, nil)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kept.departed = true
+}
+
+// returnKept has packets for what is kept come through its tunnel to c again, which is
+// where it was prepared from: the node has departed for it, or was elsewhere.
+func (n *Node) returnKept(k *kept, c *candidate) {
+	n.announce(c)
+	if err := n.net.AddRule(k.c.virtualRule()); err != nil {
+		n.cfg.Log.Error("rule of the tunnel", "err", err)
+	}
+	n.carryOn(k.id, k.c, c)
 }
 
 // candidate is nil where nothing is kept.
@@ -56,9 +87,9 @@ func (n *Node) takeKept() *kept {
 	return k
 }
 
-// guard gives k back when it is of no more use. Without a link at the serving network
+// watchKept gives k back when it is of no more use. Without a link at the serving network
 // nothing can be given back in order: then it may still be what the node arrives at.
-func (n *Node) guard(k *kept) {
+func (n *Node) watchKept(k *kept) {
 	timer := time.NewTimer(time.Until(k.until))
 	defer timer.Stop()
 	why := fmt.Sprintf("given back: not used in %v", n.cfg.Timers.Prepared)
@@ -110,6 +141,7 @@ func (n *Node) unkeep(k *kept, why string) {
 	old := n.serving
 	n.mu.Unlock()
 	n.abandon(k.id, old, k.c, true)
+	n.reconsider()
 	k.span.EndOutcome(event.Cancelled, why)
 }
 

@@ -134,6 +134,18 @@ func (m *merges) onDeadline() {
 	m.schedule(now)
 }
 
+// receipts say what has come, by class; as many as a message takes.
+func (m *merges) receipts() (list []flow.Receipt) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for class, one := range m.of {
+		if one != nil && len(list) < flow.MaxReceipts {
+			list = append(list, flow.Receipt{Class: uint8(class), Report: one.Report()})
+		}
+	}
+	return list
+}
+
 // stats are those of each class of which something came.
 func (m *merges) stats() map[uint8]flow.MergeStats {
 	m.mu.Lock()

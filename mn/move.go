@@ -25,7 +25,8 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
 	}
 	defer d.done()
-	n.depart(id, c)
+	w := n.way(ctx, old, c)
+	n.depart(id, c, w)
 	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
 	up, err := c.port.switchLink(ctx, id, d)
 	if err != nil {
@@ -40,15 +41,14 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		case old.net.Name:
 			point = where
 		default:
-			n.giveUp(old, c)
-			n.setState("lost")
-			return event.Failed, fmt.Errorf("%w; it is at %s now, of %s", err, where, at)
+			return n.goElsewhere(id, old, c, w, where, at, err)
 		}
 	}
 	if err == nil {
-		if err = n.arrive(context.WithoutCancel(ctx), id, c, up); err == nil {
+		if err = n.arrive(context.WithoutCancel(ctx), id, c, w, up); err == nil {
 			var rest sync.WaitGroup
 			rest.Go(d.done)
+			n.bindBehind(id, c, w)
 			n.settleIn(ctx, id, old, c)
 			rest.Wait()
 			return event.Completed, nil
@@ -56,7 +56,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		d.done()
 		err = fmt.Errorf("link at %s: %w", d.point, err)
 	}
-	return n.switchBack(ctx, id, old, c, point, err)
+	return n.switchBack(ctx, id, old, c, w, point, err)
 }
 
 // ready readies a move to c's network, and makes a socket for what follows it. It ends
@@ -84,24 +84,31 @@ func (n *Node) ready(ctx context.Context, old, c *candidate) (*departure, host.U
 	return nil, nil, err
 }
 
-// depart holds the uplink and has the router hold the downlink, each behind a
-// marker in line with the data; then no packet is in the tunnel. It ends at the
-// router's marker or at the deadline.
-func (n *Node) depart(id event.HandoverID, c *candidate) {
-	span := n.cfg.Recorder.Begin(id, event.PhaseDepart)
+// depart holds the uplink and has the router hold the downlink that sends it now, each
+// behind a marker in line with the data; then no packet is under way on the link. It ends
+// at the router's marker or at the deadline; on a dead link it waits for nobody.
+func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
+	holder := c
+	if w.previous != nil {
+		holder = w.previous
+	}
+	span := n.cfg.Recorder.Begin(id, event.PhaseDepart, "holds", holder.net.Name)
 	if n.dead.Load() != nil {
-		if err := c.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: firstDeparture}); err != nil {
-			n.cfg.Log.Warn("uplink not held", "paa", c.net.PAA, "err", err)
+		if err := holder.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: firstDeparture}); err != nil {
+			n.cfg.Log.Warn("uplink not held", "paa", holder.net.PAA, "err", err)
 		}
 		span.EndOutcome(event.Failed, "the link is dead: the router is not waited for")
 		n.home.departed(c)
 		return
 	}
-	sent, ok := c.markEnd(id, firstDeparture, c.path.hold)
+	sent, ok := holder.markEnd(id, firstDeparture, holder.path.hold)
 	if ok {
 		span.End(nil, "markers", sent)
 	} else {
-		span.EndOutcome(event.Failed, "no marker from the router: what is still in the tunnel is lost", "markers", sent)
+		span.EndOutcome(event.Failed, "no marker from the router: what is still under way is lost", "markers", sent)
+	}
+	if w.previous != nil && c.bindTried { // the home agent may have it after all
+		c.markEnd(id, firstDeparture, c.path.hold)
 	}
 	n.home.departed(c)
 }
@@ -116,7 +123,7 @@ const (
 // router's comes, or there is no time left for it. It returns how many it sent, and
 // whether the tunnel is empty.
 func (c *candidate) markEnd(id event.HandoverID, first uint32, send func(tunnel.Marker) error) (sent uint32, ok bool) {
-	n, rtt := c.n, c.session.Load().rtt()
+	n, rtt := c.n, c.rtt()
 	deadline := time.NewTimer(max(n.cfg.Timers.Depart, 5*rtt))
 	defer deadline.Stop()
 	again := max(20*time.Millisecond, 3*rtt)
@@ -153,11 +160,13 @@ func (n *Node) leaveTunnelRule(c *candidate) {
 }
 
 // arrive is what happens between link up and the first packet delivered.
-func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, up time.Time) (err error) {
+func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w way, up time.Time) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
-	ack, err := c.session.Load().send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
-	c.session.Load().flush()    // ahead of the queue, which keeps the processor busy
 	c.path.merges.expect(false) // what comes from here on comes on the link
+	m := &notify.Arrival{Header: notify.Header{Handover: id}, Receipts: c.path.merges.receipts(), Previous: w.peer()}
+	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
+	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
+	w.forward(id, c)
 	if e := c.path.arrive(); e != nil {
 		n.cfg.Log.Error("uplink", "err", e)
 	}
@@ -209,6 +218,7 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	}
 	n.unawaited(id)
 	c.leaveTunnel()
+	c.pokeStandby()
 }
 
 // unawaited forgets a report that did not come.
@@ -236,15 +246,30 @@ func (n *Node) awaitReport(id event.HandoverID) <-chan struct{} {
 
 // switchBack returns to the old point of attachment, where everything still
 // stands: the tunnel delivers again, then the binding moves back.
-func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *candidate, point string, why error) (event.Outcome, error) {
+func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *candidate, w way, point string, why error) (event.Outcome, error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "point", point)
 	n.cfg.Log.Warn("switching back", "point", point, "why", why)
 	err := n.linkBack(ctx, id, old, point)
 	if err != nil {
 		span.End(err)
+		why = fmt.Errorf("%w; and the way back failed too: %w", why, err)
+		switch where, at := old.port.strayed(); at {
+		case "", old.net.Name, c.net.Name:
+			w.close()
+			n.keepDeparted(id, old, c)
+			n.setState("lost")
+			return event.Failed, why
+		default:
+			return n.goElsewhere(id, old, c, w, where, at, why)
+		}
+	}
+	w.close()
+	if w.previous != nil {
+		n.comeBack(id, old)
+		n.proceed(old)
 		n.abandon(id, old, c, false)
-		n.setState("lost")
-		return event.Failed, fmt.Errorf("%w; and the way back failed too: %w", why, err)
+		span.End(nil)
+		return event.SwitchedBack, why
 	}
 	conn, err := n.udp(old.address.addr())
 	if err == nil {

@@ -51,6 +51,14 @@ func (m *mapping) stop() {
 	}
 }
 
+// cancelled ends it without waiting: what is outstanding may have no answer. A nil
+// mapping does nothing.
+func (m *mapping) cancelled() {
+	if m != nil {
+		m.cancel()
+	}
+}
+
 // ping sends an empty notification and waits for the answer; after the end of ctx
 // only as long as one may still come.
 func (s *session) ping(ctx context.Context) {

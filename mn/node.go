@@ -59,10 +59,11 @@ type Node struct {
 	serving *candidate
 	kept    *kept // complete, and waiting for its move
 	used    [slots]bool
-	learned map[string][]string                // points of networks, as their routers name them: BSSIDs
-	leaving map[string]*farewell               // by network
-	current *Handover                          // the newest
-	closing bool                               // no other may begin
+	learned map[string][]string  // points of networks, as their routers name them: BSSIDs
+	leaving map[string]*farewell // by network
+	current *Handover            // the newest
+	closing bool                 // no other may begin
+	guard   guarding
 	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
 }
 
@@ -72,6 +73,7 @@ func Open(cfg Config) (n *Node, err error) {
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
 		turn: make(chan struct{}, 1), ending: make(chan struct{}),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		guard: guarding{wake: make(chan struct{}, 1)},
 	}
 	if n.cfg.Suites == nil {
 		n.cfg.Suites = tunnel.Suites()
@@ -121,6 +123,7 @@ func Open(cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.wg.Go(n.readTUN)
+	n.wg.Go(n.keepGuard)
 	for _, p := range n.ports {
 		n.wg.Go(p.watch)
 	}
@@ -281,11 +284,15 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
-	return &candidate{n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4)}, nil
+	return &candidate{
+		n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1),
+		markers: make(chan tunnel.Marker, 4), standbyDue: make(chan struct{}, 1),
+	}, nil
 }
 
 // drop takes everything of c out of the node.
 func (n *Node) drop(c *candidate) {
+	c.passing.stop()
 	c.leaveTunnel()
 	if c.path != nil {
 		n.guest(c.path.coa, nil)

@@ -147,30 +147,40 @@ func (p *path) inTunnel(t *tunnel.Tunnel) error {
 	return p.become(flow.Create)
 }
 
+// besides gives a path that is native a tunnel, which nothing goes by yet.
+func (p *path) besides(t *tunnel.Tunnel) {
+	p.up.mu.Lock()
+	defer p.up.mu.Unlock()
+	p.tunnel = t
+}
+
 // hold keeps the uplink from here on and says so through the tunnel, behind the
 // last packet. Called again it only says so again.
 func (p *path) hold(m tunnel.Marker) error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
-	if p.delivery.Mode() == flow.Tunnel {
-		if err := p.become(flow.Disable); err != nil {
-			return err
-		}
+	if err := p.pause(); err != nil {
+		return err
+	}
+	if p.tunnel == nil {
+		return errNoTunnel
 	}
 	return p.tunnel.SendMarker(m)
 }
 
-// pause keeps the uplink, as there is no link. The caller holds up.mu.
+// pause keeps the uplink from here on, unless the kernel sends it. The caller holds
+// up.mu.
 func (p *path) pause() error {
-	if m := p.delivery.Mode(); m != flow.Tunnel && m != flow.Direct {
+	if m := p.delivery.Mode(); m != flow.Tunnel && (m != flow.Direct || !p.always) {
 		return nil
 	}
 	return p.become(flow.Disable)
 }
 
-// goOn sends what was kept, on the link. The caller holds up.mu.
+// goOn sends what was kept, and what comes, on the link: of a path that is there. The
+// caller holds up.mu.
 func (p *path) goOn() error {
-	if p.delivery.Mode() != flow.Hold {
+	if m := p.delivery.Mode(); m != flow.Hold && m != flow.Tunnel {
 		return nil
 	}
 	return p.land()
@@ -192,6 +202,9 @@ func (p *path) land() error {
 func (p *path) mark(m tunnel.Marker) error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
+	if p.tunnel == nil {
+		return errNoTunnel
+	}
 	return p.tunnel.SendMarker(m)
 }
 
@@ -202,7 +215,8 @@ func (p *path) arrive() error {
 	return p.land()
 }
 
-// resume sends what was held through the tunnel again.
+// resume sends what was held through the tunnel, and what comes; what the kernel sends
+// itself it goes on to send.
 func (p *path) resume() error {
 	p.up.mu.Lock()
 	defer p.up.mu.Unlock()
@@ -211,7 +225,7 @@ func (p *path) resume() error {
 
 // reenter is resume; the caller holds up.mu.
 func (p *path) reenter() error {
-	if m := p.delivery.Mode(); m == flow.Tunnel || m == flow.Released || p.tunnel == nil {
+	if m := p.delivery.Mode(); m == flow.Tunnel || m == flow.Released || m == flow.Direct && !p.always || p.tunnel == nil {
 		return nil
 	}
 	if err := p.become(flow.SwitchBack); err != nil {

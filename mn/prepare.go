@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
-	"openmpa/tunnel"
-	"openmpa/tunnel/bind"
-	"openmpa/tunnel/esp"
 )
 
 // prepare makes a candidate complete: session, address, tunnel, binding (RFC
@@ -53,7 +49,7 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = c.openTunnel(ctx, id, old); err != nil {
 		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
 	}
-	if err = n.bind(ctx, id, c, true); err != nil {
+	if err = n.bindAhead(ctx, id, old, c); err != nil {
 		return nil, err
 	}
 	if err = c.physical(); err != nil {
@@ -114,62 +110,19 @@ func (n *Node) fits(r *notify.ConfigReply) error {
 // openTunnel makes the node's end of the proactive handover tunnel (§7.4), by way of
 // from.
 func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *candidate) (err error) {
-	n := c.n
-	span := n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
+	span := c.n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
 	defer func() { span.End(err) }()
-	p, err := c.session.Load().propose()
-	if err != nil {
-		return err
-	}
-	defer p.release()
-	h := notify.Header{Handover: id}
-	m, err := p.s.ask(ctx, &notify.TunnelRequest{
-		Header: h, Inner: c.address.addr(), SPI: p.spi, Nonce: p.nonce, Suites: esp.Offer(n.cfg.Suites),
-	}, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
-	if err != nil {
-		return err
-	}
-	r := m.(*notify.TunnelReply)
-	if r.Reason != "" {
-		return errors.New(r.Reason)
-	}
-	pair, err := p.pair(r.SPI, r.Nonce, r.Suite)
-	if err != nil {
-		return err
-	}
-	udp, err := n.net.OpenESP(netip.AddrPortFrom(from.address.addr(), 0), bind.Options{Device: from.port.name})
-	if err != nil {
-		return err
-	}
-	socket, err := n.endpoint.Attach(udp)
-	if err != nil {
-		return err
-	}
-	if c.path, err = n.home.newPath(c); err != nil {
-		_ = socket.Close()
+	if c.path, err = c.n.home.newPath(c); err != nil {
 		return err
 	}
 	c.path.merges.expect(true)
-	t, err := n.endpoint.Add(tunnel.TunnelConfig{
-		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: pair.In, Out: pair.Out,
-		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: 20 * time.Second,
-		Rekey: n.cfg.Rekey, RekeyDue: c.due, Lifetime: n.cfg.Rekey.Hard(),
-	})
+	t, err := c.agree(ctx, c.session.Load(), from, &notify.TunnelRequest{Header: notify.Header{Handover: id}})
 	if err != nil {
-		_ = socket.Close()
 		return err
 	}
-	n.guest(c.path.coa, c.path)
+	c.n.guest(c.path.coa, c.path)
 	c.tunnel.Store(t)
-	c.keepFresh(t, p)
 	return c.path.inTunnel(t)
-}
-
-func (c *candidate) marker(m tunnel.Marker) {
-	select {
-	case c.markers <- m:
-	default: // a repeated one that nobody waits for
-	}
 }
 
 // abandon takes back a preparation that did not come to its end, or was not

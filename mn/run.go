@@ -129,7 +129,7 @@ func (n *Node) follow(ctx context.Context) (err error) {
 // first attaches a node that has nothing to hand over from.
 func (n *Node) first(ctx context.Context, network Network) error {
 	n.setState("attaching")
-	c, err := n.anew(ctx, event.HandoverID{}, network)
+	c, err := n.anew(ctx, event.HandoverID{}, network, nil)
 	if err != nil {
 		return &attachError{network.Name, err}
 	}
@@ -140,11 +140,11 @@ func (n *Node) first(ctx context.Context, network Network) error {
 }
 
 // anew makes a candidate of the network where the link is: with the address that the
-// node has had there, if that is so, else with another.
-func (n *Node) anew(ctx context.Context, id event.HandoverID, network Network) (*candidate, error) {
-	c, err := n.resume(ctx, id, network)
+// node has had there, if that is so, else with another. via is as in attach.
+func (n *Node) anew(ctx context.Context, id event.HandoverID, network Network, via *candidate) (*candidate, error) {
+	c, err := n.resume(ctx, id, network, via)
 	if c == nil && err == nil {
-		c, err = n.attach(ctx, id, network)
+		c, err = n.attach(ctx, id, network, via)
 	}
 	return c, err
 }

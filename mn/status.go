@@ -19,6 +19,8 @@ type Status struct {
 	LeaseUntil string            `json:"lease_until,omitempty"`
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
 	Trigger    *TriggerStatus    `json:"trigger,omitempty"`
+	Standby    bool              `json:"standby"`         // a tunnel with the serving router stands by
+	Guard      *GuardStatus      `json:"guard,omitempty"` // copies against a cut
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Merged     []MergeStatus     `json:"merged,omitempty"` // downlink that came with numbers
@@ -38,7 +40,9 @@ func (n *Node) Status() Status {
 	for _, c := range []*candidate{n.serving, n.kept.candidate()} {
 		s.Merged = append(s.Merged, c.merged()...)
 	}
+	s.Guard = n.guard.status()
 	if c := n.serving; c != nil {
+		s.Standby = c.tunnel.Load() != nil
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
 		if session := c.session.Load(); session != nil {
 			s.Session = session.sid.Load()

@@ -35,6 +35,8 @@ type mover interface {
 	position(ctx context.Context) (here decision.Point, prepared []string, err error)
 	Prepare(network string) (*Handover, error)
 	Handover(network string) (*Handover, error)
+	// weaken says whether the signal is below the level look, or little above it since.
+	weaken(weak bool)
 	// roam moves within the serving network.
 	roam(ctx context.Context, point string) (event.HandoverID, error)
 }
@@ -117,6 +119,9 @@ func (t *trigger) step(ctx context.Context) {
 	now := time.Now()
 	d := t.core.Step(now, s)
 	t.tell(s, d)
+	if s.Signal != 0 {
+		t.n.weaken(d.Look)
+	}
 	if d.Look && !now.Before(t.nextLook) {
 		t.look(ctx, s.Here)
 	}

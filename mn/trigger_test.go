@@ -28,6 +28,7 @@ type walk struct {
 	did      []string
 	looks    []time.Duration
 	asked    int
+	weak     []bool // what it was told, when it changed
 	signal   func(p decision.Point, after time.Duration) int
 }
 
@@ -104,6 +105,12 @@ func (w *walk) Handover(network string) (*Handover, error) {
 	return h, err
 }
 
+func (w *walk) weaken(weak bool) {
+	if len(w.weak) == 0 || w.weak[len(w.weak)-1] != weak {
+		w.weak = append(w.weak, weak)
+	}
+}
+
 func (w *walk) roam(_ context.Context, point string) (event.HandoverID, error) {
 	_, err := w.do("roam " + point)
 	if err == nil {
@@ -156,6 +163,9 @@ func TestTriggerMoves(t *testing.T) {
 		during(t, tr, 10*time.Second)
 		if want := []string{"prepare a", "handover a"}; !slices.Equal(w.did, want) || w.at.Name != "a1" {
 			t.Errorf("%q at %v", w.did, w.at)
+		}
+		if !slices.Equal(w.weak, []bool{false, true, false}) {
+			t.Errorf("the signal was called weak %v", w.weak)
 		}
 		if w.asked != 1 || len(w.looks) == 0 {
 			t.Errorf("asked %d, looked %v", w.asked, w.looks)

@@ -60,6 +60,7 @@ type configuration struct {
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"buffer"`
 	Prepare  *bool           `yaml:"prepare"`
+	Moves    movesConfig     `yaml:"handover"`
 	Trigger  *triggerConfig  `yaml:"trigger"`
 	Watchdog *watchdogConfig `yaml:"watchdog"`
 }
@@ -99,6 +100,9 @@ mobility:                             # one of the two; Mobile IPv4: key-file: h
   # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
 prepare: true                         # false: break before make
+handover:                             # what becomes of packets around a move
+  hold: next                          # by whom they are held: the next router, or the previous one, which then forwards
+  guard: never                        # copies kept by a router, for a link that is cut: never, weak (signal below look) or always
 trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
 watchdog: {quiet: 100ms, wait: 120ms, asks: 3}   # of a link that dies with its carrier up; asks: 0 for none
 `
@@ -167,6 +171,9 @@ func (c configuration) Check() error {
 		}
 	}
 	if err := d.Mobility.check(); err != nil {
+		return err
+	}
+	if err := c.checkMoves(); err != nil {
 		return err
 	}
 	for key, v := range map[string]string{"min-version": d.EAP.MinVersion, "max-version": d.EAP.MaxVersion} {

@@ -22,6 +22,9 @@ func TestExample(t *testing.T) {
 	if len(n) != 2 || n[1].PAA.String() != "10.2.0.1:716" || tlsVersion(c.EAP.MaxVersion) != tls.VersionTLS13 {
 		t.Errorf("%+v", n)
 	}
+	if c.Moves != (movesConfig{mn.HoldNext, mn.GuardNever}) {
+		t.Errorf("moves %+v", c.Moves)
+	}
 	if c.timers() != mn.DefaultTimers() {
 		t.Errorf("timers %+v", c.timers())
 	}
@@ -44,6 +47,8 @@ func TestMistakes(t *testing.T) {
 		"hasty pings":       {"ping: 15s", "ping: 15ms"},
 		"no identity":       {"identity: mn@home.example", "identity: ''"},
 		"not a duration":    {"lifetime: 600s", "lifetime: 600"},
+		"held by nobody":    {"hold: next ", "hold: nobody "},
+		"guarded sometimes": {"guard: never ", "guard: sometimes "},
 	} {
 		text := strings.Replace(example, edit[0], edit[1], 1)
 		if text == example {
@@ -80,6 +85,10 @@ func TestHook(t *testing.T) {
 	var n mn.Config
 	if err := c.withDefaults().Mobility.into(&n); err != nil || len(n.Hook.Command) != 2 || n.Hook.Timeout != 3*time.Second {
 		t.Errorf("%+v, %v", n.Hook, err)
+	}
+	previous := strings.Replace(strings.Replace(example, mip4, hook, 1), "hold: next ", "hold: previous ", 1)
+	if _, err := config.Parse[configuration]("mn.yaml", []byte(previous)); err == nil || !strings.Contains(err.Error(), "needs mobility.mip4") {
+		t.Errorf("held at the previous router: %v", err)
 	}
 	for lines, want := range map[string]string{
 		mip4 + hook:                                   "expected one of them",

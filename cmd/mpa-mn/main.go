@@ -108,7 +108,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Interfaces: []mn.Interface{{Name: c.Interface, Link: func(net host.Host) (link.Adapter, error) {
 			return c.adapter(os.DirFS("/"), net, store, env.Log)
 		}}},
-		State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		Hold: c.Moves.Hold, Guard: c.Moves.Guard, State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}
 	if err := c.Mobility.into(&cfg); err != nil {
 		return err
@@ -123,6 +123,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		Status: func() any { return node.Status() },
 		Commands: map[string]control.Command{
 			control.CommandHandover: command(node.Handover), control.CommandPrepare: command(node.Prepare),
+			control.CommandGuard: guard(node),
 		},
 	})
 	if err != nil {
@@ -132,6 +133,17 @@ func run(ctx context.Context, env daemon.Env) error {
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return node.Run(ctx, env.Ready) })
 	return g.Wait()
+}
+
+// guard is the command by which a person has copies kept, or not.
+func guard(node *mn.Node) control.Command {
+	return func(_ context.Context, raw json.RawMessage) (any, error) {
+		var args control.GuardArgs
+		if err := json.Unmarshal(raw, &args); err != nil {
+			return nil, fmt.Errorf(`expected {"guard": "on", "off" or "auto"}: %w`, err)
+		}
+		return struct{}{}, node.Guard(mn.GuardWhen(args.Guard))
+	}
 }
 
 // command is one of the control socket's, which begin something with a network.

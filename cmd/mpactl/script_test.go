@@ -88,6 +88,14 @@ func fakeDaemon() {
 				}
 				return fakeHandover(rec, args)
 			},
+			control.CommandGuard: func(_ context.Context, raw json.RawMessage) (any, error) {
+				var args control.GuardArgs
+				err := json.Unmarshal(raw, &args)
+				if err == nil && args.Guard == "off" {
+					err = errors.New("not now")
+				}
+				return struct{}{}, err
+			},
 			control.CommandPrepare: func(_ context.Context, raw json.RawMessage) (any, error) {
 				var args control.HandoverArgs
 				if err := json.Unmarshal(raw, &args); err != nil {

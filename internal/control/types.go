@@ -17,12 +17,19 @@ import (
 // away.
 type Command func(ctx context.Context, args json.RawMessage) (any, error)
 
-// The names of mpa-mn's commands: CommandHandover moves to another network, and
-// CommandPrepare does what can be done before, and keeps it for the move.
+// The names of mpa-mn's commands: CommandHandover moves to another network,
+// CommandPrepare does what can be done before, and keeps it for the move, and
+// CommandGuard has a router keep copies against a cut of the link, or no longer.
 const (
 	CommandHandover = "handover"
 	CommandPrepare  = "prepare"
+	CommandGuard    = "guard"
 )
+
+// GuardArgs are the arguments of [CommandGuard].
+type GuardArgs struct {
+	Guard string `json:"guard"` // "on", "off", or "auto": as the configuration says
+}
 
 // HandoverArgs are the arguments of [CommandHandover] and [CommandPrepare].
 type HandoverArgs struct {

@@ -75,6 +75,7 @@ const (
 	PhaseTunnel     Phase = "tunnel"      // proactive handover tunnel
 	PhaseBind       Phase = "bind"        // binding update through the tunnel
 	PhaseDepart     Phase = "depart"      // markers exchanged before the link goes
+	PhaseForward    Phase = "forward"     // another router sends what it has through its tunnel, to where the node is
 	PhaseHold       Phase = "hold"        // packets held while the node is away
 	PhaseL2         Phase = "l2"          // time without a link
 	PhaseL3         Phase = "l3"          // link up to first datagram

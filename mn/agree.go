@@ -1,0 +1,83 @@
+package mn
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/esp"
+)
+
+// refusedError is a router's answer that it will not do what it was asked for.
+type refusedError struct {
+	kind   notify.Kind // of the question
+	reason string
+}
+
+func (e *refusedError) Error() string {
+	return fmt.Sprintf("the router refuses the %s: %s", e.kind, e.reason)
+}
+
+// outerKeepalive is that of RFC 3948 section 4, for a NAT on the way.
+const outerKeepalive = 20 * time.Second
+
+// agree makes a tunnel with c's router, by way of from, as r asks for it; what comes by
+// it goes to c's path, and its keys are kept fresh. Nobody has it yet: the caller puts it
+// where it belongs.
+func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *notify.TunnelRequest) (*tunnel.Tunnel, error) {
+	n := c.n
+	p, err := s.propose()
+	if err != nil {
+		return nil, err
+	}
+	defer p.release()
+	r.Inner, r.SPI, r.Nonce, r.Numbered, r.Suites = c.address.addr(), p.spi, p.nonce, true, esp.Offer(n.cfg.Suites)
+	m, err := s.ask(ctx, r, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
+	if err != nil {
+		return nil, err
+	}
+	reply := m.(*notify.TunnelReply)
+	if reply.Reason != "" {
+		return nil, &refusedError{r.Kind(), reply.Reason}
+	}
+	pair, err := p.pair(reply.SPI, reply.Nonce, reply.Suite)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := from.outer()
+	if err != nil {
+		return nil, err
+	}
+	t, err := n.endpoint.Add(tunnel.TunnelConfig{
+		Socket: socket, Peer: netip.AddrPortFrom(reply.Outer, reply.Port), In: pair.In, Out: pair.Out,
+		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: outerKeepalive,
+		Rekey: n.cfg.Rekey, RekeyDue: c.due, Lifetime: n.cfg.Rekey.Hard(),
+	})
+	if err != nil {
+		_ = socket.Close()
+		return nil, err
+	}
+	c.keepFresh(t, p)
+	return t, nil
+}
+
+// outer opens a socket for outer packets from c's address and interface.
+func (c *candidate) outer() (*tunnel.Socket, error) {
+	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: c.port.name})
+	if err != nil {
+		return nil, fmt.Errorf("socket for the tunnel: %w", err)
+	}
+	return c.n.endpoint.Attach(udp)
+}
+
+// marker takes a signal out of c's tunnel, in line with the data.
+func (c *candidate) marker(m tunnel.Marker) {
+	select {
+	case c.markers <- m:
+	default: // a repeated one that nobody waits for
+	}
+}

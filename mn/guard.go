@@ -1,0 +1,230 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+)
+
+// GuardWhen says when the node has a router keep copies of what it sends, so that
+// nothing is lost where the link is cut without warning (RFC 6252 §7.6.2). Packets
+// then come through the tunnel, with numbers.
+type GuardWhen string
+
+// The policies.
+const (
+	GuardNever  GuardWhen = "never"
+	GuardWeak   GuardWhen = "weak" // while the trigger finds the signal below its level look
+	GuardAlways GuardWhen = "always"
+	GuardOn     GuardWhen = "on"   // told by a person, until told otherwise
+	GuardOff    GuardWhen = "off"  // likewise
+	GuardAuto   GuardWhen = "auto" // told: as the configuration says
+)
+
+// guarding is who keeps copies, and why. Its fields are guarded by Node.mu.
+type guarding struct {
+	told GuardWhen      // GuardOn, GuardOff, or empty
+	weak bool           // the signal is
+	by   *tunnel.Tunnel // in which they come; nil: nobody keeps any
+	of   *candidate     // whose it is
+
+	wake chan struct{}
+}
+
+// Guard has a router keep copies, or no longer; GuardAuto leaves it to the
+// configuration again.
+func (n *Node) Guard(how GuardWhen) error {
+	switch how {
+	case GuardOn, GuardOff:
+	case GuardAuto:
+		how = ""
+	default:
+		return fmt.Errorf("mn: guard %q: expected %s, %s or %s", how, GuardOn, GuardOff, GuardAuto)
+	}
+	n.mu.Lock()
+	n.guard.told = how
+	n.mu.Unlock()
+	n.reconsider()
+	return nil
+}
+
+// weaken implements mover.
+func (n *Node) weaken(weak bool) {
+	n.mu.Lock()
+	changed := n.guard.weak != weak
+	n.guard.weak = weak
+	n.mu.Unlock()
+	if changed {
+		n.reconsider()
+	}
+}
+
+// reconsider has keepGuard look again.
+func (n *Node) reconsider() { poke(n.guard.wake) }
+
+// unguarded notes that c's router keeps no copies any more: the node has come back.
+func (n *Node) unguarded(c *candidate) {
+	n.mu.Lock()
+	if n.guard.of == c {
+		n.guard.by, n.guard.of = nil, nil
+	}
+	n.mu.Unlock()
+	n.reconsider()
+}
+
+// protector is who is to keep copies now: the router of the kept candidate where the
+// binding is, else the serving one; nil: nobody.
+func (n *Node) protector() (c *candidate, t *tunnel.Tunnel) {
+	n.mu.Lock()
+	g, serving, k := n.guard, n.serving, n.kept
+	n.mu.Unlock()
+	wanted := n.cfg.Guard == GuardAlways || n.cfg.Guard == GuardWeak && g.weak
+	if g.told != "" {
+		wanted = g.told == GuardOn
+	}
+	if !wanted {
+		return nil, nil
+	}
+	if c = serving; k != nil && n.home.isBound(k.c.path) {
+		c = k.c
+	}
+	if c == nil {
+		return nil, nil
+	}
+	if t = c.tunnel.Load(); t == nil {
+		return nil, nil
+	}
+	return c, t
+}
+
+// moving says that a handover goes on, or the link is elsewhere: what is asked of a
+// router now would come between.
+func (n *Node) moving() bool {
+	n.mu.Lock()
+	h := n.current
+	n.mu.Unlock()
+	if n.away.Load() {
+		return true
+	}
+	if h == nil {
+		return false
+	}
+	select {
+	case <-h.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// keepGuard has the right router keep copies, and no other.
+func (n *Node) keepGuard() {
+	var (
+		refused *tunnel.Tunnel // its router will not
+		again   <-chan time.Time
+		pause   = retryFirst
+	)
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.guard.wake:
+		case <-again:
+		}
+		again = nil
+		if n.moving() {
+			again = time.After(retryFirst)
+			continue
+		}
+		c, t := n.protector()
+		n.mu.Lock()
+		of, by := n.guard.of, n.guard.by
+		n.mu.Unlock()
+		if by == t || t != nil && t == refused {
+			continue
+		}
+		if of != nil && of.tunnel.Load() == by {
+			if err := of.deliver(n.ctx, notify.Unguard, netip.AddrPort{}); err != nil {
+				n.cfg.Log.Info("copies are kept on", "paa", of.net.PAA, "err", err)
+			}
+			if of.serves() {
+				of.path.merges.expect(false)
+			}
+		}
+		n.mu.Lock()
+		n.guard.of, n.guard.by = nil, nil
+		n.mu.Unlock()
+		if t == nil {
+			continue
+		}
+		c.path.merges.expect(true)
+		err := c.deliver(n.ctx, notify.Guard, netip.AddrPort{})
+		refusal := (*refusedError)(nil)
+		switch {
+		case err == nil:
+			n.mu.Lock()
+			n.guard.of, n.guard.by = c, t
+			n.mu.Unlock()
+			pause = retryFirst
+		case errors.As(err, &refusal):
+			refused = t
+			n.cfg.Log.Warn("the link is not guarded", "paa", c.net.PAA, "err", err)
+		default:
+			n.cfg.Log.Info("the link is not guarded, trying again", "paa", c.net.PAA, "in", pause, "err", err)
+			again = time.After(pause)
+			pause = min(2*pause, retryMost)
+		}
+	}
+}
+
+// serves says whether c is what serves.
+func (c *candidate) serves() bool {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	return c.n.serving == c
+}
+
+// deliver tells c's router how to deliver, and waits until it does.
+func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.AddrPort) error {
+	s := c.session.Load()
+	if s == nil {
+		return errClosedSession
+	}
+	id, err := event.NewHandoverID(c.n.cfg.Rand) // tells this question from others
+	if err != nil {
+		return err
+	}
+	r := &notify.Deliver{Header: notify.Header{Handover: id}, How: how, Outer: outer}
+	m, err := s.ask(ctx, r, notify.KindDeliverReply, max(c.n.cfg.Timers.Depart, 5*s.rtt()))
+	if err != nil {
+		return err
+	}
+	if reason := m.(*notify.DeliverReply).Reason; reason != "" {
+		return &refusedError{r.Kind(), reason}
+	}
+	return nil
+}
+
+// GuardStatus is who keeps copies.
+type GuardStatus struct {
+	By   string `json:"by"`             // network of the router that does
+	Told string `json:"told,omitempty"` // by a person: on or off
+}
+
+// status returns it, nil if nobody does, and nobody was told; the caller holds Node.mu.
+func (g *guarding) status() *GuardStatus {
+	if g.of == nil && g.told == "" {
+		return nil
+	}
+	s := &GuardStatus{Told: string(g.told)}
+	if g.of != nil {
+		s.By = g.of.net.Name
+	}
+	return s
+}

@@ -1,0 +1,78 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/paa/notify"
+)
+
+// keepStandby has a tunnel with the router that serves stand by, from the session with
+// it on: packets go on natively, and nobody uses it until the node departs by it, has
+// its link guarded, or turns up elsewhere. It ends with the session; a router that
+// refuses is not asked again in the same one.
+func (c *candidate) keepStandby(ctx context.Context) {
+	var (
+		owner   *session // of the tunnel, which ends with it
+		refused *session
+		pause   = retryFirst
+		again   <-chan time.Time
+	)
+	for {
+		s := c.session.Load()
+		if owner != nil && s != owner {
+			c.leaveTunnel()
+			owner = nil
+		}
+		if s != nil && s != refused && c.tunnel.Load() == nil && again == nil {
+			err := c.openStandby(ctx, s)
+			refusal := (*refusedError)(nil)
+			switch {
+			case err == nil:
+				owner, pause = s, retryFirst
+				c.n.reconsider()
+			case ctx.Err() != nil:
+				return
+			case errors.As(err, &refusal):
+				refused = s
+				c.n.cfg.Log.Info("no tunnel stands by", "paa", c.net.PAA, "err", err)
+			default:
+				again = time.After(pause)
+				pause = min(2*pause, retryMost)
+				c.n.cfg.Log.Debug("no tunnel stands by, trying again", "paa", c.net.PAA, "err", err)
+			}
+		}
+		var ended <-chan struct{}
+		if s != nil && s.ended() == nil {
+			ended = s.closed
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+		case <-c.standbyDue:
+		case <-again:
+			again = nil
+		}
+	}
+}
+
+// openStandby makes the tunnel.
+func (c *candidate) openStandby(ctx context.Context, s *session) error {
+	id, err := event.NewHandoverID(c.n.cfg.Rand) // tells this question from others
+	if err != nil {
+		return err
+	}
+	t, err := c.agree(ctx, s, c, &notify.TunnelRequest{Header: notify.Header{Handover: id}, Serving: true, MAC: c.port.mac})
+	if err != nil {
+		return err
+	}
+	c.path.besides(t)
+	c.tunnel.Store(t)
+	return nil
+}
+
+// pokeStandby has keepStandby look again: there is another session, or no tunnel any more.
+func (c *candidate) pokeStandby() { poke(c.standbyDue) }

@@ -1,0 +1,221 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel"
+)
+
+// passage is the tunnel of one router used from the network of another: the node has
+// left it, or never came, and its packets still go there.
+//
+//	MN, at another place                       router
+//	 | Resume, with what the node has ----------> | follows the outer address
+//	 | <--- what was held, and not confirmed ---- |
+//	 | <------------------------------ Forwarded  |
+//	 | <--- what comes, until the binding moves - |
+//
+// The uplink goes the same way. Resume is repeated until Forwarded comes.
+// Where it goes to is known by the packets themselves.
+type passage struct {
+	c         *candidate // whose tunnel it is; its field passing
+	id        event.HandoverID
+	span      *event.Span
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	forwarded chan struct{} // closed when what was held has come
+	said      uint32        // how often Resume was sent; of the goroutine
+}
+
+// resumeMost is the longest pause between two of them: an access network may let
+// nobody through who has not authenticated, and then the next one is wanted soon.
+const resumeMost = 320 * time.Millisecond
+
+// goOn has c's packets come to where at is, by socket, which is of at. It waits for
+// nothing.
+func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Socket) error {
+	n, t := c.n, c.tunnel.Load()
+	if t == nil {
+		return errors.Join(errNoTunnel, socket.Close())
+	}
+	before := t.Socket()
+	if err := t.Rebind(socket, t.Peer()); err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	c.passing.stop() // of a place before, if there was one
+	ctx, cancel := context.WithCancel(n.ctx)
+	p := &passage{c: c, id: id, cancel: cancel, forwarded: make(chan struct{})}
+	p.span = n.cfg.Recorder.Begin(id, event.PhaseForward, "by", c.net.Name, "to", at.address.addr().String())
+	c.passing = p
+	c.path.merges.expect(true)
+	p.say()
+	if err := c.path.resume(); err != nil {
+		n.cfg.Log.Error("uplink", "coa", c.path.coa, "err", err)
+	}
+	p.wg.Go(func() {
+		_ = before.Close()
+		c.speakFrom(at)
+		p.run(ctx)
+	})
+	return nil
+}
+
+// speakFrom has PANA with c's router go from the address of at.
+func (c *candidate) speakFrom(at *candidate) {
+	s := c.session.Load()
+	if s == nil {
+		return
+	}
+	conn, err := c.n.udp(at.address.addr())
+	if err != nil {
+		c.n.cfg.Log.Warn("the session stays where it was", "paa", c.net.PAA, "err", err)
+		return
+	}
+	s.client.Rebind(conn)
+}
+
+func (p *passage) say() {
+	p.said++
+	m := tunnel.Marker{Kind: tunnel.Resume, Handover: p.id, Seq: p.said, Receipts: p.c.path.merges.receipts()}
+	if err := p.c.path.mark(m); err != nil {
+		p.c.n.cfg.Log.Debug("marker not sent", "paa", p.c.net.PAA, "err", err)
+	}
+}
+
+// run repeats it.
+func (p *passage) run(ctx context.Context) {
+	again := max(20*time.Millisecond, 3*p.c.rtt())
+	for timer := time.NewTimer(again); ; {
+		select {
+		case m := <-p.c.markers:
+			if m.Kind != tunnel.Forwarded || m.Handover != p.id {
+				continue
+			}
+			timer.Stop()
+			close(p.forwarded)
+			p.span.End(nil, "markers", p.said)
+			return
+		case <-timer.C:
+			p.say()
+			again = min(2*again, max(resumeMost, again))
+			timer.Reset(again)
+		case <-ctx.Done():
+			timer.Stop()
+			p.span.EndOutcome(event.Failed, "its router did not say that it has sent everything", "markers", p.said)
+			return
+		}
+	}
+}
+
+// alive waits for Forwarded, as long as for the markers of a departure, and says
+// whether it came. A nil passage is not.
+func (p *passage) alive() bool {
+	if p == nil {
+		return false
+	}
+	timer := time.NewTimer(max(p.c.n.cfg.Timers.Depart, 5*p.c.rtt()))
+	defer timer.Stop()
+	select {
+	case <-p.forwarded:
+		return true
+	case <-timer.C:
+	case <-p.c.n.ctx.Done():
+	}
+	return false
+}
+
+// stop ends the repetition. A nil passage has none.
+func (p *passage) stop() {
+	if p != nil {
+		p.cancel()
+		p.wg.Wait()
+	}
+}
+
+// came says whether Forwarded has come.
+func (p *passage) came() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.forwarded:
+		return true
+	default:
+		return false
+	}
+}
+
+// empty ends the use of c's tunnel, when what still comes by it has come.
+func (c *candidate) empty(id event.HandoverID) {
+	c.passing.stop()
+	if c.passing.came() {
+		c.n.home.emptied()
+		c.markEnd(id, firstEnd, c.path.mark)
+	}
+}
+
+// forwards waits for what c's router held, if it was asked to send it on, and says
+// whether it came. c may be nil.
+func (c *candidate) forwards() bool { return c != nil && c.passing.alive() }
+
+// rtt is the round-trip time to c's router, as far as it is known.
+func (c *candidate) rtt() time.Duration {
+	if s := c.session.Load(); s != nil {
+		return s.rtt()
+	}
+	return 0
+}
+
+// carryOn has packets of from come to where at is, which has just got its address and
+// is known to nobody yet. from may be nil, or without a tunnel.
+func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
+	if from == nil {
+		return
+	}
+	from.passing.stop()
+	from.passing = nil
+	if from.tunnel.Load() == nil {
+		return
+	}
+	socket, err := at.outer()
+	if err == nil {
+		err = from.goOn(id, at, socket)
+	}
+	if err != nil {
+		n.cfg.Log.Warn("nothing comes by the tunnel of before", "paa", from.net.PAA, "err", err)
+	}
+}
+
+// comeBack has c's router deliver natively: the node is on its link again, where it has
+// all that was. What the router has kept comes first. The caller lets the uplink go on.
+func (n *Node) comeBack(id event.HandoverID, c *candidate) {
+	c.passing.stop()
+	c.path.merges.expect(false)
+	s, t := c.session.Load(), c.tunnel.Load()
+	if s == nil || t == nil {
+		return
+	}
+	if c.passing != nil { // its tunnel and its session are of another place
+		c.speakFrom(c)
+		socket, err := c.outer()
+		if err == nil {
+			_ = t.Socket().Close()
+			err = t.Rebind(socket, t.Peer())
+		}
+		if err != nil {
+			n.cfg.Log.Warn("no tunnel stands by", "paa", c.net.PAA, "err", err)
+		}
+		c.passing = nil
+	}
+	if _, err := s.send(&notify.Arrival{Header: notify.Header{Handover: id}, Receipts: c.path.merges.receipts()}, pana.NotifyOptions{Urgent: true}); err != nil {
+		n.cfg.Log.Warn("the router was not told that the node is back", "paa", c.net.PAA, "err", err)
+	}
+	s.flush()
+	n.unguarded(c)
+}

@@ -1,0 +1,159 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"openmpa/internal/event"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+	"openmpa/tunnel"
+)
+
+// way is how packets come to the node around the change of its link.
+//
+//	hold: next       the binding has moved before; the next router holds, and then
+//	                 delivers on its link
+//	hold: previous   the binding moves after; the previous router holds, and then
+//	                 forwards through the tunnel that stood by, to the new address
+//	both             what the policy of the router that sends wants at both places comes
+//	                 there, too
+type way struct {
+	previous *candidate     // who holds; nil: the next one
+	socket   *tunnel.Socket // at the new address, for its tunnel; nil: there is none
+}
+
+// holds says whether c's router, which serves, can hold what comes for the node, and
+// forward it: not without a tunnel, and not where the kernel sends the uplink itself.
+func (c *candidate) holds() bool {
+	s := c.session.Load()
+	return s != nil && s.ended() == nil && c.tunnel.Load() != nil && c.path.always
+}
+
+// bindAhead moves the binding to c before the link moves, unless the old router is to
+// hold: then it is not needed, and so a failure does no harm if that can be.
+func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candidate) error {
+	if n.cfg.Hold == HoldPrevious && old.holds() {
+		return nil
+	}
+	err := n.bind(ctx, id, c, true)
+	if err == nil || ctx.Err() != nil || !old.holds() {
+		return err
+	}
+	n.cfg.Log.Warn("not bound ahead: the router here will hold what comes", "paa", old.net.PAA, "err", err)
+	n.home.fallBack(old.path)
+	return nil
+}
+
+// way finds it, as everything else stands: the node is about to depart for c.
+func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
+	holder := c
+	if !n.home.isBound(c.path) && old.holds() {
+		w.previous, holder = old, old
+	}
+	socket, err := c.outer()
+	if err != nil {
+		n.cfg.Log.Warn("no socket at the new address", "err", err)
+		return w
+	}
+	both := false
+	if n.dead.Load() == nil { // else nobody can be asked
+		holder.path.merges.expect(true)
+		err := holder.deliver(ctx, notify.Both, socket.Stats().Local)
+		both = err == nil
+		if refusal := (*refusedError)(nil); err != nil && !errors.As(err, &refusal) {
+			n.cfg.Log.Info("nothing comes to both places", "paa", holder.net.PAA, "err", err)
+		}
+	}
+	switch {
+	case w.previous != nil:
+		w.socket = socket
+	case both:
+		c.extra = socket
+	default:
+		_ = socket.Close()
+	}
+	return w
+}
+
+// peer is where the previous router's end of the tunnel is, if it forwards.
+func (w way) peer() (a netip.AddrPort) {
+	if w.previous != nil {
+		if t := w.previous.tunnel.Load(); t != nil {
+			a = t.Peer()
+		}
+	}
+	return a
+}
+
+// forward has the previous router, if it holds, forward to c, where the node is now.
+func (w way) forward(id event.HandoverID, c *candidate) {
+	if w.previous == nil || w.socket == nil {
+		return
+	}
+	if err := w.previous.goOn(id, c, w.socket); err != nil {
+		c.n.cfg.Log.Error("the previous router does not forward", "paa", w.previous.net.PAA, "err", err)
+	}
+}
+
+// close gives up what was not used.
+func (w way) close() {
+	if w.socket != nil && (w.previous.tunnel.Load() == nil || w.previous.tunnel.Load().Socket() != w.socket) {
+		_ = w.socket.Close()
+	}
+}
+
+// bindTries is how often a binding is asked for that packets do not wait for.
+const bindTries = 3
+
+// bindBehind moves the binding to c, where the node is, when what the previous router
+// held has come. The next one holds its own until then.
+func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
+	if w.previous == nil {
+		return
+	}
+	forwarded := w.previous.passing.alive()
+	if _, err := c.session.Load().send(&notify.Follow{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); err != nil {
+		n.cfg.Log.Warn("the next router is not told to go on", "paa", c.net.PAA, "err", err)
+	}
+	since := c.port.seen
+	since.changed = c.port.carrier.look().changed
+	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, since)
+	defer stop()
+	var err error
+	for range bindTries {
+		if err = n.bind(ctx, id, c, forwarded); err == nil || ctx.Err() != nil {
+			break
+		}
+		forwarded = w.previous.passing.came()
+	}
+	if err != nil {
+		n.cfg.Log.Error("the binding could not be moved yet", "err", err)
+		n.home.fallBack(c.path)
+	}
+	w.previous.empty(id)
+}
+
+// goElsewhere goes on at a third network, where the link has come up after the departure
+// for c: what comes for c's address, or is held at the old network, is sent on from
+// there.
+func (n *Node) goElsewhere(id event.HandoverID, old, c *candidate, w way, point, name string, why error) (event.Outcome, error) {
+	w.close()
+	why = fmt.Errorf("%w; it is at %s now, of %s", why, point, name)
+	since := c.port.carrier.look()
+	ctx, stop := c.port.whileAt(n.ctx, name, since)
+	defer stop()
+	network, err := n.network(name)
+	if err == nil {
+		n.setState("attaching to " + name)
+		err = n.unplanned(ctx, id, old, c, network)
+	}
+	if err != nil {
+		n.keepDeparted(id, old, c)
+		n.setState("lost")
+		return event.Failed, fmt.Errorf("%w, and the node could not attach there yet: %w", why, err)
+	}
+	return event.Failed, fmt.Errorf("%w, and the node goes on there", why)
+}
