@@ -21,9 +21,9 @@ type Air struct {
 	classifier *impair.Classifier
 
 	mu     sync.Mutex
-	said   map[frameOf]int // guarded by mu: handed to a device
-	heard  map[frameOf]int // guarded by mu: come out of one
-	radius []time.Time     // guarded by mu: of the packets at the authentication server
+	said   map[frameOf][]time.Time // guarded by mu: when they were handed to a device
+	heard  map[frameOf][]time.Time // guarded by mu: when they came out of one
+	radius []time.Time             // guarded by mu: of the packets at the authentication server
 }
 
 // frameOf is what is counted together.
@@ -34,7 +34,7 @@ type frameOf struct {
 
 // listen opens taps at both ends of the node's link: every radio, and at the authentication server, or the access routers.
 func (b *Bed) listen() error {
-	a := &Air{said: make(map[frameOf]int), heard: make(map[frameOf]int)}
+	a := &Air{said: make(map[frameOf][]time.Time), heard: make(map[frameOf][]time.Time)}
 	b.Air = a
 	var err error
 	if a.classifier, err = impair.NewClassifier(b.opt.Traffic); err != nil {
@@ -53,7 +53,7 @@ func (b *Bed) listen() error {
 		}
 		open(topo.AAA, a.atServer, "core")
 	} else {
-		for _, n := range topo.Networks {
+		for _, n := range b.opt.networks() {
 			open(n.Router, a.at(n.Router), topo.AccessIf)
 		}
 	}
@@ -61,16 +61,20 @@ func (b *Bed) listen() error {
 	return err
 }
 
-// at counts what a node says and hears.
+// at notes what a node says and hears of the flow.
 func (a *Air) at(node string) func(tap.Frame) {
 	return func(f tap.Frame) {
-		key := frameOf{node, a.classifier.Classify(f.Bytes)}
+		kind := a.classifier.Classify(f.Bytes)
+		if kind != impair.KindDown && kind != impair.KindUp {
+			return
+		}
+		key := frameOf{node, kind}
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if f.Outgoing {
-			a.said[key]++
+			a.said[key] = append(a.said[key], f.At)
 		} else {
-			a.heard[key]++
+			a.heard[key] = append(a.heard[key], f.At)
 		}
 	}
 }
@@ -95,24 +99,39 @@ func (a *Air) atServer(f tap.Frame) {
 }
 
 // Lost is how many frames with a datagram of the measured flow were handed to a device so far, and came out of none.
-func (a *Air) Lost(kind impair.Kind) int { return a.sum(a.said, kind) - a.sum(a.heard, kind) }
-
-// Heard is how many came out of one so far.
-func (a *Air) Heard(kind impair.Kind) int { return a.sum(a.heard, kind) }
-
-// SaidAt is how many a node handed to a device so far.
-func (a *Air) SaidAt(node string, kind impair.Kind) int {
+func (a *Air) Lost(kind impair.Kind) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.said[frameOf{node, kind}]
+	n := 0
+	for key, times := range a.said {
+		if key.kind == kind {
+			n += len(times)
+		}
+	}
+	for key, times := range a.heard {
+		if key.kind == kind {
+			n -= len(times)
+		}
+	}
+	return n
 }
 
-func (a *Air) sum(counts map[frameOf]int, kind impair.Kind) (n int) {
+// Said is how many a node handed to its device from one point in time to another, and Heard how many came out of it.
+func (a *Air) Said(node string, kind impair.Kind, from, to time.Time) int {
+	return a.between(a.said, frameOf{node, kind}, from, to)
+}
+
+// Heard is the counterpart of Said.
+func (a *Air) Heard(node string, kind impair.Kind, from, to time.Time) int {
+	return a.between(a.heard, frameOf{node, kind}, from, to)
+}
+
+func (a *Air) between(all map[frameOf][]time.Time, key frameOf, from, to time.Time) (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for key, count := range counts {
-		if key.kind == kind {
-			n += count
+	for _, at := range all[key] {
+		if !at.Before(from) && !at.After(to) {
+			n++
 		}
 	}
 	return n

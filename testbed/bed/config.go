@@ -92,14 +92,19 @@ lifetime: 600s
 }
 
 func (b *Bed) configAR(n topo.Network) string {
-	other, _ := topo.NetworkByName(topo.Other(n.Name))
 	port := aaaPort
 	if b.opt.OwnAAA == n.Name {
 		port = aaaOwnPort
 	}
-	allow := other.Prefix
-	if b.opt.NAT {
-		allow = netip.PrefixFrom(other.Outer, 32) // as which its nodes appear
+	var allow []string
+	for _, other := range b.opt.networks() {
+		switch {
+		case other.Name == n.Name:
+		case b.opt.NAT:
+			allow = append(allow, netip.PrefixFrom(other.Outer, 32).String()) // as which its nodes appear
+		default:
+			allow = append(allow, other.Prefix.String())
+		}
 	}
 	text := fmt.Sprintf(`node: %[1]s
 control: %[2]s
@@ -107,13 +112,13 @@ state: %[1]s.db
 access: {interface: lan0}
 address: %[3]v
 identity: {ca: ca.%[1]s.example, ar: ar.%[1]s.example}
-pana: {lifetime: %[11]v, allow: [%[4]v]}
+pana: {lifetime: %[11]v, allow: [%[4]s]}
 radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
 dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: %[10]d%[12]s}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, allow, topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
-	text += b.configPoints(n)
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
+	text += b.configPoints(n) + b.opt.Classes
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "tunnel: {", "tunnel: {unused: 5s, ").Replace(text)
 	}
@@ -136,7 +141,7 @@ func (b *Bed) rekey() string {
 
 func (b *Bed) configMN() string {
 	var nets strings.Builder
-	for _, n := range topo.Networks {
+	for _, n := range b.opt.networks() {
 		points := n.Points
 		if b.Radio != nil {
 			points = nil
@@ -153,6 +158,10 @@ func (b *Bed) configMN() string {
 	trigger := ""
 	if b.Radio != nil && b.opt.Wifi.Trigger != "" {
 		trigger = "trigger: " + b.opt.Wifi.Trigger + "\n"
+	}
+	moves := ""
+	if b.opt.Hold != "" || b.opt.Guard != "" {
+		moves = fmt.Sprintf("handover: {hold: %s, guard: %s}\n", cmp.Or(b.opt.Hold, HoldNext), cmp.Or(b.opt.Guard, GuardNever))
 	}
 	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
 	if b.Radio != nil { // its processor may be an emulated one
@@ -180,5 +189,5 @@ networks:
 %s
 prepare: %v
 %s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
-		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger)
+		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger+moves)
 }

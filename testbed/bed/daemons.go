@@ -47,7 +47,7 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.startHome(ctx); err != nil {
 		return err
 	}
-	for _, n := range topo.Networks {
+	for _, n := range b.opt.networks() {
 		if err := b.start(ctx, n.Name, n.Router, "mpa-ar", b.configAR(n)); err != nil {
 			return err
 		}

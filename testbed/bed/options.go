@@ -41,6 +41,14 @@ type Options struct {
 	NAT bool
 	// Count has the packets of the measured flow counted at both ends of the node's link, see Bed.Air.
 	Count bool
+	// Third adds the network topo.Third, which the mobile node knows, too.
+	Third bool
+	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.
+	Hold string
+	// Guard says when copies are kept against a cut: GuardNever (also when empty) or GuardAlways.
+	Guard string
+	// Classes are the routers' classes of traffic, as in their configuration; empty: the standard.
+	Classes string
 	// LoseMarkers has Bed.Thief take markers on the links of both networks.
 	LoseMarkers bool
 	// VPN has the mobile node's home address be one in a WireGuard tunnel, whose
@@ -90,6 +98,14 @@ func DescribeDAD(name string) string {
 		"--dad rfc5227 takes those of the standard"
 }
 
+// What becomes of packets around a move, see Options.Hold and Options.Guard.
+const (
+	HoldNext     = "next"
+	HoldPrevious = "previous"
+	GuardNever   = "never"
+	GuardAlways  = "always"
+)
+
 func (o Options) check() error {
 	switch o.DAD {
 	case "", DADFast, DADStandard:
@@ -135,9 +151,20 @@ func (o Options) check() error {
 	return nil
 }
 
+// networks are those of the lab.
+func (o Options) networks() []topo.Network {
+	if o.Third {
+		return append(topo.Networks[:len(topo.Networks):len(topo.Networks)], topo.Third)
+	}
+	return topo.Networks
+}
+
 // plan is the topology.
 func (o Options) plan() topo.Plan {
-	if o.Wifi == nil {
+	switch {
+	case o.Wifi == nil && o.Third:
+		return topo.WithThird(topo.Standard())
+	case o.Wifi == nil:
 		return topo.Standard()
 	}
 	p := topo.Wireless()
@@ -151,7 +178,7 @@ func (o Options) plan() topo.Plan {
 func (o Options) links() map[string]impair.Both {
 	all := make(map[string]impair.Both)
 	if o.LoseMarkers {
-		for _, n := range topo.Networks {
+		for _, n := range o.networks() {
 			all[n.Link] = impair.Both{} // it does nothing else
 		}
 	}

@@ -44,9 +44,10 @@ func (e embedded) Reset() error {
 }
 
 // dhcpPools are the links the server serves.
-func dhcpPools() []dhcpd.Pool {
-	pools := make([]dhcpd.Pool, 0, len(topo.Networks))
-	for _, n := range topo.Networks {
+func (o Options) dhcpPools() []dhcpd.Pool {
+	networks := o.networks()
+	pools := make([]dhcpd.Pool, 0, len(networks))
+	for _, n := range networks {
 		pools = append(pools, dhcpd.Pool{
 			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix,
 			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
@@ -57,7 +58,7 @@ func dhcpPools() []dhcpd.Pool {
 
 // serveDHCP starts the lab's own server, with the leases in its file.
 func (b *Bed) serveDHCP() error {
-	s, err := dhcpd.ServeFile(b.Top.Space(topo.DHCP), dhcpPools(), leaseTime, b.Run.File("dhcp.db"))
+	s, err := dhcpd.ServeFile(b.Top.Space(topo.DHCP), b.opt.dhcpPools(), leaseTime, b.Run.File("dhcp.db"))
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func (b *Bed) startDHCP(ctx context.Context) error {
 	if b.opt.DHCP != DHCPKea {
 		return b.serveDHCP()
 	}
-	pools := dhcpPools()
+	pools := b.opt.dhcpPools()
 	kea := peers.Kea{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Lifetime: leaseTime}
 	command, err := kea.Command()
 	if err != nil {

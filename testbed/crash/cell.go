@@ -125,7 +125,7 @@ func (r *cellRun) crash(ctx context.Context) error {
 	var answer error
 	go func() {
 		defer close(answered)
-		result, answer = order(ctx, r.bed, other(networkOf(r.bed.Link.Point())))
+		result, answer = order(ctx, r.bed, other(topo.NetworkOf(r.bed.Link.Point())))
 	}()
 	defer func() { cancel(); <-answered }()
 	select {
@@ -331,7 +331,7 @@ func (r *cellRun) unsettled() (wrong []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	network := networkOf(r.bed.Link.Point())
+	network := topo.NetworkOf(r.bed.Link.Point())
 	if len(leases) != 1 || leases[0].Network != network {
 		return []string{fmt.Sprintf("the node is at network %s, and leased are %v", network, leases)}, nil
 	}

@@ -41,7 +41,7 @@ type agentStatus struct {
 func standing(ctx context.Context, b *bed.Bed) (network, missing string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	network = networkOf(b.Link.Point())
+	network = topo.NetworkOf(b.Link.Point())
 	if network == "" {
 		return "", "the node has no link"
 	}
@@ -84,15 +84,4 @@ func whole(network string, node nodeStatus, router routerStatus, agent agentStat
 		}
 	}
 	return fmt.Sprintf("the home agent has no binding of the node to %s; it has %v", address, agent.Bindings)
-}
-
-func networkOf(point string) string {
-	for _, n := range topo.Networks {
-		for _, p := range n.Points {
-			if p == point {
-				return n.Name
-			}
-		}
-	}
-	return ""
 }

@@ -55,6 +55,7 @@ type Controller struct {
 	gap   time.Duration
 	point string
 	fail  map[string]Failure
+	turn  map[string]string // where the link comes up instead
 	moves []Move
 }
 
@@ -70,7 +71,7 @@ func New(air *space.Space, port string, gap time.Duration) (*Controller, error) 
 		nl.Close()
 		return nil, fmt.Errorf("linkctl: %s: %w", port, err)
 	}
-	return &Controller{nl: nl, port: l, gap: gap, fail: make(map[string]Failure)}, nil
+	return &Controller{nl: nl, port: l, gap: gap, fail: make(map[string]Failure), turn: make(map[string]string)}, nil
 }
 
 // OnMove has fn called when a move begins (the link is about to go, Up is
@@ -102,6 +103,19 @@ func (c *Controller) Fail(point string, f Failure) {
 	c.fail[point] = f
 }
 
+// Divert has the link come up at another point when it is asked for one, as a
+// radio does that hears the other one better, and the answer be an error; empty:
+// no longer.
+func (c *Controller) Divert(point, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if to == "" {
+		delete(c.turn, point)
+		return
+	}
+	c.turn[point] = to
+}
+
 // Point is where the node is attached, empty when nowhere.
 func (c *Controller) Point() string {
 	c.mu.Lock()
@@ -119,6 +133,9 @@ func (c *Controller) Moves() []Move {
 // ErrRefused is the answer of a point of attachment told to refuse.
 var ErrRefused = errors.New("the point of attachment refuses the association")
 
+// ErrElsewhere is the answer when the link was diverted.
+var ErrElsewhere = errors.New("the link is elsewhere")
+
 // Attach moves the link to a point of attachment, which is the name of a
 // bridge in the namespace. The context is looked at before the move only: a
 // move that has begun is finished.
@@ -127,6 +144,10 @@ func (c *Controller) Attach(ctx context.Context, point string) (Move, error) {
 	defer c.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return Move{}, fmt.Errorf("linkctl: attach %s: %w", point, err)
+	}
+	asked := point
+	if to := c.turn[point]; to != "" {
+		point = to
 	}
 	bridge, err := c.nl.LinkByName(point)
 	if err != nil {
@@ -144,6 +165,9 @@ func (c *Controller) Attach(ctx context.Context, point string) (Move, error) {
 	c.moves = append(c.moves, m)
 	if c.onSet != nil {
 		c.onSet(m)
+	}
+	if err == nil && point != asked {
+		err = fmt.Errorf("linkctl: asked for %s the link came up at %s: %w", asked, point, ErrElsewhere)
 	}
 	return m, err
 }

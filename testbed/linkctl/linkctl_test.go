@@ -134,6 +134,19 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+func TestDivert(t *testing.T) {
+	node, c := lab(t, time.Millisecond)
+	c.Divert("p1", "p2")
+	m, err := c.Attach(context.Background(), "p1")
+	if !errors.Is(err, ErrElsewhere) || m.To != "p2" || m.Up.IsZero() || c.Point() != "p2" || !carrier(t, node) {
+		t.Fatalf("%+v, %v, at %q", m, err, c.Point())
+	}
+	c.Divert("p1", "")
+	if _, err := c.Attach(context.Background(), "p1"); err != nil || c.Point() != "p1" {
+		t.Fatalf("%v, at %q", err, c.Point())
+	}
+}
+
 func TestServer(t *testing.T) {
 	_, c := lab(t, 0)
 	path := filepath.Join(t.TempDir(), "link.sock")

@@ -253,7 +253,7 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 		if m.Outcome != string(event.Completed) {
 			return nil // where it is then is anybody's guess
 		}
-		r.at = to
+		r.at = topo.NetworkOf(b.Link.Point()) // which need not be where it was to go
 		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}

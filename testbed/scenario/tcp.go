@@ -202,7 +202,7 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
 		judge(title, m)
 		if m.Outcome == string(event.Completed) {
-			r.at = to
+			r.at = topo.NetworkOf(b.Link.Point()) // which need not be where it was to go
 		}
 	}
 	took = time.Since(begun.at)

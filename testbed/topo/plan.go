@@ -1,6 +1,9 @@
 package topo
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // The nodes of the standard topology.
 const (
@@ -14,6 +17,7 @@ const (
 	HL   = "hl"   // a host on the home link
 	CN   = "cn"   // correspondent
 	AAA  = "aaa"  // authentication server
+	RC   = "rc"   // access router of network c, see Third
 	Bare = "bare" // host for the bare bridge swap
 )
 
@@ -65,14 +69,24 @@ var Networks = []Network{
 	},
 }
 
-// NetworkByName finds "a" or "b".
+// NetworkByName finds "a" or "b", or "c".
 func NetworkByName(name string) (Network, bool) {
-	for _, n := range Networks {
+	for _, n := range append(Networks[:len(Networks):len(Networks)], Third) {
 		if n.Name == name {
 			return n, true
 		}
 	}
 	return Network{}, false
+}
+
+// NetworkOf is the name of the network that has a point of attachment, empty for none.
+func NetworkOf(point string) string {
+	for _, n := range append(Networks[:len(Networks):len(Networks)], Third) {
+		if slices.Contains(n.Points, point) {
+			return n.Name
+		}
+	}
+	return ""
 }
 
 // Other names the network that is not name.
@@ -167,7 +181,6 @@ const AccessIf = "lan0"
 func Standard() Plan {
 	p := netip.MustParsePrefix
 	a := netip.MustParseAddr
-	def := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	plan := Plan{
 		Nodes: []Node{
 			{Name: MN, Role: "mobile node", Runs: "mpa-mn"},
@@ -198,19 +211,7 @@ func Standard() Plan {
 		}
 	}
 	for _, n := range Networks {
-		plan.Addresses = append(plan.Addresses, Address{n.Router, AccessIf, netip.PrefixFrom(n.Address, 24)})
-		for _, point := range n.Points {
-			plan.Links = append(plan.Links, Link{
-				Name: point,
-				A:    End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
-				B:    End{Node: n.Router, If: point, Bridge: AccessIf},
-			})
-		}
-		plan.Links = append(plan.Links, Link{
-			Name: "dhcp-" + n.Name,
-			A:    End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
-			B:    End{Node: n.Router, If: "dhcp", Bridge: AccessIf},
-		})
+		plan.access(n)
 	}
 	for _, c := range []struct{ name, node, core, near, far string }{
 		{Networks[0].Link, RB, "to-rb", "10.0.1.1/30", "10.0.1.2/30"},
@@ -219,12 +220,7 @@ func Standard() Plan {
 		{"core-cn", CN, "to-cn", "10.0.4.1/30", "10.0.4.2/30"},
 		{LinkAAA, AAA, "to-aaa", "10.0.5.1/30", "10.0.5.2/30"},
 	} {
-		plan.Links = append(plan.Links, Link{
-			Name: c.name,
-			A:    End{Node: c.node, If: "core", Addr: p(c.near)},
-			B:    End{Node: Core, If: c.core, Addr: p(c.far)},
-		})
-		plan.Routes = append(plan.Routes, Route{c.node, def, p(c.far).Addr()})
+		plan.toCore(c.name, c.node, c.core, p(c.near), p(c.far))
 	}
 	plan.Links = append(plan.Links, Link{
 		Name: "home",
@@ -235,9 +231,9 @@ func Standard() Plan {
 		Route{Core, Networks[0].Prefix, Networks[0].Outer},
 		Route{Core, Networks[1].Prefix, Networks[1].Outer},
 		Route{Core, HomePrefix, HomeAgent},
-		Route{HL, def, a("10.9.0.1")},
-		Route{DHCP, def, a("10.1.0.1")},
-		Route{Bare, def, a("10.2.0.1")},
+		Route{HL, def(), a("10.9.0.1")},
+		Route{DHCP, def(), a("10.1.0.1")},
+		Route{Bare, def(), a("10.2.0.1")},
 	)
 	// The kernel forgets its neighbours with the carrier, and an ARP request
 	// that is lost in the gap is repeated after a second. That second is not
@@ -247,4 +243,34 @@ func Standard() Plan {
 		{RA, AccessIf, BareAddress, Bare, "eth0"},
 	}
 	return plan
+}
+
+// def is where everything goes that has no better route.
+func def() netip.Prefix { return netip.PrefixFrom(netip.IPv4Unspecified(), 0) }
+
+// access adds a network's points of attachment and its DHCP server's link.
+func (p *Plan) access(n Network) {
+	p.Addresses = append(p.Addresses, Address{n.Router, AccessIf, netip.PrefixFrom(n.Address, 24)})
+	for _, point := range n.Points {
+		p.Links = append(p.Links, Link{
+			Name: point,
+			A:    End{Node: Air, If: "up-" + point[len("poa-"):], Bridge: point},
+			B:    End{Node: n.Router, If: point, Bridge: AccessIf},
+		})
+	}
+	p.Links = append(p.Links, Link{
+		Name: "dhcp-" + n.Name,
+		A:    End{Node: DHCP, If: n.DHCPIf, Addr: netip.PrefixFrom(n.DHCP, 24)},
+		B:    End{Node: n.Router, If: "dhcp", Bridge: AccessIf},
+	})
+}
+
+// toCore joins a node to the core, by which it reaches everything.
+func (p *Plan) toCore(name, node, port string, near, far netip.Prefix) {
+	p.Links = append(p.Links, Link{
+		Name: name,
+		A:    End{Node: node, If: "core", Addr: near},
+		B:    End{Node: Core, If: port, Addr: far},
+	})
+	p.Routes = append(p.Routes, Route{node, def(), far.Addr()})
 }

@@ -49,6 +49,7 @@ func TestDrawShowsEverything(t *testing.T) {
 func TestPlansAreSound(t *testing.T) {
 	t.Run("standard", func(t *testing.T) { sound(t, Standard()) })
 	t.Run("wireless", func(t *testing.T) { sound(t, Wireless()) })
+	t.Run("with a third network", func(t *testing.T) { sound(t, WithThird(Standard())) })
 }
 
 func sound(t *testing.T, p Plan) {
