@@ -92,6 +92,7 @@ type Config struct {
 	Hold       HoldAt               // who holds packets during a planned move; empty: HoldNext
 	Guard      GuardWhen            // when copies are kept against a cut; empty: GuardNever
 	Watch      decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
+	Reach      bool                 // a point is tested before the old one is left for it
 	Host       host.Opener          // nil: host.Linux
 	State      state.Store          // what is kept over a crash; nil: nothing is
 	Rand       io.Reader

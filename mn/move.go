@@ -27,6 +27,11 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	defer d.done()
 	w := n.way(ctx, old, c)
 	n.depart(id, c, w)
+	if err := n.reach(ctx, id, c.port, d.point); err != nil {
+		d.done()
+		_ = conn.Close()
+		return n.switchBack(ctx, id, old, c, w, point, fmt.Errorf("%s is not left: %w", old.net.Name, err))
+	}
 	c.session.Load().client.Rebind(conn) // nothing is outstanding: the arrival will be the first from there
 	up, err := c.port.switchLink(ctx, id, d)
 	if err != nil {

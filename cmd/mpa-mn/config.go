@@ -59,6 +59,7 @@ type configuration struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"buffer"`
+	Reach    bool            `yaml:"reach"`
 	Prepare  *bool           `yaml:"prepare"`
 	Moves    movesConfig     `yaml:"handover"`
 	Trigger  *triggerConfig  `yaml:"trigger"`
@@ -99,6 +100,7 @@ mobility:                             # one of the two; Mobile IPv4: key-file: h
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
   # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
+reach: false                          # true: before the old point is left the new one is asked whether it is there, while both ends hold
 prepare: true                         # false: break before make
 handover:                             # what becomes of packets around a move
   hold: next                          # by whom they are held: the next router, or the previous one, which then forwards

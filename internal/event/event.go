@@ -77,6 +77,7 @@ const (
 	PhaseDepart     Phase = "depart"      // markers exchanged before the link goes
 	PhaseForward    Phase = "forward"     // another router sends what it has through its tunnel, to where the node is
 	PhaseHold       Phase = "hold"        // packets held while the node is away
+	PhaseReach      Phase = "reach"       // test of the new point, while both ends hold
 	PhaseL2         Phase = "l2"          // time without a link
 	PhaseL3         Phase = "l3"          // link up to first datagram
 	PhaseArrival    Phase = "arrival"     // activation at the new router

@@ -16,6 +16,9 @@ const (
 // BSSRange is the command that lists the networks that were seen, with their age, from the one with an id on.
 func BSSRange(from int) string { return fmt.Sprintf("BSS RANGE=%d- MASK=0x%x", from, bssMask) }
 
+// BSSUpdate is the command that asks for the number of the last scan in which an access point was seen: update_idx.
+func BSSUpdate(bssid MAC) string { return fmt.Sprintf("BSS %v MASK=0x400000", bssid) }
+
 // ParseBSSList reads the answer to BSSRange. next is the id to go on from, -1 when these were the last: an answer holds what
 // fits in 4,096 octets.
 func ParseBSSList(answer string) (list []BSS, next int) {

@@ -30,6 +30,8 @@ type air struct {
 	keyless  wpactrl.MAC // associated with it, and nothing more
 	state    string      // then
 	slow     bool        // a scan does not end
+	scans    int
+	gone     map[string]int // BSSIDs that are not heard any more, and the last scan in which they were
 	pmksa    []cached
 	priority map[string]int
 	listed   string          // of LIST_NETWORKS, without the heading
@@ -84,8 +86,18 @@ func (a *air) answer(c string) string {
 		defer a.Emit("<3>RRM-NEIGHBOR-REP-RECEIVED bssid=02:00:00:00:00:00 info=0x0 op_class=200 chan=1 phy_type=7")
 		defer a.Emit("<3>RRM-NEIGHBOR-REP-RECEIVED bssid=02:00:00:00:09:00 info=0x0 op_class=115 chan=36 phy_type=7")
 	case word == "SCAN":
+		a.scans++
 		clear(a.unseen)
 		defer a.Emit("<3>CTRL-EVENT-SCAN-RESULTS ")
+	case word == "BSS" && strings.HasSuffix(rest, " MASK=0x400000"):
+		heard, gone := a.gone[strings.Fields(rest)[0]]
+		switch {
+		case gone && heard == 0:
+			return "FAIL"
+		case !gone:
+			heard = a.scans
+		}
+		return fmt.Sprintf("update_idx=%d", heard)
 	case strings.HasPrefix(c, "BSS RANGE=0-"): // as if an answer held one
 		return "id=3\nbssid=02:00:00:00:01:00\nfreq=2437\nlevel=-50\nage=1\nflags=[ESS]\nssid=mpa\n====\nid=4\nbssid=02:00"
 	case strings.HasPrefix(c, "BSS RANGE=4-"):

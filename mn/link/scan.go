@@ -114,9 +114,7 @@ func (s *Supplicant) look(ctx context.Context, places []Place, age time.Duration
 		for _, p := range places {
 			freq, ago := s.channel(p, seen)
 			if ago <= age {
-				s.mu.Lock()
-				s.sighted = sighting{p.BSSID, time.Now().Add(-ago)}
-				s.mu.Unlock()
+				s.sights(p, ago)
 			}
 			known = known || freq != 0
 			if freq != 0 && ago > age && len(freqs) < maxLook {
@@ -141,6 +139,13 @@ func (s *Supplicant) look(ctx context.Context, places []Place, age time.Duration
 type sighting struct {
 	bssid wpactrl.MAC
 	at    time.Time
+}
+
+// sights notes that a place was seen.
+func (s *Supplicant) sights(p Place, ago time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sighted = sighting{p.BSSID, time.Now().Add(-ago)}
 }
 
 // sightedLately says whether the last look has seen a place: to ask once more would cost time between two links.

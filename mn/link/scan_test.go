@@ -72,6 +72,40 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestReach: what was seen before does not count.
+func TestReach(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	if err := s.Reach(t.Context(), "poa-a2"); err != nil {
+		t.Error(err)
+	}
+	for _, last := range []int{1, 0} { // it was heard before, or never
+		a.mu.Lock()
+		a.gone = map[string]int{bssA2.String(): last}
+		a.mu.Unlock()
+		var unreachable *UnreachableError
+		if err := s.Reach(t.Context(), "poa-a2"); !errors.As(err, &unreachable) || unreachable.Freq != 2437 {
+			t.Errorf("last heard in scan %d: %v", last, err)
+		}
+	}
+	if err := s.Reach(t.Context(), "poa-b1"); !errors.Is(err, ErrChannel) {
+		t.Errorf("on a channel that nobody knows: %v", err)
+	}
+	if err := s.Reach(t.Context(), "elsewhere"); err == nil {
+		t.Error("a point that is none")
+	}
+	var scans []string
+	for _, c := range a.Commands() {
+		if strings.HasPrefix(c, "SCAN ") {
+			scans = append(scans, c)
+		}
+	}
+	once := "SCAN TYPE=ONLY freq=2437"
+	if diff := cmp.Diff([]string{once, once, once, once, once}, scans); diff != "" {
+		t.Errorf("it asks once, and twice where nobody answers\n%s", diff)
+	}
+}
+
 // TestLookGivesWay: an attachment does not wait for a look to end by itself.
 func TestLookGivesWay(t *testing.T) {
 	a := newAir(t)

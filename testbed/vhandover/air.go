@@ -8,6 +8,7 @@ import (
 
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
+	"openmpa/mn/link"
 	"openmpa/testbed/simnet"
 	"openmpa/testbed/topo"
 )
@@ -75,6 +76,22 @@ func (a *air) Attach(_ context.Context, point string) error {
 		at(a.gap+time.Second, bridge)
 	default:
 		at(a.gap, bridge)
+	}
+	return nil
+}
+
+// Reach implements link.Reacher. The answer takes the time of a round trip on the air.
+func (a *air) Reach(ctx context.Context, point string) error {
+	a.mu.Lock()
+	gone := a.bad[point] == dead
+	a.mu.Unlock()
+	select {
+	case <-time.After(30 * time.Millisecond):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if gone {
+		return &link.UnreachableError{Point: point, Freq: 2412}
 	}
 	return nil
 }

@@ -125,6 +125,7 @@ type Plan struct {
 	Cables   map[string][2]simnet.Impairment // by label: there and back
 	Moves    []Move
 	Prepared bool               // false: break before make
+	Reach    bool               // points are tested before the old one is left
 	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
 }
 
@@ -159,6 +160,7 @@ func NewPlan(seed uint64) Plan {
 		}
 		p.Cables[label] = both
 	}
+	p.Reach = r.IntN(4) == 0
 	for range 1 + r.IntN(3) {
 		p.Moves = append(p.Moves, drawMove(r))
 	}
@@ -218,7 +220,7 @@ func drawMove(r *rand.Rand) Move {
 
 // String is the plan on a few lines.
 func (p Plan) String() string {
-	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v", p.Seed, p.Rate, p.Prepared)
+	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
 	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]
