@@ -33,8 +33,8 @@
 //
 // # Values
 //
-// [Duration] (200ms, 10s, 1h30m), [Bytes] (512, 64KiB, 8MiB), [HexBytes],
-// [Addr], [Prefix], [AddrPort], and three kinds of file names: [File] (read by
+// [Duration] (200ms, 10s, 1h30m), [Bytes] (512, 64KiB, 8MiB), [BitRate] (54Mb/s),
+// [HexBytes], [Addr], [Prefix], [AddrPort], and three kinds of file names: [File] (read by
 // the daemon, must exist), [Path] (made by the daemon: sockets, state) and
 // [SecretFile]. Relative names are relative to the folder of the configuration
 // file, not to the working directory.

@@ -332,7 +332,7 @@ func TestOwnUnmarshaler(t *testing.T) {
 func TestValuesRoundTrip(t *testing.T) {
 	for _, v := range []interface {
 		MarshalText() ([]byte, error)
-	}{Duration(90 * time.Second), Duration(0), Bytes(0), Bytes(8 << 20), Bytes(1000), Bytes(1001), Bytes(3 << 30), HexBytes{1, 255}} {
+	}{Duration(90 * time.Second), Duration(0), Bytes(0), Bytes(8 << 20), Bytes(1000), Bytes(1001), Bytes(3 << 30), HexBytes{1, 255}, BitRate(0), BitRate(54e6), BitRate(1500), BitRate(999)} {
 		text, err := v.MarshalText()
 		if err != nil {
 			t.Fatal(err)
@@ -343,6 +343,15 @@ func TestValuesRoundTrip(t *testing.T) {
 		}
 		if !reflect.DeepEqual(back.Elem().Interface(), v) {
 			t.Errorf("%s became %v", text, back.Elem())
+		}
+	}
+}
+
+func TestBitRate(t *testing.T) {
+	for text, want := range map[string]string{"54Mb/s": "54Mb/s", "100000 kb/s": "100Mb/s", "1000": "1kb/s", "54 MB/s": "", "-1b/s": "", "9999999999Gb/s": "", "": ""} {
+		var r BitRate
+		if err := r.UnmarshalText([]byte(text)); (err != nil) != (want == "") || err == nil && r.String() != want {
+			t.Errorf("%q: %v, %v", text, r, err)
 		}
 	}
 }

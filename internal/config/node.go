@@ -200,6 +200,8 @@ func describe(t reflect.Type) string {
 		return "a duration such as 200ms, 1s or 10m"
 	case reflect.TypeFor[Bytes]():
 		return "a size such as 512, 64KiB or 8MiB"
+	case reflect.TypeFor[BitRate]():
+		return "a rate such as 54Mb/s"
 	case reflect.TypeFor[HexBytes]():
 		return "octets in hexadecimal such as 0a1b2c"
 	case typeFile, typeSecretFile:

@@ -48,11 +48,14 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // kB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024).
 type Bytes int64
 
-// The units, largest first, so that String picks the shortest exact form.
-var byteUnits = []struct {
+// unit is a number behind a name.
+type unit struct {
 	name string
 	size int64
-}{
+}
+
+// The units, largest first, so that String picks the shortest exact form.
+var byteUnits = []unit{
 	{"GiB", 1 << 30},
 	{"GB", 1e9},
 	{"MiB", 1 << 20},
@@ -71,23 +74,66 @@ func (b Bytes) Int() int {
 }
 
 // String writes the size in the largest unit that divides it: 8388608 is 8MiB.
-func (b Bytes) String() string {
-	for _, u := range byteUnits {
-		if u.size > 1 && b != 0 && int64(b)%u.size == 0 {
-			return strconv.FormatInt(int64(b)/u.size, 10) + u.name
-		}
-	}
-	return strconv.FormatInt(int64(b), 10)
-}
+func (b Bytes) String() string { return inUnits(int64(b), byteUnits) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	s := string(text)
+	v, err := parseUnits(string(text), "size", byteUnits)
+	if err != nil {
+		return err
+	}
+	*b = Bytes(v)
+	return nil
+}
+
+// BitRate is in bits a second: a whole number with one of the units kb/s, Mb/s, Gb/s
+// (powers of 1000) or b/s.
+type BitRate int64
+
+var rateUnits = []unit{{"Gb/s", 1e9}, {"Mb/s", 1e6}, {"kb/s", 1e3}, {"b/s", 1}}
+
+// String writes the rate in the largest unit that divides it: 54000000 is 54Mb/s.
+func (r BitRate) String() string {
+	if r%1000 != 0 || r == 0 {
+		return strconv.FormatInt(int64(r), 10) + "b/s"
+	}
+	return inUnits(int64(r), rateUnits)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (r BitRate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *BitRate) UnmarshalText(text []byte) error {
+	v, err := parseUnits(string(text), "rate", rateUnits)
+	if err != nil {
+		return err
+	}
+	*r = BitRate(v)
+	return nil
+}
+
+// inUnits writes v in the largest of the units that divides it, or without one.
+func inUnits(v int64, units []unit) string {
+	for _, u := range units {
+		if u.size > 1 && v != 0 && v%u.size == 0 {
+			return strconv.FormatInt(v/u.size, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(v, 10)
+}
+
+// parseUnits reads a whole number with or without a unit; what is for the error.
+func parseUnits(s, what string, units []unit) (int64, error) {
 	number, size := s, int64(1)
-	for _, u := range byteUnits {
+	names := make([]string, 0, len(units))
+	for _, u := range units {
+		names = append(names, u.name)
+	}
+	for _, u := range units {
 		if rest, ok := strings.CutSuffix(s, u.name); ok {
 			number, size = strings.TrimSpace(rest), u.size
 			break
@@ -95,13 +141,12 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	}
 	v, err := strconv.ParseUint(number, 10, 63)
 	if err != nil {
-		return fmt.Errorf("%q is no size: expected a whole number, alone or with B, kB, KiB, MB, MiB, GB or GiB", s)
+		return 0, fmt.Errorf("%q is no %s: expected a whole number, alone or with %s", s, what, strings.Join(names, ", "))
 	}
 	if v > uint64(math.MaxInt64/size) {
-		return fmt.Errorf("%q is too large: at most %d bytes can be said", s, int64(math.MaxInt64))
+		return 0, fmt.Errorf("%q is too large: at most %d%s can be said", s, int64(math.MaxInt64), units[len(units)-1].name)
 	}
-	*b = Bytes(int64(v) * size)
-	return nil
+	return int64(v) * size, nil
 }
 
 // HexBytes are octets written in hexadecimal; colons, dashes and spaces between
