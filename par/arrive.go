@@ -79,7 +79,7 @@ func (v *visitor) came() {
 	v.left = event.HandoverID{}
 	v.here, v.stage, v.guarded = true, stageArrived, false
 	s := v.total()
-	v.spans.hold.End(nil, "packets", s.Queued, "high_water", s.HighWater)
+	v.spans.hold.End(nil, append(v.room.ended(time.Now(), true), "packets", s.Queued, "high_water", s.HighWater)...)
 	v.stopUnused()
 	v.r.proxy.Remove(v.inner)
 	if err := v.pin(true); err != nil {
@@ -114,17 +114,20 @@ func (v *visitor) undrain(o event.Outcome, why string) {
 
 // drain says whether the kernel delivers in the end.
 func (v *visitor) drain(gen uint64) bool {
-	v.flush()
+	empty := v.flushFor(flipWithin)
 	v.mu.Lock()
 	if !v.draining(gen) {
 		v.mu.Unlock()
 		return false
 	}
 	s := v.total()
-	v.spans.drain.End(nil, "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", count(s.Dropped), "reasons", s.Dropped)
+	v.spans.drain.End(nil, append(v.endless(empty), "packets", s.HighWater, "held_ms", float64(s.HeldFor)/1e6, "dropped", count(s.Dropped), "reasons", s.Dropped)...)
 	v.spans.flip = v.r.cfg.Recorder.Begin(v.handover, event.PhaseFlip)
 	v.mu.Unlock()
-	wasForced, ok := v.flip(gen)
+	wasForced, ok := v.flip(gen, !empty)
+	if ok && wasForced {
+		v.flush()
+	}
 	return ok && v.settle(wasForced)
 }
 
@@ -148,13 +151,17 @@ func (v *visitor) settle(wasForced bool) bool {
 
 // flip has the reader delete the host route in a moment in which nothing of the
 // visitor's is on its way through the TUN. It reports whether it had to be
-// forced, and false if the visitor went away before.
-func (v *visitor) flip(gen uint64) (wasForced, ok bool) {
+// forced, as it is at once if that is all there is left to do, and false if the visitor
+// went away before.
+func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
 	began := time.Now()
 	deadline := began.Add(flipWithin)
+	if force {
+		deadline = began
+	}
 	for v.stillDraining(gen) {
 		now := time.Now()
-		if rest := pauseWorthwhile(now.Sub(began)) - v.pausedFor(now); rest > 0 {
+		if rest := pauseWorthwhile(now.Sub(began)) - v.pausedFor(now); rest > 0 && !force {
 			time.Sleep(rest)
 			continue
 		}

@@ -23,7 +23,6 @@ import (
 	"openmpa/testbed/space"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
-	"openmpa/tunnel/flow"
 )
 
 const patience = 20 * time.Second // for what takes milliseconds
@@ -120,7 +119,7 @@ func config() Config {
 			AnnounceWait: 50 * time.Millisecond, AnnounceNum: 1, AnnounceInterval: time.Millisecond,
 			MaxConflicts: 3, RateLimitInterval: time.Minute, DefendInterval: time.Second,
 		},
-		Buffer: flow.Limits{Packets: 4096, Bytes: 8 << 20, MaxAge: 10 * time.Second}, Unused: time.Minute,
+		Buffer: DefaultBuffer(), Unused: time.Minute,
 		Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler),
 	}
 }

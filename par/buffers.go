@@ -49,9 +49,10 @@ const (
 	gapsKept = 4096
 	// gapLife is how long a move is remembered that nobody makes any more.
 	gapLife = 7 * 24 * time.Hour
-	// placeBits are those of an IPv4 address by which two nodes are in the same
-	// network, as far as a router elsewhere can tell.
-	placeBits = 24
+	// placeBits are those of an address by which two nodes are in the same network, as
+	// far as a router elsewhere can tell.
+	placeBits4 = 24
+	placeBits6 = 64
 )
 
 // buffers is what all visitors share: memory, and what is known of moves.
@@ -84,6 +85,12 @@ func (b *buffers) learn(now time.Time, m flow.Move, took time.Duration) {
 	b.gaps.Add(now, m, took)
 }
 
+func (b *buffers) status() BufferStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return BufferStatus{BankStats: b.bank.Stats(), MostPackets: b.cfg.All.Packets, MostBytes: b.cfg.All.Bytes, Moves: b.gaps.Len()}
+}
+
 // here is the name of the router's own access link in a flow.Move.
 const here = "here"
 
@@ -94,7 +101,11 @@ func place(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}
-	p, err := a.Prefix(min(placeBits, a.BitLen()))
+	bits := placeBits4
+	if a.Is6() {
+		bits = placeBits6
+	}
+	p, err := a.Prefix(bits)
 	if err != nil {
 		return ""
 	}
@@ -142,21 +153,38 @@ func (r *room) away(now time.Time, m flow.Move) {
 
 func (r *room) claim(l flow.Limits) { r.account.Claim(l.Packets, l.Bytes) }
 
-// arrived ends the hold: the node is where it wanted to be, and how long it took is
-// remembered. It does nothing for a node that was not away.
-func (r *room) arrived(now time.Time) {
+// ended ends the hold: the node is on our link, or it is not. If that is where it wanted
+// to be, how long it took is remembered. It returns what is to be told of the hold,
+// nothing of a node that was not away. What is still queued keeps its room.
+func (r *room) ended(now time.Time, isHere bool) []any {
 	if r.since.IsZero() {
-		return
+		return nil
 	}
-	r.b.learn(now, r.move, now.Sub(r.since))
-	r.back()
-}
-
-// back ends the hold for a node that is not where it wanted to be: nothing is learnt of
-// that. What is still queued keeps its room.
-func (r *room) back() {
+	if isHere == (r.move.To == here) {
+		r.b.learn(now, r.move, now.Sub(r.since))
+	}
 	r.since = time.Time{}
 	r.sizer.Back()
+	size := r.sizer.Size()
+	return []any{"expected_ms", float64(r.expect) / 1e6, "sized_packets", size.Packets, "sized_bytes", size.Bytes}
+}
+
+// makeRoom begins the hold of a visitor that leaves us, or comes to us; the caller holds mu.
+func (v *visitor) makeRoom() {
+	m := flow.Move{Node: v.identity, From: here}
+	if !v.here {
+		m.From, m.To = place(v.tunnel.Peer().Addr()), here
+	}
+	v.room.away(time.Now(), m)
+}
+
+// status is what the room knows by itself.
+func (r *room) status(now time.Time) RoomStatus {
+	size := r.sizer.Size()
+	return RoomStatus{
+		Sized: size.Packets, SizedFor: size.Bytes, GapMS: float64(r.expect) / 1e6, Arriving: 8 * r.sizer.Arriving(now),
+		Overdue: !r.since.IsZero() && now.After(r.sizer.Until()),
+	}
 }
 
 // close gives everything back.

@@ -19,7 +19,7 @@ func oneClass(t *testing.T) *flow.Classes {
 
 func TestPlace(t *testing.T) {
 	for addr, want := range map[string]string{
-		"10.1.0.100": "10.1.0.0/24", "::ffff:10.1.0.7": "10.1.0.0/24", "2001:db8::1": "2001:d00::/24",
+		"10.1.0.100": "10.1.0.0/24", "::ffff:10.1.0.7": "10.1.0.0/24", "2001:db8::1": "2001:db8::/64",
 	} {
 		if got := place(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %q, want %q", addr, got, want)
@@ -47,8 +47,8 @@ func TestRoomLearns(t *testing.T) {
 		r.away(now, m)
 		r.away(now.Add(time.Millisecond), m) // a repeated word
 		stream(gap)
-		r.arrived(now)
-		r.arrived(now)
+		r.ended(now, true)
+		r.ended(now, true)
 	}
 	move(40 * time.Millisecond)
 	if r.expect != 500*time.Millisecond {
@@ -65,7 +65,7 @@ func TestRoomLearns(t *testing.T) {
 	}
 	r.away(now, m)
 	stream(time.Second)
-	r.back() // it came back to where it was
+	r.ended(now, false) // it came back to where it was
 	other := b.open()
 	defer other.close()
 	other.away(now, flow.Move{Node: "somebody", From: m.From, To: here})

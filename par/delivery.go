@@ -25,7 +25,7 @@ func (c Config) classes() (*flow.Classes, error) {
 	}
 	for i := range list {
 		age := list[i].Limits.MaxAge
-		list[i].Limits, list[i].Copies = c.Buffer, c.Buffer
+		list[i].Limits, list[i].Copies = c.Buffer.Each, c.Buffer.Each
 		if age > 0 {
 			list[i].Limits.MaxAge = age
 		}
@@ -34,13 +34,13 @@ func (c Config) classes() (*flow.Classes, error) {
 	return flow.NewClasses(list...)
 }
 
-// newGroup makes a visitor's delivery, in mode released.
-func (r *Router) newGroup() *flow.Group {
+// newGroup makes a visitor's delivery, in mode released, which holds what there is room for.
+func (r *Router) newGroup(room *room) *flow.Group {
 	var epoch [2]byte // the numbering differs from that of a router before this one
 	if _, err := io.ReadFull(r.cfg.Rand, epoch[:]); err != nil {
 		r.cfg.Log.Error("no random numbering", "err", err)
 	}
-	return flow.NewGroup(r.classes, flow.Options{Wait: previousWithin, Epoch: uint16(epoch[0])<<8 | uint16(epoch[1])})
+	return flow.NewGroup(r.classes, flow.Options{Wait: previousWithin, Epoch: uint16(epoch[0])<<8 | uint16(epoch[1]), Account: room.account})
 }
 
 // deliverAnew begins another delivery; the router keeps what the one before has
@@ -53,7 +53,8 @@ func (v *visitor) deliverAnew() {
 		v.r.gone[why] += n
 	}
 	v.r.mu.Unlock()
-	v.group = v.r.newGroup()
+	v.room.ended(time.Now(), false)
+	v.group = v.r.newGroup(v.room)
 }
 
 // apply moves the delivery's mode; the caller holds mu.
@@ -83,6 +84,7 @@ func (v *visitor) down(now time.Time, pkt []byte) {
 		take = v.group.Previous
 	}
 	class, out := take(now, pkt)
+	v.room.came(now, class, len(pkt))
 	v.send(class, out, pkt)
 }
 
@@ -95,6 +97,7 @@ func (v *visitor) send(class int, out flow.Out, pkt []byte) {
 	case flow.ToBoth:
 		err = v.sendBoth(class, out, pkt)
 	case flow.ToLink:
+		v.r.pace.sent(time.Now(), len(pkt))
 		_, err = v.r.dev.Write(pkt)
 	default: // held or dropped
 		return
@@ -125,13 +128,6 @@ func (v *visitor) sendBoth(class int, out flow.Out, pkt []byte) error {
 		return errors.Join(here, there)
 	}
 	return nil
-}
-
-// flush sends what is queued and may go, packet by packet, so that what comes
-// meanwhile queues behind it.
-func (v *visitor) flush() {
-	for v.next() {
-	}
 }
 
 // next sends one packet of the queue, or what a mark in it stands for.
@@ -191,6 +187,7 @@ func sum(each map[string]flow.Stats) flow.Stats {
 		all.Linked += s.Linked
 		all.Bicast += s.Bicast
 		all.Queued += s.Queued
+		all.QueuedBytes += s.QueuedBytes
 		all.Held += s.Held
 		all.HighWater = max(all.HighWater, s.HighWater)
 		all.HeldFor = max(all.HeldFor, s.HeldFor)

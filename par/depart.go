@@ -102,6 +102,7 @@ func (v *visitor) away(id event.HandoverID) {
 		v.handover = id
 	}
 	v.undrain(event.Cancelled, "the node leaves again")
+	v.makeRoom()
 	v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
 	if v.here {
 		v.here = false
@@ -151,6 +152,7 @@ func (v *visitor) switchBack() {
 // back follows a change to delivery through the tunnel. The caller holds mu.
 func (v *visitor) back(why string) {
 	v.left, v.here, v.guarded = event.HandoverID{}, false, false
+	v.room.ended(time.Now(), false)
 	v.reached(stagePrepared)
 	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)
 	v.undrain(event.SwitchedBack, why)

@@ -157,6 +157,7 @@ func newLinked(t *testing.T, points AccessPoints) *linked {
 	if r.classes, err = r.cfg.classes(); err != nil {
 		t.Fatal(err)
 	}
+	r.buffers = newBuffers(DefaultBuffer(), r.classes)
 	r.ctx, r.cancel = context.WithCancel(t.Context())
 	l.Router = r
 	return l

@@ -55,8 +55,9 @@ type Config struct {
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
-	Buffer      flow.Limits   // per visitor and class
-	Classes     []flow.Class  // of traffic; Limits.MaxAge 0: Buffer's, and nothing else of Limits and Copies is looked at. None: one that is held
+	Buffer      Buffer        // what is held for nodes that are away
+	Link        Link          // what the access link takes
+	Classes     []flow.Class  // of traffic; Limits.MaxAge 0: that of Buffer.Each, and nothing else of Limits and Copies is looked at. None: one that is held
 	Unused      time.Duration // a tunnel nobody arrives through is deleted when its node has been silent for this
 	State       state.Store   // what is kept over a crash; nil: nothing is
 	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none. To be closed after the router
@@ -79,6 +80,8 @@ type Router struct {
 	leases   *ledger
 	links    *links
 	classes  *flow.Classes
+	buffers  *buffers
+	pace     *pace
 	bicasts  bool         // one of them goes to both places
 	prefix   netip.Prefix // of the access link
 	mac      net.HardwareAddr
@@ -133,9 +136,13 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
+	if err = cfg.Buffer.Check(); err != nil {
+		return r, err
+	}
 	if r.classes, err = cfg.classes(); err != nil {
 		return r, err
 	}
+	r.buffers, r.pace = newBuffers(cfg.Buffer, r.classes), newPace(cfg.Link)
 	r.bicasts = slices.ContainsFunc(cfg.Classes, func(c flow.Class) bool { return c.Handling == flow.HandleBicast })
 	if r.host, err = cfg.Host(cfg.Log, osnet.OwnerAccessRouter); err != nil {
 		return r, err

@@ -362,7 +362,7 @@ func TestClosedAfterFlip(t *testing.T) {
 	v.mu.Lock()
 	v.apply(flow.Arrival)
 	v.mu.Unlock()
-	if _, ok := v.flip(v.gen); !ok {
+	if _, ok := v.flip(v.gen, false); !ok {
 		t.Fatal("no flip")
 	}
 	b.r.SessionClosed(1, errors.New("the end"))

@@ -1,6 +1,8 @@
 package par
 
 import (
+	"time"
+
 	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
 	"openmpa/par/apctl"
@@ -14,6 +16,8 @@ type Status struct {
 	Device   string          `json:"device"`
 	Visitors []VisitorStatus `json:"visitors"`
 	Stray    uint64          `json:"stray_packets"` // came through the TUN for nobody
+	// Buffer is what all visitors together hold, of what the router may hold.
+	Buffer BufferStatus `json:"buffer"`
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
 	Dropped map[string]uint64 `json:"dropped"`
 	// Unclaimed are leases that no session holds.
@@ -29,6 +33,27 @@ type UnclaimedLease struct {
 	Stage   string `json:"stage"` // how far the node had come: leased, prepared or arrived
 }
 
+// BufferStatus is the router's memory for packets in a Status.
+type BufferStatus struct {
+	flow.BankStats
+	MostPackets int `json:"most_packets"`
+	MostBytes   int `json:"most_bytes"`
+	Moves       int `json:"moves_remembered"` // whose gap is known
+}
+
+// RoomStatus is a visitor's part of it: for one that is away, what was set aside.
+type RoomStatus struct {
+	Packets   int     `json:"packets"`           // held now
+	Bytes     int     `json:"bytes"`             // octets of those
+	HighWater int     `json:"high_water"`        // most packets held at a time
+	HeldMS    float64 `json:"held_ms"`           // in sum
+	Sized     int     `json:"sized_packets"`     // expected to be needed in this absence, or in the last one
+	SizedFor  int     `json:"sized_bytes"`       // octets of those
+	GapMS     float64 `json:"gap_expected_ms"`   // by which, and by the rates, it was sized
+	Arriving  float64 `json:"arriving_bps"`      // what comes for the visitor through user space
+	Overdue   bool    `json:"overdue,omitempty"` // it is away for longer than was expected
+}
+
 // VisitorStatus is one mobile node in a Status.
 type VisitorStatus struct {
 	SID      uint32                 `json:"sid"`
@@ -42,6 +67,7 @@ type VisitorStatus struct {
 	Tunneled uint64                 `json:"tunneled"`
 	Linked   uint64                 `json:"linked"`
 	Queued   uint64                 `json:"queued"`
+	Buffer   RoomStatus             `json:"buffer"`
 	Dropped  map[flow.Reason]uint64 `json:"dropped,omitempty"`
 	Forced   uint64                 `json:"forced_flips"`
 }
@@ -60,6 +86,7 @@ func (r *Router) Status() Status {
 	for _, v := range r.visitors() {
 		s.Visitors = append(s.Visitors, v.status())
 	}
+	s.Buffer = r.buffers.status()
 	s.Unclaimed = r.leases.unclaimed()
 	if r.cfg.Points != nil {
 		s.Points = r.cfg.Points.Status()
@@ -73,8 +100,9 @@ func (v *visitor) status() VisitorStatus {
 	d := v.total()
 	s := VisitorStatus{
 		SID: v.sid, Mode: v.group.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
-		Dropped: d.Dropped, Forced: d.ForcedFlips,
+		Dropped: d.Dropped, Forced: d.ForcedFlips, Buffer: v.room.status(time.Now()),
 	}
+	s.Buffer.Packets, s.Buffer.Bytes, s.Buffer.HighWater, s.Buffer.HeldMS = int(d.Queued), d.QueuedBytes, d.HighWater, float64(d.HeldFor)/1e6
 	if v.lease != nil {
 		s.Address, s.MAC = v.lease.Addr.String(), v.mac.String()
 	}

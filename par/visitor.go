@@ -38,6 +38,7 @@ type visitor struct {
 	asked       *notify.LinkKeysRequest // meanwhile; nil: nothing
 	handover    event.HandoverID        // that is under way, or was last
 	group       *flow.Group
+	room        *room // what it may hold
 	tunnel      *tunnel.Tunnel
 	inner       netip.Addr     // whose packets the group delivers; the zero Addr: nobody's
 	numbered    bool           // the node takes packets with shim headers
@@ -57,7 +58,8 @@ type visitor struct {
 }
 
 func newVisitor(r *Router, sid uint32) *visitor {
-	v := &visitor{r: r, sid: sid, stage: stageLeased, group: r.newGroup()}
+	v := &visitor{r: r, sid: sid, stage: stageLeased, room: r.buffers.open()}
+	v.group = r.newGroup(v.room)
 	v.ctx, v.end = context.WithCancel(r.ctx)
 	return v
 }
@@ -122,6 +124,7 @@ func (v *visitor) close(reason error) {
 	}
 	v.dropTunnel(reason.Error())
 	v.deliverAnew()
+	v.room.close()
 	if v.keys != nil {
 		v.keys.Clear()
 	}

@@ -8,19 +8,16 @@ import (
 	"openmpa/internal/config"
 	"openmpa/paa/pana"
 	"openmpa/par"
-	"openmpa/tunnel/flow"
 )
 
 // configuration is the file's form; example is a complete one.
 type configuration struct {
-	Node    string         `yaml:"node"`
-	Control config.Path    `yaml:"control"`
-	Records config.Records `yaml:"records"`
-	State   config.Path    `yaml:"state"`
-	Access  struct {
-		Interface string `yaml:"interface"`
-	} `yaml:"access"`
-	Address  config.Addr `yaml:"address"`
+	Node     string         `yaml:"node"`
+	Control  config.Path    `yaml:"control"`
+	Records  config.Records `yaml:"records"`
+	State    config.Path    `yaml:"state"`
+	Access   accessConfig   `yaml:"access"`
+	Address  config.Addr    `yaml:"address"`
 	Identity struct {
 		CA string `yaml:"ca"`
 		AR string `yaml:"ar"`
@@ -52,13 +49,8 @@ type configuration struct {
 		Rekey   config.Rekey    `yaml:"rekey"`
 		Unused  config.Duration `yaml:"unused"`
 	} `yaml:"tunnel"`
-	Buffer struct {
-		Off     bool            `yaml:"off"`
-		Packets int             `yaml:"packets"`
-		Bytes   config.Bytes    `yaml:"bytes"`
-		Age     config.Duration `yaml:"age"`
-	} `yaml:"buffer"`
-	Points []point `yaml:"access-points"`
+	Buffer bufferConfig `yaml:"buffer"`
+	Points []point      `yaml:"access-points"`
 }
 
 type radiusServer struct {
@@ -70,7 +62,7 @@ const example = `node: a                              # name in events and repor
 control: /run/openmpa/a.sock
 records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/ar.db        # file of what is kept over a crash, made on first start
-access: {interface: lan0}            # towards the points of attachment
+access: {interface: lan0}            # towards the points of attachment; with "rate: 100Mb/s" what was held leaves no faster
 address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay
 identity: {ca: ca.a.example, ar: ar.a.example}
 pana:
@@ -90,7 +82,15 @@ tunnel:
   unused: 60s
   suites: [aes-128-gcm, aes-256-gcm, chacha20-poly1305]   # that nodes may choose from, by what their processors like
   rekey: {after: 1h, octets: 256GiB}                      # other keys then, without loss; packets: N likewise
-buffer: {packets: 4096, bytes: 8MiB, age: 10s}   # off: true holds nothing: what comes while a node moves is dropped
+# What comes while nodes move is held, as much as each is expected to need. "off: true" holds nothing.
+buffer:
+  age: 10s                           # what is held longer is dropped
+  router: {packets: 32768, bytes: 64MiB}      # for all nodes together: a packet takes 2 KiB of memory
+  guarantee: {packets: 16, bytes: 24KiB}      # for each of them; of the rest it has its share
+  gap: 500ms                         # how long a node is away, until it has been measured
+  spare: 0.25                        # a quarter more than what was measured
+#  packets: 4096                     # one node may have this at most; left out: its share
+#  bytes: 8MiB
 # 802.11 with hostapd: a node's keys are in these before it comes. One here, and one on another machine with mpa-ar ap-agent.
 #access-points:
 #  - {name: poa-a1, bssid: "02:00:00:00:01:00", akm: WPA-EAP, socket: /run/hostapd/wlan0}
@@ -117,9 +117,6 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.Tunnel.Port, 4500)
 	config.Default(&c.Tunnel.MTU, par.DefaultMTU)
 	config.Default(&c.Tunnel.Unused, config.Duration(time.Minute))
-	config.Default(&c.Buffer.Packets, 4096)
-	config.Default(&c.Buffer.Bytes, 8<<20)
-	config.Default(&c.Buffer.Age, config.Duration(10*time.Second))
 	return c
 }
 
@@ -159,14 +156,6 @@ func (c configuration) Check() error {
 		return config.At("tunnel.rekey", err)
 	}
 	return config.At("dad", c.DAD.Timers().Check())
-}
-
-// buffer is what may be held for a node; the zero Limits hold nothing.
-func (c configuration) buffer() flow.Limits {
-	if c.Buffer.Off {
-		return flow.Limits{}
-	}
-	return flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes), MaxAge: c.Buffer.Age.D()}
 }
 
 func (c configuration) listen() netip.AddrPort { return netip.AddrPortFrom(c.Address, pana.Port) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"openmpa/internal/config"
+	"openmpa/par"
 )
 
 func TestExample(t *testing.T) {
@@ -20,19 +21,40 @@ func TestExample(t *testing.T) {
 }
 
 func TestBuffer(t *testing.T) {
-	for text, want := range map[string]int{
-		"{packets: 4096, bytes": 4096,
-		"{packets: 7, bytes":    7,
-		"{packets: 0, bytes":    4096, // left out
-		"{off: true, bytes":     0,
+	own := par.DefaultBuffer()
+	for text, want := range map[string]func(*par.Buffer){
+		"buffer: {packets: 4096, bytes: 8MiB, age: 10s}": func(b *par.Buffer) { b.Each.Packets, b.Each.Bytes = 4096, 8<<20 }, // as before there was more to say
+		"buffer: {packets: 7}":                           func(b *par.Buffer) { b.Each.Packets = 7 },
+		"buffer: {packets: 100000, bytes: 1GiB}": func(b *par.Buffer) {
+			b.Each.Packets, b.Each.Bytes, b.All.Packets, b.All.Bytes = 100000, 1<<30, 100000, 1<<30
+		},
+		"buffer: {packets: 0, age: 1s}":     func(b *par.Buffer) { b.Each.MaxAge = time.Second },
+		"buffer: {router: {packets: 100}}":  func(b *par.Buffer) { b.All.Packets, b.Each.Packets = 100, 100 },
+		"buffer: {gap: 0s, spare: 0}":       func(b *par.Buffer) { b.Gap, b.Spare = 0, 0 },
+		"buffer: {guarantee: {packets: 3}}": func(b *par.Buffer) { b.Guaranteed.Packets = 3 },
+		"buffer: {off: true, packets: 10}":  func(b *par.Buffer) { *b = par.Buffer{} },
+		"#":                                 func(*par.Buffer) {},
 	} {
-		c, err := config.Parse[configuration]("ar.yaml", []byte(strings.Replace(example, "{packets: 4096, bytes", text, 1)))
+		begin, end := strings.Index(example, "buffer:"), strings.Index(example, "# 802.11")
+		c, err := config.Parse[configuration]("ar.yaml", []byte(example[:begin]+text+"\n"+example[end:]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := c.withDefaults().buffer().Packets; got != want {
-			t.Errorf("%s: %d packets may be held, expected %d", text, got, want)
+		expected := own
+		want(&expected)
+		if got := c.withDefaults().Buffer.buffer(); got != expected {
+			t.Errorf("%s: %+v, expected %+v", text, got, expected)
 		}
+	}
+}
+
+func TestAccessRate(t *testing.T) {
+	c, err := config.Parse[configuration]("ar.yaml", []byte(strings.Replace(example, "lan0}", "lan0, rate: 100Mb/s}", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := c.Access.link(); l.Rate != 100e6 {
+		t.Errorf("%+v", l)
 	}
 }
 
@@ -48,10 +70,16 @@ func TestMistakes(t *testing.T) {
 		"dad":                {"probe-min: 1s", "probe-min: 3s"},
 		"identity":           {"ca: ca.a.example, ", ""},
 		"access.interface":   {"{interface: lan0}", "{}"},
+		"access.rate":        {"lan0}", "lan0, rate: 54 B/s}"},
+		"access.rate: 54":    {"lan0}", "lan0, rate: 54b/s}"},
+		"access.burst":       {"lan0}", "lan0, burst: 1kB}"},
+		"guarantee":          {"guarantee: {packets: 16", "guarantee: {packets: 99999"},
+		"router":             {"packets: 32768", "packets: -1"},
+		"spare":              {"spare: 0.25", "spare: -1"},
 		"dhcp.server":        {"{server: 10.2.0.3}", "{}"},
 		"allow: expected":    {"10.1.0.0/24", "10.1.0.0"},
 		"lifetime: expected": {"lifetime: 1h", "lifetime: long"},
-		"bytes: expected":    {"8MiB", "8 elephants"},
+		"bytes: expected":    {"64MiB", "8 elephants"},
 		"missing: at least":  {"servers: [{address: \"10.0.5.1:1812\", secret-file: radius.secret}]", "servers: []"},
 		"control socket":     {"control: /run/openmpa/a.sock", "control: ''"},
 	} {

@@ -34,6 +34,7 @@ type Stats struct {
 	Linked      uint64            `json:"linked"`               // given out for the link
 	Bicast      uint64            `json:"bicast,omitempty"`     // given out for both places; one each
 	Queued      uint64            `json:"queued"`               // in the queue now
+	QueuedBytes int               `json:"queued_bytes"`         // octets of those
 	Dropped     map[Reason]uint64 `json:"dropped"`              // reasons that occurred
 	Held        uint64            `json:"held"`                 // were ever in the queue
 	HighWater   int               `json:"high_water"`           // most in the queue at a time
@@ -255,7 +256,17 @@ func (d *Delivery) Next(now time.Time) (pkt []byte, to Dest, ok bool) {
 }
 
 // Recycle takes back a packet that Next gave, once, when it has been sent.
-func (d *Delivery) Recycle(pkt []byte) { d.pool.put(pkt) }
+func (d *Delivery) Recycle(pkt []byte) {
+	d.pool.put(pkt)
+	d.rest()
+}
+
+// rest gives memory back when the kernel delivers: the next hold may be hours away.
+func (d *Delivery) rest() {
+	if d.mode == Direct && d.queue.n == 0 {
+		d.pool.free, d.queue = nil, fifo{}
+	}
+}
 
 // Failed says that the last packet given out for to (ToTunnel, ToLink, or ToBoth
 // when neither went), by Packet or Next, could not be sent: it counts as dropped, "send failed", and no
@@ -338,7 +349,7 @@ func (d *Delivery) Stats() Stats {
 		held += d.last.Sub(d.since)
 	}
 	return Stats{
-		In: d.in, Tunneled: d.tunneled, Linked: d.linked, Bicast: d.both, Queued: uint64(d.queue.n), Dropped: d.drops.report(),
+		In: d.in, Tunneled: d.tunneled, Linked: d.linked, Bicast: d.both, Queued: uint64(d.queue.n), QueuedBytes: d.queue.bytes, Dropped: d.drops.report(),
 		Held: d.held, HighWater: d.highWater, HeldFor: held, ForcedFlips: d.forced, Refused: d.refused,
 		Copied: d.ring.copied, Confirmed: d.ring.confirmed, Forgotten: d.ring.forgotten, Recovered: d.recovered,
 		WaitedOut: d.waitedOut,

@@ -159,6 +159,7 @@ func (d *Delivery) enter(now time.Time, m Mode, e Event) {
 			d.queue.get(i).tagged = false
 		}
 	}
+	d.rest()
 }
 
 // recover puts what the receiver has not confirmed before everything else.

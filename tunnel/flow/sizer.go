@@ -69,6 +69,15 @@ func (z *Sizer) Size() Limits { return z.size }
 // Until is when the node that is away is expected at the latest.
 func (z *Sizer) Until() time.Time { return z.until }
 
+// Arriving is what comes of all classes, in octets a second.
+func (z *Sizer) Arriving(now time.Time) (sum float64) {
+	for i := range z.rates {
+		_, bytes := z.rates[i].Peak(now)
+		sum += bytes
+	}
+	return sum
+}
+
 // Back ends the absence.
 func (z *Sizer) Back() { z.away = false }
 
