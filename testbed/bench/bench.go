@@ -52,7 +52,7 @@ func (o Options) Wants(row string) bool {
 func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * float64(time.Second)) }
 
 // All lists the benches.
-func All() []Bench { return []Bench{Tunnel()} }
+func All() []Bench { return []Bench{Tunnel(), Buffers()} }
 
 // Find returns the bench of a name.
 func Find(name string) (Bench, error) {
