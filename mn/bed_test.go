@@ -338,7 +338,7 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 	}
 	cfg := par.Config{
 		Points: points, Access: "lan0", Address: addr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU,
-		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: limits,
+		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: par.DefaultBuffer(),
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	}
 	for _, edit := range b.edits {
