@@ -70,6 +70,19 @@ type VisitorStatus struct {
 	Buffer   RoomStatus             `json:"buffer"`
 	Dropped  map[flow.Reason]uint64 `json:"dropped,omitempty"`
 	Forced   uint64                 `json:"forced_flips"`
+	// Bicast went to both places; Recovered was delivered again, since the node had not
+	// got it, and no copy is left of Forgotten.
+	Bicast    uint64 `json:"bicast,omitempty"`
+	Recovered uint64 `json:"recovered,omitempty"`
+	Forgotten uint64 `json:"forgotten,omitempty"`
+	// Classes of traffic, each with its own mode.
+	Classes map[string]ClassStatus `json:"classes"`
+}
+
+// ClassStatus is one class of one visitor's traffic.
+type ClassStatus struct {
+	Mode string `json:"mode"`
+	flow.Stats
 }
 
 // Status returns what the router holds at the moment.
@@ -100,7 +113,12 @@ func (v *visitor) status() VisitorStatus {
 	d := v.total()
 	s := VisitorStatus{
 		SID: v.sid, Mode: v.group.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
-		Dropped: d.Dropped, Forced: d.ForcedFlips, Buffer: v.room.status(time.Now()),
+		Dropped: d.Dropped, Forced: d.ForcedFlips, Buffer: v.room.status(time.Now()), Bicast: d.Bicast, Recovered: d.Recovered, Forgotten: d.Forgotten,
+		Classes: map[string]ClassStatus{},
+	}
+	for i := range v.group.Len() {
+		class := v.group.Class(i)
+		s.Classes[v.r.classes.Name(i)] = ClassStatus{Mode: class.Mode().String(), Stats: class.Stats()}
 	}
 	s.Buffer.Packets, s.Buffer.Bytes, s.Buffer.HighWater, s.Buffer.HeldMS = int(d.Queued), d.QueuedBytes, d.HighWater, float64(d.HeldFor)/1e6
 	if v.lease != nil {

@@ -91,3 +91,6 @@ func (c *Classes) Of(pkt []byte) int {
 
 // Len is how many classes there are.
 func (c *Classes) Len() int { return len(c.list) }
+
+// Name is the name of a class.
+func (c *Classes) Name(i int) string { return c.list[i].Name }

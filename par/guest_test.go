@@ -1,0 +1,330 @@
+package par
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/paa/keys"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
+)
+
+// moved is the handover by which a node goes on to another router.
+var moved = event.HandoverID{9, 9}
+
+// guest is a node with a numbered tunnel. It puts together what comes by the tunnel, and
+// has what its application has, by whichever way.
+type guest struct {
+	b       *bed
+	sid     uint32
+	addr    netip.Addr
+	native  *net.UDPConn
+	e       *tunnel.Endpoint
+	t       *tunnel.Tunnel
+	router  netip.AddrPort
+	markers chan tunnel.Marker
+	seq     uint32
+
+	mu    sync.Mutex
+	merge [2]*flow.Merge // guarded by mu; by class
+	got   []uint32       // guarded by mu
+	wire  int            // guarded by mu: packets that came by the tunnel, copies too
+}
+
+// attach makes a session of a node that has come to the link by itself, with a tunnel
+// that stands by.
+func (b *bed) attach(sid uint32) *guest {
+	b.t.Helper()
+	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(sid), time.Hour)
+	g := b.guest(sid, leased)
+	g.settleIn()
+	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Numbered: true})
+	return g
+}
+
+// prepared makes a session of a node elsewhere, with address and tunnel.
+func (b *bed) prepared(sid uint32) *guest {
+	b.t.Helper()
+	c := b.open(sid, b.mac)
+	if c.Reason != "" {
+		b.t.Fatalf("no address: %s", c.Reason)
+	}
+	g := b.guest(sid, c.Addr.Addr())
+	g.tunnel(outer, &notify.TunnelRequest{Numbered: true})
+	return g
+}
+
+func (b *bed) guest(sid uint32, addr netip.Addr) *guest {
+	g := &guest{b: b, sid: sid, addr: addr, markers: make(chan tunnel.Marker, 1000), e: tunnel.NewEndpoint(nil)}
+	b.t.Cleanup(func() { _ = g.e.Close() })
+	for i := range g.merge {
+		g.merge[i] = flow.NewMerge(flow.MergeLimits{Window: 2048, Wait: time.Minute})
+	}
+	return g
+}
+
+// settleIn gives the node its address on the link.
+func (g *guest) settleIn() {
+	g.b.t.Helper()
+	g.native = g.b.onLink(g.addr)
+	conn := g.native
+	var wg sync.WaitGroup
+	g.b.t.Cleanup(wg.Wait)
+	g.b.t.Cleanup(func() { _ = conn.Close() })
+	wg.Go(func() {
+		var buf [2000]byte
+		for {
+			n, err := conn.Read(buf[:])
+			if err != nil {
+				return
+			}
+			g.take(binary.BigEndian.Uint32(buf[:n]))
+		}
+	})
+}
+
+// cut takes the node from the link.
+func (g *guest) cut() {
+	g.b.t.Helper()
+	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.addr.String()+"/24 dev eth0") })
+}
+
+// tunnel makes a tunnel whose end is at an address of the node's, as m asks.
+func (g *guest) tunnel(at netip.Addr, m *notify.TunnelRequest) {
+	b := g.b
+	b.t.Helper()
+	spi, err := g.e.AllocateSPI(b.r.cfg.Rand)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	m.Header, m.Inner, m.SPI, m.Nonce = header, g.addr, spi, bytes.Repeat([]byte{5}, 32)
+	b.r.SessionMessage(g.sid, m)
+	r := got[*notify.TunnelReply](b, g.sid)
+	if r.Reason != "" {
+		b.t.Fatalf("no tunnel: %s", r.Reason)
+	}
+	suite := esp.Transform(r.Suite)
+	k := keys.DeriveESP(sessionKeys(g.sid).MNAR.Bytes(), m.Nonce, r.Nonce, r.SPI, spi, suite.MaterialLen())
+	pair, err := suite.NewPair(spi, k.ToNode, r.SPI, k.ToRouter)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	g.router = netip.AddrPortFrom(r.Outer, r.Port)
+	g.t, err = g.e.Add(tunnel.TunnelConfig{
+		Socket: g.socket(at), Peer: g.router, In: pair.In, Out: pair.Out,
+		Receive: func(p []byte) {
+			g.merged(-1, nil)
+			g.take(binary.BigEndian.Uint32(p[28:]))
+		},
+		Numbered: func(s flow.Shim, p []byte) {
+			g.merged(int(s.Class), func(m *flow.Merge) bool { return m.Packet(time.Now(), s, p) }, p...)
+		},
+		Marker: func(m tunnel.Marker) { g.markers <- m },
+	})
+	if err == nil {
+		err = g.t.Refresh()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.await("the router to know the tunnel's other end", func() bool {
+		s := b.status(g.sid)
+		return s != nil && s.Outer == g.t.Socket().LocalAddr().String()
+	})
+}
+
+func (g *guest) socket(at netip.Addr) (s *tunnel.Socket) {
+	g.b.t.Helper()
+	var err error
+	g.b.in(func() { s, err = g.e.Listen(netip.AddrPortFrom(at, 0), "") })
+	if err != nil {
+		g.b.t.Fatal(err)
+	}
+	return s
+}
+
+// take is the application's.
+func (g *guest) take(k uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.got = append(g.got, k)
+}
+
+// merged gives a packet to the merge of its class; class -1 flushes them all, for what
+// comes without a number.
+func (g *guest) merged(class int, packet func(*flow.Merge) bool, pkt ...byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, m := range g.merge {
+		switch {
+		case class < 0:
+			m.Flush()
+		case i != class:
+			continue
+		default:
+			g.wire++
+			if packet(m) {
+				g.got = append(g.got, binary.BigEndian.Uint32(pkt[28:]))
+			}
+		}
+		for {
+			p, ok := m.Next()
+			if !ok {
+				break
+			}
+			g.got = append(g.got, binary.BigEndian.Uint32(p[28:]))
+			m.Recycle(p)
+		}
+	}
+}
+
+// receipts are what the node has.
+func (g *guest) receipts() (list []flow.Receipt) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for class, m := range g.merge {
+		list = append(list, flow.Receipt{Class: uint8(class), Report: m.Report()})
+	}
+	return list
+}
+
+// has is how many packets the application has.
+func (g *guest) has() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.got)
+}
+
+func (g *guest) copies() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wire
+}
+
+// say sends a marker until the answer comes.
+func (g *guest) say(kind, want tunnel.MarkerKind, id event.HandoverID, receipts ...flow.Receipt) {
+	g.b.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		g.seq++
+		if err := g.t.SendMarker(tunnel.Marker{Kind: kind, Handover: id, Seq: g.seq, Receipts: receipts}); err != nil {
+			g.b.t.Fatal(err)
+		}
+		select {
+		case m := <-g.markers:
+			if m.Kind == want && m.Handover == id {
+				return
+			}
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	g.b.t.Fatalf("no %v came for %v; status %+v", want, kind, g.b.r.Status())
+}
+
+func (g *guest) depart(id event.HandoverID) {
+	g.b.t.Helper()
+	g.say(tunnel.Depart, tunnel.Departed, id)
+}
+
+// resume goes on at the other network.
+func (g *guest) resume(id event.HandoverID, receipts ...flow.Receipt) {
+	g.b.t.Helper()
+	if err := g.t.Rebind(g.socket(outer), g.router); err != nil {
+		g.b.t.Fatal(err)
+	}
+	g.say(tunnel.Resume, tunnel.Forwarded, id, receipts...)
+}
+
+// ask sends a Deliver and returns why it is not done.
+func (g *guest) ask(how notify.How, other netip.AddrPort) string {
+	g.b.t.Helper()
+	g.b.r.SessionMessage(g.sid, &notify.Deliver{Header: header, How: how, Outer: other})
+	r := got[*notify.DeliverReply](g.b, g.sid)
+	if r.Reason == "" && r.How != how {
+		g.b.t.Errorf("%v done, asked for %v", r.How, how)
+	}
+	return r.Reason
+}
+
+func (g *guest) must(how notify.How, other netip.AddrPort) {
+	g.b.t.Helper()
+	if why := g.ask(how, other); why != "" {
+		g.b.t.Fatalf("%v: %s", how, why)
+	}
+}
+
+// exact checks that the application has each of n packets once, in order.
+func (g *guest) exact(n uint32) {
+	g.b.t.Helper()
+	g.b.await("all packets", func() bool { return g.has() >= int(n) })
+	time.Sleep(20 * time.Millisecond) // for one too many
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, k := range g.got {
+		if k != uint32(i) {
+			g.b.t.Fatalf("packet %d of %d is number %d, of %d that were sent; around it %v", i, len(g.got), k, n, g.got[max(0, i-3):min(i+4, len(g.got))])
+		}
+	}
+	if len(g.got) != int(n) {
+		g.b.t.Errorf("%d packets, %d were sent", len(g.got), n)
+	}
+}
+
+// stream sends numbered packets until the function it returns is called, which says how
+// many.
+func (b *bed) stream(to netip.Addr) (stop func() uint32) {
+	done, sent := make(chan struct{}), make(chan uint32, 1)
+	go func() {
+		for k := uint32(0); ; k++ {
+			select {
+			case <-done:
+				sent <- k
+				return
+			default:
+				_, _ = b.cn.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(to, 9000))
+				time.Sleep(300 * time.Microsecond)
+			}
+		}
+	}()
+	var once sync.Once
+	var n uint32
+	stop = func() uint32 {
+		once.Do(func() {
+			close(done)
+			n = <-sent
+		})
+		return n
+	}
+	b.t.Cleanup(func() { stop() })
+	return stop
+}
+
+// balanced checks that every packet that came is delivered or counted.
+func (b *bed) balanced(sid uint32) {
+	b.t.Helper()
+	v := b.r.visitor(sid)
+	v.mu.Lock()
+	s := v.total()
+	v.mu.Unlock()
+	if sum := s.Tunneled + s.Linked + s.Bicast + s.Queued + count(s.Dropped); s.In != sum {
+		b.t.Errorf("%d packets came, %d are accounted for: %+v", s.In, sum, s)
+	}
+}
+
+// end ends a session, and checks that nothing of it is left in the kernel.
+func (b *bed) end(sid uint32, idle string) {
+	b.t.Helper()
+	b.balanced(sid)
+	b.r.SessionClosed(sid, errors.New("the end"))
+	if now := b.idle(); now != idle {
+		b.t.Errorf("left of the visitor:\n%s\nbefore\n%s", now, idle)
+	}
+}
