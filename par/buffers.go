@@ -178,6 +178,34 @@ func (v *visitor) makeRoom() {
 	v.room.away(time.Now(), m)
 }
 
+// ageEvery is how often the router looks for packets that are too old, though nothing
+// comes for their visitors any more: their room is for others.
+const ageEvery = 500 * time.Millisecond
+
+// ageing drops what is held too long.
+func (r *Router) ageing() {
+	ticker := time.NewTicker(ageEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, v := range r.visitors() {
+				v.age(now)
+			}
+		}
+	}
+}
+
+func (v *visitor) age(now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if at, ok := v.group.Deadline(); ok && !now.Before(at) {
+		v.group.OnDeadline(now)
+	}
+}
+
 // status is what the room knows by itself.
 func (r *room) status(now time.Time) RoomStatus {
 	size := r.sizer.Size()

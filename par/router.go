@@ -201,6 +201,7 @@ func Open(cfg Config) (r *Router, err error) {
 		return r, err
 	}
 	r.wg.Go(r.readTUN)
+	r.wg.Go(r.ageing)
 	return r, nil
 }
 

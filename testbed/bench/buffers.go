@@ -108,7 +108,7 @@ func realMoves(ctx context.Context, o Options, a *Adder, how sizing) error {
 		return bufferRow("at routers", what, unit, m.Gap, m.Rate)
 	}
 	rows := func(m scenario.BufferMove) []Row {
-		return []Row{row("dropped", "packets", m), row("longest delay", "ms", m), row("held at most", "KiB", m)}
+		return []Row{row("dropped", "% of what came in the hold", m), row("longest delay", "ms", m), row("held at most", "KiB", m)}
 	}
 	var moves []scenario.BufferMove
 	for _, gap := range realGaps {
@@ -136,7 +136,7 @@ func realMoves(ctx context.Context, o Options, a *Adder, how sizing) error {
 			return
 		}
 		size := float64(m.Rate.Payload+28) / 1024
-		for i, value := range []float64{float64(b.Dropped), *m.Flow.Down.DelayMaxMS, float64(b.Packets) * size} {
+		for i, value := range []float64{100 * float64(b.Dropped) / float64(max(b.Dropped+b.Packets, 1)), *m.Flow.Down.DelayMaxMS, float64(b.Packets) * size} {
 			if r := rows(m.BufferMove)[i]; o.Wants(r.Name) {
 				a.Add(r, how.name, value)
 			}
@@ -161,7 +161,7 @@ func simulatedMoves(ctx context.Context, o Options, a *Adder, how sizing, record
 				return ctx.Err()
 			}
 			row := func(what, unit string) Row { return bufferRow("simulated", what, unit, gap, rate) }
-			dropped, late, most := row("dropped", "% of what came in holds"), row("delay, 99th percentile", "ms"), row("held at most", "KiB")
+			dropped, late, most := row("dropped", "% of what came in the hold"), row("delay, 99th percentile", "ms"), row("held at most", "KiB")
 			if !o.Wants(dropped.Name) && !o.Wants(late.Name) && !o.Wants(most.Name) {
 				continue
 			}
