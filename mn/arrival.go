@@ -36,6 +36,15 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 		return err
 	}
 	n.cfg.Recorder.Point(k.id, event.PhaseL2, "moved without us", "point", point)
+	if k.c.port != old.port { // the link that served is lost, and this one is not needed before
+		if err := n.bring(ctx, k.id, k.c.port, network); err != nil {
+			n.giveUp(old, k.c)
+			n.setState("lost")
+			k.span.EndOutcome(event.Failed, err.Error())
+			return err
+		}
+		up = time.Now()
+	}
 	err := n.arrived(ctx, old, k, up)
 	if err == nil {
 		k.span.EndOutcome(event.Completed, "", "planned", false)
@@ -62,12 +71,7 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 		return err
 	}
 	c.mapping.cancel() // it may wait for an answer that cannot come: what it asked is asked again from here
-	w := way{}
-	if !n.home.isBound(c.path) && old.holds() {
-		if socket, err := c.outer(); err == nil {
-			w = way{previous: old, socket: socket}
-		}
-	}
+	w := n.lostWay(old, c)
 	n.home.departed(c)
 	s.client.Rebind(conn)
 	if err := n.arrive(ctx, k.id, c, w, up); err != nil {
@@ -78,6 +82,17 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	n.bindBehind(k.id, c, w)
 	n.settleIn(ctx, k.id, old, c)
 	return nil
+}
+
+// lostWay is how packets come to c where the old link is gone, and nobody could be told.
+func (n *Node) lostWay(old, c *candidate) (w way) {
+	if n.home.isBound(c.path) || !old.holds() {
+		return w
+	}
+	if socket, err := c.outer(); err == nil {
+		w = way{previous: old, socket: socket}
+	}
+	return w
 }
 
 // follows is unplanned with its record.

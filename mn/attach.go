@@ -12,8 +12,9 @@ import (
 // attach makes a candidate of the network whose link the node is on, with
 // nothing prepared: address, authentication, binding. It is the first
 // attachment, and the whole of a handover without MPA. Packets come by the tunnel of
-// via meanwhile, if there is one.
-func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network, via *candidate) (c *candidate, err error) {
+// via meanwhile, if there is one; alive says that they still come by the path bound so
+// far.
+func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network, via *candidate, alive bool) (c *candidate, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name)
 	defer func() { span.End(err) }()
 	if c, err = n.newCandidate(ctx, network); err != nil {
@@ -39,7 +40,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 	if err = c.openPath(); err != nil {
 		return nil, err
 	}
-	if err = n.bind(ctx, id, c, via.forwards()); err != nil {
+	if err = n.bind(ctx, id, c, alive || via.forwards()); err != nil {
 		return nil, err
 	}
 	return c, nil

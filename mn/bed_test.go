@@ -52,6 +52,8 @@ var (
 type adapter struct {
 	*bed
 	net host.Host
+	dev string // the node's end
+	far string // the other one
 
 	mu     sync.Mutex
 	point  string
@@ -101,13 +103,13 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 	}
 	a.point = point
 	a.air(func() {
-		osnettest.IP(a.t, "link set mn0 down")
-		osnettest.IP(a.t, "link set mn0 master "+point)
+		osnettest.IP(a.t, "link set "+a.far+" down")
+		osnettest.IP(a.t, "link set "+a.far+" master "+point)
 		// A carrier that is back before the kernel has dealt with its loss is told of
 		// before the bridge forwards: no radio does that.
 		time.Sleep(10 * time.Millisecond)
 		if !a.dead[point] {
-			osnettest.IP(a.t, "link set mn0 up")
+			osnettest.IP(a.t, "link set "+a.far+" up")
 		}
 	})
 	if point != asked {
@@ -117,7 +119,7 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 }
 
 func (a *adapter) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
-	return a.net.WatchLink(ctx, "eth0")
+	return a.net.WatchLink(ctx, a.dev)
 }
 
 // bed is a node in this process's namespace, two networks with their routers, a
@@ -152,6 +154,12 @@ func start(t *testing.T, edit func(*Config), routers ...func(*par.Config)) *bed 
 
 // startWith is start with access points of routers, which take keys.
 func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), routers ...func(*par.Config)) *bed {
+	t.Helper()
+	return startOn(t, keyed, func(*bed) {}, edit)
+}
+
+// startOn is startWith with more cables, which lay lays.
+func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
@@ -211,7 +219,8 @@ func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), route
 	osnettest.VethTo(t, "eth0", "mn0", b.air)
 	t.Cleanup(func() { ip("link del eth0") })
 	b.air(func() { ip("link set mn0 master poa-b") })
-	b.link = &adapter{bed: b, point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
+	b.link = &adapter{bed: b, dev: "eth0", far: "mn0", point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
+	lay(b)
 	b.before = osnettest.Snapshot(t)
 	cfg := Config{
 		Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"openmpa/internal/osnet"
 )
@@ -71,8 +72,18 @@ func (p *port) watch() {
 			n.endTurn()
 		}
 		p.carrier.report(s)
+		p.tell()
 	}
 	p.carrier.end()
+	p.tell()
+}
+
+// tell has Run look at the interfaces.
+func (p *port) tell() {
+	select {
+	case p.n.changed <- struct{}{}:
+	default: // it will
+	}
 }
 
 var (
@@ -84,14 +95,21 @@ var (
 
 // whileAt returns a context that ends when the link turns up outside of a network;
 // since is a look at the carrier from before it was known to be there. In the network
-// itself the link may come and go.
+// itself the link may come and go, if there is no other interface to go on with.
 func (p *port) whileAt(ctx context.Context, network string, since sight) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
+		var lost <-chan time.Time
 		for {
+			if since.known && !since.Up && lost == nil && p.n.hasOther(p) {
+				lost = time.After(lostFor)
+			}
 			select {
 			case <-since.changed:
+			case <-lost:
+				cancel(errNoLink)
+				return
 			case <-p.n.ending:
 				cancel(errEnding)
 				return
@@ -105,6 +123,7 @@ func (p *port) whileAt(ctx context.Context, network string, since sight) (contex
 			if !since.Up {
 				continue
 			}
+			lost = nil
 			point, at, err := p.here(ctx)
 			switch {
 			case err != nil: // attached nowhere, or nobody says where: so it stays

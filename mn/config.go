@@ -68,6 +68,7 @@ const defaultPing = 15 * time.Second
 type Interface struct {
 	Name   string
 	Points []string // it reaches; the only interface reaches all
+	AtMove bool     // it is set up at the moment of the move, and down behind the next; else it is up all the time
 	Link   func(host.Host) (link.Adapter, error)
 }
 

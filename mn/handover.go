@@ -88,6 +88,7 @@ func (n *Node) begin(name string, move bool) (*Handover, error) {
 			h.outcome, h.err = n.prepareAndKeep(ctx, h.ID, old, k, name, span)
 		}
 		n.settled(before, h.outcome)
+		n.rest()
 		reason := ""
 		if h.err != nil {
 			reason = h.err.Error()
@@ -212,6 +213,9 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *candidate, network Network, point string) (event.Outcome, error) {
 	old.keeper.endProbe()
 	p := n.portOf(network)
+	if p != old.port {
+		return n.crossUnprepared(ctx, id, old, network, p)
+	}
 	p.lookFor(ctx, lookWithin, network.Points...)
 	target := p.target(ctx, network)
 	d, err := p.departFor(ctx, target)
@@ -223,7 +227,7 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {
 		var c *candidate
-		if c, err = n.attach(ctx, id, network, old); err == nil {
+		if c, err = n.attach(ctx, id, network, old, false); err == nil {
 			n.away.Store(false)
 			n.serve(c)
 			old.empty(id)

@@ -18,6 +18,9 @@ import (
 // and arrival nothing is asked that could be asked before, and between link up and the
 // first packet nothing is done but sending.
 func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate, point string) (event.Outcome, error) {
+	if c.port != old.port {
+		return n.cross(ctx, id, old, c)
+	}
 	c.mapping.stop()
 	d, conn, err := n.ready(ctx, old, c)
 	if err != nil {
@@ -268,30 +271,40 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 			return n.goElsewhere(id, old, c, w, where, at, why)
 		}
 	}
+	span.End(n.goBack(id, old, c, w))
+	return event.SwitchedBack, why
+}
+
+// goBack goes on at the old link, where the node is, as before the departure for c, which
+// it takes back.
+func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 	w.close()
 	if w.previous != nil {
 		n.comeBack(id, old)
 		n.proceed(old)
 		n.abandon(id, old, c, false)
-		span.End(nil)
-		return event.SwitchedBack, why
+		return nil
 	}
-	conn, err := n.udp(old.address.addr())
-	if err == nil {
-		c.session.Load().client.Rebind(conn)
-		err = n.net.AddRule(c.virtualRule())
-	}
-	if err == nil {
-		var ack <-chan error
-		ack, err = c.session.Load().send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
-		err = errors.Join(err, c.path.resume())
-		if err == nil {
-			err = c.acknowledged(ack, notify.KindSwitchBack)
-		}
-	}
+	err := n.reenter(id, old, c)
 	n.abandon(id, old, c, err == nil)
-	span.End(err)
-	return event.SwitchedBack, why
+	return err
+}
+
+// reenter goes back into the tunnel to c's router, from the old link.
+func (n *Node) reenter(id event.HandoverID, old, c *candidate) error {
+	conn, err := n.udp(old.address.addr())
+	if err != nil {
+		return err
+	}
+	c.session.Load().client.Rebind(conn)
+	if err := n.net.AddRule(c.virtualRule()); err != nil {
+		return err
+	}
+	ack, err := c.session.Load().send(&notify.SwitchBack{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true})
+	if err = errors.Join(err, c.path.resume()); err != nil {
+		return err
+	}
+	return c.acknowledged(ack, notify.KindSwitchBack)
 }
 
 // acknowledged waits until the router has the message, no longer than for the

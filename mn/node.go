@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/internal/host"
@@ -43,10 +44,13 @@ type Node struct {
 	stray     atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests    atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
-	turn   chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
-	away   atomic.Bool               // the link has left the serving network, or is about to
-	dead   atomic.Pointer[candidate] // whose link does not carry anything any more
-	ending chan struct{}             // closed when the node is about to be closed
+	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
+	away     atomic.Bool               // the link has left the serving network, or is about to
+	dead     atomic.Pointer[candidate] // whose link does not carry anything any more
+	ending   chan struct{}             // closed when the node is about to be closed
+	linkless time.Time                 // guarded by turn: since then the interface that is to serve has no link; zero: it has
+
+	changed chan struct{} // something was reported of an interface
 
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
 	wake      chan struct{} // the serving address is void
@@ -71,7 +75,7 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
-		turn: make(chan struct{}, 1), ending: make(chan struct{}),
+		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		guard: guarding{wake: make(chan struct{}, 1)},
 	}
@@ -102,13 +106,16 @@ func Open(cfg Config) (n *Node, err error) {
 	if len(cfg.Interfaces) == 0 {
 		return n, errors.New("no interface in the configuration")
 	}
+	if err = n.putBackAll(); err != nil {
+		return n, err
+	}
 	for _, i := range cfg.Interfaces {
 		if err = n.openPort(i); err != nil {
 			return n, err
 		}
 	}
 	if cfg.Trigger != nil {
-		if n.trigger, err = newTrigger(cfg, n, n.ports[0].link); err != nil {
+		if n.trigger, err = newTrigger(cfg, n, n.scanning().link); err != nil {
 			return n, err
 		}
 	}

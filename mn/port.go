@@ -2,12 +2,15 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
+	"time"
 
 	"openmpa/internal/dhcp4"
+	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/mn/link"
@@ -20,11 +23,16 @@ type port struct {
 	name     string
 	mac      net.HardwareAddr
 	clientID []byte // of DHCP
+	points   []string
+	atMove   bool
 	link     link.Adapter
 	arp      host.ARP
 	carrier  *carrier
 	reports  <-chan osnet.LinkState // of carrier
-	seen     sight                  // guarded by n.turn: the link as it was when somebody last saw to it
+
+	// guarded by n.turn
+	seen    sight // the link as it was when somebody last saw to it
+	changed portRecord
 
 	arpReader chan struct{} // taken by whoever reads arp
 }
@@ -32,7 +40,7 @@ type port struct {
 // openPort opens one interface of the configuration. What is open after an error is
 // closed by close.
 func (n *Node) openPort(cfg Interface) (err error) {
-	p := &port{n: n, name: cfg.Name, carrier: newCarrier(), arpReader: make(chan struct{}, 1)}
+	p := &port{n: n, name: cfg.Name, points: cfg.Points, atMove: cfg.AtMove, carrier: newCarrier(), changed: portRecord{Name: cfg.Name}, arpReader: make(chan struct{}, 1)}
 	n.ports = append(n.ports, p)
 	l, err := n.net.LinkByName(cfg.Name)
 	if err != nil {
@@ -53,11 +61,19 @@ func (n *Node) openPort(cfg Interface) (err error) {
 	if p.arp, err = n.net.OpenARP(cfg.Name); err != nil {
 		return err
 	}
-	return n.net.Prime(cfg.Name)
+	if err = n.net.Prime(cfg.Name); err != nil || len(n.cfg.Interfaces) == 1 {
+		return err
+	}
+	if err = p.answerStrictly(); err != nil || p.atMove {
+		return err
+	}
+	_, err = p.raise()
+	return err
 }
 
 // close ends it; its watch ends with the node's context.
 func (p *port) close() {
+	p.putBack()
 	if c, ok := p.link.(io.Closer); ok {
 		_ = c.Close()
 	}
@@ -68,8 +84,8 @@ func (p *port) close() {
 
 // portOf is the interface by which a network is reached.
 func (n *Node) portOf(network Network) *port {
-	for i, p := range n.ports {
-		if points := n.cfg.Interfaces[i].Points; len(n.ports) == 1 || slices.ContainsFunc(network.Points, func(point string) bool { return slices.Contains(points, point) }) {
+	for _, p := range n.ports {
+		if slices.ContainsFunc(network.Points, func(point string) bool { return slices.Contains(p.points, point) }) {
 			return p
 		}
 	}
@@ -85,6 +101,89 @@ func (n *Node) servingPort() *port {
 		return n.ports[0]
 	}
 	return n.serving.port
+}
+
+// scanning is the interface that sees points before it moves; the first if none does.
+func (n *Node) scanning() *port {
+	for _, p := range n.ports {
+		if _, ok := p.link.(link.Scanner); ok {
+			return p
+		}
+	}
+	return n.ports[0]
+}
+
+// hasOther says whether there is another interface than p that has a link, or may
+// have one.
+func (n *Node) hasOther(p *port) bool {
+	return slices.ContainsFunc(n.ports, func(o *port) bool { return o != p && (o.atMove || o.carrier.look().Up) })
+}
+
+// lostFor is how long a link is gone until the node goes on by another interface where
+// it has nothing prepared: one that changes its point is back sooner.
+const lostFor = time.Second
+
+// linked finds the interface to go on with, and where it is: the one that serves, if it
+// has a link; else where another network is prepared, at once; else, after lostFor,
+// any other, which is set up if need be. The caller has the turn.
+func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err error) {
+	p := n.ports[0]
+	if old != nil {
+		p = old.port
+	}
+	if w, err = p.linkedTo(ctx); err == nil || len(n.ports) == 1 {
+		n.linkless = time.Time{}
+		return w, err
+	}
+	n.mu.Lock()
+	k := n.kept
+	n.mu.Unlock()
+	if k != nil && k.c.port != p {
+		return whereabouts{port: k.c.port, network: k.c.net, since: k.c.port.carrier.look()}, nil
+	}
+	if n.linkless.IsZero() {
+		n.linkless = time.Now()
+	}
+	if time.Since(n.linkless) < lostFor {
+		return w, err
+	}
+	for _, o := range n.ports {
+		if w, e := o.linkedTo(ctx); o != p && e == nil {
+			return w, nil
+		}
+	}
+	for _, network := range n.cfg.Networks {
+		o := n.portOf(network)
+		if o == p || !o.atMove {
+			continue
+		}
+		e := n.bring(ctx, event.HandoverID{}, o, network)
+		if e == nil {
+			w, e = o.linkedTo(ctx)
+		}
+		if e == nil {
+			return w, nil
+		}
+		err = errors.Join(err, e)
+	}
+	return w, err
+}
+
+// whereabouts are where an interface's link is.
+type whereabouts struct {
+	port    *port
+	point   string
+	network Network
+	since   sight // a look from before that was known
+}
+
+// linkedTo finds out where the link is; that it is nowhere, or down, is an error.
+func (p *port) linkedTo(ctx context.Context) (w whereabouts, err error) {
+	w.port, w.since = p, p.carrier.look()
+	if w.point, w.network, err = p.here(ctx); err == nil && w.since.known && !w.since.Up {
+		err = fmt.Errorf("%w at %s", errNoLink, w.point)
+	}
+	return w, err
 }
 
 // here is the network of the point where the link is; none is an error.

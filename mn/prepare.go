@@ -52,8 +52,10 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = n.bindAhead(ctx, id, old, c); err != nil {
 		return nil, err
 	}
-	if err = c.physical(); err != nil {
-		return nil, fmt.Errorf("the new link could not be prepared: %w", err)
+	if c.port == old.port { // else the link there is up, or the interface is down: there is time in the move
+		if err = c.physical(); err != nil {
+			return nil, fmt.Errorf("the new link could not be prepared: %w", err)
+		}
 	}
 	c.keys.await(ctx) // as a rule they came long before
 	return c, ctx.Err()
@@ -79,7 +81,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 	if r.Reason != "" {
 		return errors.New(r.Reason)
 	}
-	if err := n.fits(r); err != nil {
+	if err := c.fits(r); err != nil {
 		return err
 	}
 	c.address = newAddress(dhcp4.Lease{
@@ -93,7 +95,8 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 }
 
 // fits says whether the node can have what the router gave beside what it has.
-func (n *Node) fits(r *notify.ConfigReply) error {
+func (c *candidate) fits(r *notify.ConfigReply) error {
+	n := c.n
 	n.mu.Lock()
 	old := n.serving
 	n.mu.Unlock()
@@ -101,7 +104,7 @@ func (n *Node) fits(r *notify.ConfigReply) error {
 	switch {
 	case n.home.owns(a) || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
 		return fmt.Errorf("the router gave %s, which the node has already", a)
-	case old != nil && r.Router == old.address.router():
+	case old != nil && old.port == c.port && r.Router == old.address.router():
 		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", r.Router)
 	}
 	return nil

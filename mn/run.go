@@ -24,17 +24,26 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	wait := retryFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for attached, seen := false, n.ports[0].carrier.look(); ; {
+	seen := make([]sight, len(n.ports))
+	for i, p := range n.ports {
+		seen[i] = p.carrier.look()
+	}
+	for attached := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-seen.changed:
-			now := n.ports[0].carrier.look()
-			up := now.Up && now.ups != seen.ups
-			if seen = now; now.ended && ctx.Err() == nil {
-				return fmt.Errorf("mn: %w", errNobodyWatches)
+		case <-n.changed:
+			news := false
+			for i, p := range n.ports {
+				now := p.carrier.look()
+				if now.ended && ctx.Err() == nil {
+					return fmt.Errorf("mn: %w", errNobodyWatches)
+				}
+				up, down := now.Up && now.ups != seen[i].ups, !now.Up && now.downs != seen[i].downs
+				news = news || up || down && len(n.ports) > 1
+				seen[i] = now
 			}
-			if !up {
+			if !news {
 				continue
 			}
 			wait = retryFirst
@@ -49,6 +58,10 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 			timer.Reset(0)
 		case errors.Is(err, errNoLink): // its return is told
 			n.cfg.Log.Info("not attached", "err", err)
+			if len(n.ports) > 1 { // there is another
+				timer.Reset(wait)
+				wait = min(2*wait, retryMost)
+			}
 		case err != nil:
 			level := slog.LevelWarn
 			if told := new(attachError); errors.As(err, &told) {
@@ -86,24 +99,21 @@ func (n *Node) follow(ctx context.Context) (err error) {
 		return ctx.Err()
 	}
 	defer n.endTurn()
+	defer n.rest()
 	defer func() { err = n.problem(err) }()
-	p := n.servingPort()
-	carrier := p.carrier.look()
-	point, network, err := p.here(ctx)
-	if err != nil {
-		return err
-	}
-	if carrier.known && !carrier.Up {
-		return fmt.Errorf("%w at %s", errNoLink, point)
-	}
-	again := carrier.ups != p.seen.ups
-	p.seen = carrier
 	n.mu.Lock()
 	old, state, closing := n.serving, n.state, n.closing
 	n.mu.Unlock()
 	if closing {
 		return errEnding
 	}
+	w, err := n.linked(ctx, old)
+	if err != nil {
+		return err
+	}
+	p, point, network, carrier := w.port, w.point, w.network, w.since
+	again := carrier.ups != p.seen.ups
+	p.seen = carrier
 	ctx, stop := p.whileAt(ctx, network.Name, carrier)
 	defer stop()
 	defer func() {
@@ -144,7 +154,7 @@ func (n *Node) first(ctx context.Context, network Network) error {
 func (n *Node) anew(ctx context.Context, id event.HandoverID, network Network, via *candidate) (*candidate, error) {
 	c, err := n.resume(ctx, id, network, via)
 	if c == nil && err == nil {
-		c, err = n.attach(ctx, id, network, via)
+		c, err = n.attach(ctx, id, network, via, false)
 	}
 	return c, err
 }

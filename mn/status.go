@@ -9,6 +9,7 @@ type Status struct {
 	State      string            `json:"state"`
 	Problem    string            `json:"problem,omitempty"` // why it is not attached, or has no session
 	Network    string            `json:"network,omitempty"` // serving
+	Interface  string            `json:"interface,omitempty"`
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
 	Session    uint32            `json:"session,omitempty"`      // with the router, as it names it
@@ -42,7 +43,7 @@ func (n *Node) Status() Status {
 	}
 	s.Guard = n.guard.status()
 	if c := n.serving; c != nil {
-		s.Standby = c.tunnel.Load() != nil
+		s.Interface, s.Standby = c.port.name, c.tunnel.Load() != nil
 		s.Network, s.Address, s.Router = c.net.Name, c.address.prefix().String(), c.address.router().String()
 		if session := c.session.Load(); session != nil {
 			s.Session = session.sid.Load()

@@ -67,7 +67,9 @@ func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure
 	}
 	// An adapter that knows several points may come up at another than it was told, and says so no later than the kernel.
 	_, mayStray := p.link.(link.Scanner)
-	p.n.away.Store(true)
+	if p.n.servingPort() == p {
+		p.n.away.Store(true)
+	}
 	attached := make(chan error, 1)
 	d.going.Go(func() { attached <- d.move.Go(ctx) })
 	done := false

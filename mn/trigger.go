@@ -240,7 +240,11 @@ func (n *Node) position(ctx context.Context) (here decision.Point, prepared []st
 		return here, nil, ErrBusy
 	}
 	n.endTurn()
-	point, network, err := n.servingPort().here(ctx)
+	p := n.servingPort()
+	if p != n.scanning() { // nobody sees what there is
+		return here, nil, nil
+	}
+	point, network, err := p.here(ctx)
 	if err != nil {
 		return here, nil, err
 	}

@@ -57,7 +57,8 @@ type Tables interface {
 	CheckRouter(lan, tun string) error
 	AcceptLocal(dev string) error
 	SetUp(dev string, up bool) error
-	SetARPIgnore(dev string, mode int) (before int, err error)
+	ARPIgnore(dev string) (mode int, err error)
+	SetARPIgnore(dev string, mode int) error
 }
 
 // Sockets are opened here and closed by their user.

@@ -160,16 +160,16 @@ func (n *Net) AcceptLocal(ifname string) error {
 	return nil
 }
 
-// SetARPIgnore says which ARP requests the kernel answers on an interface (arp_ignore: 0 for every address of this machine, 1
-// for those of that interface only), and returns what was set before. It is not undone by Close.
-func (n *Net) SetARPIgnore(ifname string, mode int) (before int, err error) {
-	if before, err = n.conf(ifname, "arp_ignore"); err == nil && before != mode {
-		err = n.configure(ifname, devconfARPIgnore, uint32(mode)) //nolint:gosec // 0 to 8
+// ARPIgnore says which ARP requests the kernel answers on an interface: 0 for every address of this machine, 1 for those of
+// that interface only.
+func (n *Net) ARPIgnore(ifname string) (mode int, err error) { return n.conf(ifname, "arp_ignore") }
+
+// SetARPIgnore changes what [Net.ARPIgnore] says. It is not undone by Close.
+func (n *Net) SetARPIgnore(ifname string, mode int) error {
+	if err := n.configure(ifname, devconfARPIgnore, uint32(mode)); err != nil { //nolint:gosec // 0 to 8
+		return fmt.Errorf("osnet: answer ARP on %s as arp_ignore=%d has it: %w", ifname, mode, err)
 	}
-	if err != nil {
-		return before, fmt.Errorf("osnet: answer ARP on %s as arp_ignore=%d has it: %w", ifname, mode, err)
-	}
-	return before, nil
+	return nil
 }
 
 // configure sets an IPv4 setting of an interface.

@@ -237,20 +237,27 @@ func (h *machineHost) SetUp(dev string, up bool) error {
 	})
 }
 
-// SetARPIgnore implements host.Tables.
-func (h *machineHost) SetARPIgnore(dev string, mode int) (before int, err error) {
+// ARPIgnore implements host.Tables.
+func (h *machineHost) ARPIgnore(dev string) (mode int, err error) {
 	err = h.change(func() error {
 		i, err := h.m.device(dev)
-		if err != nil {
-			return err
+		if err == nil && i.strict {
+			mode = 1
 		}
-		if i.strict {
-			before = 1
-		}
-		i.strict = mode > 0
-		return nil
+		return err
 	})
-	return before, err
+	return mode, err
+}
+
+// SetARPIgnore implements host.Tables.
+func (h *machineHost) SetARPIgnore(dev string, mode int) error {
+	return h.change(func() error {
+		i, err := h.m.device(dev)
+		if err == nil {
+			i.strict = mode > 0
+		}
+		return err
+	})
 }
 
 // Counters implements host.Tables.
