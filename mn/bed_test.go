@@ -155,11 +155,11 @@ func start(t *testing.T, edit func(*Config), routers ...func(*par.Config)) *bed 
 // startWith is start with access points of routers, which take keys.
 func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
-	return startOn(t, keyed, func(*bed) {}, edit)
+	return startOn(t, keyed, func(*bed) {}, edit, routers...)
 }
 
 // startOn is startWith with more cables, which lay lays.
-func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config)) *bed {
+func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
