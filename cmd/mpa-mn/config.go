@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"openmpa/internal/config"
@@ -14,12 +15,13 @@ import (
 
 // configuration is the file's form; example is a complete one.
 type configuration struct {
-	Node      string         `yaml:"node"`
-	Control   config.Path    `yaml:"control"`
-	Records   config.Records `yaml:"records"`
-	State     config.Path    `yaml:"state"`
-	Interface string         `yaml:"interface"`
-	Link      linkConfig     `yaml:"link"`
+	Node      string            `yaml:"node"`
+	Control   config.Path       `yaml:"control"`
+	Records   config.Records    `yaml:"records"`
+	State     config.Path       `yaml:"state"`
+	Interface string            `yaml:"interface"` // the only one, and
+	Link      linkConfig        `yaml:"link"`      // who moves it
+	Several   []interfaceConfig `yaml:"interfaces"`
 	Tunnel    struct {
 		Device string         `yaml:"device"`
 		MTU    int            `yaml:"mtu"`
@@ -79,6 +81,9 @@ records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/mn.db         # file of what is kept over a crash, made on first start
 interface: wlan0                      # towards the points of attachment
 link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (nobody) or external (a program of yours); auto looks
+# interfaces:                         # in the place of both, where there are two; each network is reached by one. raise: move: up for its move only
+#   - {name: wlan0, points: [poa-b1], raise: always, link: {type: auto}}
+#   - {name: wlan1, points: [poa-a1, poa-a2], raise: move}
 tunnel: {device: mpa0, mtu: 1400, rekey: {after: 1h, octets: 256GiB}}   # suites: [chacha20-poly1305, aes-128-gcm, aes-256-gcm], the best first; without it the processor decides
 eap:                                  # EAP-TLS
   identity: mn@home.example
@@ -113,6 +118,10 @@ watchdog: {quiet: 100ms, wait: 120ms, asks: 3}   # of a link that dies with its 
 func (c configuration) withDefaults() configuration {
 	config.Default(&c.State, config.StateFile("mn"))
 	config.Default(&c.Link.Type, linkAuto)
+	c.Several = slices.Clone(c.Several)
+	for i := range c.Several {
+		config.Default(&c.Several[i].Link.Type, linkAuto)
+	}
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.MTU, 1400)
 	config.Default(&c.EAP.MinVersion, "1.2")
@@ -136,7 +145,7 @@ func (c configuration) Check() error {
 		return config.Errorf("node", "missing: a name for this node")
 	case c.Control == "":
 		return config.Errorf("control", "missing: where to make the control socket")
-	case c.Interface == "":
+	case c.Interface == "" && len(c.Several) == 0:
 		return config.Errorf("interface", "missing: the interface towards the points of attachment")
 	case d.Tunnel.MTU < 576 || d.Tunnel.MTU > 1400:
 		return config.Errorf("tunnel.mtu", "%d: expected 576 to 1400, so that IP-in-IP in ESP fits 1500", d.Tunnel.MTU)
@@ -148,8 +157,8 @@ func (c configuration) Check() error {
 		return config.Errorf("eap.server-name", "missing: the name in the server's certificate; without it any server of that CA would do")
 	case d.PANA.Ping < config.Duration(time.Second):
 		return config.Errorf("pana.ping", "%v: expected at least 1s", d.PANA.Ping.D())
-	case c.Trigger != nil && (c.Link.Type == linkEthernet || c.Link.Type == linkExternal):
-		return config.Errorf("trigger", "link.type %s cannot tell the signal: leave trigger out, or expected wpa_supplicant", c.Link.Type)
+	case c.Trigger != nil && !slices.ContainsFunc(c.interfaces(), interfaceConfig.maySee):
+		return config.Errorf("trigger", "link.type %s cannot tell the signal: leave trigger out, or expected wpa_supplicant", c.interfaces()[0].Link.Type)
 	case len(c.Networks) == 0:
 		return config.Errorf("networks", "missing: at least the one to attach to first")
 	}
@@ -171,6 +180,9 @@ func (c configuration) Check() error {
 			}
 			points[p.Name], places[p.BSSID] = true, !p.BSSID.IsZero()
 		}
+	}
+	if err := c.checkInterfaces(); err != nil {
+		return err
 	}
 	if err := d.Mobility.check(); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"openmpa/internal/config"
@@ -100,7 +101,7 @@ func (p *point) place() link.Place {
 }
 
 // find says which adapter moves the link, and the socket of whoever it asks. root is the file system, to look in.
-func (c configuration) find(root fs.FS) (link.Found, error) {
+func (c interfaceConfig) find(root fs.FS) (link.Found, error) {
 	socket := c.Link.Socket.String()
 	switch {
 	case c.Link.Type == linkEthernet:
@@ -108,46 +109,49 @@ func (c configuration) find(root fs.FS) (link.Found, error) {
 	case c.Link.Type == linkSupplicant && socket != "":
 		return link.Found{Kind: link.KindSupplicant, Socket: socket}, nil
 	}
-	f, err := link.Find(root, c.Interface)
+	f, err := link.Find(root, c.Name)
 	switch {
 	case errors.Is(err, link.ErrNoSupplicant) && socket != "", err == nil && f.Kind == link.KindSupplicant && socket != "":
 		return link.Found{Kind: link.KindSupplicant, Socket: socket}, nil
 	case err != nil:
-		return f, config.At("link", err)
+		return f, config.At(c.key("link"), err)
 	case f.Kind == link.KindEthernet && c.Link.Type == linkSupplicant:
-		return f, config.Errorf("link.type", "%s is not wireless, so which socket of wpa_supplicant is meant? Expected socket: too, or type: auto", c.Interface)
+		return f, config.Errorf(c.key("link.type"), "%s is not wireless, so which socket of wpa_supplicant is meant? Expected socket: too, or type: auto", c.Name)
 	case f.Kind == link.KindEthernet && socket != "":
-		return f, config.Errorf("link.socket", "%s is a cable, for which there is nobody to ask: leave socket out, or say type: external if it is that of a link controller", c.Interface)
+		return f, config.Errorf(c.key("link.socket"), "%s is a cable, for which there is nobody to ask: leave socket out, or say type: external if it is that of a link controller", c.Name)
 	}
 	return f, nil
 }
 
-// adapter makes what moves the link.
-func (c configuration) adapter(root fs.FS, net host.Tables, store state.Store, log *slog.Logger) (link.Adapter, error) {
-	if c.Link.Type == linkExternal {
-		return link.NewExternal(link.ExternalConfig{Socket: c.Link.Socket.String(), Timeout: c.Link.Timeout.D(), Interface: c.Interface, Net: net})
+// adapter makes what moves the link of i.
+func (c configuration) adapter(i interfaceConfig, root fs.FS, net host.Tables, store state.Store, log *slog.Logger) (link.Adapter, error) {
+	if i.Link.Type == linkExternal {
+		return link.NewExternal(link.ExternalConfig{Socket: i.Link.Socket.String(), Timeout: i.Link.Timeout.D(), Interface: i.Name, Net: net})
 	}
-	found, err := c.find(root)
+	found, err := i.find(root)
 	if err != nil {
 		return nil, err
 	}
 	if found.Kind == link.KindEthernet {
-		if len(c.Networks) != 1 || len(c.Networks[0].Points) != 1 {
-			return nil, config.Errorf("networks", "%s is a cable, so it has one point of one network: expected no more, or link: {type: external} with a program that moves it", c.Interface)
+		if len(i.Points) != 1 {
+			return nil, config.Errorf(i.pointsKey(), "%s is a cable, so it has one point of one network: expected no more, or link: {type: external} with a program that moves it", i.Name)
 		}
-		return link.NewEthernet(c.Networks[0].Points[0].Name, c.Interface, net)
+		return link.NewEthernet(i.Points[0], i.Name, net)
 	}
 	places := map[string]link.Place{}
-	for i, n := range c.Networks {
-		for j, p := range n.Points {
+	for j, n := range c.Networks {
+		for k, p := range n.Points {
+			if !slices.Contains(i.Points, p.Name) {
+				continue
+			}
 			if p.BSSID.IsZero() {
-				return nil, config.Errorf(fmt.Sprintf("networks[%d].points[%d]", i, j), "%s: bssid is missing, by which wpa_supplicant knows it: see \"iw dev %s scan\"", p.Name, c.Interface)
+				return nil, config.Errorf(fmt.Sprintf("networks[%d].points[%d]", j, k), "%s: bssid is missing, by which wpa_supplicant knows it: see \"iw dev %s scan\"", p.Name, i.Name)
 			}
 			places[p.Name] = p.place()
 		}
 	}
 	return link.NewSupplicant(link.SupplicantConfig{
-		Socket: found.Socket, Dir: filepath.Dir(c.Control.String()), Points: places, Timeout: c.Link.Timeout.D(),
-		Interface: c.Interface, Net: net, State: store, Log: log,
+		Socket: found.Socket, Dir: filepath.Dir(c.Control.String()), Points: places, Timeout: i.Link.Timeout.D(),
+		Interface: i.Name, Net: net, State: store, Log: log,
 	})
 }

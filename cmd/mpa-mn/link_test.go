@@ -18,7 +18,7 @@ import (
 // linkPart is a configuration whose parts that say who moves the link are text's.
 func linkPart(t *testing.T, text string) (configuration, error) {
 	t.Helper()
-	head, rest, ok := strings.Cut(example, "interface: ")
+	head, rest, ok := strings.Cut(example, "interface: wlan0")
 	_, middle, ok2 := strings.Cut(rest, "tunnel: ")
 	before, rest, ok3 := strings.Cut(middle, "networks: ")
 	_, after, ok4 := strings.Cut(rest, "mobility: ")
@@ -129,7 +129,7 @@ func TestAdapter(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Control = config.Path(t.TempDir() + "/mn.sock")
-		a, err := c.adapter(machine(), n, nil, nil)
+		a, err := c.adapter(c.interfaces()[0], machine(), n, nil, nil)
 		var got string
 		switch a := a.(type) {
 		case *link.Ethernet:
@@ -146,6 +146,49 @@ func TestAdapter(t *testing.T) {
 		}
 		if !strings.Contains(got, want) {
 			t.Errorf("%s\n%s\nwant %s", text, got, want)
+		}
+	}
+}
+
+// twoCards is a configuration with two interfaces.
+const twoCards = `interfaces:
+- {name: wlan0, points: [poa-b1], link: {type: external, socket: /run/x}}
+- {name: eth0, points: [poa-a1, poa-a2], raise: move, link: {type: external, socket: /run/y}}
+` + twoNets
+
+func TestInterfaces(t *testing.T) {
+	c, err := linkPart(t, twoCards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.interfaces()
+	if len(got) != 2 || got[0].Raise == raiseMove || got[1].Raise != raiseMove || got[1].Name != "eth0" || len(got[1].Points) != 2 {
+		t.Errorf("%+v", got)
+	}
+	if c, err = linkPart(t, "interface: wlan0\n"+twoNets); err != nil || len(c.interfaces()) != 1 || len(c.interfaces()[0].Points) != 3 {
+		t.Errorf("the short form: %+v, %v", c.interfaces(), err)
+	}
+	for _, m := range []struct{ old, text, want string }{
+		{"interfaces:", "interface: wlan0\ninterfaces:", "interface: interfaces: is there, too"},
+		{"interfaces:", "link: {type: auto}\ninterfaces:", "link: there are several interfaces"},
+		{"name: eth0", "name: wlan0", "interfaces[1].name: wlan0 stands in two places"},
+		{"name: eth0, ", "", "interfaces[1].name: missing"},
+		{"raise: move", "raise: later", "interfaces[1].raise: \"later\": expected always, or move"},
+		{"{name: wlan0,", "{name: wlan0, raise: move,", "interfaces: all have raise: move"},
+		{"points: [poa-b1]", "points: []", "interfaces[0].points: missing"},
+		{"points: [poa-b1]", "points: [poa-b1, poa-c1]", "interfaces[0].points: poa-c1 is no point of any of networks"},
+		{"points: [poa-b1]", "points: [poa-b1, poa-a1]", "interfaces[1].points: poa-a1 is reached by wlan0 already"},
+		{"points: [poa-a1, poa-a2]", "points: [poa-a1]", "networks[1].points[1]: poa-a2 is at no interface"},
+		{"points: [poa-b1], link", "points: [poa-b1, poa-a2], link", "interfaces[1].points: poa-a2 is reached by wlan0 already"},
+		{"points: [poa-b1], link: {type: external, socket: /run/x}}\n- {name: eth0, points: [poa-a1, poa-a2]", "points: [poa-b1, poa-a2], link: {type: external, socket: /run/x}}\n- {name: eth0, points: [poa-a1]", "networks[1].points[1]: poa-a2 is reached by wlan0, poa-a1 by eth0"},
+		{"interfaces:", "trigger: {}\ninterfaces:", "trigger: link.type external cannot tell the signal"},
+	} {
+		text := strings.Replace(twoCards, m.old, m.text, 1)
+		if text == twoCards {
+			t.Fatalf("%q is not in the configuration", m.old)
+		}
+		if _, err := linkPart(t, text); err == nil || !strings.Contains(err.Error(), m.want) {
+			t.Errorf("%s\n%v\nwant %s", text, err, m.want)
 		}
 	}
 }

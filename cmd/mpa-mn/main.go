@@ -105,10 +105,14 @@ func run(ctx context.Context, env daemon.Env) error {
 			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
 		},
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
-		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Reach: c.Reach, Interfaces: []mn.Interface{{Name: c.Interface, Link: func(net host.Host) (link.Adapter, error) {
-			return c.adapter(os.DirFS("/"), net, store, env.Log)
-		}}},
+		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Reach: c.Reach,
 		Hold: c.Moves.Hold, Guard: c.Moves.Guard, State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+	}
+	for _, i := range c.interfaces() {
+		cfg.Interfaces = append(cfg.Interfaces, mn.Interface{
+			Name: i.Name, Points: i.Points, AtMove: i.Raise == raiseMove,
+			Link: func(net host.Host) (link.Adapter, error) { return c.adapter(i, os.DirFS("/"), net, store, env.Log) },
+		})
 	}
 	if err := c.Mobility.into(&cfg); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"openmpa/internal/wpactrl"
 )
 
-// foundKey is where the networks are kept as wpa_supplicant had them.
-const foundKey = "link/found"
+// foundKey is where the networks are kept as the wpa_supplicant of an interface had them, before its name.
+const foundKey = "link/found/"
 
 // found is wpa_supplicant's networks as they were before we changed any, for a run after one that was killed. It is written when we
 // meet wpa_supplicant, never in a move, and lasts until Close.
@@ -57,7 +57,7 @@ func (s *Supplicant) meet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch was, _, err := state.GetJSON[found](s.cfg.State, foundKey); {
+	switch was, _, err := state.GetJSON[found](s.cfg.State, foundKey+s.cfg.Interface); {
 	case errors.Is(err, state.ErrNotFound):
 	case err != nil:
 		return fmt.Errorf("link: %w", err)
@@ -74,7 +74,7 @@ func (s *Supplicant) meet(ctx context.Context) error {
 			ID: n.ID, SSID: n.SSID, BSSID: n.BSSID, Disabled: slices.Contains(n.Flags, "DISABLED"), Priority: p,
 		})
 	}
-	if _, err := state.PutJSON(s.cfg.State, foundKey, now, time.Time{}); err != nil {
+	if _, err := state.PutJSON(s.cfg.State, foundKey+s.cfg.Interface, now, time.Time{}); err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	return nil
@@ -117,5 +117,5 @@ func (s *Supplicant) part() error {
 	if s.cfg.State == nil {
 		return nil
 	}
-	return s.cfg.State.Delete(foundKey)
+	return s.cfg.State.Delete(foundKey + s.cfg.Interface)
 }
