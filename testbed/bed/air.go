@@ -57,7 +57,7 @@ func (b *Bed) listen() error {
 			open(n.Router, a.at(n.Router), topo.AccessIf)
 		}
 	}
-	open(topo.MN, a.at(topo.MN), b.interfaceName())
+	open(topo.MN, a.at(topo.MN), b.interfaceNames()...)
 	return err
 }
 

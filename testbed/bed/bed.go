@@ -32,6 +32,8 @@ type Bed struct {
 	Top  *topo.Topology
 	Link *linkctl.Controller // of the mobile node; nil with Options.Wifi
 	Bare *linkctl.Controller // of the bare host; nil with Options.Wifi
+	// Second is the controller of the mobile node's second interface; nil without Options.Second.
+	Second *linkctl.Controller
 	// Radio is how the lab is wireless; nil unless Options.Wifi.
 	Radio *Radio
 	DHCP  DHCPServer
@@ -44,7 +46,7 @@ type Bed struct {
 	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
 	Thief    *impair.Thief
 	opt      Options
-	server   *linkctl.Server
+	servers  []*linkctl.Server
 	vpn      *vpn // nil unless Options.VPN
 	children map[string]*proc.Child
 	order    []string // of the children's start
@@ -139,8 +141,13 @@ func (b *Bed) plug(ctx context.Context) (err error) {
 	if b.Bare, err = linkctl.New(b.Top.Space(topo.Air), topo.BarePort, b.opt.Gap); err != nil {
 		return err
 	}
-	if b.server, err = linkctl.Serve(b.Link, b.Run.File("link.sock")); err != nil {
+	if err = b.serve(b.Link, linkSocket); err != nil {
 		return err
+	}
+	if b.opt.Second != "" {
+		if err = b.plugSecond(ctx); err != nil {
+			return err
+		}
 	}
 	if b.opt.Count {
 		if err := b.listen(); err != nil {
@@ -149,6 +156,38 @@ func (b *Bed) plug(ctx context.Context) (err error) {
 	}
 	start, _ := topo.NetworkByName("b")
 	_, err = b.Link.Attach(ctx, start.Points[0])
+	return err
+}
+
+// The sockets of the mobile node's link controllers.
+const (
+	linkSocket   = "link.sock"
+	secondSocket = "link2.sock"
+)
+
+func (b *Bed) serve(c *linkctl.Controller, socket string) error {
+	s, err := linkctl.Serve(c, b.Run.File(socket))
+	if err == nil {
+		b.servers = append(b.servers, s)
+	}
+	return err
+}
+
+// secondReaches is the network of the second interface; the first one reaches the others.
+const secondReaches = "a"
+
+// plugSecond makes the cable of the second interface and attaches it to network a. The
+// interface is down: whoever needs it sets it up.
+func (b *Bed) plugSecond(ctx context.Context) (err error) {
+	if b.Second, err = linkctl.New(b.Top.Space(topo.Air), topo.SecondPort, b.opt.Gap); err != nil {
+		return err
+	}
+	b.Second.OnMove(b.moved)
+	if err := b.serve(b.Second, secondSocket); err != nil {
+		return err
+	}
+	there, _ := topo.NetworkByName(secondReaches)
+	_, err = b.Second.Attach(ctx, there.Points[0])
 	return err
 }
 
@@ -236,10 +275,13 @@ func (b *Bed) dismantle() error {
 	}
 	closeIf(b.Air != nil, func() error { return b.Air.close() })
 	closeIf(b.Radio != nil, func() error { return b.Radio.close() })
-	closeIf(b.server != nil, func() error { return b.server.Close() })
+	for _, s := range b.servers {
+		errs = append(errs, s.Close())
+	}
 	closeIf(b.DHCP != nil, func() error { return b.DHCP.Close() })
 	closeIf(b.Link != nil, func() error { return b.Link.Close() })
 	closeIf(b.Bare != nil, func() error { return b.Bare.Close() })
+	closeIf(b.Second != nil, func() error { return b.Second.Close() })
 	for _, t := range b.NAT {
 		errs = append(errs, t.Close())
 	}

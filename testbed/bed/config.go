@@ -151,10 +151,6 @@ func (b *Bed) configMN() string {
 		}
 		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(points, ", "))
 	}
-	link := fmt.Sprintf("{type: external, socket: %s}", b.Run.File("link.sock"))
-	if b.Radio != nil {
-		link = fmt.Sprintf("{type: wpa_supplicant, socket: %s}", b.Radio.Station.Socket())
-	}
 	trigger := ""
 	if b.Radio != nil && b.opt.Wifi.Trigger != "" {
 		trigger = "trigger: " + b.opt.Wifi.Trigger + "\n"
@@ -173,8 +169,7 @@ func (b *Bed) configMN() string {
 	return fmt.Sprintf(`node: mn
 control: %s
 state: mn.db
-interface: %s
-link: %s
+%s
 tunnel: {device: %s, mtu: 1400%s}
 eap:
   identity: %s
@@ -188,6 +183,30 @@ networks:
 %s
 %s
 prepare: %v
-%s`, b.Run.File("mn.sock"), b.interfaceName(), link, tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
+%s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
 		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger+moves)
+}
+
+// interfaces are those of the mobile node, and who moves them.
+func (b *Bed) interfaces() string {
+	external := func(socket string) string { return fmt.Sprintf("{type: external, socket: %s}", b.Run.File(socket)) }
+	switch {
+	case b.Radio != nil:
+		return fmt.Sprintf("interface: %s\nlink: {type: wpa_supplicant, socket: %s}", topo.WirelessIf, b.Radio.Station.Socket())
+	case b.opt.Second == "":
+		return fmt.Sprintf("interface: %s\nlink: %s", topo.MNIf, external(linkSocket))
+	}
+	reached := make(map[string][]string)
+	for _, n := range b.opt.networks() {
+		by := topo.MNIf
+		if n.Name == secondReaches {
+			by = topo.SecondIf
+		}
+		reached[by] = append(reached[by], n.Points...)
+	}
+	return fmt.Sprintf(`interfaces:
+  - {name: %s, points: [%s], link: %s}
+  - {name: %s, points: [%s], raise: %s, link: %s}`,
+		topo.MNIf, strings.Join(reached[topo.MNIf], ", "), external(linkSocket),
+		topo.SecondIf, strings.Join(reached[topo.SecondIf], ", "), b.opt.Second, external(secondSocket))
 }

@@ -1,6 +1,7 @@
 package bed
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -65,6 +66,10 @@ type Options struct {
 	Wifi *Wifi
 	// Records is how many records each daemon keeps; 0: as many as it likes.
 	Records int
+	// Second is the mobile node's second interface, which reaches network a while the
+	// first one reaches b: SecondUp, or SecondAtMove for one that is set up for its
+	// move only; empty: one interface reaches both.
+	Second string
 	// Logs is a directory that gets the daemons' logs and configurations
 	// when the lab is taken apart; empty: they go with the lab.
 	Logs string
@@ -87,6 +92,12 @@ const (
 	AAAFreeRADIUS = "freeradius"
 	DHCPEmbedded  = "embedded"
 	DHCPKea       = "kea"
+)
+
+// How a mobile node has its second interface.
+const (
+	SecondUp     = "always"
+	SecondAtMove = "move"
 )
 
 // DescribeDAD says what a choice of timers means, for the output.
@@ -145,6 +156,15 @@ func (o Options) check() error {
 			return fmt.Errorf("bed: no network %q", o.OwnAAA)
 		}
 	}
+	switch o.Second {
+	case "":
+	case SecondUp, SecondAtMove:
+		if o.Wifi != nil {
+			return errors.New("bed: a second interface is a cable: expected no radios beside it")
+		}
+	default:
+		return fmt.Errorf("bed: %q is no way to have a second interface: expected %s or %s", o.Second, SecondUp, SecondAtMove)
+	}
 	if o.Bin == "" {
 		return fmt.Errorf("bed: it is not known where the daemons' binaries are")
 	}
@@ -161,11 +181,15 @@ func (o Options) networks() []topo.Network {
 
 // plan is the topology.
 func (o Options) plan() topo.Plan {
-	switch {
-	case o.Wifi == nil && o.Third:
-		return topo.WithThird(topo.Standard())
-	case o.Wifi == nil:
-		return topo.Standard()
+	if o.Wifi == nil {
+		p := topo.Standard()
+		if o.Third {
+			p = topo.WithThird(p)
+		}
+		if o.Second != "" {
+			p = topo.WithSecond(p)
+		}
+		return p
 	}
 	p := topo.Wireless()
 	if o.Wifi.Plan != nil {

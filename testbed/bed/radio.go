@@ -77,12 +77,15 @@ func (r *Radio) Point(bssid wpactrl.MAC) string {
 	return bssid.String()
 }
 
-// interfaceName is the mobile node's interface towards its points of attachment.
-func (b *Bed) interfaceName() string {
-	if b.opt.Wifi != nil {
-		return topo.WirelessIf
+// interfaceNames are the mobile node's interfaces towards its points of attachment.
+func (b *Bed) interfaceNames() []string {
+	switch {
+	case b.opt.Wifi != nil:
+		return []string{topo.WirelessIf}
+	case b.opt.Second != "":
+		return []string{topo.MNIf, topo.SecondIf}
 	}
-	return topo.MNIf
+	return []string{topo.MNIf}
 }
 
 // giveRadios moves simulated radios to the access points and to the mobile node.

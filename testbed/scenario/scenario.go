@@ -180,6 +180,12 @@ func All() []Scenario {
 				"traffic is back within four times the time of a move by mpa-mn (medians), without preparation later",
 		},
 		{
+			Name: "two-interfaces", Access: AccessCable, run: twoInterfaces, cases: true, Fixes: []string{"probe", "lose"},
+			Doc: "the node has an interface for each network: both up, and the second one set up for its move only; beside it, one interface that moves",
+			Promise: "every handover completes, and nothing is lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"where the serving link is cut, the node goes on by the other, and nothing is lost after it",
+		},
+		{
 			Name: "walk", Access: AccessWifi, run: walk, cases: true, Adjust: adjustWalk,
 			Doc: "the signal gets weaker, and the node moves by itself: to a better point of its network, and to the other network",
 			Promise: "it prepares the other network before it leaves and moves there without being told, loses nothing but what was on the air, " +

@@ -190,6 +190,9 @@ func (t *Topology) addLink(i int, l Link) error {
 			}
 		}
 	}
+	if l.Idle {
+		return nil
+	}
 	if err := setUp(a, l.A.If); err != nil || l.Down {
 		return err
 	}

@@ -114,11 +114,13 @@ type End struct {
 }
 
 // A Link joins two nodes; A is further from the core than B. Down leaves the end
-// B down: somebody attaches it later, and the link has no name.
+// B down: somebody attaches it later, and the link has no name. Idle leaves the end A
+// down, too.
 type Link struct {
 	Name string
 	A, B End
 	Down bool
+	Idle bool
 }
 
 // An Address belongs to an interface that is no end of a link, such as a
@@ -173,6 +175,19 @@ const (
 	BarePort = "to-bare"
 	MNIf     = "eth0"
 )
+
+// The same of the second interface of a mobile node with two.
+const (
+	SecondPort = "to-mn2"
+	SecondIf   = "eth1"
+)
+
+// WithSecond adds a second interface of the mobile node towards the points of
+// attachment to a plan. It is down.
+func WithSecond(p Plan) Plan {
+	p.Links = append(p.Links, Link{A: End{Node: MN, If: SecondIf}, B: End{Node: Air, If: SecondPort}, Down: true, Idle: true})
+	return p
+}
 
 // AccessIf is an access router's interface towards its points of attachment.
 const AccessIf = "lan0"

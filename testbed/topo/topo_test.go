@@ -48,6 +48,7 @@ func TestDrawShowsEverything(t *testing.T) {
 
 func TestPlansAreSound(t *testing.T) {
 	t.Run("standard", func(t *testing.T) { sound(t, Standard()) })
+	t.Run("two interfaces", func(t *testing.T) { sound(t, WithSecond(Standard())) })
 	t.Run("wireless", func(t *testing.T) { sound(t, Wireless()) })
 	t.Run("with a third network", func(t *testing.T) { sound(t, WithThird(Standard())) })
 }
