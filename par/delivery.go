@@ -3,6 +3,7 @@ package par
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"openmpa/tunnel"
@@ -57,13 +58,32 @@ func (v *visitor) deliverAnew() {
 	v.group = v.r.newGroup(v.room)
 }
 
-// apply moves the delivery's mode; the caller holds mu.
+// apply moves the delivery's mode; the caller holds mu. While it is not known where the
+// tunnel leads, what would go through it is held.
 func (v *visitor) apply(e flow.Event) bool {
-	if err := v.group.Apply(time.Now(), e); err != nil {
+	err := v.group.Apply(time.Now(), e)
+	if err == nil && v.group.Has(flow.Tunnel) && v.tunnel != nil && !v.tunnel.Peer().IsValid() {
+		v.unreached = true
+		err = v.group.Apply(time.Now(), flow.Disable)
+	}
+	if err != nil {
 		v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
 		return false
 	}
 	return true
+}
+
+// reachable goes on when the first packet has come through the tunnel.
+func (v *visitor) reachable(netip.AddrPort) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || v.tunnel == nil || !v.unreached || !v.tunnel.Peer().IsValid() {
+		return
+	}
+	v.unreached = false
+	if v.left.IsZero() && !v.here && v.apply(flow.SwitchBack) {
+		v.r.wg.Go(v.flush)
+	}
 }
 
 // confirm takes what the node says it has; the caller holds mu.

@@ -98,8 +98,22 @@ func (g *guest) cut() {
 	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.addr.String()+"/24 dev eth0") })
 }
 
-// tunnel makes a tunnel whose end is at an address of the node's, as m asks.
+// tunnel makes a tunnel, and has the router know where it leads.
 func (g *guest) tunnel(at netip.Addr, m *notify.TunnelRequest) {
+	b := g.b
+	b.t.Helper()
+	g.make(at, m)
+	if err := g.t.Refresh(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.await("the router to know the tunnel's other end", func() bool {
+		s := b.status(g.sid)
+		return s != nil && s.Outer == g.t.Socket().LocalAddr().String()
+	})
+}
+
+// make makes a tunnel whose end is at an address of the node's, as m asks.
+func (g *guest) make(at netip.Addr, m *notify.TunnelRequest) {
 	b := g.b
 	b.t.Helper()
 	spi, err := g.e.AllocateSPI(b.r.cfg.Rand)
@@ -130,16 +144,9 @@ func (g *guest) tunnel(at netip.Addr, m *notify.TunnelRequest) {
 		},
 		Marker: func(m tunnel.Marker) { g.markers <- m },
 	})
-	if err == nil {
-		err = g.t.Refresh()
-	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.await("the router to know the tunnel's other end", func() bool {
-		s := b.status(g.sid)
-		return s != nil && s.Outer == g.t.Socket().LocalAddr().String()
-	})
 }
 
 func (g *guest) socket(at netip.Addr) (s *tunnel.Socket) {

@@ -217,6 +217,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	t, err := r.endpoint.Add(tunnel.TunnelConfig{
 		Socket: r.socket, FollowPeer: true, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
 		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
+		PeerChanged: v.reachable,
 	})
 	if err != nil {
 		return nil, err
@@ -224,7 +225,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if v.tunnel != nil { // of a node that has forgotten it
 		v.tunnel.Close()
 	}
-	v.tunnel, v.inner, v.numbered = t, m.Inner, m.Numbered
+	v.tunnel, v.inner, v.numbered, v.unreached = t, m.Inner, m.Numbered, false
 	if m.Serving {
 		err = v.serve(m)
 	} else {

@@ -220,6 +220,32 @@ func TestCutWithoutGuard(t *testing.T) {
 	b.end(1, idle)
 }
 
+// TestUnreached: what comes before the first packet of the node's has shown where the
+// tunnel leads is held.
+func TestUnreached(t *testing.T) {
+	b := start(t, nil)
+	c := b.open(1, b.mac)
+	g := b.guest(1, c.Addr.Addr())
+	g.make(outer, &notify.TunnelRequest{Numbered: true})
+	b.send(g.addr, 0, 1, 2)
+	b.await("packets to be held", func() bool { return b.status(1).Queued == 3 })
+	if err := g.t.Refresh(); err != nil {
+		t.Fatal(err)
+	}
+	b.await("packets through the tunnel", func() bool { return g.has() == 3 })
+	if s := b.status(1); s.Mode != "tunnel" || len(s.Dropped) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	b.r.SessionMessage(1, &notify.TunnelDelete{Header: header})
+	g.make(outer, &notify.TunnelRequest{})
+	b.send(g.addr, 3, 4)
+	b.await("packets to be held", func() bool { return b.status(1).Queued == 2 })
+	g.settleIn()
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	g.exact(5)
+}
+
 // TestNobodyAsks: what is held for a node that never asks for it is given up.
 func TestNobodyAsks(t *testing.T) {
 	b := start(t, func(c *Config) { c.Unused = 300 * time.Millisecond })

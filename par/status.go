@@ -125,7 +125,7 @@ func (v *visitor) status() VisitorStatus {
 		s.Address, s.MAC = v.lease.Addr.String(), v.mac.String()
 	}
 	s.Station = v.r.links.station(v)
-	if v.tunnel != nil {
+	if v.tunnel != nil && v.tunnel.Peer().IsValid() {
 		s.Outer = v.tunnel.Peer().String()
 	}
 	if !v.handover.IsZero() {

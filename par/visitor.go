@@ -46,6 +46,7 @@ type visitor struct {
 	here        bool           // the node is on our link, as far as is known
 	guarded     bool           // it wants copies kept
 	pinned      bool           // its link-layer address
+	unreached   bool           // what is for the tunnel is held until something has come through it
 	outer       netip.AddrPort // of the other place, while packets go to both
 	previous    netip.AddrPort // of the router whose packets come first, while they do
 	heard       heard
