@@ -85,6 +85,8 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
+		{"a link that dies with its carrier up: noticed; no alarm on a busy machine", scenario("dead-link", func(o *Options) { o.Repeat, o.Probe = 2, false })},
+		{"160 moves to and fro: nothing grows, nothing lost", scenario("soak", func(o *Options) { o.Repeat, o.Probe = 160, false })},
 		{"a WireGuard tunnel moved by a hook", scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
 		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
 		{"TCP through moves: no retransmission time-out", scenario("tcp", func(o *Options) {
