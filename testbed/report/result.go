@@ -133,6 +133,10 @@ type Buffer struct {
 	ForcedFlips int      `json:"forced_flips"`
 	// Reasons counts the dropped packets by reason.
 	Reasons map[string]int `json:"reasons,omitempty"`
+	// SizedPackets is for how many it made room by itself, and ExpectedMS for how long it
+	// expected the node to be away; absent where the node did not leave a tunnel.
+	SizedPackets *int     `json:"sized_packets,omitempty"`
+	ExpectedMS   *float64 `json:"expected_ms,omitempty"`
 }
 
 // Figures are over all handovers that have the field, as many as Count.
@@ -263,6 +267,10 @@ func (h Handover) Fields() map[string]float64 {
 		m["buffer.dropped"] = float64(b.Dropped)
 		m["buffer.forced_flips"] = float64(b.ForcedFlips)
 		opt("buffer.held_ms", b.HeldMS)
+		opt("buffer.expected_ms", b.ExpectedMS)
+		if b.SizedPackets != nil {
+			m["buffer.sized_packets"] = float64(*b.SizedPackets)
+		}
 	}
 	return m
 }

@@ -57,15 +57,22 @@ func ending(records []event.Event) (event.Event, bool) {
 	return event.Event{}, false
 }
 
-// buffer is what the new router held, from the ends of its phases drain and
+// buffer is what the new router held, from the ends of its phases hold, drain and
 // flip; nil when there was no drain.
 func buffer(records []event.Event) *report.Buffer {
 	var b *report.Buffer
+	var sized *int
+	var expected *float64
 	for _, e := range records {
 		if e.Kind != event.KindEnd {
 			continue
 		}
 		switch e.Phase {
+		case event.PhaseHold:
+			if _, there := e.Attrs["sized_packets"]; there {
+				n, ms := int(attr(e, "sized_packets")), attr(e, "expected_ms")
+				sized, expected = &n, &ms
+			}
 		case event.PhaseDrain:
 			if b == nil {
 				b = &report.Buffer{}
@@ -87,6 +94,9 @@ func buffer(records []event.Event) *report.Buffer {
 			}
 		default:
 		}
+	}
+	if b != nil {
+		b.SizedPackets, b.ExpectedMS = sized, expected
 	}
 	return b
 }

@@ -76,6 +76,16 @@ func TestBuffer(t *testing.T) {
 	if d := cmp.Diff(want, buffer([]event.Event{drain, flip})); d != "" {
 		t.Error(d)
 	}
+	sized, expected := 30, 12.5
+	sizedUp := *want
+	sizedUp.SizedPackets, sizedUp.ExpectedMS = &sized, &expected
+	hold := record(t, end("a", event.PhaseHold, time.Millisecond, event.OK, map[string]any{"sized_packets": sized, "expected_ms": expected}))
+	if d := cmp.Diff(&sizedUp, buffer([]event.Event{hold, drain, flip})); d != "" {
+		t.Error(d)
+	}
+	if b := buffer([]event.Event{hold}); b != nil {
+		t.Errorf("%+v of a node that did not arrive", b)
+	}
 	// The same records from the node and from the router count once.
 	other := drain
 	other.Seq = 99
