@@ -36,6 +36,9 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	defer p.release()
 	r.Inner, r.SPI, r.Nonce, r.Numbered, r.Suites = c.address.addr(), p.spi, p.nonce, true, esp.Offer(n.cfg.Suites)
+	if n.cfg.Plain {
+		r.Plain = from.address.addr()
+	}
 	m, err := s.ask(ctx, r, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
 	if err != nil {
 		return nil, err
@@ -52,15 +55,24 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	if err != nil {
 		return nil, err
 	}
-	t, err := n.endpoint.Add(tunnel.TunnelConfig{
+	cfg := tunnel.TunnelConfig{
 		Socket: socket, Peer: netip.AddrPortFrom(reply.Outer, reply.Port), In: pair.In, Out: pair.Out,
 		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: outerKeepalive,
 		Rekey: n.cfg.Rekey, RekeyDue: c.due, Lifetime: n.cfg.Rekey.Hard(),
-	})
+	}
+	if reply.Plain {
+		if err := c.plainly(from, reply, &cfg); err != nil {
+			_ = socket.Close()
+			return nil, err
+		}
+	}
+	t, err := n.endpoint.Add(cfg)
 	if err != nil {
 		_ = socket.Close()
+		closePlain(cfg.Plain)
 		return nil, err
 	}
+	c.closeWith(t, cfg.Plain)
 	c.keepFresh(t, p)
 	return t, nil
 }

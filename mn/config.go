@@ -87,6 +87,7 @@ type Config struct {
 	Ping       time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
 	Buffer     flow.Limits          // uplink while between two links, and what waits for a path's end
 	Suites     []esp.Transform      // offered for tunnels, the best first; nil: what the processor likes
+	Plain      bool                 // packets go by IP in IP, unprotected, where the router allows it
 	Rekey      esp.RekeyLimits      // when a tunnel is to have other keys
 	Prepare    bool                 // false: break before make
 	Trigger    *Trigger             // nil: the node moves when it is told

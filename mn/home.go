@@ -351,7 +351,9 @@ func (h *home) arrived(c *candidate) { h.n.guest(c.path.coa, nil) }
 // down takes a packet for the home address that came by p.
 func (h *home) down(p *path, inner []byte, src netip.Addr) {
 	if src != h.agent {
-		h.foreign.Add(1)
+		if !h.n.cfg.Plain || !h.n.isRouter(src) { // whose packets come by that as well
+			h.foreign.Add(1)
+		}
 		return
 	}
 	if mip4.IsMarkerPacket(inner) {

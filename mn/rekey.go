@@ -92,6 +92,7 @@ type freshener struct {
 
 // keepFresh does so with t, of a proposal, until t is closed or its session ends.
 func (c *candidate) keepFresh(t *tunnel.Tunnel, p *proposal) {
+	c.limit.Store(false) // of a tunnel before
 	f := &freshener{c: c, s: p.s, t: t, under: p.under}
 	c.n.wg.Go(f.run)
 }

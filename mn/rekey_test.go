@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 )
 
 // prepared prepares a move to a.
-func (b *bed) prepared() *candidate {
+func (b *bed) prepared() *candidate { b.t.Helper(); return b.preparedFor("a") }
+
+func (b *bed) preparedFor(network string) *candidate {
 	b.t.Helper()
-	h, err := b.node.Prepare("a")
+	h, err := b.node.Prepare(network)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -28,9 +31,15 @@ func (b *bed) prepared() *candidate {
 // replaced waits until the tunnel's association was replaced n times.
 func (b *bed) replaced(tun *tunnel.Tunnel, n uint64) {
 	b.t.Helper()
-	for end := time.Now().Add(patience); tun.Stats().Rekeys < n; time.Sleep(time.Millisecond) {
+	eventually(b.t, fmt.Sprintf("%d rekeyings", n), func() bool { return tun.Stats().Rekeys >= n })
+}
+
+// eventually waits for something.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("%d of %d rekeyings in %v", tun.Stats().Rekeys, n, patience)
+			t.Fatal("in vain: ", what)
 		}
 	}
 }

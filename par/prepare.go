@@ -214,11 +214,13 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		return nil, err
 	}
 	defer a.release()
-	t, err := r.endpoint.Add(tunnel.TunnelConfig{
+	cfg := tunnel.TunnelConfig{
 		Socket: r.socket, FollowPeer: true, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
 		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
 		PeerChanged: v.reachable,
-	})
+	}
+	plain := v.plainly(m, &cfg)
+	t, err := r.endpoint.Add(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +238,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	}
 	return &notify.TunnelReply{
 		Header: m.Header, Outer: r.cfg.Address, Port: r.cfg.Port, SPI: a.spi, Nonce: a.nonce,
-		Suite: uint8(a.suite), MTU: uint16(r.cfg.MTU),
+		Suite: uint8(a.suite), MTU: uint16(r.cfg.MTU), Plain: plain,
 	}, nil
 }
 

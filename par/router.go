@@ -51,6 +51,7 @@ type Config struct {
 	MTU         int             // of the TUN: the largest packet that fits a tunnel
 	Suites      []esp.Transform // that tunnels may have; nil: all
 	Rekey       esp.RekeyLimits // when a tunnel is to have other keys
+	Plain       bool            // nodes that ask for it have packets by IP in IP, unprotected
 	DHCPServer  netip.Addr
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
@@ -74,6 +75,7 @@ type Router struct {
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
 	socket   *tunnel.Socket
+	plain    *tunnel.Plain // nil: packets go by ESP only
 	proxy    *neigh.Proxy
 	relay    *dhcp4.Relay
 	fence    *fence
@@ -193,6 +195,11 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	if r.socket, err = r.endpoint.Attach(udp); err != nil {
 		return r, err
+	}
+	if cfg.Plain {
+		if err = r.openPlain(); err != nil {
+			return r, err
+		}
 	}
 	if r.proxy, err = neigh.Listen(r.host, cfg.Access, neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}); err != nil {
 		return r, err

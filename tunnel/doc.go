@@ -60,6 +60,8 @@
 // A reader that has several packets in hand corks the endpoint: what is queued leaves
 // together, and whatever is sent otherwise leaves behind it.
 //
+// Where both ends want it, packets go by IP in IP and unprotected, and all else by ESP: see Plain.
+//
 // Every packet is delivered, or counted under one Reason; Stats say which.
 //
 // Covered: RFC 3948 sections 2, 3.1.1 (case 2: the address assigned to the peer), 3.4,

@@ -40,6 +40,7 @@ type Endpoint struct {
 	mu      sync.RWMutex
 	bySPI   map[uint32]*Tunnel // guarded by mu; nil: reserved by AllocateSPI
 	sockets map[*Socket]bool   // guarded by mu
+	plain   map[*Plain]bool    // guarded by mu
 	closed  bool               // guarded by mu
 }
 
@@ -48,7 +49,7 @@ func NewEndpoint(log *slog.Logger) *Endpoint {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Endpoint{log: log, bySPI: map[uint32]*Tunnel{}, sockets: map[*Socket]bool{}}
+	return &Endpoint{log: log, bySPI: map[uint32]*Tunnel{}, sockets: map[*Socket]bool{}, plain: map[*Plain]bool{}}
 }
 
 // Listen opens a UDP socket on local in the calling thread's network namespace
@@ -142,6 +143,9 @@ func (e *Endpoint) Add(cfg TunnelConfig) (*Tunnel, error) {
 		return nil, fmt.Errorf("%w: %#08x", ErrSPIInUse, spi)
 	}
 	e.bySPI[spi] = t
+	if cfg.Plain != nil {
+		cfg.Plain.add(t)
+	}
 	t.startTimers()
 	return t, nil
 }
@@ -155,6 +159,9 @@ func (e *Endpoint) lookup(spi uint32) *Tunnel {
 }
 
 func (e *Endpoint) remove(t *Tunnel) {
+	if t.cfg.Plain != nil {
+		t.cfg.Plain.remove(t)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, in := range t.sas.Load().in {
@@ -212,12 +219,19 @@ func (e *Endpoint) Close() error {
 	for s := range e.sockets {
 		sockets = append(sockets, s)
 	}
+	var plain []*Plain
+	for p := range e.plain {
+		plain = append(plain, p)
+	}
 	e.mu.Unlock()
 
 	// Sockets first: a sender that waits for room holds up its tunnel's Close.
 	var errs []error
 	for _, s := range sockets {
 		errs = append(errs, s.Close())
+	}
+	for _, p := range plain {
+		errs = append(errs, p.Close())
 	}
 	for _, t := range tunnels {
 		t.Close()

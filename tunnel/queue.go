@@ -97,7 +97,7 @@ func (t *Tunnel) QueueNumbered(s flow.Shim, inner []byte) error {
 
 func (t *Tunnel) enqueue(head, payload []byte, nextHeader byte) error {
 	size := esp.SealedLen(len(head) + len(payload))
-	if t.e.corked.Load() == 0 || size > bind.MaxSegmented {
+	if t.e.corked.Load() == 0 || size > bind.MaxSegmented || t.cfg.Plain != nil {
 		return t.carry(*t.path.Load(), head, payload, nextHeader)
 	}
 	if t.closed.Load() {

@@ -31,6 +31,7 @@ const (
 	ReasonMarker      Reason = "marker"            // marker of another version or kind, or cut short
 	ReasonSource      Reason = "inner source"      // not the address allowed (AllowSrc)
 	ReasonDestination Reason = "inner destination" // not the address allowed (AllowDst)
+	ReasonOuter       Reason = "outer source"      // IP in IP from where the peer is no more
 	ReasonECN         Reason = "ecn"               // congestion mark for a transport without ECN (RFC 6040 section 4.2)
 )
 
@@ -51,7 +52,7 @@ type drops [len(reasons)]atomic.Uint64
 var reasons = [...]Reason{
 	ReasonUnknownSPI, ReasonNonESP, ReasonShort, ReasonFormat, ReasonReplay, ReasonTooOld, ReasonAuth, ReasonNextHeader,
 	ReasonDummy, ReasonMarker, ReasonSource, ReasonDestination, ReasonECN, ReasonInner, ReasonExpired, ReasonClosed,
-	ReasonExhausted, ReasonNoPeer, ReasonSend, ReasonShim,
+	ReasonExhausted, ReasonNoPeer, ReasonSend, ReasonShim, ReasonOuter,
 }
 
 func (d *drops) add(r Reason) {
@@ -121,6 +122,7 @@ type Stats struct {
 
 	Sent          uint64 // inner packets
 	SentBytes     uint64 // octets of those
+	Plain         uint64 // of those, by IP in IP
 	MarkersOut    uint64
 	KeepalivesOut uint64
 	DroppedOut    map[Reason]uint64
@@ -133,6 +135,7 @@ type Stats struct {
 type counters struct {
 	received, delivered, deliveredBytes, markersIn atomic.Uint64
 	sent, sentBytes, markersOut, keepalivesOut     atomic.Uint64
+	plain                                          atomic.Uint64
 	ecnAlarms, rekeys, peerChanges                 atomic.Uint64
 	droppedIn, droppedOut                          drops
 }
@@ -146,6 +149,7 @@ func (c *counters) stats() Stats {
 		DroppedIn:      c.droppedIn.counts(),
 		Sent:           c.sent.Load(),
 		SentBytes:      c.sentBytes.Load(),
+		Plain:          c.plain.Load(),
 		MarkersOut:     c.markersOut.Load(),
 		KeepalivesOut:  c.keepalivesOut.Load(),
 		DroppedOut:     c.droppedOut.counts(),

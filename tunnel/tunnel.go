@@ -50,6 +50,13 @@ type TunnelConfig struct {
 	Lifetime time.Duration
 	Expired  func()
 
+	// Plain, if not nil, carries packets by IP in IP while the peer's outer address is
+	// PlainPeer. PlainInner is the node's inner address: the only source of what a
+	// router gets, the only destination of what a node gets.
+	Plain      *Plain
+	PlainPeer  netip.Addr
+	PlainInner netip.Addr
+
 	// Numbered, if not nil, gets packets with a shim header; else they are dropped. It
 	// runs as Receive does.
 	Numbered func(s flow.Shim, inner []byte)
@@ -69,6 +76,8 @@ func (c *TunnelConfig) check(e *Endpoint) error {
 		return errors.New("tunnel: both halves of a security association are needed")
 	case c.Receive == nil:
 		return errors.New("tunnel: nobody to receive inner packets")
+	case c.Plain != nil && (c.Plain.e != e || !c.PlainPeer.Is4() || !c.PlainInner.Is4()):
+		return fmt.Errorf("tunnel: IP in IP with %v for %v, expected a socket of this endpoint and IPv4 addresses", c.PlainPeer, c.PlainInner)
 	case c.Peer == netip.AddrPort{} && c.FollowPeer:
 	case !c.Peer.Addr().Is4() || c.Peer.Port() == 0:
 		return fmt.Errorf("tunnel: peer %v, expected an IPv4 address and a port", c.Peer)
@@ -181,6 +190,9 @@ func (t *Tunnel) Send(inner []byte) error {
 
 // carry transmits an inner packet, behind head, and counts it.
 func (t *Tunnel) carry(p path, head, inner []byte, nextHeader byte) error {
+	if len(head) == 0 && t.plainly(&p) {
+		return t.sendPlain(inner)
+	}
 	if err := t.transmitBy(p, head, inner, nextHeader, t.cfg.Marking.Outer(ipip.TOS(inner))); err != nil {
 		return err
 	}

@@ -41,13 +41,14 @@ type configuration struct {
 	} `yaml:"dhcp"`
 	DAD    config.DAD `yaml:"dad"`
 	Tunnel struct {
-		Device  string          `yaml:"device"`
-		Address config.Prefix   `yaml:"address"`
-		Port    uint16          `yaml:"port"`
-		MTU     int             `yaml:"mtu"`
-		Suites  []config.Suite  `yaml:"suites"`
-		Rekey   config.Rekey    `yaml:"rekey"`
-		Unused  config.Duration `yaml:"unused"`
+		Device        string               `yaml:"device"`
+		Address       config.Prefix        `yaml:"address"`
+		Port          uint16               `yaml:"port"`
+		MTU           int                  `yaml:"mtu"`
+		Encapsulation config.Encapsulation `yaml:"encapsulation"`
+		Suites        []config.Suite       `yaml:"suites"`
+		Rekey         config.Rekey         `yaml:"rekey"`
+		Unused        config.Duration      `yaml:"unused"`
 	} `yaml:"tunnel"`
 	Buffer bufferConfig `yaml:"buffer"`
 	Points []point      `yaml:"access-points"`
@@ -81,6 +82,7 @@ tunnel:
   port: 4500
   unused: 60s
   suites: [aes-128-gcm, aes-256-gcm, chacha20-poly1305]   # that nodes may choose from, by what their processors like
+  encapsulation: esp                                      # ipip: nodes that want it have packets unprotected, see docs/operating.md
   rekey: {after: 1h, octets: 256GiB}                      # other keys then, without loss; packets: N likewise
 # What comes while nodes move is held, as much as each is expected to need. "off: true" holds nothing.
 buffer:

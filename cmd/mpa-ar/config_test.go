@@ -64,6 +64,7 @@ func TestMistakes(t *testing.T) {
 		"address":            {"address: 10.2.0.1 ", "address: fe80::1 "},
 		"unknown":            {"dhcp:", "colour: blue\ndhcp:"},
 		"tunnel.suites":      {"aes-128-gcm", "rot13"},
+		"expected esp":       {"encapsulation: esp", "encapsulation: gre"},
 		"tunnel.rekey":       {"after: 1h", "after: 1ms"},
 		"radius.servers[0]":  {"{address: \"10.0.5.1:1812\", secret-file: radius.secret}", "{address: \"10.0.5.1:1812\"}"},
 		"radius.retransmit":  {"retransmit: 2s", "retransmit: 1ms"},

@@ -23,10 +23,11 @@ type configuration struct {
 	Link      linkConfig        `yaml:"link"`      // who moves it
 	Several   []interfaceConfig `yaml:"interfaces"`
 	Tunnel    struct {
-		Device string         `yaml:"device"`
-		MTU    int            `yaml:"mtu"`
-		Suites []config.Suite `yaml:"suites"`
-		Rekey  config.Rekey   `yaml:"rekey"`
+		Device        string               `yaml:"device"`
+		MTU           int                  `yaml:"mtu"`
+		Suites        []config.Suite       `yaml:"suites"`
+		Rekey         config.Rekey         `yaml:"rekey"`
+		Encapsulation config.Encapsulation `yaml:"encapsulation"`
 	} `yaml:"tunnel"`
 	EAP struct {
 		Identity    string      `yaml:"identity"`

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"openmpa/tunnel/esp"
@@ -26,6 +28,31 @@ func Transforms(list []Suite) (out []esp.Transform) {
 	}
 	return out
 }
+
+// Encapsulation is what packets are carried in: esp, also when nothing is said, or ipip.
+type Encapsulation string
+
+// The encapsulations.
+const (
+	ESP  Encapsulation = "esp"
+	IPIP Encapsulation = "ipip" // unprotected, where both ends say so
+)
+
+// Plain says that IP in IP is allowed.
+func (e Encapsulation) Plain() bool { return e == IPIP }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *Encapsulation) UnmarshalText(text []byte) error {
+	switch v := Encapsulation(text); v {
+	case ESP, IPIP:
+		*e = v
+		return nil
+	}
+	return fmt.Errorf("%q is no encapsulation: expected %s or %s", text, ESP, IPIP)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (e Encapsulation) MarshalText() ([]byte, error) { return []byte(cmp.Or(e, ESP)), nil }
 
 // Rekey says when the security association of a tunnel is replaced: whichever comes
 // first. What is zero is as by default.

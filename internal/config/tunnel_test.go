@@ -27,6 +27,17 @@ func TestTunnel(t *testing.T) {
 	if l := (Rekey{}).Limits(); l.Age != time.Hour || l.Hard() <= l.Age || (Rekey{}).Check() != nil {
 		t.Errorf("by default %+v", l)
 	}
+	type wrapped struct {
+		In Encapsulation `yaml:"in"`
+	}
+	for text, plain := range map[string]bool{"in: ipip": true, "in: esp": false, "{}": false} {
+		if c, err := Parse[wrapped]("x.yaml", []byte(text)); err != nil || c.In.Plain() != plain {
+			t.Errorf("%s: %v, %v", text, c.In, err)
+		}
+	}
+	if _, err := Parse[wrapped]("x.yaml", []byte("in: gre")); err == nil {
+		t.Error("gre is one")
+	}
 	if Transforms(nil) != nil {
 		t.Error("no suites are some")
 	}

@@ -32,7 +32,13 @@ func TestDeliveryGolden(t *testing.T) {
 			Header: testHeader, Old: 0x1234, SPI: 0x2345, Nonce: testNonce, Suites: []uint8{3, 1},
 		},
 		"0f" + id + "16000400001234" + "0c000400003456" + nonce + "15000102": &RekeyReply{Header: testHeader, Old: 0x1234, SPI: 0x3456, Nonce: testNonce, Suite: 2},
-		"10" + id + "16000400001234":                                         &RekeyDue{Header: testHeader, Old: 0x1234},
+		"03" + id + "1a00040a020064" + "0b00040a020064" + "0c000400001234" + nonce: &TunnelRequest{
+			Header: testHeader, Inner: testOuter.Addr(), SPI: 0x1234, Nonce: testNonce, Plain: testOuter.Addr(),
+		},
+		"04" + id + "13000108" + "0e0006" + "0a020064" + "9c41" + "0c000400005678" + nonce + "15000101" + "0f00020594": &TunnelReply{
+			Header: testHeader, Outer: testOuter.Addr(), Port: testOuter.Port(), SPI: 0x5678, Nonce: testNonce, Suite: 1, MTU: 1428, Plain: true,
+		},
+		"10" + id + "16000400001234": &RekeyDue{Header: testHeader, Old: 0x1234},
 		"03" + id + "13000105" + "140001" + "03" + "030006020000000007" + "0b00040a020064" + "0c000400001234" + nonce: &TunnelRequest{
 			Header: testHeader, Inner: testOuter.Addr(), SPI: 0x1234, Nonce: testNonce, Serving: true, Numbered: true, MAC: testMAC, Suites: []uint8{3},
 		},
@@ -94,6 +100,7 @@ func TestDeliveryRefused(t *testing.T) {
 		"serving without MAC":    put(bytes.Clone(request), fOptions, []byte{optServing}),
 		"serving with group MAC": put(put(bytes.Clone(request), fOptions, []byte{optServing}), fMAC, []byte{1, 0, 0, 0, 0, 0}),
 		"options of 2 octets":    put(bytes.Clone(request), fOptions, []byte{0, 0}),
+		"plain from nowhere":     put(bytes.Clone(request), fPlain, []byte{0, 0, 0, 0}),
 		"no suites":              put(bytes.Clone(request), fSuites),
 		"too many suites":        put(bytes.Clone(request), fSuites, bytes.Repeat([]byte{1}, MaxSuites+1)),
 		"suite 0":                put(bytes.Clone(rekey), fSuites, []byte{0}),

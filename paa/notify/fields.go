@@ -36,6 +36,7 @@ const (
 	fHow       = 23
 	fReceipts  = 24 // as package flow appends them
 	fPrevious  = 25 // address, then port
+	fPlain     = 26 // outer address
 )
 
 // fields maps the type of a field to its value.

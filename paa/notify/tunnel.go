@@ -20,8 +20,11 @@ type (
 		MAC     net.HardwareAddr // with Serving only: link-layer address of the MN, 6 octets
 		// Standby asks the router to keep the tunnel when the MN has arrived, as with Serving.
 		Standby  bool
-		Numbered bool    // the MN takes packets with shim headers (package flow)
-		Suites   []uint8 // that the MN takes, the best first (package esp has the numbers); none: the router's choice
+		Numbered bool // the MN takes packets with shim headers (package flow)
+		// Plain, if valid, says that the MN would have packets by IP in IP (RFC 2003), from and
+		// to this outer address of its; the association stays for all else.
+		Plain  netip.Addr
+		Suites []uint8 // that the MN takes, the best first (package esp has the numbers); none: the router's choice
 	}
 	// TunnelReply answers a TunnelRequest.
 	TunnelReply struct {
@@ -34,6 +37,7 @@ type (
 		Suite    uint8      // of package esp, one of those asked for
 		MTU      uint16     // largest inner packet, shim header not counted
 		Numbered bool       // the router takes packets with shim headers
+		Plain    bool       // packets go by IP in IP, as asked for
 	}
 )
 
@@ -48,6 +52,7 @@ const (
 	optServing  = 1
 	optStandby  = 2
 	optNumbered = 4
+	optPlain    = 8 // of the reply
 )
 
 // putOptions appends those that are set.
@@ -91,6 +96,9 @@ func (m TunnelRequest) appendFields(b []byte) ([]byte, error) {
 	if m.Serving {
 		b = put(b, fMAC, m.MAC)
 	}
+	if m.Plain.IsValid() {
+		b = put(b, fPlain, m.Plain.AsSlice())
+	}
 	return put(put(put(b, fInner, m.Inner.AsSlice()), fSPI, u32(m.SPI)), fNonce, m.Nonce), nil
 }
 
@@ -111,6 +119,11 @@ func (m *TunnelRequest) parseFields(f fields) (err error) {
 	m.Serving, m.Standby, m.Numbered = bits&optServing != 0, bits&optStandby != 0, bits&optNumbered != 0
 	if m.Serving {
 		if m.MAC, err = f.mac(fMAC); err != nil {
+			return err
+		}
+	}
+	if _, given := f[fPlain]; given {
+		if m.Plain, err = f.addr(fPlain); err != nil {
 			return err
 		}
 	}
@@ -137,7 +150,7 @@ func (m TunnelReply) appendFields(b []byte) ([]byte, error) {
 	if len(m.Nonce) != nonceLen || !m.Outer.IsValid() || m.Suite == 0 {
 		return nil, fmt.Errorf("nonce of %d octets, expected %d; outer address %s; suite %d", len(m.Nonce), nonceLen, m.Outer, m.Suite)
 	}
-	b = putOptions(b, map[byte]bool{optNumbered: m.Numbered})
+	b = putOptions(b, map[byte]bool{optNumbered: m.Numbered, optPlain: m.Plain})
 	b = putAddrPort(b, fOuter, netip.AddrPortFrom(m.Outer, m.Port))
 	b = put(put(b, fSPI, u32(m.SPI)), fNonce, m.Nonce)
 	return put(put(b, fSuite, []byte{m.Suite}), fMTU, u16(m.MTU)), nil
@@ -170,6 +183,6 @@ func (m *TunnelReply) parseFields(f fields) (err error) {
 		return fmt.Errorf("MTU %d, expected at least 576", m.MTU)
 	}
 	bits, err := f.options()
-	m.Numbered = bits&optNumbered != 0
+	m.Numbered, m.Plain = bits&optNumbered != 0, bits&optPlain != 0
 	return err
 }

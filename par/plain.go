@@ -1,0 +1,39 @@
+package par
+
+import (
+	"fmt"
+
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
+)
+
+// openPlain has packets of nodes that ask for it go by IP in IP (RFC 2003).
+func (r *Router) openPlain() error {
+	s, err := r.host.OpenIPIP(r.cfg.Address, bind.Options{})
+	if err != nil {
+		return err
+	}
+	if r.plain, err = r.endpoint.AttachPlain(s); err != nil {
+		return err
+	}
+	r.cfg.Log.Warn("IP-in-IP is allowed: packets of a node that asks for it are neither encrypted nor authenticated; " +
+		"who can send from the node's outer address can speak as the node, and they pass no address translator; markers stay in ESP beside them")
+	return nil
+}
+
+// plainly adds to the configuration of a tunnel what IP in IP needs, where the node asks
+// for it, it is allowed, and the node is where it says: nothing translates its address.
+// The caller holds mu.
+func (v *visitor) plainly(m *notify.TunnelRequest, cfg *tunnel.TunnelConfig) bool {
+	if !m.Plain.IsValid() || v.r.plain == nil {
+		return false
+	}
+	if at := v.peer.Addr().Unmap(); at != m.Plain {
+		v.r.cfg.Log.Info("no IP-in-IP", "sid", v.sid, "err", fmt.Sprintf("the node says it is at %v, and is seen at %v: an address translator is between", m.Plain, at))
+		return false
+	}
+	cfg.Plain, cfg.PlainPeer, cfg.PlainInner = v.r.plain, m.Plain, m.Inner
+	v.r.cfg.Log.Info("packets go by IP-in-IP, unprotected", "sid", v.sid, "addr", m.Inner, "outer", m.Plain)
+	return true
+}
