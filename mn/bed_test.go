@@ -61,6 +61,7 @@ type adapter struct {
 	dead   map[string]bool   // no link there
 	astray map[string]string // Attach to it fails, and the link is at another
 	leave  func(to string)   // called with the old link still up
+	opens  time.Duration     // how long a point drops what comes, with the link up
 }
 
 func (a *adapter) Current(context.Context) (string, error) { return a.at(), nil }
@@ -104,12 +105,20 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 	a.point = point
 	a.air(func() {
 		osnettest.IP(a.t, "link set "+a.far+" down")
-		osnettest.IP(a.t, "link set "+a.far+" master "+point)
+		if a.opens == 0 {
+			osnettest.IP(a.t, "link set "+a.far+" master "+point)
+		} else {
+			osnettest.IP(a.t, "link set "+a.far+" nomaster")
+		}
 		// A carrier that is back before the kernel has dealt with its loss is told of
 		// before the bridge forwards: no radio does that.
 		time.Sleep(10 * time.Millisecond)
 		if !a.dead[point] {
 			osnettest.IP(a.t, "link set "+a.far+" up")
+		}
+		if a.opens > 0 {
+			time.Sleep(a.opens)
+			osnettest.IP(a.t, "link set "+a.far+" master "+point)
 		}
 	})
 	if point != asked {

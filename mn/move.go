@@ -9,6 +9,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/host"
+	"openmpa/mn/link"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
@@ -175,10 +176,19 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
 	w.forward(id, c)
-	if e := c.path.arrive(); e != nil {
-		n.cfg.Log.Error("uplink", "err", e)
+	var ready time.Duration
+	open := func() {
+		if e := c.path.arrive(); e != nil {
+			n.cfg.Log.Error("uplink", "err", e)
+		}
+		ready = time.Since(up)
 	}
-	ready := time.Since(up)
+	// The last message of the 4-way handshake is ours: the access point lets frames pass a moment after it, and drops
+	// what is there before. That the router answers says that it does.
+	_, opensLater := c.port.link.(link.Keyer)
+	if !opensLater {
+		open()
+	}
 	n.announce(c) // the frames sent so far have told the bridges; this is for the neighbours
 	if err == nil {
 		select {
@@ -188,6 +198,9 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 		case <-time.After(n.cfg.Timers.Arrive):
 			err = fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
 		}
+	}
+	if opensLater && err == nil {
+		open()
 	}
 	span.End(err, "uplink_ready_ms", float64(ready)/1e6)
 	return err

@@ -3,6 +3,7 @@ package mn
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/mn/link"
@@ -68,4 +69,20 @@ func TestWrongKey(t *testing.T) {
 		t.Errorf("afterwards: %s, %v", o, err)
 	}
 	b.eventually("the keys of the new one", func(Status) bool { return a.matches(of["a"]) })
+}
+
+// TestOpensLate: an access point drops what comes before it has seen the end of the handshake: nothing is sent to it then
+// but the arrival, which is sent again.
+func TestOpensLate(t *testing.T) {
+	b, a, _ := keyed(t)
+	a.opens = 15 * time.Millisecond
+	stop := b.flow()
+	for _, to := range []string{"a", "b"} {
+		time.Sleep(50 * time.Millisecond)
+		if o, err := b.handover(to); o != event.Completed || err != nil {
+			t.Errorf("%s, %v", o, err)
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	stop()
 }
