@@ -30,7 +30,7 @@ var (
 
 const (
 	leastRandomGap, mostRandomGap = 4 * time.Millisecond, 500 * time.Millisecond
-	crowdSize                     = 4
+	crowdSize                     = 8
 	crowdGap                      = 500 * time.Millisecond
 )
 
@@ -162,7 +162,8 @@ func simulatedMoves(ctx context.Context, o Options, a *Adder, how sizing, record
 			}
 			row := func(what, unit string) Row { return bufferRow("simulated", what, unit, gap, rate) }
 			dropped, late, most := row("dropped", "% of what came in the hold"), row("delay, 99th percentile", "ms"), row("held at most", "KiB")
-			if !o.Wants(dropped.Name) && !o.Wants(late.Name) && !o.Wants(most.Name) {
+			room := row("room made", "times what came in the hold")
+			if !o.Wants(dropped.Name) && !o.Wants(late.Name) && !o.Wants(most.Name) && !o.Wants(room.Name) {
 				continue
 			}
 			n, err := simulate(how, recorded[rate.Flag()], gap, seed)
@@ -172,7 +173,7 @@ func simulatedMoves(ctx context.Context, o Options, a *Adder, how sizing, record
 			for _, f := range []struct {
 				row   Row
 				value float64
-			}{{dropped, n.dropped()}, {late, n.late99()}, {most, float64(n.most) / 1024}} {
+			}{{dropped, n.dropped()}, {late, n.late99()}, {most, float64(n.most) / 1024}, {room, median(n.room)}} {
 				if o.Wants(f.row.Name) {
 					a.Add(f.row, how.name, f.value)
 				}

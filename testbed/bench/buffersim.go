@@ -58,6 +58,7 @@ type simNode struct {
 
 	holds  uint64          // packets that came in holds
 	most   int             // octets held at a time
+	room   []float64       // made in each hold, as a multiple of what came
 	delays []time.Duration // of what was held and delivered
 }
 
@@ -181,7 +182,9 @@ func (n *simNode) moves(now time.Time, count int, gap func() time.Duration) erro
 		}
 		took := gap()
 		now = now.Add(took)
+		before := n.holds
 		n.until(now)
+		n.room = append(n.room, float64(n.made())/float64(max(n.holds-before, 1)))
 		if err := n.d.Apply(now, flow.Arrival); err != nil {
 			return err
 		}
@@ -196,6 +199,14 @@ func (n *simNode) moves(now time.Time, count int, gap func() time.Duration) erro
 		}
 	}
 	return nil
+}
+
+// made is for how many packets there is room now.
+func (n *simNode) made() int {
+	if n.account == nil {
+		return n.r.how.packets
+	}
+	return n.sizer.Size().Packets
 }
 
 // crowd has nodes leave that never come, a second later one that is away for gap, and
