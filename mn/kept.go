@@ -168,6 +168,7 @@ type PreparedStatus struct {
 	Network  string           `json:"network"`
 	Address  string           `json:"address"` // care-of
 	Left     float64          `json:"left_s"`  // until it is given back, seconds
+	Rekeyed  uint64           `json:"rekeyed"` // times its tunnel has had other keys
 }
 
 // status of k; the caller holds n.mu.
@@ -175,8 +176,12 @@ func (k *kept) status() *PreparedStatus {
 	if k == nil {
 		return nil
 	}
+	var rekeyed uint64
+	if t := k.c.tunnel.Load(); t != nil {
+		rekeyed = t.Stats().Rekeys
+	}
 	return &PreparedStatus{
-		Handover: k.id, Network: k.c.net.Name, Address: k.c.address.prefix().String(),
+		Rekeyed: rekeyed, Handover: k.id, Network: k.c.net.Name, Address: k.c.address.prefix().String(),
 		Left: max(0, time.Until(k.until).Round(100*time.Millisecond).Seconds()),
 	}
 }

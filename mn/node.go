@@ -40,9 +40,8 @@ type Node struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
-	rekeyings atomic.Uint64
-	stray     atomic.Uint64                        // packets in the TUN that belong to nothing
-	guests    atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
+	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
+	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
 	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
 	away     atomic.Bool               // the link has left the serving network, or is about to

@@ -202,7 +202,6 @@ func (f *freshener) replace(ctx context.Context) error {
 		n.cfg.Log.Debug("the first packet by a new security association was not sent", "err", err)
 	}
 	f.under = p.under
-	n.rekeyings.Add(1)
 	n.cfg.Log.Info("security association replaced", "paa", f.c.net.PAA, "spi", f.t.SPI(), "suite", esp.Transform(r.Suite))
 	return nil
 }

@@ -25,13 +25,12 @@ type Status struct {
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Merged     []MergeStatus     `json:"merged,omitempty"` // downlink that came with numbers
-	Rekeyings  uint64            `json:"rekeyings"`        // security associations that were replaced in their tunnels
 	Dropped    map[string]uint64 `json:"dropped"`          // by reason, besides those of uplink and downlink
 }
 
 // Status returns what the node is doing at the moment.
 func (n *Node) Status() Status {
-	s := Status{Rekeyings: n.rekeyings.Load(), Dropped: map[string]uint64{"stray": n.stray.Load()}}
+	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
 	p := n.servingPort()
 	n.mu.Lock()
 	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
