@@ -41,6 +41,24 @@ func DeliveryCases() []DeliveryCase {
 			Promise: "nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"TCP: every octet arrives, nothing is dropped, and no retransmission time-out where the link is gone for up to 50 ms",
 		},
+		{
+			Name: "previous", judge: (*run).judgePrevious, judgeTCP: (*run).judgePreviousStream, order: standsBy,
+			adjust:  func(o *bed.Options) { o.Hold = bed.HoldPrevious },
+			Doc:     "a planned move; the previous router holds, forwards to the new place, and the binding moves then",
+			Promise: "as planned",
+		},
+		{
+			Name: "two-interfaces", judge: (*run).judgeClean, judgeTCP: (*run).judgeCleanStream,
+			adjust:  func(o *bed.Options) { o.Second = bed.SecondUp },
+			Doc:     "a planned move between two interfaces that are both up",
+			Promise: "as planned, and there is no time without a link",
+		},
+		{
+			Name: "second-interface", judge: (*run).judgeClean, judgeTCP: (*run).judgeCleanStream,
+			adjust:  func(o *bed.Options) { o.Second = bed.SecondAtMove },
+			Doc:     "a planned move to an interface that is set up for it",
+			Promise: "as planned, and there is no time without a link",
+		},
 	}
 }
 
@@ -243,20 +261,44 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 		if err != nil {
 			return err
 		}
+		before, err := b.Drops()
+		if err != nil {
+			return err
+		}
 		m, err := r.attemptBy(ctx, b, from, to, give)
 		if err != nil {
 			return fmt.Errorf("scenario: %s: %w", name, err)
 		}
 		m.Case = r.caseName
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
+		bad := len(r.res.Problems)
 		judge(name, m)
+		if len(r.res.Problems) > bad {
+			if err := r.sayDropped(b, before); err != nil {
+				return err
+			}
+		}
 		if m.Outcome != string(event.Completed) {
 			return nil // where it is then is anybody's guess
 		}
-		r.at = topo.NetworkOf(b.Link.Point()) // which need not be where it was to go
+		if r.at, err = serves(ctx, b); err != nil {
+			return err
+		}
 		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sayDropped adds to the last problem what the kernel has dropped meanwhile.
+func (r *run) sayDropped(b *bed.Bed, before map[string]uint64) error {
+	after, err := b.Drops()
+	if err != nil {
+		return err
+	}
+	if risen := bed.DropsSince(before, after); len(risen) > 0 {
+		r.res.Problems[len(r.res.Problems)-1] += "\n    meanwhile the kernel dropped: " + strings.Join(risen, ", ")
 	}
 	return nil
 }

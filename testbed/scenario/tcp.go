@@ -202,7 +202,9 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
 		judge(title, m)
 		if m.Outcome == string(event.Completed) {
-			r.at = topo.NetworkOf(b.Link.Point()) // which need not be where it was to go
+			if r.at, err = serves(ctx, b); err != nil {
+				return 0, err
+			}
 		}
 	}
 	took = time.Since(begun.at)

@@ -1,0 +1,80 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/topo"
+)
+
+// readyLimit bounds how long the node takes until it stands by for a move.
+const readyLimit = 15 * time.Second
+
+// moveStatus is what is read of the mobile node's status before a move.
+type moveStatus struct {
+	Network string `json:"network"`
+	Standby bool   `json:"standby"`
+	Guard   *struct {
+		By string `json:"by"`
+	} `json:"guard"`
+}
+
+// serves is the network that serves the node, which need not be the one where it was to go.
+func serves(ctx context.Context, b *bed.Bed) (string, error) {
+	var s moveStatus
+	if err := b.Client(topo.MN).Status(ctx, &s); err != nil {
+		return "", fmt.Errorf("scenario: status of the mobile node: %w", err)
+	}
+	return s.Network, nil
+}
+
+// awaitNode waits until the node's status is as wanted.
+func awaitNode(ctx context.Context, b *bed.Bed, what string, good func(moveStatus) bool) error {
+	var s moveStatus
+	var err error
+	e := await(ctx, readyLimit, func() bool {
+		s = moveStatus{}
+		err = b.Client(topo.MN).Status(ctx, &s)
+		return err == nil && good(s)
+	})
+	if err != nil {
+		return fmt.Errorf("scenario: status of the mobile node: %w", err)
+	}
+	if e != nil {
+		return fmt.Errorf("scenario: %s: %w; the node says %+v", what, e, s)
+	}
+	return nil
+}
+
+// standsBy waits until the serving router has a tunnel for what it may hold, and
+// then has the node move as it is told.
+func standsBy(ctx context.Context, _ *run, b *bed.Bed, _ int, to string) (order, error) {
+	err := awaitNode(ctx, b, "no tunnel stands by with the serving router", func(s moveStatus) bool { return s.Standby })
+	return ordered(b, to), err
+}
+
+// judgePrevious holds a move to its promise in which the previous router holds.
+func (r *run) judgePrevious(name string, m measured) {
+	r.judgeClean(name, m)
+	r.expectForwarded(name, m)
+}
+
+// judgePreviousStream is the same with a TCP connection.
+func (r *run) judgePreviousStream(name string, m measured) {
+	r.judgeCleanStream(name, m)
+	r.expectForwarded(name, m)
+}
+
+// expectForwarded checks that the case was played: a router sent to another place
+// what it had held.
+func (r *run) expectForwarded(name string, m measured) {
+	for _, e := range m.records {
+		if e.Phase == event.PhaseForward && e.Kind == event.KindEnd && e.Outcome == event.OK {
+			return
+		}
+	}
+	r.problem("%s: no router says that it has forwarded what it held", name)
+}
