@@ -165,6 +165,7 @@ func (r *room) ended(now time.Time, isHere bool) []any {
 	}
 	r.since = time.Time{}
 	r.sizer.Back()
+	r.account.Unclaim()
 	size := r.sizer.Size()
 	return []any{"expected_ms", float64(r.expect) / 1e6, "sized_packets", size.Packets, "sized_bytes", size.Bytes}
 }

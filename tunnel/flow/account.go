@@ -76,13 +76,16 @@ func (b *Bank) Stats() BankStats {
 // its claim.
 const beyondClaim = 4
 
-// Claim says how much the visitor will need in all, its guarantee included. An account
-// that never said so may have as much as is free.
+// Claim says how much the visitor will need in all, its guarantee included, until
+// Unclaim. An account that does not say so may have as much as is free.
 func (a *Account) Claim(packets, bytes int) {
 	a.bank.mu.Lock()
 	defer a.bank.mu.Unlock()
 	a.claim = [2]int{packets, bytes}
 }
+
+// Unclaim takes the claim back.
+func (a *Account) Unclaim() { a.Claim(math.MaxInt, math.MaxInt) }
 
 // take takes room for one packet.
 func (a *Account) take(size int) bool {

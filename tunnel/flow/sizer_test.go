@@ -114,4 +114,8 @@ func TestClaims(t *testing.T) {
 	if n := greedy(late, 1); n < 100 {
 		t.Errorf("within its claim: %d", n)
 	}
+	late.Unclaim()
+	if n := greedy(late, 1); n < 100 {
+		t.Errorf("without a claim: %d more", n)
+	}
 }
