@@ -30,6 +30,10 @@ func (n *Node) bring(ctx context.Context, id event.HandoverID, p *port, network 
 	if err != nil {
 		return err
 	}
+	if w, e := p.linkedTo(ctx); e == nil && w.network.Name == network.Name && w.since.known {
+		p.seen = w.since
+		return nil
+	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "interface", p.name, "raised", fresh)
 	defer func() { span.End(err) }()
 	within := p.linkWithin()

@@ -191,7 +191,9 @@ func (p *port) here(ctx context.Context) (point string, network Network, err err
 	if point, err = p.link.Current(ctx); err != nil {
 		return "", network, err
 	}
-	network, err = p.n.networkOf(point)
+	if network, err = p.n.networkOf(point); err == nil && p.n.portOf(network) != p {
+		err = fmt.Errorf("%s is attached to %q, of network %s, which another interface reaches by the configuration", p.name, point, network.Name)
+	}
 	return point, network, err
 }
 

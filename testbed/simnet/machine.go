@@ -96,6 +96,21 @@ func (m *Machine) Route(dst netip.Prefix, via netip.Addr, dev string) {
 	m.routes = append(m.routes, route{Route: osnet.Route{Dst: dst, Via: via, Dev: dev, Table: tableMain}})
 }
 
+// SetDown sets the interface down, as an administrator does.
+func (i *Interface) SetDown() {
+	i.m.w.mu.Lock()
+	defer i.m.w.mu.Unlock()
+	i.down = true
+	i.carrier(nil)
+}
+
+// IsDown says whether it is.
+func (i *Interface) IsDown() bool {
+	i.m.w.mu.Lock()
+	defer i.m.w.mu.Unlock()
+	return i.down
+}
+
 // MAC is the interface's link-layer address.
 func (i *Interface) MAC() acd.MAC { return i.mac }
 

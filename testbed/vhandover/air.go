@@ -10,12 +10,12 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/mn/link"
 	"openmpa/testbed/simnet"
-	"openmpa/testbed/topo"
 )
 
 // air moves the node between points of attachment: its link.Adapter.
 type air struct {
 	net     *simnet.World
+	dev     string // the node's
 	cable   *simnet.Cable
 	bridges map[string]*simnet.Bridge
 
@@ -38,9 +38,14 @@ const (
 
 // Current implements link.Adapter.
 func (a *air) Current(context.Context) (string, error) {
+	return a.at(), nil
+}
+
+// at is the point where the link is, or was.
+func (a *air) at() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.point, nil
+	return a.point
 }
 
 // Attach implements link.Adapter.
@@ -112,6 +117,30 @@ func (a *air) lose(d time.Duration) {
 	})
 }
 
+// cut takes the link away; what it returns brings it back, and to life.
+func (a *air) cut() (mend func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.moves++
+	a.cable.Plug(nil)
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.moves++
+		a.cable.Plug(a.bridges[a.point])
+	}
+}
+
+// revive ends what die began.
+func (a *air) revive() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.heal != nil {
+		a.heal()
+		a.heal = nil
+	}
+}
+
 // die has the link carry nothing any more until it is left, while its carrier stays.
 func (a *air) die(as [2]simnet.Impairment) {
 	a.mu.Lock()
@@ -126,7 +155,7 @@ func (a *air) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
 	a.mu.Lock()
 	h := a.host
 	a.mu.Unlock()
-	return h.WatchLink(ctx, topo.MNIf)
+	return h.WatchLink(ctx, a.dev)
 }
 
 // set says how the next moves go.

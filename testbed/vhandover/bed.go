@@ -27,7 +27,8 @@ type bed struct {
 	ledger   *ledger
 	machines map[string]*simnet.Machine
 	cables   map[string]*simnet.Cable
-	air      *air
+	airs     map[string]*air   // by network
+	second   *simnet.Interface // of the node; nil: it has one
 
 	aaa      *aaaParty
 	dhcp     *dhcpParty
@@ -133,9 +134,27 @@ func (b *bed) build() {
 		}
 	}
 	node := machine(topo.MN, false)
-	b.air = &air{net: b.net, cable: connect("air", node.Interface(topo.MNIf), nil), bridges: bridges}
-	for label, imp := range b.plan.Cables {
+	b.airs = map[string]*air{}
+	for _, n := range topo.Networks {
+		b.airs[n.Name] = b.airs[topo.Networks[0].Name]
+		if b.airs[n.Name] == nil {
+			b.airs[n.Name] = &air{net: b.net, dev: topo.MNIf, cable: connect("air", node.Interface(topo.MNIf), nil), bridges: bridges}
+		} else if b.plan.Second != NoSecond {
+			b.second = node.Interface(topo.SecondIf)
+			b.second.SetDown()
+			b.airs[n.Name] = &air{net: b.net, dev: topo.SecondIf, cable: connect("air2", b.second, nil), bridges: bridges}
+		}
+	}
+	b.impair(b.plan.Cables)
+}
+
+// impair says what every cable does; both of the node's are alike.
+func (b *bed) impair(cables map[string][2]simnet.Impairment) {
+	for label, imp := range cables {
 		b.cables[label].Impair(imp[0], imp[1])
+		if second := b.cables["air2"]; second != nil && label == "air" {
+			second.Impair(imp[0], imp[1])
+		}
 	}
 }
 
@@ -147,12 +166,14 @@ var via = map[string]netip.Addr{
 
 // heal has every cable lose and double nothing from now on.
 func (b *bed) heal() {
+	cables := map[string][2]simnet.Impairment{}
 	for label, imp := range b.plan.Cables {
 		for i := range imp {
 			imp[i] = simnet.Impairment{Delay: imp[i].Delay}
 		}
-		b.cables[label].Impair(imp[0], imp[1])
+		cables[label] = imp
 	}
+	b.impair(cables)
 }
 
 // lostCounters notes that a machine's daemon crashed.

@@ -3,6 +3,7 @@ package vhandover
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"openmpa/aaa"
@@ -209,13 +210,8 @@ func (p *nodeParty) start() (err error) {
 		},
 		Watch:   decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 100 * time.Millisecond, Asks: 5},
 		Prepare: p.b.plan.Prepared, Rekey: p.b.plan.Rekey[0], Host: p.b.machines[topo.MN].Open, State: p.kept,
-		Interfaces: []mn.Interface{{Name: topo.MNIf, Link: func(h host.Host) (link.Adapter, error) {
-			p.b.air.mu.Lock()
-			defer p.b.air.mu.Unlock()
-			p.b.air.host = h
-			return p.b.air, nil
-		}}},
-		Rand: rnd, Recorder: p.recorder, Log: log,
+		Interfaces: p.b.interfaces(),
+		Rand:       rnd, Recorder: p.recorder, Log: log,
 	}); err != nil {
 		return err
 	}
@@ -228,6 +224,27 @@ func (p *nodeParty) start() (err error) {
 		}
 	}(p.node, p.done)
 	return nil
+}
+
+// interfaces are the node's.
+func (b *bed) interfaces() (out []mn.Interface) {
+	for _, n := range topo.Networks {
+		a := b.airs[n.Name]
+		if len(out) > 0 && out[0].Name == a.dev {
+			out[0].Points = append(out[0].Points, n.Points...)
+			continue
+		}
+		out = append(out, mn.Interface{
+			Name: a.dev, Points: slices.Clone(n.Points), AtMove: len(out) > 0 && b.plan.Second == SecondAtMove,
+			Link: func(h host.Host) (link.Adapter, error) {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				a.host = h
+				return a, nil
+			},
+		})
+	}
+	return out
 }
 
 func (p *nodeParty) stop() {

@@ -50,7 +50,16 @@ func (b *bed) fault(m Trouble, from string, target topo.Network) (over func()) {
 		return stage(b.usurp(target))
 	case LinkLost:
 		m.Back = min(m.Back, 3*time.Second)
-		return stage(func() { b.air.lose(m.Back) }, func() {})
+		return stage(func() { b.airs[from].lose(m.Back) }, func() {})
+	case DeadTarget:
+		if b.second != nil { // else it is asked for
+			mend := b.airs[target.Name].cut()
+			return mend
+		}
+	case Flapping:
+		if b.second != nil {
+			return stage(func() { b.airs[target.Name].lose(time.Second) }, func() {})
+		}
 	case CrashNext:
 		r := b.routers[target.Name]
 		return stage(r.kill, again(r.start))

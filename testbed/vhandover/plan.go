@@ -125,6 +125,7 @@ type Plan struct {
 	Cables   map[string][2]simnet.Impairment // by label: there and back
 	Moves    []Move
 	Prepared bool               // false: break before make
+	Second   Second             // interface of the node
 	Reach    bool               // points are tested before the old one is left
 	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
 }
@@ -165,7 +166,27 @@ func NewPlan(seed uint64) Plan {
 		p.Moves = append(p.Moves, drawMove(r))
 	}
 	p.Rekey = drawRekey(seed)
+	p.Second = drawSecond(seed)
 	return p
+}
+
+// Second says whether the node has another interface for network a.
+type Second uint8
+
+// The ways to have one.
+const (
+	NoSecond     Second = iota // one interface reaches both
+	SecondUp                   // both are up all the time
+	SecondAtMove               // it is set up for its move only
+)
+
+// String implements fmt.Stringer.
+func (s Second) String() string { return [...]string{"none", "up", "up for its move"}[s] }
+
+// drawSecond draws for a third of the plans. It has draws of its own.
+func drawSecond(seed uint64) Second {
+	r := rand.New(rand.NewPCG(seed, 0x7365636f6e64))
+	return []Second{NoSecond, NoSecond, NoSecond, NoSecond, SecondUp, SecondAtMove}[r.IntN(6)]
 }
 
 // linger is longer than any packet is on its way in a plan.
@@ -221,6 +242,7 @@ func drawMove(r *rand.Rand) Move {
 // String is the plan on a few lines.
 func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
+	s += fmt.Sprintf(", second interface %v", p.Second)
 	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]

@@ -65,7 +65,11 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	r.Up, r.Down = flows[up], flows[down]
 	if plan.Clean() && err == nil {
 		for i, o := range r.Outcomes {
-			if want := certain[plan.Moves[i].Fault]; plan.Moves[i].Second.Fault == None && want != "" && o.Ended != want {
+			want := certain[plan.Moves[i].Fault]
+			if plan.Moves[i].Fault == DeadTarget && plan.Second != NoSecond {
+				want = "failed" // nothing has switched
+			}
+			if plan.Moves[i].Second.Fault == None && want != "" && o.Ended != want {
 				r.Wrong = append(r.Wrong, fmt.Sprintf("nothing was lost on any cable, and handover %d, %s, ended %s (%s), expected %s", i+1, o.Kind, o.Ended, o.Reason, want))
 			}
 		}
@@ -79,6 +83,9 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 	for _, m := range b.machines {
 		r.Wrong = append(r.Wrong, m.Left()...)
 	}
+	if b.second != nil && !b.second.IsDown() {
+		r.Wrong = append(r.Wrong, "the node's second interface was down, and is left up")
+	}
 	r.Virtual = time.Since(b.began)
 	if len(r.Wrong) > 0 {
 		r.Trace = b.net.Trace()
@@ -88,8 +95,12 @@ func Run(plan Plan, creds *Credentials, log io.Writer) (r Result) {
 
 // play is a plan from the first attachment to the good-bye.
 func (b *bed) play() (outcomes []Outcome, err error) {
-	if err := b.air.Attach(context.Background(), topo.Networks[0].Points[0]); err != nil {
-		return nil, err
+	for _, n := range topo.Networks {
+		if a := b.airs[n.Name]; a.at() == "" {
+			if err := a.Attach(context.Background(), n.Points[0]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := b.node.start(); err != nil {
 		return nil, fmt.Errorf("the node does not start: %w", err)
@@ -183,8 +194,10 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	case Flapping:
 		bad[target.Points[0]] = flaps
 	}
-	b.air.set(m.Gap, bad)
-	defer b.air.set(m.Gap, nil)
+	for _, a := range b.airs {
+		a.set(m.Gap, bad)
+		defer a.set(m.Gap, nil)
+	}
 	for _, t := range []Trouble{m.Trouble, m.Second} {
 		defer b.fault(t, from, target)()
 	}
@@ -192,7 +205,7 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	switch m.Fault {
 	case Carried:
 		o.Ended = "followed"
-		return o, b.carry(target.Name, target.Points[0])
+		return o, b.shift(from, target)
 	case Roams:
 		o.Ended = "followed"
 		here, _ := topo.NetworkByName(from)
@@ -206,8 +219,8 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	if m.Fault == Arrives {
 		o.Ended = "followed"
 		kept := node.Status().Prepared
-		err := b.carry(target.Name, target.Points[0])
-		if err == nil && kept != nil && m.Second.Fault == None && b.plan.lossless() {
+		err := b.shift(from, target)
+		if err == nil && kept != nil && m.Second.Fault == None && b.plan.lossless() && b.plan.Second != SecondAtMove {
 			err = atOnce(recorder.Events(kept.Handover))
 		}
 		return o, err
@@ -215,7 +228,8 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 	if m.Fault == DeadLink {
 		o.Ended = "followed"
 		b.net.Note("FAULT %s", m.Fault)
-		b.air.die(b.plan.Cables["air"])
+		b.airs[from].die(b.plan.Cables["air"])
+		defer b.airs[from].revive()
 		return o, b.follows(target.Name)
 	}
 	to := target.Name
@@ -350,10 +364,20 @@ func atOnce(events []event.Event) error {
 
 // carry has the link move without a handover, and the node follow it.
 func (b *bed) carry(network, point string) error {
-	if err := b.air.Attach(context.Background(), point); err != nil {
+	if err := b.airs[network].Attach(context.Background(), point); err != nil {
 		return err
 	}
 	return b.follows(network)
+}
+
+// shift has the node go on at the other network without a handover: the link is carried
+// there, or is cut where the other interface has its own.
+func (b *bed) shift(from string, target topo.Network) error {
+	if b.second == nil {
+		return b.carry(target.Name, target.Points[0])
+	}
+	defer b.airs[from].cut()()
+	return b.follows(target.Name)
 }
 
 // follows waits until the node is attached to a network.
