@@ -1,7 +1,6 @@
 package mn
 
 import (
-	"context"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -12,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"openmpa/internal/event"
+	"openmpa/par"
 )
 
 const (
@@ -77,7 +76,13 @@ func next(t *testing.T, c *net.UDPConn) (number uint32, tos uint8) {
 // through as it was; a congestion mark that the outer packet got comes through where the
 // transport knows ECN, and is a loss where it does not (RFC 6040 section 4.2, RFC 2983).
 func TestMarks(t *testing.T) {
-	b := start(t, nil)
+	for name, plain := range map[string]bool{"IP-in-IP in ESP": false, "IP-in-IP in IP-in-IP": true} {
+		t.Run(name, func(t *testing.T) { marks(t, name, plain) })
+	}
+}
+
+func marks(t *testing.T, name string, plain bool) {
+	b := start(t, func(n *Config) { n.Plain = plain }, func(r *par.Config) { r.Plain = plain })
 	b.congested()
 	mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
 	if err != nil {
@@ -121,12 +126,9 @@ func TestMarks(t *testing.T) {
 		}
 	}
 	through("IP-in-IP on the link")
-	h, err := b.node.Prepare("a")
-	if err != nil {
-		t.Fatal(err)
+	tun := b.prepared().tunnel.Load()
+	through(name)
+	if n := tun.Stats().Plain; (n > 0) != plain {
+		t.Errorf("%d packets went by IP-in-IP", n)
 	}
-	if o, err := h.Wait(context.Background()); o != event.OK {
-		t.Fatalf("%s, %v", o, err)
-	}
-	through("IP-in-IP in ESP")
 }

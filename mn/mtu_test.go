@@ -2,7 +2,6 @@ package mn
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +14,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/par"
 )
 
 // fullSize is what fits the node's TUN, less the headers of IP and UDP.
@@ -56,10 +56,13 @@ func (b *bed) narrow(mtu string) {
 // new link, also where the core takes less than IP-in-IP and ESP make of them: what
 // does not fit is fragmented outside and put together at the other end.
 func TestNoBlackHole(t *testing.T) {
-	for _, core := range []string{"1500", "1400", "1280"} {
-		t.Run(core, func(t *testing.T) {
-			b := start(t, func(c *Config) { c.MTU = 1400 })
-			b.narrow(core)
+	for name, c := range map[string]struct {
+		core  string
+		plain bool
+	}{"1500": {"1500", false}, "1400": {"1400", false}, "1280": {"1280", false}, "1400, IP-in-IP": {"1400", true}} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, func(n *Config) { n.MTU, n.Plain = 1400, c.plain }, func(r *par.Config) { r.Plain = c.plain })
+			b.narrow(c.core)
 			mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
 			if err != nil {
 				t.Fatal(err)
@@ -73,13 +76,7 @@ func TestNoBlackHole(t *testing.T) {
 				passes(t, where+", down", b.cn, mn, homeAddress, fullSize)
 			}
 			both("old link")
-			h, err := b.node.Prepare("a")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if o, err := h.Wait(context.Background()); o != event.OK {
-				t.Fatalf("%s, %v", o, err)
-			}
+			b.prepared()
 			both("tunnel")
 			if o, err := b.handover("a"); o != event.Completed {
 				t.Fatalf("%s, %v", o, err)
@@ -161,13 +158,7 @@ func TestTCPHasNoBlackHole(t *testing.T) {
 	}
 	goesOn("old link")
 	for _, to := range []string{"a", "b"} {
-		h, err := b.node.Prepare(to)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if o, err := h.Wait(context.Background()); o != event.OK {
-			t.Fatalf("%s, %v", o, err)
-		}
+		b.preparedFor(to)
 		goesOn("tunnel to " + to)
 		if o, err := b.handover(to); o != event.Completed {
 			t.Fatalf("%s, %v", o, err)

@@ -27,10 +27,10 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
 	}
+	made := c // the result is another when it fails
 	var looking sync.WaitGroup
-	looking.Go(func() { c.port.lookFor(ctx, lookWithin, network.Points...) })
+	looking.Go(func() { made.port.lookFor(ctx, lookWithin, network.Points...) })
 	defer looking.Wait()
-	made := c
 	defer func() {
 		if err != nil {
 			if ctx.Err() != nil {
