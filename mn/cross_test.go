@@ -27,6 +27,16 @@ func startTwo(t *testing.T, atMove bool, edit func(*Config)) (b *bed, second *ad
 			osnettest.IP(t, "link set nowhere up")
 		})
 		osnettest.IP(t, "link set eth1 down")
+		t.Cleanup(func() { // behind that of the bed, which closes the node
+			for _, dev := range []string{"eth0", "eth1"} {
+				if mode, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + dev + "/arp_ignore"); strings.TrimSpace(string(mode)) != "0" {
+					t.Errorf("arp_ignore of %s is %s, %v", dev, mode, err)
+				}
+			}
+			if isUp(t, "eth1") {
+				t.Error("eth1, which was down, is left up")
+			}
+		})
 	}
 	b = startOn(t, nil, lay, func(c *Config) {
 		c.Interfaces[0].Points = []string{"poa-b"}
@@ -36,17 +46,6 @@ func startTwo(t *testing.T, atMove bool, edit func(*Config)) (b *bed, second *ad
 		})
 		if edit != nil {
 			edit(c)
-		}
-	})
-	t.Cleanup(func() { // behind that of the bed, which closes the node
-		b.node.Close()
-		for _, dev := range []string{"eth0", "eth1"} {
-			if mode, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + dev + "/arp_ignore"); strings.TrimSpace(string(mode)) != "0" {
-				t.Errorf("arp_ignore of %s is %s, %v", dev, mode, err)
-			}
-		}
-		if isUp(t, "eth1") {
-			t.Error("eth1, which was down, is left up")
 		}
 	})
 	return b, second
@@ -111,6 +110,46 @@ func stripAddress(s string) string {
 		s = strings.ReplaceAll(s, "10.1.0."+a, "10.1.0.100")
 	}
 	return s
+}
+
+// TestTwoInterfacesOneRouter: both interfaces are in one network, of which each has its
+// own address, with a strict reverse path filter.
+func TestTwoInterfacesOneRouter(t *testing.T) {
+	osnettest.Enter(t)
+	b, second := startTwo(t, false, func(c *Config) {
+		c.Networks[1] = Network{Name: "dock", PAA: c.Networks[0].PAA, Points: []string{"desk"}}
+		c.Interfaces[1].Points = []string{"desk"}
+	})
+	second.mu.Lock()
+	second.point = "desk"
+	second.mu.Unlock()
+	second.air(func() { osnettest.IP(t, "link set mn1 master poa-b") })
+	osnettest.Sysctl(t, "ipv4/conf/all/rp_filter", "1")
+	stop := b.flow()
+	for _, to := range []string{"dock", "b", "dock"} {
+		time.Sleep(50 * time.Millisecond)
+		if o, err := b.handover(to); o != event.Completed || err != nil {
+			t.Errorf("%s: %s, %v", to, o, err)
+		}
+	}
+	stop()
+	if s := b.node.Status(); s.Interface != "eth1" || !strings.HasPrefix(s.Bound, "10.1.0.") {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestTwoInterfacesHoldPrevious: the old router holds, and forwards to the other
+// interface.
+func TestTwoInterfacesHoldPrevious(t *testing.T) {
+	b, _ := startTwo(t, true, func(c *Config) { c.Hold, c.Guard = HoldPrevious, GuardAlways })
+	stop := b.flow()
+	for _, to := range []string{"a", "b", "a"} {
+		b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+		if o, err := b.handover(to); o != event.Completed || err != nil {
+			t.Errorf("%s, %v", o, err)
+		}
+	}
+	stop()
 }
 
 // TestTwoInterfacesUnprepared: with nothing prepared the second interface attaches

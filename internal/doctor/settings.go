@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"net/netip"
 
 	"openmpa/internal/config"
@@ -41,11 +42,12 @@ type settings struct {
 		Prefix config.Prefix `yaml:"prefix"`
 	} `yaml:"clients"`
 	AccessPoints []accessPoint `yaml:"access-points"` // of ar
-	Interface    string        `yaml:"interface"`     // of mn
-	Link         struct {
-		Type   string      `yaml:"type"`
-		Socket config.Path `yaml:"socket"`
-	} `yaml:"link"`
+	Interface    string        `yaml:"interface"`     // of mn, where it has one
+	Link         mover         `yaml:"link"`
+	Interfaces   []struct {
+		Name string `yaml:"name"`
+		Link mover  `yaml:"link"`
+	} `yaml:"interfaces"` // of mn, where it has several
 	EAP struct {
 		CA          config.File `yaml:"ca"`
 		Certificate config.File `yaml:"certificate"`
@@ -65,6 +67,12 @@ type settings struct {
 			Algorithm   string            `yaml:"algorithm"`
 		} `yaml:"mip4"`
 	} `yaml:"mobility"`
+}
+
+// mover says who moves a link.
+type mover struct {
+	Type   string      `yaml:"type"`
+	Socket config.Path `yaml:"socket"`
 }
 
 // The ports of the protocols, on UDP.
@@ -132,9 +140,21 @@ func (p *patient) mn() {
 	config.Default(&p.c.Tunnel.Device, "mpa0")
 	config.Default(&p.c.Tunnel.MTU, 1400)
 	p.tunDevice()
-	p.link("interface", p.c.Interface)
-	p.managers(p.c.Interface, true)
-	p.mover()
+	if len(p.c.Interfaces) == 0 {
+		p.link("interface", p.c.Interface)
+		p.managers(p.c.Interface, true)
+		p.mover()
+	}
+	for i, one := range p.c.Interfaces {
+		p.c.Interface, p.c.Link = one.Name, one.Link
+		if l, err := p.net.LinkByName(one.Name); err == nil && !l.Up { // the node sets up what is down
+			p.ok("interface", one.Name+" is down until the node needs it")
+		} else {
+			p.link(fmt.Sprintf("interfaces[%d].name", i), one.Name)
+		}
+		p.managers(one.Name, true)
+		p.mover()
+	}
 	p.certificates()
 	p.clock()
 	p.space()

@@ -77,7 +77,12 @@ func (p *packetConn) readPacket(ctx context.Context, b []byte) (int, error) {
 }
 
 func (p *packetConn) writePacket(dst net.HardwareAddr, b []byte) error {
-	if _, err := p.c.WriteTo(b, &packet.Addr{HardwareAddr: dst}); err != nil {
+	to := &packet.Addr{HardwareAddr: dst}
+	_, err := p.c.WriteTo(b, to)
+	if errors.Is(err, unix.ENETDOWN) { // it may have been down before: that is told once
+		_, err = p.c.WriteTo(b, to)
+	}
+	if err != nil {
 		return fmt.Errorf("osnet: write packet on %s: %w", p.dev, err)
 	}
 	return nil

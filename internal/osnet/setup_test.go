@@ -40,3 +40,22 @@ func TestSetARPIgnore(t *testing.T) {
 		t.Error("an interface that is not there: expected an error")
 	}
 }
+
+// TestWriteWhenUpAgain: a socket from before its interface was set up writes.
+func TestWriteWhenUpAgain(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "v0", "v1")
+	n := open(t, OwnerMobileNode)
+	must(t, n.SetUp("v0", false))
+	c, err := n.OpenARP("v0")
+	must(t, err)
+	defer c.Close()
+	if err := c.SendGratuitous(prefix("10.77.0.1/24").Addr()); err == nil {
+		t.Error("written while the interface is down")
+	}
+	for range 2 {
+		must(t, n.SetUp("v0", true))
+		must(t, c.SendGratuitous(prefix("10.77.0.1/24").Addr()))
+		must(t, n.SetUp("v0", false))
+	}
+}
