@@ -74,12 +74,20 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	c.closeWith(t, cfg.Plain)
 	c.keepFresh(t, p)
+	if err := t.Refresh(); err != nil { // by which the router learns where this end is
+		n.cfg.Log.Debug("nothing sent through the tunnel", "paa", c.net.PAA, "err", err)
+	}
 	return t, nil
 }
 
-// outer opens a socket for outer packets from c's address and interface.
-func (c *candidate) outer() (*tunnel.Socket, error) {
-	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: c.port.name})
+// outer opens a socket for outer packets from c's address, which has its link.
+func (c *candidate) outer() (*tunnel.Socket, error) { return c.outerBy("") }
+
+// outerBy is outer for packets that leave by an interface whatever the rules say. It
+// hears nothing that a router forwards in a tunnel, which comes by the TUN: as another
+// router's outer packets do while the one that serves keeps copies.
+func (c *candidate) outerBy(device string) (*tunnel.Socket, error) {
+	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: device})
 	if err != nil {
 		return nil, fmt.Errorf("socket for the tunnel: %w", err)
 	}

@@ -74,7 +74,7 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	w := n.lostWay(old, c)
 	n.home.departed(c)
 	s.client.Rebind(conn)
-	if err := n.arrive(ctx, k.id, c, w, up); err != nil {
+	if err := n.arrive(ctx, k.id, c, w, up, nil); err != nil {
 		w.close()
 		return err
 	}
@@ -89,7 +89,7 @@ func (n *Node) lostWay(old, c *candidate) (w way) {
 	if n.home.isBound(c.path) || !old.holds() {
 		return w
 	}
-	if socket, err := c.outer(); err == nil {
+	if socket, err := c.outerBy(c.port.name); err == nil {
 		w = way{previous: old, socket: socket}
 	}
 	return w
@@ -112,6 +112,7 @@ func (n *Node) follows(ctx context.Context, id event.HandoverID, span *event.Spa
 // was prepared elsewhere, nil if nothing was. Until the binding has moved, what comes by
 // the router that has it is sent on to here.
 func (n *Node) unplanned(ctx context.Context, id event.HandoverID, old, other *candidate, network Network) error {
+	n.home.pause()
 	via := old
 	if other != nil {
 		if other.mapping.cancelled(); n.home.isBound(other.path) {

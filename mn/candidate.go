@@ -34,6 +34,7 @@ type candidate struct {
 	markers   chan tunnel.Marker // that came by the tunnel
 
 	standbyDue chan struct{}  // see pokeStandby
+	arriving   bool           // the router was told of an arrival, and may not know
 	passing    *passage       // use of the tunnel from another place; nil: there was none
 	extra      *tunnel.Socket // where the other copy of what goes both ways comes; nil: nowhere
 }

@@ -108,7 +108,7 @@ func (n *Node) cross(ctx context.Context, id event.HandoverID, old, c *candidate
 		n.home.departed(c) // nobody would answer
 	}
 	c.session.Load().client.Rebind(conn)
-	if err := n.arrive(context.WithoutCancel(ctx), id, c, w, time.Now()); err != nil {
+	if err := n.arrive(context.WithoutCancel(ctx), id, c, w, time.Now(), nil); err != nil {
 		span := n.cfg.Recorder.Begin(id, event.PhaseSwitchBack, "interface", old.port.name)
 		n.cfg.Log.Warn("switching back", "interface", old.port.name, "why", err)
 		span.End(n.goBack(id, old, c, w))

@@ -277,7 +277,7 @@ func TestCrossBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.session.Load().client.Rebind(conn)
-	if err := b.node.arrive(t.Context(), id, c, w, time.Now()); err == nil {
+	if err := b.node.arrive(t.Context(), id, c, w, time.Now(), nil); err == nil {
 		t.Error("arrived where nobody is")
 	}
 	if err := b.node.goBack(id, old, c, w); err != nil {

@@ -2,7 +2,6 @@ package mn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -78,6 +77,13 @@ func (n *Node) unguarded(c *candidate) {
 	n.reconsider()
 }
 
+// guardedBy says whether c's router keeps copies.
+func (n *Node) guardedBy(c *candidate) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.guard.of == c
+}
+
 // protector is who is to keep copies now: the router of the kept candidate where the
 // binding is, else the serving one; nil: nobody.
 func (n *Node) protector() (c *candidate, t *tunnel.Tunnel) {
@@ -126,9 +132,8 @@ func (n *Node) moving() bool {
 // keepGuard has the right router keep copies, and no other.
 func (n *Node) keepGuard() {
 	var (
-		refused *tunnel.Tunnel // its router will not
-		again   <-chan time.Time
-		pause   = retryFirst
+		again <-chan time.Time
+		pause = retryFirst
 	)
 	for {
 		select {
@@ -146,7 +151,7 @@ func (n *Node) keepGuard() {
 		n.mu.Lock()
 		of, by := n.guard.of, n.guard.by
 		n.mu.Unlock()
-		if by == t || t != nil && t == refused {
+		if by == t {
 			continue
 		}
 		if of != nil && of.tunnel.Load() == by {
@@ -165,21 +170,16 @@ func (n *Node) keepGuard() {
 		}
 		c.path.merges.expect(true)
 		err := c.deliver(n.ctx, notify.Guard, netip.AddrPort{})
-		refusal := (*refusedError)(nil)
-		switch {
-		case err == nil:
-			n.mu.Lock()
-			n.guard.of, n.guard.by = c, t
-			n.mu.Unlock()
-			pause = retryFirst
-		case errors.As(err, &refusal):
-			refused = t
-			n.cfg.Log.Warn("the link is not guarded", "paa", c.net.PAA, "err", err)
-		default:
+		if err != nil {
 			n.cfg.Log.Info("the link is not guarded, trying again", "paa", c.net.PAA, "in", pause, "err", err)
 			again = time.After(pause)
 			pause = min(2*pause, retryMost)
+			continue
 		}
+		n.mu.Lock()
+		n.guard.of, n.guard.by = c, t
+		n.mu.Unlock()
+		pause = retryFirst
 	}
 }
 
@@ -199,6 +199,9 @@ func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.Add
 	id, err := event.NewHandoverID(c.n.cfg.Rand) // tells this question from others
 	if err != nil {
 		return err
+	}
+	if t := c.tunnel.Load(); t != nil {
+		_ = t.Refresh() // its router must have heard from this end
 	}
 	r := &notify.Deliver{Header: notify.Header{Handover: id}, How: how, Outer: outer}
 	m, err := s.ask(ctx, r, notify.KindDeliverReply, max(c.n.cfg.Timers.Depart, 5*s.rtt()))

@@ -36,6 +36,10 @@ type merges struct {
 	waits  bool
 	timer  *time.Timer
 	closed bool
+	// again has the numberings of which a router has been told what came: the rest of
+	// them it sends natively, and what is still under way by the tunnel with it.
+	again [flow.MaxClass + 1]*uint16
+	twice uint64 // packets that were under way so
 }
 
 // numbered takes what came with a number.
@@ -48,6 +52,10 @@ func (m *merges) numbered(s flow.Shim, pkt []byte) {
 		m.of[s.Class] = one
 	}
 	m.marked[pkt[1]>>2] = one
+	if epoch := m.again[s.Class]; epoch != nil && *epoch == s.Epoch {
+		m.twice++
+		return
+	}
 	now := time.Now()
 	if one.Packet(now, s, pkt) {
 		m.deliver(pkt)
@@ -134,6 +142,21 @@ func (m *merges) onDeadline() {
 	m.schedule(now)
 }
 
+// land ends the waiting, as packets come natively now, and says what has come until
+// here. copied says that the router sends again what is not in that.
+func (m *merges) land(copied bool) []flow.Receipt {
+	m.expect(false)
+	list := m.receipts()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range list {
+		if copied {
+			m.again[r.Class] = &r.Report.Epoch
+		}
+	}
+	return list
+}
+
 // receipts say what has come, by class; as many as a message takes.
 func (m *merges) receipts() (list []flow.Receipt) {
 	m.mu.Lock()
@@ -144,6 +167,13 @@ func (m *merges) receipts() (list []flow.Receipt) {
 		}
 	}
 	return list
+}
+
+// doubled counts what came by the tunnel and is sent natively, too.
+func (m *merges) doubled() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.twice
 }
 
 // stats are those of each class of which something came.
@@ -161,6 +191,9 @@ func (m *merges) stats() map[uint8]flow.MergeStats {
 	}
 	return s
 }
+
+// comesAgain is the reason of a drop: see merges.again.
+const comesAgain = "downlink: comes again natively"
 
 // MergeStatus is what came through the tunnel of a network with numbers.
 type MergeStatus struct {

@@ -54,7 +54,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		}
 	}
 	if err == nil {
-		if err = n.arrive(context.WithoutCancel(ctx), id, c, w, up); err == nil {
+		if err = n.arrive(context.WithoutCancel(ctx), id, c, w, up, d.answer); err == nil {
 			var rest sync.WaitGroup
 			rest.Go(d.done)
 			n.bindBehind(id, c, w)
@@ -64,6 +64,13 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		}
 		d.done()
 		err = fmt.Errorf("link at %s: %w", d.point, err)
+		switch where, at := c.port.strayed(); at {
+		case "", c.net.Name:
+		case old.net.Name:
+			point = where
+		default:
+			return n.goElsewhere(id, old, c, w, where, at, err)
+		}
 	}
 	return n.switchBack(ctx, id, old, c, w, point, err)
 }
@@ -168,16 +175,20 @@ func (n *Node) leaveTunnelRule(c *candidate) {
 	}
 }
 
-// arrive is what happens between link up and the first packet delivered.
-func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w way, up time.Time) (err error) {
+// arrive is what happens between link up and the first packet delivered. answer is the
+// adapter's, if it may still say that the link is elsewhere.
+func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w way, up time.Time, answer <-chan error) (err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseArrival)
-	c.path.merges.expect(false) // what comes from here on comes on the link
-	m := &notify.Arrival{Header: notify.Header{Handover: id}, Receipts: c.path.merges.receipts(), Previous: w.peer()}
+	m := &notify.Arrival{Header: notify.Header{Handover: id}, Receipts: c.path.merges.land(n.guardedBy(c))}
+	if c.bindTried { // else nothing waits behind what the previous router has
+		m.Previous = w.peer()
+	}
+	c.arriving = true
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
-	w.forward(id, c)
 	var ready time.Duration
 	open := func() {
+		w.forward(id, c)
 		if e := c.path.arrive(); e != nil {
 			n.cfg.Log.Error("uplink", "err", e)
 		}
@@ -191,20 +202,47 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	}
 	n.announce(c) // the frames sent so far have told the bridges; this is for the neighbours
 	if err == nil {
-		select {
-		case err = <-ack:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		case <-time.After(n.cfg.Timers.Arrive):
-			err = fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
-		}
+		err = c.acknowledgedArrival(ctx, ack, answer)
 	}
+	c.arriving = err != nil
 	if opensLater && err == nil {
 		open()
 	}
 	span.End(err, "uplink_ready_ms", float64(ready)/1e6)
 	return err
 }
+
+// acknowledgedArrival waits until the router has the arrival. The link may have come up
+// elsewhere: the adapter may say so yet, or where it is, if this takes long.
+func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan error) error {
+	n := c.n
+	limit, look := time.NewTimer(n.cfg.Timers.Arrive), time.NewTimer(max(lookAfter, 4*c.rtt()))
+	defer limit.Stop()
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ack:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-answer:
+			if err != nil && c.port.awayFrom(ctx, c.net.Name) {
+				return err
+			}
+			answer = nil
+		case <-look.C:
+			if c.port.awayFrom(ctx, c.net.Name) {
+				return errMovedOn
+			}
+		case <-limit.C:
+			return fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
+		}
+	}
+}
+
+// lookAfter is how long an arrival may be unacknowledged, on a short path, before the
+// link is looked at.
+const lookAfter = 50 * time.Millisecond
 
 // settleIn makes the new candidate the serving one and takes leave of the old.
 func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candidate) {

@@ -69,6 +69,7 @@ func (p *path) close() {
 			p.up.gone["downlink of a path before: "+string(why)] += n
 		}
 	}
+	p.up.gone[comesAgain] += p.merges.doubled()
 	p.up.mu.Unlock()
 	_ = p.wire.close()
 }

@@ -39,6 +39,9 @@ func (n *Node) Status() Status {
 	}
 	for _, c := range []*candidate{n.serving, n.kept.candidate()} {
 		s.Merged = append(s.Merged, c.merged()...)
+		if c != nil && c.path != nil {
+			s.Dropped[comesAgain] += c.path.merges.doubled()
+		}
 	}
 	s.Guard = n.guard.status()
 	if c := n.serving; c != nil {

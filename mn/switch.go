@@ -20,6 +20,8 @@ type departure struct {
 
 	seen    sight  // the link before, when
 	changes uint32 // of its carrier were so many
+
+	answer <-chan error // the adapter's, where the link came up before it; of switchLink
 }
 
 // departFor readies a move of the link to a point. Its done must be called.
@@ -71,6 +73,7 @@ func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure
 		p.n.away.Store(true)
 	}
 	attached := make(chan error, 1)
+	d.answer = attached
 	d.going.Go(func() { attached <- d.move.Go(ctx) })
 	done := false
 	for now := before; ; {

@@ -58,9 +58,12 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 	if err := c.path.resume(); err != nil {
 		n.cfg.Log.Error("uplink", "coa", c.path.coa, "err", err)
 	}
+	speak := !c.arriving // else what is outstanding would say that the node is there
 	p.wg.Go(func() {
 		_ = before.Close()
-		c.speakFrom(at)
+		if speak {
+			c.speakFrom(at)
+		}
 		p.run(ctx)
 	})
 	return nil
@@ -113,13 +116,13 @@ func (p *passage) run(ctx context.Context) {
 	}
 }
 
-// alive waits for Forwarded, as long as for the markers of a departure, and says
-// whether it came. A nil passage is not.
-func (p *passage) alive() bool {
+// alive waits for Forwarded, no longer than within, and says whether it came. A nil
+// passage is not.
+func (p *passage) alive(within time.Duration) bool {
 	if p == nil {
 		return false
 	}
-	timer := time.NewTimer(max(p.c.n.cfg.Timers.Depart, 5*p.c.rtt()))
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	select {
 	case <-p.forwarded:
@@ -162,7 +165,9 @@ func (c *candidate) empty(id event.HandoverID) {
 
 // forwards waits for what c's router held, if it was asked to send it on, and says
 // whether it came. c may be nil.
-func (c *candidate) forwards() bool { return c != nil && c.passing.alive() }
+func (c *candidate) forwards() bool {
+	return c != nil && c.passing.alive(max(c.n.cfg.Timers.Depart, 5*c.rtt()))
+}
 
 // rtt is the round-trip time to c's router, as far as it is known.
 func (c *candidate) rtt() time.Duration {
@@ -196,7 +201,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 // all that was. What the router has kept comes first. The caller lets the uplink go on.
 func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 	c.passing.stop()
-	c.path.merges.expect(false)
+	receipts := c.path.merges.land(n.guardedBy(c) || c.passing != nil)
 	s, t := c.session.Load(), c.tunnel.Load()
 	if s == nil || t == nil {
 		return
@@ -213,7 +218,7 @@ func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 		}
 		c.passing = nil
 	}
-	if _, err := s.send(&notify.Arrival{Header: notify.Header{Handover: id}, Receipts: c.path.merges.receipts()}, pana.NotifyOptions{Urgent: true}); err != nil {
+	if _, err := s.send(&notify.Arrival{Header: notify.Header{Handover: id}, Receipts: receipts}, pana.NotifyOptions{Urgent: true}); err != nil {
 		n.cfg.Log.Warn("the router was not told that the node is back", "paa", c.net.PAA, "err", err)
 	}
 	s.flush()

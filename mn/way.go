@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
@@ -53,7 +54,7 @@ func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
 	if !n.home.isBound(c.path) && old.holds() {
 		w.previous, holder = old, old
 	}
-	socket, err := c.outer()
+	socket, err := c.outerBy(c.port.name)
 	if err != nil {
 		n.cfg.Log.Warn("no socket at the new address", "err", err)
 		return w
@@ -105,6 +106,11 @@ func (w way) close() {
 	}
 }
 
+// forwardedWithin is how long the binding waits for what the previous router held,
+// which has the order of packets both ways. How far away that router is from here nobody
+// has measured: longer than twice around the world.
+const forwardedWithin = time.Second
+
 // bindTries is how often a binding is asked for that packets do not wait for.
 const bindTries = 3
 
@@ -114,9 +120,11 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 	if w.previous == nil {
 		return
 	}
-	forwarded := w.previous.passing.alive()
-	if _, err := c.session.Load().send(&notify.Follow{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); err != nil {
-		n.cfg.Log.Warn("the next router is not told to go on", "paa", c.net.PAA, "err", err)
+	forwarded := w.previous.passing.alive(max(forwardedWithin, 5*w.previous.rtt()))
+	if c.bindTried { // it waits
+		if _, err := c.session.Load().send(&notify.Follow{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); err != nil {
+			n.cfg.Log.Warn("the next router is not told to go on", "paa", c.net.PAA, "err", err)
+		}
 	}
 	since := c.port.seen
 	since.changed = c.port.carrier.look().changed

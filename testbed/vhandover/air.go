@@ -32,8 +32,9 @@ type air struct {
 type badLink uint8
 
 const (
-	dead  badLink = iota + 1 // it does not come up
-	flaps                    // it goes 5 ms after it came, and comes back after a second
+	dead   badLink = iota + 1 // it does not come up
+	flaps                     // it goes 5 ms after it came, and comes back after a second
+	strays                    // it comes up at the third network
 )
 
 // Current implements link.Adapter.
@@ -49,13 +50,30 @@ func (a *air) at() string {
 }
 
 // Attach implements link.Adapter.
-func (a *air) Attach(_ context.Context, point string) error {
+func (a *air) Attach(_ context.Context, asked string) error {
+	point := asked
 	bridge := a.bridges[point]
 	if bridge == nil {
 		return fmt.Errorf("no point of attachment %q", point)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	strayed := a.bad[point] == strays
+	if strayed {
+		point = network("c").Points[0]
+		bridge = a.bridges[point]
+	}
+	gap := a.gap
+	a.plug(point, bridge)
+	a.mu.Unlock()
+	if !strayed {
+		return nil
+	}
+	time.Sleep(gap + time.Millisecond)
+	return &link.AttachError{Point: asked, Text: "connected to " + point + " instead"}
+}
+
+// plug moves the cable; the caller holds mu.
+func (a *air) plug(point string, bridge *simnet.Bridge) {
 	a.moves++
 	a.point = point
 	move := a.moves
@@ -82,7 +100,6 @@ func (a *air) Attach(_ context.Context, point string) error {
 	default:
 		at(a.gap, bridge)
 	}
-	return nil
 }
 
 // Reach implements link.Reacher. The answer takes the time of a round trip on the air.

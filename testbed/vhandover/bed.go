@@ -76,14 +76,14 @@ func newBed(plan Plan, creds *Credentials, log io.Writer) (b *bed, err error) {
 	if err = b.home.start(); err != nil {
 		return b, err
 	}
-	for _, n := range topo.Networks {
+	for _, n := range networks {
 		r := &routerParty{b: b, network: n, store: state.NewMemory()}
 		b.routers[n.Name] = r
 		if err = r.start(); err != nil {
 			return b, err
 		}
 	}
-	for _, name := range []string{topo.RA, topo.RB, topo.HA} {
+	for _, name := range []string{topo.RA, topo.RB, rc, topo.HA} {
 		b.base[name] = b.machines[name].Owned()
 	}
 	b.node = &nodeParty{b: b, store: state.NewMemory()}
@@ -107,11 +107,12 @@ func (b *bed) build() {
 	for _, s := range []struct{ name, near, far string }{
 		{topo.RB, "10.0.1.1/30", "10.0.1.2/30"},
 		{topo.RA, "10.0.2.1/30", "10.0.2.2/30"},
+		{rc, "10.0.6.1/30", "10.0.6.2/30"},
 		{topo.HA, "10.0.3.1/30", "10.0.3.2/30"},
 		{topo.CN, "10.0.4.1/30", "10.0.4.2/30"},
 		{topo.AAA, "10.0.5.1/30", "10.0.5.2/30"},
 	} {
-		m := machine(s.name, s.name == topo.RB || s.name == topo.RA || s.name == topo.HA)
+		m := machine(s.name, s.name == topo.HA || via[s.name].IsValid())
 		connect(s.name+"-core", m.Interface("core", p(s.near)), core.Interface("to-"+s.name, p(s.far)))
 		m.Route(everywhere, p(s.far).Addr(), "core")
 	}
@@ -120,7 +121,7 @@ func (b *bed) build() {
 	dhcp.AnswerStrictly()
 	stranger.AnswerStrictly()
 	bridges := map[string]*simnet.Bridge{}
-	for _, n := range topo.Networks {
+	for _, n := range networks {
 		core.Route(n.Prefix, via[n.Router], "to-"+n.Router)
 		lan := b.net.Bridge("lan-" + n.Name)
 		router := b.machines[n.Router].Interface("lan0", netip.PrefixFrom(n.Address, 24))
@@ -145,6 +146,7 @@ func (b *bed) build() {
 			b.airs[n.Name] = &air{net: b.net, dev: topo.SecondIf, cable: connect("air2", b.second, nil), bridges: bridges}
 		}
 	}
+	b.airs["c"] = b.airs[networks[0].Name]
 	b.impair(b.plan.Cables)
 }
 
@@ -156,12 +158,6 @@ func (b *bed) impair(cables map[string][2]simnet.Impairment) {
 			second.Impair(imp[0], imp[1])
 		}
 	}
-}
-
-// via is where the core reaches each router.
-var via = map[string]netip.Addr{
-	topo.RB: netip.MustParseAddr("10.0.1.1"),
-	topo.RA: netip.MustParseAddr("10.0.2.1"),
 }
 
 // heal has every cable lose and double nothing from now on.

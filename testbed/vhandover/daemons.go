@@ -193,12 +193,12 @@ func (p *nodeParty) start() (err error) {
 	p.recorder = event.NewRecorder("mn", log, records)
 	timers := mn.DefaultTimers()
 	timers.Configure, timers.Bind, timers.Depart, timers.Prepared = 30*time.Second, 5*time.Second, 200*time.Millisecond, keptTime
-	var networks []mn.Network
-	for _, n := range topo.Networks {
-		networks = append(networks, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.Address, pana.Port), Points: n.Points})
+	var known []mn.Network
+	for _, n := range networks {
+		known = append(known, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.Address, pana.Port), Points: n.Points})
 	}
 	if p.node, err = mn.Open(mn.Config{
-		Device: "mpa0", MTU: 1400, Networks: networks, DAD: dad(), Timers: timers, Buffer: buffer,
+		Device: "mpa0", MTU: 1400, Networks: known, DAD: dad(), Timers: timers, Buffer: buffer,
 		NewEAP: func() (pana.EAPPeer, error) {
 			return eap.NewPeer(eap.PeerConfig{Identity: Identity, TLS: eap.TLSConfig{
 				Roots: p.b.creds.Roots, ServerName: ServerName, Certificate: p.b.creds.Node, Time: p.b.now,
@@ -209,7 +209,7 @@ func (p *nodeParty) start() (err error) {
 			Algorithm: mip4.HMACSHA256, Lifetime: bindingTime, GiveUp: timers.Bind, Rand: rnd,
 		},
 		Watch:   decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 100 * time.Millisecond, Asks: 5},
-		Prepare: p.b.plan.Prepared, Rekey: p.b.plan.Rekey[0], Host: p.b.machines[topo.MN].Open, State: p.kept,
+		Prepare: p.b.plan.Prepared, Hold: p.b.plan.Hold, Guard: p.b.plan.Guard, Rekey: p.b.plan.Rekey[0], Host: p.b.machines[topo.MN].Open, State: p.kept,
 		Interfaces: p.b.interfaces(),
 		Rand:       rnd, Recorder: p.recorder, Log: log,
 	}); err != nil {
@@ -228,7 +228,7 @@ func (p *nodeParty) start() (err error) {
 
 // interfaces are the node's.
 func (b *bed) interfaces() (out []mn.Interface) {
-	for _, n := range topo.Networks {
+	for _, n := range networks {
 		a := b.airs[n.Name]
 		if len(out) > 0 && out[0].Name == a.dev {
 			out[0].Points = append(out[0].Points, n.Points...)

@@ -6,6 +6,7 @@ import (
 
 	"openmpa/testbed/simnet"
 	"openmpa/testbed/topo"
+	"openmpa/tunnel/esp"
 	"openmpa/tunnel/ipip"
 )
 
@@ -62,7 +63,7 @@ func TestLedger(t *testing.T) {
 			l := newLedger()
 			l.sent(id)
 			c.happens(l, packet(t, id))
-			wrong := strings.Join(l.check(map[string]uint64{"ra": 1}, map[string]bool{"rb": true}), "\n")
+			wrong := strings.Join(l.check(map[string]uint64{"ra": 1}, map[string]bool{"rb": true}, false), "\n")
 			if c.told == "" && wrong != "" || !strings.Contains(wrong, c.told) {
 				t.Errorf("told %q, expected %q", wrong, c.told)
 			}
@@ -112,7 +113,7 @@ func TestSort(t *testing.T) {
 	if got, plain, _ := sort(outer); got != id || !plain {
 		t.Errorf("IP in IP: %v, %v", got, plain)
 	}
-	for size, want := range map[int]bool{espSize: true, espSize - 4: false, 120: false} {
+	for size, want := range map[int]bool{esp.SealedLen(20 + 20 + udpHeader + appSize): true, esp.SealedLen(20+20+udpHeader+appSize) - 4: false, 120: false} {
 		udp := append([]byte{espPort >> 8, espPort & 0xff, 1, 1, 0, 0, 0, 0}, make([]byte, size)...)
 		b, err := ipip.AppendHeader(nil, ipip.Header{Src: topo.HomeAgent, Dst: topo.BareAddress, Protocol: protoUDP}, len(udp))
 		if err != nil {

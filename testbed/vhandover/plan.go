@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"openmpa/mn"
 	"openmpa/testbed/simnet"
 	"openmpa/tunnel/esp"
 )
@@ -34,6 +35,7 @@ const (
 	Unused     Fault = "prepared for nothing"   // and given back
 	Arrives    Fault = "carried where prepared" // the link goes to the other network, which is prepared
 	DeadLink   Fault = "dead link"              // prepared, and the link carries nothing any more while its carrier is there
+	Strays     Fault = "comes up elsewhere"     // the link does, at the third network
 	Roams      Fault = "carried within"         // the link goes to the other point of the network
 	Twice      Fault = "asked for twice"        // and the second is refused
 	Unknown    Fault = "to nowhere known"       // a network that is not in the configuration
@@ -63,6 +65,7 @@ var faults = []struct {
 	{Unused, 5},
 	{Arrives, 8},
 	{DeadLink, 5},
+	{Strays, 5},
 	{Roams, 5},
 	{Twice, 1},
 	{Unknown, 1},
@@ -128,6 +131,8 @@ type Plan struct {
 	Second   Second             // interface of the node
 	Reach    bool               // points are tested before the old one is left
 	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
+	Hold     mn.HoldAt          // by whom packets are held in a planned move
+	Guard    mn.GuardWhen       // whether copies are kept against a cut
 }
 
 // cables are the labels of those that a plan impairs.
@@ -167,6 +172,7 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.Rekey = drawRekey(seed)
 	p.Second = drawSecond(seed)
+	p.Hold, p.Guard = drawDelivery(seed)
 	return p
 }
 
@@ -208,6 +214,20 @@ func drawRekey(seed uint64) (limits [2]esp.RekeyLimits) {
 	return limits
 }
 
+// drawDelivery draws who holds packets, and whether copies are kept. It has draws of its
+// own.
+func drawDelivery(seed uint64) (hold mn.HoldAt, guard mn.GuardWhen) {
+	r := rand.New(rand.NewPCG(seed, 0x686f6c64))
+	hold, guard = mn.HoldNext, mn.GuardNever
+	if r.IntN(3) == 0 {
+		hold = mn.HoldPrevious
+	}
+	if r.IntN(3) == 0 {
+		guard = mn.GuardAlways
+	}
+	return hold, guard
+}
+
 func drawMove(r *rand.Rand) Move {
 	all := 0
 	for _, f := range faults {
@@ -239,10 +259,14 @@ func drawMove(r *rand.Rand) Move {
 	return m
 }
 
+// copies says that routers may send a packet twice.
+func (p Plan) copies() bool { return p.Guard == mn.GuardAlways }
+
 // String is the plan on a few lines.
 func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
 	s += fmt.Sprintf(", second interface %v", p.Second)
+	s += fmt.Sprintf(", held by the %s router, guarded %s", p.Hold, p.Guard)
 	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]

@@ -159,7 +159,7 @@ func (b *bed) rekeyed() uint64 {
 
 // rekeying prepares a move, does something while the tunnel is in use, moves, and parts.
 func (b *bed) rekeying(during func(b *bed) error) (err error) {
-	if err := b.airs[topo.Networks[0].Name].Attach(context.Background(), topo.Networks[0].Points[0]); err != nil {
+	if err := b.airs[networks[0].Name].Attach(context.Background(), networks[0].Points[0]); err != nil {
 		return err
 	}
 	if err := b.node.start(); err != nil {

@@ -148,7 +148,7 @@ func (b *bed) part() error {
 	if wrong := b.ledger.silence(first); wrong != "" {
 		errs = append(errs, fmt.Errorf("they agree, and nothing is lost on any cable any more, but %s", wrong))
 	}
-	for _, wrong := range b.ledger.check(b.swallowed(), b.crashed) {
+	for _, wrong := range b.ledger.check(b.swallowed(), b.crashed, b.plan.copies()) {
 		errs = append(errs, errors.New(wrong))
 	}
 	b.node.stop()
@@ -186,13 +186,18 @@ func (b *bed) attached() error {
 func (b *bed) move(m Move) (o Outcome, err error) {
 	node, recorder := b.node.node, b.node.recorder // after a crash it is another
 	from := node.Status().Network
-	target, _ := topo.NetworkByName(topo.Other(from))
+	target := another(from)
 	bad := map[string]badLink{}
 	switch m.Fault {
 	case DeadTarget:
 		bad[target.Points[0]] = dead
 	case Flapping:
 		bad[target.Points[0]] = flaps
+	case Strays:
+		bad[target.Points[0]] = strays
+		if b.second != nil { // which reaches one network
+			bad[target.Points[0]] = dead
+		}
 	}
 	for _, a := range b.airs {
 		a.set(m.Gap, bad)
@@ -208,8 +213,8 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		return o, b.shift(from, target)
 	case Roams:
 		o.Ended = "followed"
-		here, _ := topo.NetworkByName(from)
-		return o, b.carry(from, here.Points[1])
+		points := network(from).Points
+		return o, b.carry(from, points[len(points)-1])
 	case Late, Unused, Arrives, DeadLink:
 		if done := b.prepare(m, target.Name, &o); done {
 			return o, nil

@@ -113,7 +113,7 @@ func newDHCP(b *bed) (d *dhcpParty, err error) {
 		return nil, err
 	}
 	var pools []dhcpd.Pool
-	for _, n := range topo.Networks {
+	for _, n := range networks {
 		pools = append(pools, dhcpd.Pool{
 			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix, Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
 		})
