@@ -66,7 +66,7 @@
 //
 // Covered: RFC 3948 sections 2, 3.1.1 (case 2: the address assigned to the peer), 3.4,
 // 3.5 and 4; RFC 4303 sections 2.6 and 2.7 (receipt of both kinds of padding); RFC
-// 4301 section 5.1.2.1 for the DSCP, or RFC 2983 section 3.2; RFC 6040 section 4; lifetimes in seconds (RFC
+// 4301 section 5.1.2.1 for the DSCP, or RFC 2983 section 3.2; RFC 2003 sections 3.1 and 3.2; RFC 6040 section 4; lifetimes in seconds (RFC
 // 4301 section 4.4.2.1), and rekeying before they end.
 //
 // Not covered: IKE on the same port (packets with the non-ESP marker are
