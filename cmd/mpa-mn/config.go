@@ -130,8 +130,8 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.Mobility.MIP4.Algorithm, "hmac-md5")
 	config.Default(&c.Mobility.MIP4.Lifetime, config.Duration(10*time.Minute))
 	config.Default(&c.PANA.Ping, config.Duration(15*time.Second))
-	config.Default(&c.Buffer.Packets, 4096)
-	config.Default(&c.Buffer.Bytes, 8<<20)
+	config.Default(&c.Buffer.Packets, 8192)
+	config.Default(&c.Buffer.Bytes, 16<<20)
 	for i := range c.Networks {
 		config.Default(&c.Networks[i].Port, pana.Port)
 	}
