@@ -87,7 +87,7 @@ func (c *candidate) outer() (*tunnel.Socket, error) { return c.outerBy("") }
 // hears nothing that a router forwards in a tunnel, which comes by the TUN: as another
 // router's outer packets do while the one that serves keeps copies.
 func (c *candidate) outerBy(device string) (*tunnel.Socket, error) {
-	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: device})
+	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: device, Offload: c.n.cfg.Offload})
 	if err != nil {
 		return nil, fmt.Errorf("socket for the tunnel: %w", err)
 	}

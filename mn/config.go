@@ -77,6 +77,7 @@ type Config struct {
 	Interfaces []Interface
 	Device     string // name of the TUN
 	MTU        int    // of the TUN
+	Offload    bool   // several packets in one call, from and to the kernel
 	Networks   []Network
 	ClientID   []byte // DHCP client identifier; nil: hardware type and address
 	NewEAP     func() (pana.EAPPeer, error)

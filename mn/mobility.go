@@ -101,7 +101,7 @@ func (u *uplink) take(p *path, pkt []byte) {
 
 // write hands a packet to the kernel, as if it had come off a link.
 func (u *uplink) write(pkt []byte) {
-	if _, err := u.n.dev.Write(pkt); err != nil {
+	if _, err := u.n.dev.Queue(pkt); err != nil {
 		u.errors.Add(1)
 		u.n.cfg.Log.Debug("TUN write", "err", err)
 	}

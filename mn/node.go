@@ -118,13 +118,14 @@ func Open(cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
-	if n.dev, err = n.net.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+	if n.dev, err = n.net.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue, Offload: cfg.Offload}); err != nil {
 		return n, err
 	}
 	if err = n.net.Prime(n.dev.Name()); err != nil {
 		return n, err
 	}
 	n.endpoint = tunnel.NewEndpoint(cfg.Log)
+	n.endpoint.AroundReads(n.dev.Cork, n.uncork)
 	if n.home, err = n.openMobility(n.ctx); err != nil {
 		return n, err
 	}
@@ -207,19 +208,39 @@ func (n *Node) readTUN() {
 			}
 			return
 		}
-		src, _, _, _, _, err := ipip.ParseIPv4(buf[:k])
-		if err != nil {
-			n.stray.Add(1)
-			continue
+		n.endpoint.Cork()
+		n.take(buf[:k])
+		for n.dev.Buffered() > 0 {
+			if k, err = n.dev.Read(buf); err != nil {
+				break // as the next Read will say
+			}
+			n.take(buf[:k])
 		}
-		if n.home.fromTUN(src, buf[:k]) {
-			continue
-		}
-		if p := (*n.guests.Load())[src]; p != nil {
-			p.sendAsIs(buf[:k])
-		} else {
-			n.stray.Add(1)
-		}
+		n.endpoint.Uncork()
+	}
+}
+
+// take sends one packet that came out of the TUN.
+func (n *Node) take(pkt []byte) {
+	src, _, _, _, _, err := ipip.ParseIPv4(pkt)
+	if err != nil {
+		n.stray.Add(1)
+		return
+	}
+	if n.home.fromTUN(src, pkt) {
+		return
+	}
+	if p := (*n.guests.Load())[src]; p != nil {
+		p.sendAsIs(pkt)
+	} else {
+		n.stray.Add(1)
+	}
+}
+
+// uncork hands to applications what one read of a tunnel's socket brought.
+func (n *Node) uncork() {
+	if err := n.dev.Uncork(); err != nil {
+		n.cfg.Log.Debug("TUN write", "err", err)
 	}
 }
 

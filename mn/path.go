@@ -85,7 +85,7 @@ func (p *path) send(pkt []byte, to flow.Dest) {
 			break
 		}
 		if p.buf, err = p.wire.inner(p.buf[:0], pkt); err == nil {
-			err = p.tunnel.Send(p.buf)
+			err = p.tunnel.Queue(p.buf)
 		}
 	case flow.ToLink:
 		err = p.wire.toLink(pkt)
@@ -106,7 +106,7 @@ func (p *path) sendAsIs(pkt []byte) {
 		p.up.n.stray.Add(1)
 		return
 	}
-	if err := p.tunnel.Send(pkt); err != nil {
+	if err := p.tunnel.Queue(pkt); err != nil {
 		p.up.errors.Add(1)
 	}
 }

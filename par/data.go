@@ -22,10 +22,32 @@ func (r *Router) readTUN() {
 			}
 			return
 		}
-		if c := r.take(buf[:n]); c != nil {
+		r.endpoint.Cork()
+		c := r.take(buf[:n])
+		for c == nil && r.dev.Buffered() > 0 {
+			if n, err = r.dev.Read(buf); err != nil {
+				break // as the next Read will say
+			}
+			c = r.take(buf[:n])
+		}
+		r.endpoint.Uncork()
+		if c != nil {
 			c.done <- r.flip(c, buf)
 		}
 	}
+}
+
+// cork has what one read of a tunnel's socket brings leave together, at uncork.
+func (r *Router) cork() {
+	r.dev.Cork()
+	r.endpoint.Cork() // visitors speak to one another, too
+}
+
+func (r *Router) uncork() {
+	if err := r.dev.Uncork(); err != nil {
+		r.cfg.Log.Debug("TUN write", "err", err)
+	}
+	r.endpoint.Uncork()
 }
 
 // take delivers one packet that came out of the TUN. When it is a fence, it
@@ -71,7 +93,7 @@ func (r *Router) up(inner []byte) {
 		v.down(time.Now(), inner) // from visitor to visitor: the access link knows neither
 		return
 	}
-	if _, err := r.dev.Write(inner); err != nil {
+	if _, err := r.dev.Queue(inner); err != nil {
 		r.cfg.Log.Debug("TUN write", "err", err)
 	}
 }

@@ -134,9 +134,9 @@ func shim(class int, out flow.Out) flow.Shim {
 
 func (v *visitor) sendTunnel(class int, out flow.Out, pkt []byte) error {
 	if out.Numbered {
-		return v.tunnel.SendNumbered(shim(class, out), pkt)
+		return v.tunnel.QueueNumbered(shim(class, out), pkt)
 	}
-	return v.tunnel.Send(pkt)
+	return v.tunnel.Queue(pkt)
 }
 
 // sendBoth sends a packet to where the node is, and to where it will be. It fails if

@@ -49,6 +49,7 @@ type Config struct {
 	Device      string          // name of the TUN
 	Fence       netip.Prefix    // /31 of the TUN: its own address and the fence's
 	MTU         int             // of the TUN: the largest packet that fits a tunnel
+	Offload     bool            // several packets in one call, from and to the kernel
 	Suites      []esp.Transform // that tunnels may have; nil: all
 	Rekey       esp.RekeyLimits // when a tunnel is to have other keys
 	Plain       bool            // nodes that ask for it have packets by IP in IP, unprotected
@@ -152,7 +153,7 @@ func Open(cfg Config) (r *Router, err error) {
 	if err = r.access(); err != nil {
 		return r, err
 	}
-	if r.dev, err = r.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue}); err != nil {
+	if r.dev, err = r.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue, Offload: cfg.Offload}); err != nil {
 		return r, err
 	}
 	if err = r.host.CheckRouter(cfg.Access, r.dev.Name()); err != nil {
@@ -189,7 +190,8 @@ func Open(cfg Config) (r *Router, err error) {
 		return r, err
 	}
 	r.endpoint = tunnel.NewEndpoint(cfg.Log)
-	udp, err := r.host.OpenESP(netip.AddrPortFrom(cfg.Address, cfg.Port), bind.Options{})
+	r.endpoint.AroundReads(r.cork, r.uncork)
+	udp, err := r.host.OpenESP(netip.AddrPortFrom(cfg.Address, cfg.Port), bind.Options{Offload: cfg.Offload})
 	if err != nil {
 		return r, err
 	}

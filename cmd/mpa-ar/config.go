@@ -45,6 +45,7 @@ type configuration struct {
 		Address       config.Prefix        `yaml:"address"`
 		Port          uint16               `yaml:"port"`
 		MTU           int                  `yaml:"mtu"`
+		Offload       *bool                `yaml:"offload"`
 		Encapsulation config.Encapsulation `yaml:"encapsulation"`
 		Suites        []config.Suite       `yaml:"suites"`
 		Rekey         config.Rekey         `yaml:"rekey"`
@@ -80,6 +81,7 @@ tunnel:
   device: mpa0
   address: 169.254.62.52/31
   port: 4500
+  offload: true                      # false: packets to and from the kernel one by one, where it cannot do otherwise
   unused: 60s
   suites: [aes-128-gcm, aes-256-gcm, chacha20-poly1305]   # that nodes may choose from, by what their processors like
   encapsulation: esp                                      # ipip: nodes that want it have packets unprotected, see docs/operating.md

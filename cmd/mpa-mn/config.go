@@ -25,6 +25,7 @@ type configuration struct {
 	Tunnel    struct {
 		Device        string               `yaml:"device"`
 		MTU           int                  `yaml:"mtu"`
+		Offload       *bool                `yaml:"offload"`
 		Suites        []config.Suite       `yaml:"suites"`
 		Rekey         config.Rekey         `yaml:"rekey"`
 		Encapsulation config.Encapsulation `yaml:"encapsulation"`
@@ -85,7 +86,7 @@ link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (
 # interfaces:                         # in the place of both, where there are two; each network is reached by one. raise: move: up for its move only
 #   - {name: wlan0, points: [poa-b1], raise: always, link: {type: auto}}
 #   - {name: wlan1, points: [poa-a1, poa-a2], raise: move}
-tunnel: {device: mpa0, mtu: 1400, rekey: {after: 1h, octets: 256GiB}}   # suites: [chacha20-poly1305, aes-128-gcm, aes-256-gcm], the best first; without it the processor decides
+tunnel: {device: mpa0, mtu: 1400, offload: true, rekey: {after: 1h, octets: 256GiB}}   # suites: [chacha20-poly1305, aes-128-gcm, aes-256-gcm], the best first; without it the processor decides. offload: false: packets to and from the kernel one by one
 eap:                                  # EAP-TLS
   identity: mn@home.example
   ca: ca.pem                          # who signs the server's certificate

@@ -100,7 +100,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer store.Close()
 	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	cfg := mn.Config{
-		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), Networks: c.networks(), ClientID: c.ClientID,
+		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), Networks: c.networks(), ClientID: c.ClientID,
 		NewEAP: func() (pana.EAPPeer, error) {
 			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
 		},
