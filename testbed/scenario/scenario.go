@@ -183,7 +183,7 @@ func All() []Scenario {
 			Name: "two-interfaces", Access: AccessCable, run: twoInterfaces, cases: true, Fixes: []string{"probe", "lose"},
 			Doc: "the node has an interface for each network: both up, and the second one set up for its move only; beside it, one interface that moves",
 			Promise: "every handover completes, and nothing is lost, duplicated or reordered in either direction (reordered only in forced flips); " +
-				"where the serving link is cut, the node goes on by the other, and nothing is lost after it",
+				"where the serving link is cut, the node goes on by the other, and nothing is lost after it; a node that is killed leaves nothing at either interface",
 		},
 		{
 			Name: "walk", Access: AccessWifi, run: walk, cases: true, Adjust: adjustWalk,

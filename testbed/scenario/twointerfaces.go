@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"net"
 
 	"openmpa/internal/control"
 	"openmpa/internal/event"
@@ -43,7 +44,40 @@ func twoInterfaces(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	return nil
+	opt := r.opt.bed(r.p)
+	opt.Second, opt.Quick = bed.SecondAtMove, true // the router misses the node soon
+	return r.withBed(ctx, opt, func(b *bed.Bed) error { return r.killedAway(ctx, b) })
+}
+
+// killedAway kills the node where the interface serves that was set up for the move.
+// Started again it has to be where it is without it, and nothing may be left.
+func (r *run) killedAway(ctx context.Context, b *bed.Bed) error {
+	r.p.Line("two-interfaces: the node is killed at the interface that was set up for the move")
+	m, err := r.move(ctx, b, "b", "a")
+	if err != nil {
+		return err
+	}
+	m.Case = setUpToMove
+	r.res.Handovers = append(r.res.Handovers, m.Handover)
+	r.judgeClean("two-interfaces, before the node is killed", m)
+	if _, err := b.Kill(topo.MN); err != nil {
+		return err
+	}
+	if err := b.Restart(ctx, topo.MN); err != nil {
+		return err
+	}
+	if err := b.Attached(ctx); err != nil {
+		return err
+	}
+	l, err := b.Top.Space(topo.MN).Netlink().LinkByName(topo.SecondIf)
+	if err != nil {
+		return err
+	}
+	if l.Attrs().Flags&net.FlagUp != 0 {
+		r.problem("the node was killed and started again, and %s, which it had set up, is left up", topo.SecondIf)
+	}
+	r.at = "b"
+	return r.oneLease(ctx, b, r.at)
 }
 
 // cuts has the link that serves be lost, while the other interface is up and the network

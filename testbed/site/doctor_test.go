@@ -217,6 +217,14 @@ func TestDoctor(t *testing.T) {
 	year := 365 * 24 * time.Hour
 	n.finds([]fault{
 		{"an interface that is not there", n.replaced("mn.yaml", "interface: eth0", "interface: eth7"), doctor.Fail, "interface", "eth7", "interface:"},
+		{
+			"of two interfaces one that is not there",
+			both(
+				n.replaced("mn.yaml", "networks: [", "networks: [{name: dock, paa: 10.1.0.1, points: [desk]}, "),
+				n.replaced("mn.yaml", "interface: eth0\nlink: ", "interfaces:\n- {name: eth7, points: [desk], raise: move, link: {type: ethernet}}\n- name: eth0\n  points: [poa-a1]\n  link: "),
+			),
+			doctor.Fail, "interface", "eth7", "interfaces[0].name",
+		},
 		{"an interface that is down", n.command("link set eth0 down", "link set eth0 up;route add default via 10.1.0.1"), doctor.Fail, "interface", "eth0 is down", "ip link set eth0 up"},
 		{"an MTU too small", n.command("link set eth0 mtu 1400", "link set eth0 mtu 1500"), doctor.Warn, "mtu", "1400 octets", "mtu 1460"},
 		{"no route", n.command("route del default", "route add default via 10.1.0.1"), doctor.Fail, "home agent", "no route to 10.0.0.2", "default route"},
