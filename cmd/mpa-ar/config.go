@@ -51,8 +51,9 @@ type configuration struct {
 		Rekey         config.Rekey         `yaml:"rekey"`
 		Unused        config.Duration      `yaml:"unused"`
 	} `yaml:"tunnel"`
-	Buffer bufferConfig `yaml:"buffer"`
-	Points []point      `yaml:"access-points"`
+	Buffer  bufferConfig `yaml:"buffer"`
+	Classes []class      `yaml:"classes"`
+	Points  []point      `yaml:"access-points"`
 }
 
 type radiusServer struct {
@@ -95,6 +96,11 @@ buffer:
   spare: 0.25                        # a quarter more than what was measured
 #  packets: 4096                     # one node may have this at most; left out: its share
 #  bytes: 8MiB
+# What a move means for a class of traffic, told by DSCP; the first goes first, the last takes the rest. Left out: all is held.
+#classes:
+#  - {name: voice, dscp: [46], handling: bicast, age: 200ms}   # to both places around a move, where the node asks for it
+#  - {name: scavenger, dscp: [8], handling: pass}              # dropped while a node is away
+#  - {name: rest, handling: hold}
 # 802.11 with hostapd: a node's keys are in these before it comes. One here, and one on another machine with mpa-ar ap-agent.
 #access-points:
 #  - {name: poa-a1, bssid: "02:00:00:00:01:00", akm: WPA-EAP, socket: /run/hostapd/wlan0}
@@ -158,6 +164,9 @@ func (c configuration) Check() error {
 	}
 	if err := c.Tunnel.Rekey.Check(); err != nil {
 		return config.At("tunnel.rekey", err)
+	}
+	if err := c.checkClasses(); err != nil {
+		return err
 	}
 	return config.At("dad", c.DAD.Timers().Check())
 }

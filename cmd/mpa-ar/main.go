@@ -78,7 +78,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
-		Buffer: c.Buffer.buffer(), Link: c.Access.link(), Points: access,
+		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Points: access,
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
