@@ -116,21 +116,42 @@ func (p *passage) run(ctx context.Context) {
 	}
 }
 
-// alive waits for Forwarded, no longer than within, and says whether it came. A nil
-// passage is not.
+// alive waits for Forwarded, no longer than within after the last packet that came, and
+// says whether it came. A nil passage is not.
 func (p *passage) alive(within time.Duration) bool {
 	if p == nil {
 		return false
 	}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-p.forwarded:
-		return true
-	case <-timer.C:
-	case <-p.c.n.ctx.Done():
+	for had, tries := p.packets(), 0; tries < aliveTries; tries++ {
+		timer := time.NewTimer(within)
+		select {
+		case <-p.forwarded:
+			timer.Stop()
+			return true
+		case <-p.c.n.ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+		now := p.packets()
+		if now == had {
+			return false
+		}
+		had = now
 	}
 	return false
+}
+
+// aliveTries bounds the wait where packets come all the time and Forwarded does not.
+const aliveTries = 10
+
+// packets counts what has come by the tunnel.
+func (p *passage) packets() uint64 {
+	t := p.c.tunnel.Load()
+	if t == nil {
+		return 0
+	}
+	return t.Stats().Delivered
 }
 
 // stop ends the repetition. A nil passage has none.
