@@ -222,6 +222,9 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 	if err == nil {
 		_, err = p.switchLink(ctx, id, d)
 		d.done()
+		if where, at := p.strayed(); at != "" && at != network.Name && at != old.net.Name {
+			return n.goElsewhere(id, old, nil, way{}, where, at, errors.Join(err, fmt.Errorf("no link at %s", target)))
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("link at %s: %w", target, err)

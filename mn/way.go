@@ -146,12 +146,15 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 
 // goElsewhere goes on at a third network, where the link has come up after the departure
 // for c: what comes for c's address, or is held at the old network, is sent on from
-// there.
+// there. c is nil where nothing was prepared.
 func (n *Node) goElsewhere(id event.HandoverID, old, c *candidate, w way, point, name string, why error) (event.Outcome, error) {
 	w.close()
 	why = fmt.Errorf("%w; it is at %s now, of %s", why, point, name)
-	since := c.port.carrier.look()
-	ctx, stop := c.port.whileAt(n.ctx, name, since)
+	p := old.port
+	if c != nil {
+		p = c.port
+	}
+	ctx, stop := p.whileAt(n.ctx, name, p.carrier.look())
 	defer stop()
 	network, err := n.network(name)
 	if err == nil {
@@ -159,7 +162,9 @@ func (n *Node) goElsewhere(id event.HandoverID, old, c *candidate, w way, point,
 		err = n.unplanned(ctx, id, old, c, network)
 	}
 	if err != nil {
-		n.keepDeparted(id, old, c)
+		if c != nil {
+			n.keepDeparted(id, old, c)
+		}
 		n.setState("lost")
 		return event.Failed, fmt.Errorf("%w, and the node could not attach there yet: %w", why, err)
 	}

@@ -357,7 +357,7 @@ func atOnce(events []event.Event) error {
 			left = true
 		case e.Phase == event.PhaseArrival && e.Kind == event.KindEnd && e.Outcome == event.OK:
 			arrived = true
-		case left && !arrived && e.Phase != event.PhaseArrival:
+		case left && !arrived && e.Phase != event.PhaseArrival && e.Phase != event.PhaseForward:
 			return fmt.Errorf("the link is at what was prepared, and the node does %s", e.Phase)
 		}
 	}
