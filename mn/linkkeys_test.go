@@ -58,6 +58,9 @@ func (p *points) Remove(context.Context, wpactrl.MAC) error {
 	return nil
 }
 
+// Watch says nothing: these never lose a station.
+func (p *points) Watch(func(wpactrl.MAC, bool)) {}
+
 func (p *points) Status() []apctl.Status { return nil }
 
 func (p *points) has() map[string]string {

@@ -77,7 +77,7 @@ func (v *visitor) came() {
 	v.gen++
 	v.heard.arrived()
 	v.left = event.HandoverID{}
-	v.here, v.stage, v.guarded = true, stageArrived, false
+	v.here, v.stage, v.guarded, v.missed = true, stageArrived, false, false
 	s := v.total()
 	v.spans.hold.End(nil, append(v.room.ended(time.Now(), true), "packets", s.Queued, "high_water", s.HighWater)...)
 	v.stopUnused()

@@ -130,7 +130,7 @@ func (v *visitor) dropTunnel(why string) {
 		v.tunnel = nil
 	}
 	addr, route := v.inner, v.hostRoute()
-	v.pinned, v.guarded, v.left, v.inner = false, false, event.HandoverID{}, netip.Addr{}
+	v.pinned, v.guarded, v.missed, v.left, v.inner = false, false, false, event.HandoverID{}, netip.Addr{}
 	if (*v.r.byAddr.Load())[addr] != v {
 		return
 	}

@@ -97,7 +97,7 @@ func (v *visitor) departs(m tunnel.Marker) {
 
 // away begins a hold; id is the zero one if the node said nothing. The caller holds mu.
 func (v *visitor) away(id event.HandoverID) {
-	v.left = id
+	v.left, v.missed = id, false
 	if !id.IsZero() {
 		v.handover = id
 	}
@@ -151,7 +151,7 @@ func (v *visitor) switchBack() {
 
 // back follows a change to delivery through the tunnel. The caller holds mu.
 func (v *visitor) back(why string) {
-	v.left, v.here, v.guarded = event.HandoverID{}, false, false
+	v.left, v.here, v.guarded, v.missed = event.HandoverID{}, false, false, false
 	v.room.ended(time.Now(), false)
 	v.reached(stagePrepared)
 	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)

@@ -10,7 +10,16 @@
 //	core --> host route nCoA/32 --> TUN --> visitor: tunnel  ESP to where the node is
 //	                                                 hold    queue
 //	                                                 drain   TUN, rule "iif TUN" --> access link
+//	                                                 await  queue; what the previous router forwards: access link
+//	                                                 copy   ESP, numbered, and a copy kept until the node has it
+//	                                                 bicast ESP, numbered, to where the node is and where it will be
 //	core --> connected route -----------------------> access link      (direct: not seen here)
+//
+// A node that is served has a tunnel that stands by: nothing goes through it. When the
+// node departs, says Resume from elsewhere, wants copies, or leaves the access points
+// without a word (stations.go), the host route is set first, so that what the kernel has
+// sent is ahead of what comes after. Nobody but the node, the access points and time
+// moves the mode; what nobody asks for goes after Config.Unused.
 //
 // The host route, the neighbour entry and the rule stand before the node leaves
 // its old network; what is left at arrival is to write the queue to the TUN. The
@@ -27,6 +36,6 @@
 // What the DHCP server has granted is written down before it is asked for, and ends
 // claimed by a session, given back or expired (leases.go), also over a crash.
 //
-// Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at
-// the nAR), §7.7.1, Appendix A. Not covered yet: pAR buffering, bicasting, IPv6.
+// Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at the
+// nAR and the pAR, bicasting, copy-and-forward), §7.7.1, Appendix A. Not covered: IPv6.
 package par

@@ -23,6 +23,9 @@ type AccessPoints interface {
 	Install(ctx context.Context, station wpactrl.MAC, life time.Duration, derive apctl.Derive) ([]apctl.Info, error)
 	// Remove takes the station's keys from all of them.
 	Remove(ctx context.Context, station wpactrl.MAC) error
+	// Watch has f called when a station that has a key has come to an access point, and when it
+	// is at none any more. f does not wait.
+	Watch(f func(station wpactrl.MAC, gone bool))
 	// Status is for people.
 	Status() []apctl.Status
 }
@@ -276,6 +279,16 @@ func (l *links) station(v *visitor) *wpactrl.MAC {
 	defer l.mu.Unlock()
 	if k := l.byOwner[v]; k != nil {
 		return &k.station
+	}
+	return nil
+}
+
+// owner is whose session makes the keys of a station, nil if none does.
+func (l *links) owner(station wpactrl.MAC) *visitor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.byStation[station]; k != nil {
+		return k.owner
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ type air struct {
 	did   []string
 	fails map[string]error         // by point
 	takes map[string]time.Duration // by point, to do anything
+	watch func(wpactrl.MAC, bool)
 }
 
 func newAir() *air {
@@ -92,6 +93,8 @@ func (a *air) Remove(ctx context.Context, s wpactrl.MAC) error {
 	delete(a.has, s)
 	return err
 }
+
+func (a *air) Watch(f func(wpactrl.MAC, bool)) { a.watch = f }
 
 func (a *air) Status() []apctl.Status { return []apctl.Status{{Info: poa1, Up: true}, {Info: poa2}} }
 

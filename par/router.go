@@ -19,6 +19,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
+	"openmpa/internal/wpactrl"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -82,6 +83,7 @@ type Router struct {
 	fence    *fence
 	leases   *ledger
 	links    *links
+	stations *stations
 	classes  *flow.Classes
 	buffers  *buffers
 	pace     *pace
@@ -132,6 +134,7 @@ func Open(cfg Config) (r *Router, err error) {
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.leases, r.links = newLedger(r, cfg.State), newLinks(r, cfg.Points)
+	r.stations = &stations{wake: make(chan struct{}, 1), now: map[wpactrl.MAC]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -210,6 +213,10 @@ func Open(cfg Config) (r *Router, err error) {
 		return r, err
 	}
 	r.wg.Go(r.readTUN)
+	if cfg.Points != nil {
+		r.wg.Go(r.watchStations)
+		cfg.Points.Watch(r.stations.saw)
+	}
 	r.wg.Go(r.ageing)
 	return r, nil
 }

@@ -123,6 +123,8 @@ func (v *visitor) status() VisitorStatus {
 	s.Buffer.Packets, s.Buffer.Bytes, s.Buffer.HighWater, s.Buffer.HeldMS = int(d.Queued), d.QueuedBytes, d.HighWater, float64(d.HeldFor)/1e6
 	if v.lease != nil {
 		s.Address, s.MAC = v.lease.Addr.String(), v.mac.String()
+	} else if v.inner.IsValid() {
+		s.Address, s.MAC = v.inner.String(), v.mac.String()
 	}
 	s.Station = v.r.links.station(v)
 	if v.tunnel != nil && v.tunnel.Peer().IsValid() {

@@ -45,6 +45,7 @@ type visitor struct {
 	standby     bool           // the tunnel stays when the node has arrived
 	here        bool           // the node is on our link, as far as is known
 	guarded     bool           // it wants copies kept
+	missed      bool           // it left the access points, and nothing was heard since
 	pinned      bool           // its link-layer address
 	unreached   bool           // what is for the tunnel is held until something has come through it
 	outer       netip.AddrPort // of the other place, while packets go to both

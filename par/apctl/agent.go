@@ -77,19 +77,19 @@ func Serve(cfg AgentConfig) (*Agent, error) {
 	a := &Agent{cfg: cfg, owner: make(map[string]*holder)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	for _, p := range cfg.Points {
-		p.Watch(func(station wpactrl.MAC, _ time.Time) { a.came(p, station) })
+		p.Watch(func(s Seen) { a.saw(p, s) })
 	}
 	a.wg.Go(a.accept)
 	return a, nil
 }
 
-// came tells a point's PAA of a station, unless it does not listen.
-func (a *Agent) came(p *Local, station wpactrl.MAC) {
+// saw tells a point's PAA of a station, unless it does not listen.
+func (a *Agent) saw(p *Local, s Seen) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if h := a.owner[p.info.Name]; h != nil && h.session != nil {
 		select {
-		case h.session.events <- station:
+		case h.session.events <- s:
 		default:
 		}
 	}
@@ -183,7 +183,7 @@ func (a *Agent) serve(conn *tls.Conn) error {
 	if i < 0 {
 		return fmt.Errorf("the certificate of %v is for %q, not for a PAA of the configuration", conn.RemoteAddr(), leaf.DNSNames)
 	}
-	s := &agentSession{agent: a, conn: conn, paa: a.cfg.PAAs[i], events: make(chan wpactrl.MAC, maxEvents)}
+	s := &agentSession{agent: a, conn: conn, paa: a.cfg.PAAs[i], events: make(chan Seen, maxEvents)}
 	var events sync.WaitGroup
 	defer events.Wait()
 	ctx, cancel := context.WithCancel(a.ctx)
@@ -220,7 +220,7 @@ type agentSession struct {
 	paa   string
 	point *Local // nil before hello
 
-	events  chan wpactrl.MAC // stations that have come
+	events  chan Seen
 	writing sync.Mutex
 }
 
@@ -240,8 +240,12 @@ func (s *agentSession) report(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case station := <-s.events:
-			if s.write(reply{Event: eventCame, Station: &station}) != nil {
+		case e := <-s.events:
+			name := eventCame
+			if e.Gone {
+				name = eventWent
+			}
+			if s.write(reply{Event: name, Station: &e.Station}) != nil {
 				s.conn.NetConn().Close()
 				return
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +16,10 @@ import (
 // Controller is all access points of one access router.
 type Controller struct {
 	points []Point
+
+	mu    sync.Mutex
+	at    map[wpactrl.MAC]Point                // guarded by mu: where stations are that have keys
+	watch func(station wpactrl.MAC, gone bool) // guarded by mu
 }
 
 // MaxPoints is how many access points one router may have.
@@ -33,11 +38,44 @@ func NewController(points ...Point) (*Controller, error) {
 		}
 		names[i.Name], bssids[i.BSSID] = true, true
 	}
-	c := &Controller{points: points}
+	c := &Controller{points: points, at: make(map[wpactrl.MAC]Point)}
 	for _, p := range points {
-		p.Watch(func(station wpactrl.MAC, at time.Time) { c.came(p, station, at) })
+		p.Watch(func(s Seen) { c.saw(p, s) })
 	}
 	return c, nil
+}
+
+// Watch has f called when a station that has a key has come to one of the access points, and
+// when it has gone from the one it came to last: one that is seen at another before has not
+// gone. f must not wait.
+func (c *Controller) Watch(f func(station wpactrl.MAC, gone bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watch = f
+}
+
+// saw keeps where stations are.
+func (c *Controller) saw(p Point, s Seen) {
+	c.mu.Lock()
+	news := true
+	switch {
+	case !s.Gone:
+		if len(c.at) >= maxRoster {
+			clear(c.at)
+		}
+		c.at[s.Station] = p
+	case c.at[s.Station] == nil || c.at[s.Station] == p: // nil: it came before we did
+		delete(c.at, s.Station)
+	default:
+		news = false
+	}
+	if c.watch != nil && news {
+		c.watch(s.Station, s.Gone) // in order, hence under the lock
+	}
+	c.mu.Unlock()
+	if !s.Gone {
+		c.came(p, s.Station, s.At)
+	}
 }
 
 // came tells the other access points that a station has come to p: it is at one at a time. One that keeps a station that has

@@ -19,7 +19,7 @@ type paper struct {
 	fails error
 	notes []string
 	pmk   *keys.Secret // of the last Install: the caller's, to be cleared by it
-	watch func(wpactrl.MAC, time.Time)
+	watch func(Seen)
 }
 
 func (p *paper) note(what string, station wpactrl.MAC) error {
@@ -35,8 +35,8 @@ func (p *paper) Remove(_ context.Context, s wpactrl.MAC) error { return p.note("
 func (p *paper) Left(s wpactrl.MAC, since time.Time) {
 	_ = p.note("left "+since.UTC().Format(time.TimeOnly), s)
 }
-func (p *paper) Watch(f func(wpactrl.MAC, time.Time)) { p.watch = f }
-func (p *paper) Status() Status                       { return Status{Info: p.info, Keys: len(p.notes)} }
+func (p *paper) Watch(f func(Seen)) { p.watch = f }
+func (p *paper) Status() Status     { return Status{Info: p.info, Keys: len(p.notes)} }
 
 func (p *paper) Close() error { return p.note("close", wpactrl.MAC{}) }
 
@@ -70,7 +70,7 @@ func TestController(t *testing.T) {
 	if have, err := c.Install(t.Context(), station, time.Hour, func(Info) (*keys.Secret, error) { return nil, failing }); !errors.Is(err, failing) || have != nil {
 		t.Errorf("no key: %v, %v have it", err, have)
 	}
-	a.watch(station, time.Unix(7, 0)) // it has come to ap1
+	a.watch(Seen{Station: station, At: time.Unix(7, 0)}) // it has come to ap1
 	if err := errors.Join(c.Remove(t.Context(), station), c.Close()); err != nil {
 		t.Error(err)
 	}
@@ -87,6 +87,42 @@ func TestController(t *testing.T) {
 	for _, same := range []Info{{Name: "ap1", BSSID: b.info.BSSID}, {Name: "other", BSSID: bssid}} {
 		if _, err := NewController(a, &paper{info: same}); err == nil {
 			t.Errorf("%+v: want an error", same)
+		}
+	}
+}
+
+// TestControllerWatch: a station that was seen at another point since has not gone.
+func TestControllerWatch(t *testing.T) {
+	a, b := &paper{info: ap1}, &paper{info: ap2}
+	c, err := NewController(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.watch(Seen{Station: station}) // nobody listens
+	var got []bool
+	c.Watch(func(s wpactrl.MAC, gone bool) {
+		if s != station {
+			t.Errorf("station %v", s)
+		}
+		got = append(got, gone)
+	})
+	for _, step := range []struct {
+		p    *paper
+		gone bool
+		want []bool
+	}{
+		{b, false, []bool{false}},
+		{a, true, nil},
+		{b, true, []bool{true}},
+		{a, false, []bool{false}},
+		{b, true, nil},
+		{a, true, []bool{true}},
+		{b, true, []bool{true}}, // it came before we did, for all we know
+	} {
+		got = nil
+		step.p.watch(Seen{Station: station, Gone: step.gone})
+		if !slices.Equal(got, step.want) {
+			t.Errorf("%+v: told %v", step, got)
 		}
 	}
 }

@@ -51,7 +51,7 @@ type keeper struct {
 	wholeAt  time.Time // not before
 	up       bool
 	why      error // when not up
-	watch    func(wpactrl.MAC, time.Time)
+	watch    func(Seen)
 	closed   bool
 	restored int
 }
@@ -82,22 +82,22 @@ func (k *keeper) Status() Status {
 }
 
 // Watch implements Point.
-func (k *keeper) Watch(f func(station wpactrl.MAC, at time.Time)) {
+func (k *keeper) Watch(f func(Seen)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.watch = f
 }
 
-// came tells the watcher of a station that has a key here.
-func (k *keeper) came(station wpactrl.MAC, at time.Time) {
+// saw tells the watcher of a station that has a key here.
+func (k *keeper) saw(s Seen) {
 	k.mu.Lock()
 	f := k.watch
-	if _, ok := k.want[station]; !ok {
+	if _, ok := k.want[s.Station]; !ok {
 		f = nil
 	}
 	k.mu.Unlock()
 	if f != nil {
-		f(station, at)
+		f(s)
 	}
 }
 

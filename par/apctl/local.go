@@ -119,9 +119,10 @@ func (l *Local) station(e wpactrl.Event) {
 	case station.IsZero():
 	case e.Name == wpactrl.EventStaConnected, e.Name == wpactrl.EventHandshakeDone:
 		l.roster.came(station, e.At)
-		l.came(station, e.At)
+		l.saw(Seen{Station: station, At: e.At})
 	case e.Name == wpactrl.EventStaDisconnected:
 		l.roster.went(station)
+		l.saw(Seen{Station: station, Gone: true, At: e.At})
 	}
 }
 

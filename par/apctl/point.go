@@ -70,6 +70,13 @@ var (
 	ErrClosed = errors.New("closed")
 )
 
+// Seen is a station that has come to an access point, or gone from it.
+type Seen struct {
+	Station wpactrl.MAC
+	Gone    bool
+	At      time.Time
+}
+
 // Point is one access point. Its methods may be called by several goroutines.
 type Point interface {
 	Info() Info
@@ -81,8 +88,8 @@ type Point interface {
 	// Left tells the access point, without waiting, that the station was seen at another one at since, which it would notice
 	// late; it does nothing if the station has come back after that. The key stays.
 	Left(station wpactrl.MAC, since time.Time)
-	// Watch has f called when a station that has a key here has come. f must not wait.
-	Watch(f func(station wpactrl.MAC, at time.Time))
+	// Watch has f called when a station that has a key here has come, or gone. f must not wait.
+	Watch(f func(Seen))
 	Status() Status
 	Close() error
 }

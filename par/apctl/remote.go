@@ -157,8 +157,8 @@ func (r *Remote) read(l *line) error {
 			return err
 		}
 		switch {
-		case got.Event == eventCame && got.Station != nil:
-			r.came(*got.Station, time.Now())
+		case (got.Event == eventCame || got.Event == eventWent) && got.Station != nil:
+			r.saw(Seen{Station: *got.Station, Gone: got.Event == eventWent, At: time.Now()})
 		case got.Event != "": // of a newer agent
 		default:
 			select {

@@ -55,8 +55,11 @@ type request struct {
 	Ago      int          `json:"ago,omitempty"` // milliseconds since the station was seen at another access point
 }
 
-// eventCame: a station that has a key there has come to the access point.
-const eventCame = "came"
+// Events: a station that has a key there has come to the access point, or gone from it.
+const (
+	eventCame = "came"
+	eventWent = "went"
+)
 
 // reply is one line from the agent: the answer to a request, or an event.
 type reply struct {
