@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"openmpa/internal/event"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/matrix"
@@ -46,6 +45,30 @@ func DeliveryCases() []DeliveryCase {
 			adjust:  func(o *bed.Options) { o.Hold = bed.HoldPrevious },
 			Doc:     "a planned move; the previous router holds, forwards to the new place, and the binding moves then",
 			Promise: "as planned",
+		},
+		{
+			Name: "cut", judge: (*run).judgeCut, judgeTCP: (*run).judgeCutStream, order: cutOff,
+			adjust: func(o *bed.Options) { o.Guard, o.Count = bed.GuardAlways, true },
+			Doc:    "the link is cut without warning, and comes up at the other network, which was prepared every other time; a router keeps copies",
+			Promise: "nothing lost or duplicated to the node; from the node exactly those are lost that were on the air, each one counted; nothing reordered; " +
+				"TCP: every octet arrives",
+		},
+		{
+			Name: "bicast", judge: (*run).judgeBicast, judgeTCP: (*run).judgeCutStream, order: standsBy,
+			adjust: func(o *bed.Options) {
+				o.Count = true
+				o.Classes = "classes: [{name: all, handling: bicast}]\n"
+			},
+			Doc: "a planned move; packets to the node go to both places and are not held",
+			Promise: "nothing duplicated or reordered; to the node those are lost that reached each of the two links while the node was not there, each one counted; " +
+				"nothing from the node; TCP: every octet arrives",
+		},
+		{
+			Name: "elsewhere", judge: (*run).judgeElsewhere, judgeTCP: (*run).judgeElsewhereStream, order: diverted,
+			adjust: func(o *bed.Options) { o.Third = true },
+			Doc:    "a planned move, but the link comes up at a third network; the target forwards there; every other time back from there as planned",
+			Promise: "the node goes on where it is, and has said why; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"TCP: every octet arrives, and nothing is dropped",
 		},
 		{
 			Name: "two-interfaces", judge: (*run).judgeClean, judgeTCP: (*run).judgeCleanStream,
@@ -226,6 +249,9 @@ func (r *run) deliver(ctx context.Context, c DeliveryCell) (err error) {
 	if way.adjust != nil {
 		way.adjust(&opt)
 	}
+	if c.Load == loadTCP {
+		opt.Count = false // its segments have no lengths to know them by
+	}
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		orders := func(ctx context.Context, n int, to string) (order, error) {
 			if way.order == nil {
@@ -277,9 +303,6 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 			if err := r.sayDropped(b, before); err != nil {
 				return err
 			}
-		}
-		if m.Outcome != string(event.Completed) {
-			return nil // where it is then is anybody's guess
 		}
 		if r.at, err = serves(ctx, b); err != nil {
 			return err

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/event"
+	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
+	"openmpa/testbed/traffic"
 )
 
 func TestDeliveryCells(t *testing.T) {
@@ -119,6 +122,51 @@ func TestJudgeStream(t *testing.T) {
 		r.judgeStream("move", measured{Handover: report.Handover{Outcome: "completed", TCP: &x.tcp}})
 		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%+v: %q, expected %q", x, got, x.want)
+		}
+	}
+}
+
+// TestDeliveryJudges checks that what is not as promised is a problem, for each case.
+func TestDeliveryJudges(t *testing.T) {
+	lost := traffic.Stats{Sent: 10, Received: 9, Lost: 1}
+	twice := traffic.Stats{Sent: 10, Received: 10, Duplicated: 1}
+	whole := traffic.Stats{Sent: 10, Received: 10}
+	up := time.Now()
+	moved := func(m measured) measured {
+		m.moves = []linkctl.Move{{From: "poa-b1", To: "poa-c1", Lost: up.Add(-time.Millisecond), Up: up}}
+		return m
+	}
+	done := report.Handover{Outcome: string(event.Completed)}
+	failed := report.Handover{Outcome: string(event.Failed), Reason: "it is elsewhere"}
+	late := lost
+	late.Losses = []traffic.Run{{At: up.Add(time.Second)}}
+	inGap := lost
+	inGap.Losses = []traffic.Run{{At: up}}
+	for _, x := range []struct {
+		name  string
+		judge func(*run, string, measured)
+		m     measured
+		want  string
+	}{
+		{"cut, lost up on the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3, up: 1}}, ""},
+		{"cut, lost up", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}}, "1 lost"},
+		{"cut, lost down", (*run).judgeCut, measured{Handover: done, down: lost, up: whole, onAir: lostOnLinks{down: 3}}, "1 lost"},
+		{"cut, not really", (*run).judgeCut, measured{Handover: done, down: whole, up: whole}, "nothing was shown"},
+		{"cut, not completed", (*run).judgeCut, measured{Handover: failed, down: whole, up: whole, onAir: lostOnLinks{down: 3}}, "it is elsewhere"},
+		{"bicast, lost on both", (*run).judgeBicast, moved(measured{Handover: done, down: inGap, up: whole, both: true, neither: 1}), ""},
+		{"bicast, lost on one", (*run).judgeBicast, moved(measured{Handover: done, down: inGap, up: whole, both: true}), "1 lost"},
+		{"bicast, lost later", (*run).judgeBicast, moved(measured{Handover: done, down: late, up: whole, both: true, neither: 1}), "had a link"},
+		{"bicast, twice", (*run).judgeBicast, moved(measured{Handover: done, down: twice, up: whole, both: true}), "1 duplicated"},
+		{"bicast, not really", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
+		{"elsewhere", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: whole}), ""},
+		{"elsewhere, lost", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: lost}), "1 lost"},
+		{"elsewhere, completed", (*run).judgeElsewhere, moved(measured{Handover: done, down: whole, up: whole}), "expected"},
+		{"previous, not really", (*run).judgePrevious, measured{Handover: done, down: whole, up: whole}, "forwarded"},
+	} {
+		r := &run{res: &report.Result{}, opt: Options{Direction: Down}}
+		x.judge(r, x.name, x.m)
+		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+			t.Errorf("%s: %q, expected %q", x.name, got, x.want)
 		}
 	}
 }

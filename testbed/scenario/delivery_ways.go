@@ -15,6 +15,7 @@ const readyLimit = 15 * time.Second
 
 // moveStatus is what is read of the mobile node's status before a move.
 type moveStatus struct {
+	State   string `json:"state"`
 	Network string `json:"network"`
 	Standby bool   `json:"standby"`
 	Guard   *struct {
@@ -22,13 +23,13 @@ type moveStatus struct {
 	} `json:"guard"`
 }
 
-// serves is the network that serves the node, which need not be the one where it was to go.
-func serves(ctx context.Context, b *bed.Bed) (string, error) {
-	var s moveStatus
-	if err := b.Client(topo.MN).Status(ctx, &s); err != nil {
-		return "", fmt.Errorf("scenario: status of the mobile node: %w", err)
-	}
-	return s.Network, nil
+// serves waits until a network serves the node, which need not be the one where it was to go, and says which.
+func serves(ctx context.Context, b *bed.Bed) (network string, err error) {
+	err = awaitNode(ctx, b, "the node is attached nowhere", func(s moveStatus) bool {
+		network = s.Network
+		return s.State == "attached" && network != ""
+	})
+	return network, err
 }
 
 // awaitNode waits until the node's status is as wanted.

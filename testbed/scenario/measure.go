@@ -47,6 +47,11 @@ type measured struct {
 	strips  Strips
 	onLinks lostOnLinks
 	onAir   lostOnLinks
+	begun   time.Time // before any traffic
+	// Where the packets on the cable are counted: that some to the node were sent on
+	// two links, and how many came out of neither.
+	both    bool
+	neither int
 	// With address translation: whom the new router authenticated, and the
 	// translator's address on the path to it.
 	authPeer   netip.AddrPort
@@ -96,7 +101,7 @@ func (r *run) attempt(ctx context.Context, b *bed.Bed, from, to string) (measure
 
 // attemptBy is attempt by any order.
 func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give order) (m measured, err error) {
-	m.From, m.To = from, to
+	m.From, m.To, m.begun = from, to, time.Now()
 	flows, err := r.openFlows(b)
 	if err != nil {
 		return m, err
@@ -150,6 +155,9 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 	if b.Air != nil {
 		m.onAir = onAir(b).since(airBefore)
 		m.Flow.Down.LostOnAir, m.Flow.Up.LostOnAir = &m.onAir.down, &m.onAir.up
+	}
+	if b.Air != nil && b.Radio == nil {
+		m.countBoth(b)
 	}
 	if err := m.noteRadio(b, eapBefore); err != nil {
 		return m, err

@@ -201,10 +201,8 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		m.Case = (&report.Stream{Direction: string(way), Case: name}).Name()
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
 		judge(title, m)
-		if m.Outcome == string(event.Completed) {
-			if r.at, err = serves(ctx, b); err != nil {
-				return 0, err
-			}
+		if r.at, err = serves(ctx, b); err != nil {
+			return 0, err
 		}
 	}
 	took = time.Since(begun.at)
