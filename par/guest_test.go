@@ -3,7 +3,6 @@ package par
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
@@ -333,11 +333,13 @@ func (b *bed) balanced(sid uint32) {
 	}
 }
 
+var errEnd = &pana.ErrPeerTerminated{}
+
 // end ends a session, and checks that nothing of it is left in the kernel.
 func (b *bed) end(sid uint32, idle string) {
 	b.t.Helper()
 	b.balanced(sid)
-	b.r.SessionClosed(sid, errors.New("the end"))
+	b.r.SessionClosed(sid, errEnd)
 	if now := b.idle(); now != idle {
 		b.t.Errorf("left of the visitor:\n%s\nbefore\n%s", now, idle)
 	}
