@@ -222,7 +222,11 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 	if err == nil {
 		_, err = p.switchLink(ctx, id, d)
 		d.done()
-		if where, at := p.strayed(); at != "" && at != network.Name && at != old.net.Name {
+		switch where, at := p.strayed(); at {
+		case "", network.Name:
+		case old.net.Name:
+			err, point = errors.Join(err, fmt.Errorf("it is at %s", where)), where
+		default:
 			return n.goElsewhere(id, old, nil, way{}, where, at, errors.Join(err, fmt.Errorf("no link at %s", target)))
 		}
 	}
