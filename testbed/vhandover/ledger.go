@@ -26,17 +26,20 @@ const (
 	udpHeader = 8
 )
 
-// sizes are those of an application packet in ESP: with a number or without, and such a
-// packet in ESP again, for a router's tunnel also carries that of another.
+// sizes are those of an application packet in ESP, with a number or without, and of such
+// a packet in ESP again, for a router's tunnel also carries that of another.
 var sizes = func() map[int]bool {
 	all := map[int]bool{}
-	for _, shim := range []int{0, flow.ShimLen} {
-		once := esp.SealedLen(shim + 20 + 20 + udpHeader + appSize)
-		all[once] = true
+	var seal func(n, depth int)
+	seal = func(n, depth int) {
 		for _, shim := range []int{0, flow.ShimLen} {
-			all[esp.SealedLen(shim+20+udpHeader+once)] = true
+			sealed := esp.SealedLen(shim + n)
+			if all[sealed] = true; depth > 1 {
+				seal(20+udpHeader+sealed, depth-1)
+			}
 		}
 	}
+	seal(20+20+udpHeader+appSize, 3)
 	return all
 }()
 
