@@ -27,7 +27,8 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 		case k == nil:
 		case err == nil:
 			k.span.EndOutcome(event.Cancelled, "given back: the link has moved on to "+network.Name)
-		case k.usable(k.c.net.Name): // what comes for it may be wanted by the next attempt
+		case k.usable(k.c.net.Name) && !k.tried: // what comes for it may be wanted by the next attempt
+			k.tried = true
 			n.keepOn(k)
 		default:
 			n.giveUp(old, k.c)

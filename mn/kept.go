@@ -17,6 +17,8 @@ type kept struct {
 	taken chan struct{}
 	// departed: the node has told its router to hold, and the link did not get there.
 	departed bool
+	// tried: an attachment elsewhere has failed, for which it was kept; it may be in the way.
+	tried bool
 }
 
 // keep keeps a candidate until it is used, its session ends, or its time is over. The

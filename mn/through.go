@@ -206,7 +206,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 	}
 	from.passing.stop()
 	from.passing = nil
-	if from.tunnel.Load() == nil {
+	if from.tunnel.Load() == nil || from.address.addr() == at.address.addr() { // the latter comes as it is
 		return
 	}
 	socket, err := at.outer()
