@@ -22,9 +22,12 @@ const (
 	// frontRoom is in front of each packet that is written, for its offload header.
 	frontRoom = 16
 	// slot is the room for a packet that is written and for those that are merged with
-	// it. It is no power of two, so that packets do not all compete for the same lines
-	// of the processor's cache.
-	slot = frontRoom + 1<<16 + 2048 + 64
+	// it: by it alone package wireguard/tun knows that no more than the length of an IP
+	// packet may be there, and it counts frontRoom twice.
+	slot = frontRoom + 1<<16 - 1 + frontRoom
+	// stride is the distance of slots, no power of two, so that packets do not all
+	// compete for the same lines of the processor's cache.
+	stride = 1<<16 + 2048 + 64
 )
 
 // offload reads and writes with offload headers: the kernel hands over several segments
@@ -68,9 +71,9 @@ func newOffload(dev wgtun.Device, mtu int) (*offload, error) {
 	for i := range o.bufs {
 		o.bufs[i] = room[i*mtu : (i+1)*mtu : (i+1)*mtu]
 	}
-	room = make([]byte, len(o.slots)*slot) // memory that is not touched is none
+	room = make([]byte, len(o.slots)*stride) // memory that is not touched is none
 	for i := range o.slots {
-		o.slots[i] = room[i*slot : (i+1)*slot : (i+1)*slot]
+		o.slots[i] = room[i*stride : i*stride+slot : i*stride+slot]
 	}
 	o.readable = func(fd uintptr) {
 		p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}

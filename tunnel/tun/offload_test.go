@@ -195,6 +195,47 @@ func TestCork(t *testing.T) {
 	expect("f")
 }
 
+// However many packets are merged, what goes to the kernel is no longer than an IP packet
+// may be: all of them arrive.
+func TestManyAtOnce(t *testing.T) {
+	osnettest.Enter(t)
+	near := open(t, Config{Offload: true}, "10.84.0.1/24")
+	var far *Device
+	var server *net.UDPConn
+	osnettest.Other(t)(func() {
+		far = open(t, Config{Offload: true}, "10.84.0.2/24")
+		server = udp(t, "10.84.0.2:7011")
+	})
+	if err := server.SetReadBuffer(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	client := udp(t, "10.84.0.1:7012")
+	for _, size := range []int{1372, 1000, 1371, 500, 1} {
+		const many = 60
+		far.Cork()
+		for i := range many {
+			if _, err := client.WriteToUDPAddrPort(bytes.Repeat([]byte{byte(i)}, size), netip.MustParseAddrPort("10.84.0.2:7011")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := far.Queue(readUDP(t, near, 7011)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := far.Uncork(); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 2000)
+		for i := range many {
+			if err := server.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := server.Read(buf); err != nil || n != size || buf[0] != byte(i) {
+				t.Fatalf("%d octets: of %d packets number %d came as number %d with %d octets, %v", size, many, i, buf[0], n, err)
+			}
+		}
+	}
+}
+
 // ReadNow returns what is in hand, or at the kernel, and does not wait.
 func TestReadNowWithOffload(t *testing.T) {
 	osnettest.Enter(t)
