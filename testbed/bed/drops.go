@@ -12,14 +12,21 @@ import (
 // Drops are the kernel's counters of what it has dropped so far, by where: sockets that were full, and devices.
 func (b *Bed) Drops() (map[string]uint64, error) {
 	drops := make(map[string]uint64)
+	// The kernel has one count of these for all namespaces, in the first one.
+	text, err := os.ReadFile("/proc/self/net/stat/arp_cache")
+	if err == nil {
+		drops["this machine: waiting for ARP"], err = unresolved(string(text))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bed: counters of neighbours: %w", err)
+	}
 	for node, s := range b.Top.Spaces() {
 		err := s.Do(func() error {
 			text, err := os.ReadFile("/proc/thread-self/net/snmp")
 			if err != nil {
 				return err
 			}
-			full, err := fullSockets(string(text))
-			drops[node+": full UDP sockets"] = full
+			drops[node+": full UDP sockets"], err = fullSockets(string(text))
 			return err
 		})
 		if err != nil {
@@ -55,6 +62,27 @@ func fullSockets(snmp string) (uint64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no RcvbufErrors among %q", names)
+}
+
+// unresolved reads the packets that waited for an answer to ARP where there was no room, of all processors.
+func unresolved(stat string) (n uint64, err error) {
+	lines := strings.Split(strings.TrimSpace(stat), "\n")
+	i := slices.Index(strings.Fields(lines[0]), "unresolved_discards")
+	if i < 0 {
+		return 0, fmt.Errorf("no unresolved_discards in %q", lines[0])
+	}
+	for _, line := range lines[1:] {
+		fields := strings.Fields(line)
+		if i >= len(fields) {
+			return 0, fmt.Errorf("no unresolved_discards in %q", line)
+		}
+		v, err := strconv.ParseUint(fields[i], 16, 64)
+		if err != nil {
+			return 0, err
+		}
+		n += v
+	}
+	return n, nil
 }
 
 // DropsSince says what has risen, a part each.
