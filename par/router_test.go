@@ -30,19 +30,7 @@ func TestHandover(t *testing.T) {
 	if n.inner != leased {
 		t.Fatalf("leased %v", n.inner)
 	}
-	stop, stopped := make(chan struct{}), make(chan uint32, 1)
-	go func() {
-		for k := uint32(0); ; k++ {
-			select {
-			case <-stop:
-				stopped <- k
-				return
-			default:
-				_, _ = b.cn.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(leased, 9000))
-				time.Sleep(200 * time.Microsecond)
-			}
-		}
-	}()
+	stop := b.stream(leased)
 	seen := uint32(0)
 	expect := func(k uint32, where string) {
 		if k != seen {
@@ -83,8 +71,7 @@ func TestHandover(t *testing.T) {
 		}
 	}
 	time.Sleep(20 * time.Millisecond) // of direct delivery
-	close(stop)
-	sent := <-stopped
+	sent := stop()
 	if len(n.packets) != 0 {
 		t.Errorf("%d packets went through the tunnel after the departure", len(n.packets))
 	}
