@@ -187,25 +187,29 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
 	var ready time.Duration
-	open := func() {
+	open := sync.OnceFunc(func() {
 		w.forward(id, c)
 		if e := c.path.arrive(); e != nil {
 			n.cfg.Log.Error("uplink", "err", e)
 		}
 		ready = time.Since(up)
-	}
+	})
 	// The last message of the 4-way handshake is ours: the access point lets frames pass a moment after it, and drops
 	// what is there before. That the router answers says that it does.
 	_, opensLater := c.port.link.(link.Keyer)
-	if !opensLater {
+	if !opensLater && answer == nil {
 		open()
 	}
 	n.announce(c) // the frames sent so far have told the bridges; this is for the neighbours
 	if err == nil {
-		err = c.acknowledgedArrival(ctx, ack, answer)
+		may := open
+		if opensLater {
+			may = func() {}
+		}
+		err = c.acknowledgedArrival(ctx, ack, answer, may)
 	}
 	c.arriving = err != nil
-	if opensLater && err == nil {
+	if err == nil {
 		open()
 	}
 	span.End(err, "uplink_ready_ms", float64(ready)/1e6)
@@ -213,9 +217,12 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 }
 
 // acknowledgedArrival waits until the router has the arrival. The link may have come up
-// elsewhere: the adapter may say so yet, or where it is, if this takes long.
-func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan error) error {
+// elsewhere: the adapter may say so yet, or where it is, if this takes long. open is
+// called when the adapter has said that it is here, or nothing in answerWithin.
+func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan error, open func()) error {
 	n := c.n
+	unsure := time.NewTimer(answerWithin)
+	defer unsure.Stop()
 	limit, look := time.NewTimer(n.cfg.Timers.Arrive), time.NewTimer(max(lookAfter, 4*c.rtt()))
 	defer limit.Stop()
 	defer look.Stop()
@@ -230,6 +237,9 @@ func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan 
 				return err
 			}
 			answer = nil
+			open()
+		case <-unsure.C:
+			open()
 		case <-look.C:
 			if c.port.awayFrom(ctx, c.net.Name) {
 				return errMovedOn
@@ -239,6 +249,10 @@ func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan 
 		}
 	}
 }
+
+// answerWithin is how long what was kept on the way up waits for the word of an adapter
+// that has not answered when its link is up.
+const answerWithin = 2 * time.Millisecond
 
 // lookAfter is how long an arrival may be unacknowledged, on a short path, before the
 // link is looked at.

@@ -87,6 +87,7 @@ func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure
 				return now.At, nil
 			}
 		case err := <-attached:
+			d.answer = nil
 			if err != nil {
 				return time.Time{}, err
 			}

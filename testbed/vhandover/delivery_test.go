@@ -71,8 +71,8 @@ func TestDelivery(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		})},
-		"elsewhere":                       {play: strayed, at: "c", cut: true, late: true},
-		"elsewhere, held by the previous": {hold: mn.HoldPrevious, play: strayed, at: "c", cut: true, late: true},
+		"elsewhere":                       {play: strayed, at: "c", late: true},
+		"elsewhere, held by the previous": {hold: mn.HoldPrevious, play: strayed, at: "c", late: true},
 	} {
 		for _, loss := range []float64{0, 0.02} {
 			t.Run(fmt.Sprintf("%s, loss %v", name, loss), func(t *testing.T) {
