@@ -50,7 +50,7 @@ func DeliveryCases() []DeliveryCase {
 			Name: "cut", judge: (*run).judgeCut, judgeTCP: (*run).judgeCutStream, order: cutOff,
 			adjust: func(o *bed.Options) { o.Guard, o.Count = bed.GuardAlways, true },
 			Doc:    "the link is cut without warning, and comes up at the other network, which was prepared every other time; a router keeps copies",
-			Promise: "nothing lost or duplicated to the node; from the node exactly those are lost that were on the air, each one counted; nothing reordered; " +
+			Promise: "nothing lost or duplicated to the node; from the node exactly those are lost that were on the air, each one counted, and nothing is reordered; " +
 				"TCP: every octet arrives",
 		},
 		{

@@ -15,7 +15,7 @@ import (
 const (
 	look     = 20 * time.Millisecond // between two looks whether it is to end
 	snapLen  = 2048                  // octets of a frame that are read
-	received = 4 << 20               // octets the kernel keeps for us
+	received = 64 << 20              // octets the kernel keeps for us; of merged packets a frame may be 64 KiB
 )
 
 // A Frame is one Ethernet frame on an interface.
