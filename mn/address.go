@@ -109,16 +109,23 @@ func (c *candidate) leaveVirtual() error {
 	)
 }
 
-// leavePhysical takes the address off the interface.
+// leavePhysical takes the address off the interface, but nothing that the network which
+// serves has in common with it.
 func (c *candidate) leavePhysical() error {
 	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	err := errors.Join(
 		n.DelRule(c.physicalRule()),
 		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Table: table}),
 		n.DelRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Table: table}),
-		n.DelAddress(dev, a.prefix()),
 	)
-	if a.routerMAC.Load() != nil {
+	c.n.mu.Lock()
+	s := c.n.serving
+	c.n.mu.Unlock()
+	beside := s != nil && s != c && s.port == c.port && s.address != nil
+	if !beside || s.address.addr() != a.addr() {
+		err = errors.Join(err, n.DelAddress(dev, a.prefix()))
+	}
+	if a.routerMAC.Load() != nil && !(beside && s.address.router() == a.router()) {
 		err = errors.Join(err, n.DelNeighbour(dev, a.router()))
 	}
 	return err

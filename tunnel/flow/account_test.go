@@ -156,6 +156,10 @@ func TestDeliveryKeepsToItsShare(t *testing.T) {
 	if s := v.d.Stats(); s.Copied != 7 || s.Forgotten != 2 || b.Stats().Packets != 5 {
 		t.Errorf("got %+v, %+v", s, b.Stats())
 	}
+	v.out = nil
+	v.apply(Create) // its link was cut: the newest copies are what it lacks
+	v.fetch()
+	v.want("t10#3 t11#4 t12#5 t13#6 t14#7")
 	v.apply(Release)
 	if s := b.Stats(); s.Packets != 0 || s.Bytes != 0 {
 		t.Errorf("got %+v", s)

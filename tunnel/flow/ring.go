@@ -23,9 +23,16 @@ func (r *ring) keep(now time.Time, e entry, p *pool) {
 		r.drop(p)
 		r.forgotten++
 	}
-	if r.limits.Packets <= 0 || r.limits.Bytes > 0 && size > r.limits.Bytes || !r.account.take(size) {
+	if r.limits.Packets <= 0 || r.limits.Bytes > 0 && size > r.limits.Bytes {
 		r.forgotten++
 		return
+	}
+	for !r.account.take(size) { // the newest are the ones that a cut takes
+		r.forgotten++
+		if r.queue.n == 0 {
+			return
+		}
+		r.drop(p)
 	}
 	e.buf, e.at = p.copyOf(e.buf), now
 	r.queue.push(e)
