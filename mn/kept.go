@@ -36,9 +36,10 @@ func (n *Node) keepOn(k *kept) {
 	defer n.reconsider()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	k.taken = make(chan struct{})
+	taken := make(chan struct{}) // k may be kept again before this watch has seen that it was taken
+	k.taken = taken
 	n.kept = k
-	n.wg.Go(func() { n.watchKept(k) })
+	n.wg.Go(func() { n.watchKept(k, taken) })
 }
 
 // keepDeparted keeps c, for which the node has departed and where it has not arrived:
@@ -91,13 +92,13 @@ func (n *Node) takeKept() *kept {
 
 // watchKept gives k back when it is of no more use. Without a link at the serving network
 // nothing can be given back in order: then it may still be what the node arrives at.
-func (n *Node) watchKept(k *kept) {
+func (n *Node) watchKept(k *kept, taken <-chan struct{}) {
 	timer := time.NewTimer(time.Until(k.until))
 	defer timer.Stop()
 	why := fmt.Sprintf("given back: not used in %v", n.cfg.Timers.Prepared)
 	s := k.c.session.Load()
 	select {
-	case <-k.taken:
+	case <-taken:
 		return
 	case <-n.ctx.Done():
 		return
@@ -110,7 +111,7 @@ func (n *Node) watchKept(k *kept) {
 		since := p.carrier.look()
 		select {
 		case n.turn <- struct{}{}:
-		case <-k.taken:
+		case <-taken:
 			return
 		case <-n.ctx.Done():
 			return
@@ -128,7 +129,7 @@ func (n *Node) watchKept(k *kept) {
 		n.endTurn()
 		select {
 		case <-since.changed:
-		case <-k.taken:
+		case <-taken:
 			return
 		case <-n.ctx.Done():
 			return

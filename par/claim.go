@@ -71,7 +71,7 @@ func (r *Router) supersede(v *visitor, a netip.Addr) (*tenure, error) {
 	old.lease, old.tenure = nil, nil
 	old.mu.Unlock()
 	r.links.pass(old, v)
-	if err := r.sessions.Terminate(old.sid); err != nil {
+	if err := r.paa().Terminate(old.sid); err != nil {
 		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
 	}
 	return t, nil

@@ -153,8 +153,10 @@ func newLinked(t *testing.T, points AccessPoints) *linked {
 	l.air, _ = points.(*air)
 	r := &Router{
 		cfg:   Config{Points: points, Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler)},
-		bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}, sessions: l,
+		bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{},
 	}
+	var sessions Sessions = l
+	r.sessions.Store(&sessions)
 	r.leases, r.links = newLedger(r, nil), newLinks(r, points)
 	var err error
 	if r.classes, err = r.cfg.classes(); err != nil {

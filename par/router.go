@@ -72,7 +72,7 @@ type Config struct {
 // Router is a running access router without its PAA.
 type Router struct {
 	cfg      Config
-	sessions Sessions
+	sessions atomic.Pointer[Sessions]
 	host     host.Host
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
@@ -240,7 +240,7 @@ func (r *Router) access() error {
 // Bind gives the router the PAA it sends through; it must come before the first
 // session. What the router before this one has left is settled from then on.
 func (r *Router) Bind(s Sessions) {
-	r.sessions = s
+	r.sessions.Store(&s)
 	r.leases.recover()
 }
 
@@ -373,8 +373,11 @@ func (r *Router) SessionClosed(sid uint32, reason error) {
 	}
 }
 
+// paa is the PAA, from the first session on.
+func (r *Router) paa() Sessions { return *r.sessions.Load() }
+
 func (r *Router) send(sid uint32, m notify.Message) {
-	if err := r.sessions.Send(sid, m); err != nil && r.ctx.Err() == nil {
+	if err := r.paa().Send(sid, m); err != nil && r.ctx.Err() == nil {
 		r.cfg.Log.Warn("not sent", "sid", sid, "message", m.Kind(), "err", err)
 	}
 }

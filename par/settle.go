@@ -195,7 +195,7 @@ func (t *tenure) invite(ctx context.Context, rec record) {
 		if _, ok := t.unclaimed(); !ok && rec.Stage == stageArrived || ctx.Err() != nil {
 			return
 		}
-		if err := t.l.r.sessions.Invite(rec.Peer); err != nil {
+		if err := t.l.r.paa().Invite(rec.Peer); err != nil {
 			t.l.r.cfg.Log.Warn("node not told that its session is gone", "peer", rec.Peer, "err", err)
 			return
 		}
