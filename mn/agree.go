@@ -74,9 +74,6 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	c.closeWith(t, cfg.Plain)
 	c.keepFresh(t, p)
-	if err := t.Refresh(); err != nil { // by which the router learns where this end is
-		n.cfg.Log.Debug("nothing sent through the tunnel", "paa", c.net.PAA, "err", err)
-	}
 	return t, nil
 }
 

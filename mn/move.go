@@ -233,11 +233,15 @@ func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan 
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-answer:
-			if err != nil && c.port.awayFrom(ctx, c.net.Name) {
-				return err
-			}
 			answer = nil
-			open()
+			switch {
+			case err == nil:
+				open()
+			case c.port.awayFrom(ctx, c.net.Name):
+				return err
+			default: // where it is then only the router can say
+				unsure.Stop()
+			}
 		case <-unsure.C:
 			open()
 		case <-look.C:
@@ -252,7 +256,7 @@ func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan 
 
 // answerWithin is how long what was kept on the way up waits for the word of an adapter
 // that has not answered when its link is up.
-const answerWithin = 2 * time.Millisecond
+const answerWithin = 20 * time.Millisecond
 
 // lookAfter is how long an arrival may be unacknowledged, on a short path, before the
 // link is looked at.

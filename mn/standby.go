@@ -69,6 +69,9 @@ func (c *candidate) openStandby(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	if err := t.Refresh(); err != nil { // by which the router learns where this end is
+		c.n.cfg.Log.Debug("nothing sent through the tunnel", "paa", c.net.PAA, "err", err)
+	}
 	c.path.besides(t)
 	c.tunnel.Store(t)
 	return nil

@@ -81,8 +81,9 @@ func (v *visitor) marker(m tunnel.Marker) {
 // departs holds what comes from here on: the node leaves, whether it comes to us or
 // goes from us. The caller holds mu.
 func (v *visitor) departs(m tunnel.Marker) {
+	ahead := v.native()
 	if v.left != m.Handover { // else our answer was lost
-		if v.native() {
+		if ahead {
 			v.capture() // what the kernel has sent before is ahead of the answer, in the same queue of the link
 		}
 		if !v.apply(flow.Disable) {
@@ -90,6 +91,26 @@ func (v *visitor) departs(m tunnel.Marker) {
 		}
 		v.away(m.Handover)
 	}
+	if !ahead {
+		v.departed(m)
+		return
+	}
+	t := v.tunnel
+	time.AfterFunc(kernelAhead, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if !v.closed && v.tunnel == t && v.left == m.Handover {
+			v.departed(m)
+		}
+	})
+}
+
+// kernelAhead is how long the answer to a departure waits where the kernel delivered so
+// far: what it forwards may be in the backlog of another processor than ours.
+const kernelAhead = 3 * time.Millisecond
+
+// departed answers a departure, behind what has been sent. The caller holds mu.
+func (v *visitor) departed(m tunnel.Marker) {
 	if err := v.tunnel.SendMarker(tunnel.Marker{Kind: tunnel.Departed, Handover: m.Handover, Seq: m.Seq}); err != nil {
 		v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
 	}

@@ -3,10 +3,11 @@ package flow
 import "time"
 
 const (
-	// seenNumbers is how far back of the highest number copies are known.
-	seenNumbers = 4096
-	// maxWindow bounds MergeLimits.Window: what is held must be known, too.
-	maxWindow = seenNumbers / 2
+	// seenNumbers is how far back of the highest number copies are known: all that a router
+	// has kept copies of may follow a packet that came before them.
+	seenNumbers = 1 << 16
+	// maxWindow bounds MergeLimits.Window.
+	maxWindow = 2048
 	// oldEpochs is how many numberings that are over are remembered.
 	oldEpochs = 4
 	// firstNumber stands for number 0 of an epoch: numbers are counted in 64 bits, so
