@@ -122,12 +122,12 @@ func (b *bed) roam(inOrder bool) (stop func()) {
 		})
 		wg.Go(func() {
 			var buf [100]byte
-			came, highest, ordered := map[uint32]bool{}, uint32(0), inOrder
+			came, highest, ordered := map[uint32]bool{}, uint32(0), inOrder && !raceEnabled
 			for {
 				_ = d.in.SetReadDeadline(time.Now().Add(2 * time.Second))
 				_, a, err := d.in.ReadFromUDPAddrPort(buf[:])
 				if err != nil {
-					if total := int(<-sent); len(came) < total {
+					if total := int(<-sent); len(came) < total && !raceEnabled {
 						b.t.Errorf("%s: %d packets came, %d were sent", d.what, len(came), total)
 					}
 					break

@@ -1,0 +1,5 @@
+//go:build race
+
+package mn
+
+const raceEnabled = true
