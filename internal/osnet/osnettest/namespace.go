@@ -199,19 +199,12 @@ func VethTo(t testing.TB, a, b string, do func(func())) {
 	do(func() { IP(t, "link set "+b+" up") })
 }
 
-// Snapshot lists what package osnet can change, for comparison before and after. What
-// the kernel does by itself for IPv6 on a link, whenever it likes, is left out: its
-// link-local address and multicast.
+// Snapshot lists what package osnet can change, for comparison before and after.
 func Snapshot(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
 	for _, cmd := range []string{"-o -d address show", "route show table all", "-6 route show table all", "rule show", "-6 rule show", "neigh show nud permanent"} {
-		b.WriteString("# ip " + cmd + "\n")
-		for line := range strings.Lines(IP(t, cmd)) {
-			if !strings.Contains(line, "fe80::") && !strings.Contains(line, "multicast ff00::/8") {
-				b.WriteString(line)
-			}
-		}
+		b.WriteString("# ip " + cmd + "\n" + IP(t, cmd))
 	}
 	return b.String()
 }

@@ -1,5 +1,0 @@
-//go:build race
-
-package mn
-
-const raceEnabled = true
