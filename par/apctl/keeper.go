@@ -24,6 +24,7 @@ type access interface {
 
 const (
 	retryAfter = 2 * time.Second        // between attempts to make an access point have what it should
+	closeMax   = 2 * time.Second        // that Close waits for an access point
 	leftAfter  = 100 * time.Millisecond // that an access point may keep a station that has left: the one it comes to has a handshake to do first
 )
 
@@ -384,7 +385,7 @@ func (k *keeper) close() (done bool, err error) {
 	k.todo.fail(ErrClosed)
 	k.mu.Unlock()
 	if flush {
-		ctx, cancel := context.WithTimeout(context.Background(), retryAfter)
+		ctx, cancel := context.WithTimeout(context.Background(), closeMax)
 		defer cancel()
 		err = k.to.flush(ctx)
 	}

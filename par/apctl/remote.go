@@ -200,13 +200,22 @@ func (r *Remote) exchange(ctx context.Context, q request) (answer reply, err err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return reply{}, fmt.Errorf("%w: %s not sent: %w", ErrAway, q.Op, err)
+	}
 	l := r.line
 	if l == nil {
 		return reply{}, fmt.Errorf("%w: no connection to the agent", ErrAway)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.raw.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		var grace time.Duration
+		if errors.Is(ctx.Err(), context.Canceled) { // Close needs the connection still: to take the keys from the agent
+			grace = closeMax
+		}
+		_ = l.raw.SetDeadline(time.Now().Add(grace))
+	})
 	defer stop()
 	if _, err = l.conn.Write(text); err == nil {
 		select {

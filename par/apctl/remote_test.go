@@ -24,11 +24,17 @@ type authority struct {
 
 func newAuthority(t *testing.T) *authority { return &authority{apctltest.NewAuthority(t), t} }
 
+// lo sets the loopback up where it is the tests' own: see TestMain.
+func lo(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		osnettest.IP(t, "link set lo up")
+	}
+}
+
 func (a *authority) agent(l *Local, at string, hold time.Duration) *Agent {
 	a.t.Helper()
-	if os.Geteuid() == 0 { // in a namespace of the tests' own: see TestMain
-		osnettest.IP(a.t, "link set lo up")
-	}
+	lo(a.t)
 	listener, err := (&net.ListenConfig{}).Listen(a.t.Context(), "tcp", at)
 	if err != nil {
 		a.t.Fatal(err)
