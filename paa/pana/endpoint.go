@@ -13,6 +13,9 @@ const maxQueued = 64
 const (
 	notifyRate  = 50
 	notifyBurst = 20
+	// Duplicates and pings of the peer that are heeded a second, and at once
+	// (section 5.2: answering duplicates may be limited).
+	heedRate = 100
 )
 
 // notification is a PNR[P] of the owner (or the liveness test: token 0).
@@ -69,8 +72,16 @@ type endpoint struct {
 	tokens   uint64
 	notifyAt time.Time // the rate limit holds the queue until then
 	limit    bucket
+	heed     bucket
 	rtt      rttEstimate
 	liveness
+}
+
+func newEndpoint(q *outputs, counts *discardCounts, rnd *random, params Retransmission, l liveness) endpoint {
+	return endpoint{
+		q: q, counts: counts, rnd: rnd, params: params, liveness: l,
+		limit: bucket{rate: notifyRate, burst: notifyBurst}, heed: bucket{rate: heedRate, burst: heedRate},
+	}
 }
 
 func (m *Message) e() bool       { return m.Flags.Has(FlagE) }
@@ -226,7 +237,13 @@ func (ep *endpoint) duplicate(m *Message) bool {
 
 // repeat sends the cached answer octet for octet to where the duplicate came
 // from: its sender may have moved without having heard us.
-func (ep *endpoint) repeat(to netip.AddrPort) { ep.q.emit(Send{To: to, Data: ep.last.raw}) }
+func (ep *endpoint) repeat(now time.Time, to netip.AddrPort) {
+	if !ep.heed.take(now) {
+		ep.drop(DiscardRate)
+		return
+	}
+	ep.q.emit(Send{To: to, Data: ep.last.raw})
+}
 
 // inOrder checks the sequence number of a request that is no duplicate.
 func (ep *endpoint) inOrder(m *Message) bool { return !ep.rxKnown || m.Seq == ep.rxSeq }

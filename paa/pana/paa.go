@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"openmpa/paa/keys"
@@ -30,8 +31,10 @@ type PAAConfig struct {
 	AllowKeyless     bool                               // open sessions without PANA SA when EAP exports no keys; never for pre-authentication
 	Reconfigure      bool                               // set the I bit: the PaC needs another address afterwards
 	Request          Retransmission                     // default RFC 5191 section 9.1
-	PCIRate          float64                            // PCIs answered a second in all; default 200
+	PCIRate          float64                            // PCIs answered a second in all, and as many again of addresses with a session; default 20,000
 	PCIRatePerSource float64                            // the same for one source address; default 10
+	ReauthBefore     time.Duration                      // re-authenticate that long before the lifetime ends (REAUTH_TIMEOUT of RFC 5609); 0: leave it to the PaC
+	MandatoryOnly    func(netip.Addr) bool              // who is offered nothing but SHA-1: some PaCs read one AVP of a kind and die of any other value; nil: nobody
 	AnswerPayload    func(sid uint32, avps []AVP) []AVP // what the answer to a notification carries; nil: nothing
 }
 
@@ -39,7 +42,7 @@ type PAAConfig struct {
 const (
 	defaultLifetime         = time.Hour
 	defaultMaxSessions      = 4096
-	defaultPCIRate          = 200
+	defaultPCIRate          = 20_000
 	defaultPCIRatePerSource = 10
 )
 
@@ -51,15 +54,17 @@ type PAA struct {
 	outs   outputs
 	counts discardCounts
 	random random
-	offer  []AVP // algorithm AVPs of a PAR[S]
+	offers [2][]AVP // algorithm AVPs of a PAR[S], and those for MandatoryOnly
 
 	cookies  cookies
 	pciAll   bucket
+	pciKnown bucket // for addresses that have a session
 	pciHosts [pciHosts]bucket
 	hostSeed maphash.Seed // spreads source addresses over the buckets unpredictably
 
 	sessions map[uint32]*session
 	byAddr   map[netip.AddrPort]*session // in their first authentication
+	hosts    map[netip.Addr]int          // sessions that have been open, by address
 	live     int                         // sessions that are not closed
 	timers   timerHeap
 }
@@ -92,9 +97,12 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	if cfg.Request, err = cfg.Request.orDefault(defaultREQ, "Request"); err != nil {
 		return nil, err
 	}
-	if cfg.Lifetime < 0 || cfg.PreauthLifetime < 0 || cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 ||
+	if cfg.Lifetime < 0 || cfg.PreauthLifetime < 0 || cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 || cfg.ReauthBefore < 0 ||
 		cfg.MaxSessions < 0 || cfg.MaxPending < 0 || cfg.PCIRate < 0 || cfg.PCIRatePerSource < 0 {
 		return nil, fmt.Errorf("%w: PAA: durations, limits and rates must not be negative", ErrConfig)
+	}
+	if cfg.MandatoryOnly != nil && !(slices.Contains(cfg.PRFs, mandatoryPRF) && slices.Contains(cfg.Integrities, mandatoryIntegrity)) {
+		return nil, fmt.Errorf("%w: PAA: MandatoryOnly offers %v and %v, and PRFs or Integrities leave them out", ErrConfig, mandatoryPRF, mandatoryIntegrity)
 	}
 	setDefault(&cfg.Lifetime, defaultLifetime)
 	setDefault(&cfg.PreauthLifetime, cfg.Lifetime)
@@ -106,21 +114,29 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	p := &PAA{
 		cfg: cfg, random: random{cfg.Rand},
 		sessions: make(map[uint32]*session), byAddr: make(map[netip.AddrPort]*session),
-		hostSeed: maphash.MakeSeed(), pciAll: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate},
+		hosts: make(map[netip.Addr]int), hostSeed: maphash.MakeSeed(),
+		pciAll: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate}, pciKnown: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate},
 	}
 	for i := range p.pciHosts {
 		p.pciHosts[i] = bucket{rate: cfg.PCIRatePerSource, burst: 2 * max(1, cfg.PCIRatePerSource)}
 	}
-	if p.cookies.secret, err = p.random.bytes(32); err != nil {
+	if err := p.cookies.renew(&p.random); err != nil {
 		return nil, err
 	}
-	for _, a := range cfg.PRFs {
-		p.offer = append(p.offer, avp32(CodePRF, uint32(a)))
-	}
-	for _, a := range cfg.Integrities {
-		p.offer = append(p.offer, avp32(CodeIntegrity, uint32(a)))
-	}
+	p.offers[0] = offer(cfg.PRFs, cfg.Integrities)
+	p.offers[1] = offer([]keys.PRF{mandatoryPRF}, []keys.Integrity{mandatoryIntegrity})
 	return p, nil
+}
+
+// offer lists the algorithm AVPs of a PAR[S].
+func offer(prfs []keys.PRF, integs []keys.Integrity) (avps []AVP) {
+	for _, a := range prfs {
+		avps = append(avps, avp32(CodePRF, uint32(a)))
+	}
+	for _, a := range integs {
+		avps = append(avps, avp32(CodeIntegrity, uint32(a)))
+	}
+	return avps
 }
 
 func setDefault[T int | float64 | time.Duration](v *T, d T) {
@@ -180,7 +196,7 @@ func (p *PAA) HandlePacket(now time.Time, from netip.AddrPort, b []byte) {
 		return
 	case s.state == paaClosed: // only the answer to an exact duplicate is left
 		if s.last.ok && bytes.Equal(raw, s.lastRaw) {
-			s.repeat(from)
+			s.repeat(now, from)
 		} else {
 			p.counts.add(DiscardSID)
 			p.rxLost(now, from, m, f)
@@ -247,7 +263,13 @@ func (p *PAA) Notify(now time.Time, sid uint32, avps []AVP, o NotifyOptions) (ui
 
 // Terminate ends a session: by PTR if it is open, silently otherwise (RFC 5191
 // sections 4.4 and 5.5). Closed follows. An unknown session is ignored.
-func (p *PAA) Terminate(now time.Time, sid uint32) {
+func (p *PAA) Terminate(now time.Time, sid uint32) { p.terminate(now, sid, CauseAdministrative) }
+
+// Expire is Terminate with the cause SESSION_TIMEOUT, for an authorization that
+// has run out elsewhere. The session's own lifetime ends it without a word.
+func (p *PAA) Expire(now time.Time, sid uint32) { p.terminate(now, sid, CauseSessionTimeout) }
+
+func (p *PAA) terminate(now time.Time, sid uint32, cause TerminationCause) {
 	s := p.sessions[sid]
 	if s == nil {
 		return
@@ -258,7 +280,7 @@ func (p *PAA) Terminate(now time.Time, sid uint32) {
 	case !s.opened:
 		s.close(now, ErrTerminated)
 	default:
-		s.termDue = true
+		s.termDue, s.cause = true, cause
 		s.failNotifications(ErrTerminated, false)
 		s.kick(now)
 		s.proceed(now)

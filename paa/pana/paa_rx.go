@@ -21,7 +21,7 @@ func (s *session) rxRequest(now time.Time, from netip.AddrPort, m *Message, f *f
 	if s.duplicate(m) {
 		if s.verify(f, raw) {
 			s.heard(now)
-			s.repeat(from)
+			s.repeat(now, from)
 		} else {
 			s.drop(DiscardAUTH)
 		}
@@ -39,6 +39,8 @@ func (s *session) rxRequest(now time.Time, from netip.AddrPort, m *Message, f *f
 		s.drop(DiscardAUTH)
 	case activates && s.sa == nil: // RFC 5873 section 3: a PANA SA is required
 		s.drop(DiscardAUTH)
+	case m.Type == TypeNtfy && !activates && !s.heed.take(now):
+		s.drop(DiscardRate)
 	case m.Type == TypeAuth && f.eap == nil:
 		s.drop(DiscardEAP)
 	case m.Type == TypeAuth && f.nonce != nil:

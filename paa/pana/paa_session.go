@@ -46,6 +46,8 @@ type session struct {
 	sawNonce bool      // the nonce pair of this authentication is complete
 	held     *EAPReply // waits until nothing is outstanding
 	termDue  bool
+	cause    TerminationCause // with termDue
+	host     netip.Addr       // under which PAA.hosts counts it
 	keyIDs   uint32
 	lastRaw  []byte
 
@@ -56,7 +58,7 @@ type session struct {
 	failure  error
 	lifetime time.Duration
 
-	authFrom, authAt, lifeAt, goneAt time.Time
+	authFrom, authAt, lifeAt, reauthAt, goneAt time.Time
 }
 
 // deadline is the earliest timer of the session.
@@ -65,7 +67,7 @@ func (s *session) deadline() time.Time {
 	if s.state != paaClosed {
 		s.next(&d)
 	}
-	for _, t := range []time.Time{s.authAt, s.lifeAt, s.pingAt, s.silentAt, s.goneAt} {
+	for _, t := range []time.Time{s.authAt, s.lifeAt, s.reauthAt, s.pingAt, s.silentAt, s.goneAt} {
 		d.add(t)
 	}
 	return d.t
@@ -76,8 +78,7 @@ func (s *session) tick(now time.Time) {
 	switch {
 	case s.state == paaClosed:
 		if due(now, s.goneAt) {
-			s.goneAt = time.Time{}
-			delete(s.p.sessions, s.sid)
+			s.forget()
 		}
 		return
 	case due(now, s.authAt):
@@ -97,6 +98,12 @@ func (s *session) tick(now time.Time) {
 		s.close(now, s.exhausted(now))
 		return
 	}
+	if due(now, s.reauthAt) {
+		s.reauthAt = time.Time{}
+		if s.state == paaOpen && !s.termDue {
+			s.enterReauth(now)
+		}
+	}
 	s.ping(now, s.state == paaOpen)
 	s.proceed(now)
 }
@@ -107,9 +114,9 @@ func (s *session) proceed(now time.Time) {
 		s.termDue = false
 		s.abandon()
 		s.state = paaTerminating
-		s.authAt, s.lifeAt = time.Time{}, time.Time{}
+		s.authAt, s.lifeAt, s.reauthAt = time.Time{}, time.Time{}, time.Time{}
 		s.deaf()
-		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseAdministrative))}, s.sa, 0, nil)
+		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(s.cause))}, s.sa, 0, nil)
 	}
 	if s.out == nil && s.held != nil && s.state == paaWaitEAP {
 		r := s.held
@@ -145,7 +152,7 @@ func (s *session) close(now time.Time, reason error) {
 	s.abandon()
 	s.sa.clear()
 	s.sa = nil
-	s.authAt, s.lifeAt = time.Time{}, time.Time{}
+	s.authAt, s.lifeAt, s.reauthAt = time.Time{}, time.Time{}, time.Time{}
 	s.deaf()
 	s.goneAt = now.Add(closedLinger)
 	if s.p.byAddr[s.to] == s {
@@ -153,10 +160,27 @@ func (s *session) close(now time.Time, reason error) {
 	}
 	s.p.live--
 	if len(s.p.sessions) > 2*s.p.cfg.MaxSessions { // a flood of short sessions
-		s.goneAt = time.Time{}
-		delete(s.p.sessions, s.sid)
+		s.forget()
 	}
 	s.q.emit(Closed{SID: s.sid, Reason: reason})
+}
+
+// forget removes a closed session.
+func (s *session) forget() {
+	s.goneAt = time.Time{}
+	delete(s.p.sessions, s.sid)
+	s.known(netip.Addr{})
+}
+
+// known counts the session under another address, none when it is not valid.
+func (s *session) known(a netip.Addr) {
+	hosts := s.p.hosts
+	if hosts[s.host]--; hosts[s.host] <= 0 {
+		delete(hosts, s.host)
+	}
+	if s.host = a; a.IsValid() {
+		hosts[a]++
+	}
 }
 
 // enterReauth begins EAP anew in an open session. A notification that is
@@ -166,7 +190,7 @@ func (s *session) enterReauth(now time.Time) {
 	s.sentPAR, s.sawNonce = false, false
 	s.authFrom = now
 	s.authAt = now.Add(s.p.cfg.AuthTimeout)
-	s.lifeAt = time.Time{} // FAILED_SESS_TIMEOUT takes its place (RFC 5609)
+	s.lifeAt, s.reauthAt = time.Time{}, time.Time{} // FAILED_SESS_TIMEOUT takes its place (RFC 5609)
 	s.deaf()
 	s.q.emit(EAPStart{SID: s.sid, From: s.to, Preauth: s.preauth, Reauth: true})
 }
@@ -313,7 +337,11 @@ func (s *session) confirmed(now time.Time) {
 	s.state = paaOpen
 	s.lifetime = s.newLife
 	s.lifeAt = now.Add(s.newLife)
+	if b := s.p.cfg.ReauthBefore; b > 0 {
+		s.reauthAt = now.Add(max(s.newLife-b, s.newLife/2))
+	}
 	s.authAt = time.Time{}
+	s.known(s.to.Addr())
 	s.listen(now)
 	s.q.emit(o)
 }
@@ -325,6 +353,7 @@ func (s *session) moved(now time.Time, from netip.AddrPort) {
 		return
 	}
 	s.to = from
+	s.known(from.Addr())
 	s.q.emit(AddressChanged{SID: s.sid, From: from})
 	s.kick(now)
 }

@@ -21,23 +21,53 @@ import (
 const (
 	cookieSlot = 16 * time.Second // coarse time; a PAR[S] is good for one to two of them
 	cookieTry  = 4                // session identifiers to choose from, should one be taken
+	cookieLife = 64               // slots until the secret is another one, about 17 minutes
 	pciHosts   = 1024             // buckets, shared by the source addresses that fall into one
 	// closedLinger is how long a closed session answers duplicates of its last
 	// request and keeps its identifier: longer than its PAR[S] is good for.
 	closedLinger = 2 * cookieSlot
 )
 
-type cookies struct{ secret []byte }
+// cookies are the secrets: of the slots of this period, and of those before.
+type cookies struct {
+	secret, old []byte
+	period      int64
+}
+
+// renew makes another secret.
+func (c *cookies) renew(rnd *random) error {
+	fresh, err := rnd.bytes(32)
+	if err == nil {
+		c.old, c.secret = c.secret, fresh
+	}
+	return err
+}
+
+// rotate renews the secret when its period is over. A PAR[S] made just before is
+// still good.
+func (c *cookies) rotate(now time.Time, rnd *random) {
+	period := slotOf(now) / cookieLife
+	if period == c.period {
+		return
+	}
+	if c.renew(rnd) == nil { // otherwise the secret serves on, and the next message tries again
+		c.period = period
+	}
+}
 
 // make computes what a PAR[S] to from carries.
-func (c *cookies) make(from netip.AddrPort, e bool, slot int64, try byte) (sid, seq uint32) {
-	h := hmac.New(sha256.New, c.secret)
+func (c *cookies) make(from netip.AddrPort, e, mandatory bool, slot int64, try byte) (sid, seq uint32) {
+	secret := c.secret
+	if slot/cookieLife < c.period {
+		secret = c.old
+	}
+	h := hmac.New(sha256.New, secret)
 	a := from.Addr().As16()
 	h.Write(a[:])
-	var b [12]byte
+	var b [13]byte
 	binary.BigEndian.PutUint16(b[:], from.Port())
-	b[2], b[3] = byte(index(e)), try
-	binary.BigEndian.PutUint64(b[4:], uint64(slot))
+	b[2], b[3], b[4] = byte(index(e)), try, byte(index(mandatory))
+	binary.BigEndian.PutUint64(b[5:], uint64(slot))
 	h.Write(b[:])
 	h.Write([]byte(from.Addr().Zone()))
 	sum := h.Sum(nil)
@@ -47,8 +77,8 @@ func (c *cookies) make(from netip.AddrPort, e bool, slot int64, try byte) (sid, 
 func slotOf(now time.Time) int64 { return now.Unix() / int64(cookieSlot/time.Second) }
 
 // start is the PAR[S] with these numbers.
-func (p *PAA) start(sid, seq uint32, e bool) []byte {
-	m := Message{Type: TypeAuth, Flags: FlagR | FlagS | eBit(e), SID: sid, Seq: seq, AVPs: p.offer}
+func (p *PAA) start(sid, seq uint32, e, mandatory bool) []byte {
+	m := Message{Type: TypeAuth, Flags: FlagR | FlagS | eBit(e), SID: sid, Seq: seq, AVPs: p.offers[index(mandatory)]}
 	if p.cfg.Reconfigure {
 		m.Flags |= FlagI
 	}
@@ -57,6 +87,11 @@ func (p *PAA) start(sid, seq uint32, e bool) []byte {
 
 func (p *PAA) allowed(from netip.AddrPort, e bool) bool {
 	return !e || p.cfg.AllowPreauth == nil || p.cfg.AllowPreauth(from.Addr())
+}
+
+// mandatory reports who is offered nothing but the mandatory algorithms.
+func (p *PAA) mandatory(from netip.AddrPort) bool {
+	return p.cfg.MandatoryOnly != nil && p.cfg.MandatoryOnly(from.Addr())
 }
 
 // rxPCI answers a PCI with a PAR[S] and forgets both.
@@ -90,8 +125,11 @@ func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) 
 
 // affordable keeps the rate limit on what is answered without a session.
 func (p *PAA) affordable(now time.Time, from netip.AddrPort) bool {
-	host := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts]
-	return host.take(now) && p.pciAll.take(now)
+	host, all := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts], &p.pciAll
+	if p.hosts[from.Addr()] > 0 { // a flood of strangers does not keep those out who are known
+		all = &p.pciKnown
+	}
+	return host.take(now) && all.take(now)
 }
 
 // Invite sends a PAR[S] to a PaC that has not asked for one (RFC 5191 section 4.1):
@@ -101,9 +139,11 @@ func (p *PAA) Invite(now time.Time, to netip.AddrPort) { p.open(now, to, false) 
 
 // open sends a PAR[S] and forgets it.
 func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {
+	p.cookies.rotate(now, &p.random)
+	mandatory := p.mandatory(to)
 	for try := range byte(cookieTry) {
-		if sid, seq := p.cookies.make(to, e, slotOf(now), try); sid != 0 && p.sessions[sid] == nil {
-			p.outs.emit(Send{To: to, Data: p.start(sid, seq, e)})
+		if sid, seq := p.cookies.make(to, e, mandatory, slotOf(now), try); sid != 0 && p.sessions[sid] == nil {
+			p.outs.emit(Send{To: to, Data: p.start(sid, seq, e, mandatory)})
 			return true
 		}
 	}
@@ -121,19 +161,13 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 		p.counts.add(DiscardCookie)
 		return
 	}
-	h := handshake{iPAR: p.start(m.SID, m.Seq, m.e()), iPAN: bytes.Clone(raw)}
-	switch {
-	case len(f.prfs) == 1 && len(f.integs) == 1:
-		h.prf, h.integ = f.prfs[0], f.integs[0]
-		if !slices.Contains(p.cfg.PRFs, h.prf) || !slices.Contains(p.cfg.Integrities, h.integ) {
-			p.counts.add(DiscardAlgorithms)
-			return
-		}
-	case len(f.prfs)+len(f.integs) == 0 && p.cfg.AllowKeyless && !m.e():
-	default:
+	mandatory := p.mandatory(from)
+	h, ok := p.agreed(p.offers[index(mandatory)], m, f)
+	if !ok {
 		p.counts.add(DiscardAlgorithms)
 		return
 	}
+	h.iPAR, h.iPAN = p.start(m.SID, m.Seq, m.e(), mandatory), bytes.Clone(raw)
 	old := p.byAddr[from]
 	switch {
 	case f.eap != nil || f.auth != nil || f.nonce != nil || f.hasKeyID:
@@ -154,11 +188,8 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 		p.schedule(old)
 	}
 	s := &session{p: p, index: -1, state: paaWaitEAP, hs: h, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
-	s.endpoint = endpoint{
-		q: &p.outs, counts: &p.counts, rnd: &p.random, params: p.cfg.Request, liveness: liveness{every: p.cfg.PingInterval, patience: p.cfg.PingTimeout},
-		to: from, sid: m.SID, preauth: m.e(), txSeq: m.Seq + 1,
-		limit: bucket{rate: notifyRate, burst: notifyBurst},
-	}
+	s.endpoint = newEndpoint(&p.outs, &p.counts, &p.random, p.cfg.Request, liveness{every: p.cfg.PingInterval, patience: p.cfg.PingTimeout})
+	s.to, s.sid, s.preauth, s.txSeq = from, m.SID, m.e(), m.Seq+1
 	p.sessions[s.sid] = s
 	p.byAddr[from] = s
 	p.live++
@@ -166,11 +197,28 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	p.schedule(s)
 }
 
+// agreed takes the algorithms that a PAN[S] picks from those offered.
+func (p *PAA) agreed(offered []AVP, m *Message, f *fields) (h handshake, ok bool) {
+	has := func(a AVP) bool {
+		return slices.ContainsFunc(offered, func(o AVP) bool { return o.Code == a.Code && bytes.Equal(o.Data, a.Data) })
+	}
+	switch {
+	case len(f.prfs) == 1 && len(f.integs) == 1:
+		h.prf, h.integ = f.prfs[0], f.integs[0]
+		return h, has(avp32(CodePRF, uint32(h.prf))) && has(avp32(CodeIntegrity, uint32(h.integ)))
+	case len(f.prfs)+len(f.integs) == 0:
+		return h, p.cfg.AllowKeyless && !m.e()
+	}
+	return h, false
+}
+
 // ours reports whether a PAN[S] answers a recent PAR[S].
 func (p *PAA) ours(now time.Time, from netip.AddrPort, m *Message) bool {
+	p.cookies.rotate(now, &p.random)
+	mandatory := p.mandatory(from)
 	for _, slot := range []int64{slotOf(now), slotOf(now) - 1} {
 		for try := range byte(cookieTry) {
-			if sid, seq := p.cookies.make(from, m.e(), slot, try); sid == m.SID && seq == m.Seq && sid != 0 {
+			if sid, seq := p.cookies.make(from, m.e(), mandatory, slot, try); sid == m.SID && seq == m.Seq && sid != 0 {
 				return true
 			}
 		}

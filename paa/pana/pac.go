@@ -52,6 +52,12 @@ const defaultAuthTimeout = 30 * time.Second
 // failed and sent a last response.
 const eapErrorLinger = 2 * time.Second
 
+// What everybody has (RFC 5191 sections 5.3 and 5.4).
+const (
+	mandatoryPRF       = keys.PRFHMACSHA1
+	mandatoryIntegrity = keys.AuthHMACSHA1_160
+)
+
 var (
 	defaultPRFs        = []keys.PRF{keys.PRFHMACSHA256, keys.PRFHMACSHA384, keys.PRFHMACSHA512, keys.PRFHMACSHA1}
 	defaultIntegrities = []keys.Integrity{keys.AuthHMACSHA256_128, keys.AuthHMACSHA384_192, keys.AuthHMACSHA512_256, keys.AuthHMACSHA1_160}
@@ -147,10 +153,8 @@ func NewPaC(cfg PaCConfig) (*PaC, error) {
 		cfg.AuthTimeout = defaultAuthTimeout
 	}
 	c := &PaC{cfg: cfg, random: random{cfg.Rand}}
-	c.endpoint = endpoint{
-		q: &c.outs, counts: &c.counts, rnd: &c.random, params: cfg.Request, liveness: liveness{every: cfg.PingInterval, patience: cfg.PingTimeout},
-		preauth: cfg.Preauth, limit: bucket{rate: notifyRate, burst: notifyBurst},
-	}
+	c.endpoint = newEndpoint(&c.outs, &c.counts, &c.random, cfg.Request, liveness{every: cfg.PingInterval, patience: cfg.PingTimeout})
+	c.preauth = cfg.Preauth
 	return c, nil
 }
 

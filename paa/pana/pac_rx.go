@@ -26,7 +26,7 @@ func (c *PaC) HandlePacket(now time.Time, b []byte) {
 		return
 	case c.state == PaCClosed: // only the answer to an exact duplicate is left
 		if c.last.ok && bytes.Equal(raw, c.lastRaw) {
-			c.repeat(c.to)
+			c.repeat(now, c.to)
 		} else {
 			c.drop(DiscardUnexpected)
 		}
@@ -73,7 +73,7 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 		c.drop(DiscardNonce)
 		return
 	case c.sDone && bytes.Equal(raw, c.hs.iPAR):
-		c.repeat(c.to)
+		c.repeat(now, c.to)
 		return
 	}
 	prf, integ, ok := choose(c.cfg.PRFs, f.prfs), choose(c.cfg.Integrities, f.integs), true
@@ -138,7 +138,7 @@ func (c *PaC) rxRequest(now time.Time, m *Message, f *fields, raw []byte) {
 	if c.duplicate(m) {
 		if c.verify(f, raw) {
 			c.heard(now)
-			c.repeat(c.to)
+			c.repeat(now, c.to)
 		} else {
 			c.drop(DiscardAUTH)
 		}
@@ -159,6 +159,9 @@ func (c *PaC) rxRequest(now time.Time, m *Message, f *fields, raw []byte) {
 		return
 	case !c.verify(f, raw):
 		c.drop(DiscardAUTH)
+		return
+	case m.Type == TypeNtfy && !c.heed.take(now):
+		c.drop(DiscardRate)
 		return
 	}
 	switch m.Type {
