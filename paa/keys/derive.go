@@ -57,10 +57,12 @@ func DeriveSession(p PRF, msk []byte, sid, keyID uint32, caID, arID string) *Ses
 		seed = append(seed, identity...)
 		return NewSecret(PRFPlus(PRFHMACSHA256, msk, seed, SessionKeyLen))
 	}
-	return &SessionKeys{
+	k := &SessionKeys{
 		MNCA: derive(labelMNCA, caID), MNAR: derive(labelMNAR, arID),
 		prf: p, msk: NewSecret(bytes.Clone(msk)), sid: sid, keyID: keyID,
 	}
+	k.export()
+	return k
 }
 
 // ESPKeys are the keys of one tunnel, each AES key | 4-octet salt (RFC 4106 section 8.1).

@@ -93,9 +93,14 @@ func NewSealer(key *Secret, dir Direction) (*Sealer, error) {
 	return &Sealer{dir: dir, out: out, into: into}, nil
 }
 
-func sealCipher(key *Secret, dir Direction) (cipher.AEAD, error) {
+// sealKey derives the AES-256 key of one direction.
+func sealKey(key *Secret, dir Direction) []byte {
 	seed := binary.BigEndian.AppendUint32([]byte(labelSeal), uint32(dir))
-	sub := PRFPlus(PRFHMACSHA256, key.Bytes(), seed, 32)
+	return PRFPlus(PRFHMACSHA256, key.Bytes(), seed, 32)
+}
+
+func sealCipher(key *Secret, dir Direction) (cipher.AEAD, error) {
+	sub := sealKey(key, dir)
 	defer clear(sub)
 	block, err := aes.NewCipher(sub)
 	if err != nil {

@@ -2,6 +2,7 @@ package pana
 
 import (
 	"crypto/hmac"
+	"encoding/binary"
 
 	"openmpa/paa/keys"
 )
@@ -32,6 +33,7 @@ func (h *handshake) derive(msk *keys.Secret, keyID uint32) (*association, error)
 	if err != nil {
 		return nil, err
 	}
+	keys.Export(keys.LogAuth, binary.BigEndian.Uint32(h.iPAR[8:]), keyID, key)
 	return &association{keyID: keyID, integ: h.integ, key: key}, nil
 }
 
