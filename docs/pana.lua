@@ -5,7 +5,7 @@
 -- or put it into Wireshark's folder of personal plugins. The filter's name is mpana, since
 -- Wireshark has a dissector called pana; that one shows messages with the E bit as bare UDP.
 --
--- With the keys of programs built with -tags panakeylog (docs/operating.md has the lines)
+-- With the keys of programs built with -tags panakeylog (docs/operating.md)
 -- it also shows what is encrypted: -o mpana.keylog_file:FILE
 
 local p = Proto("mpana", "PANA with pre-authentication")
@@ -383,7 +383,8 @@ local function dissect_value(code, vendor, buf, pinfo, item, m)
   elseif code == 1 then
     item:add(f.auth, buf)
   elseif code == 2 then
-    Dissector.get("eap"):call(buf:tvb(), pinfo, item)
+    local ok = pcall(Dissector.call, Dissector.get("eap"), buf:tvb(), pinfo, item)
+    if not ok then item:add_proto_expert_info(x.malformed, "no EAP packet") end
     if buf:len() < 4 then item:add_proto_expert_info(x.invalid, "an EAP packet has at least 4 octets") end
   elseif code == 5 then
     item:add(f.nonce, buf)
