@@ -65,6 +65,14 @@ func lacks(t *testing.T, cmd, not string) {
 	}
 }
 
+// still enters a namespace with the pair v0, v1, in which nothing changes by itself.
+func still(t *testing.T) {
+	t.Helper()
+	osnettest.Enter(t)
+	osnettest.NoLinkLocal(t)
+	osnettest.Veth(t, "v0", "v1")
+}
+
 // makeAll makes one of everything, twice each, to see that it is idempotent.
 func makeAll(t *testing.T, n *Net) {
 	t.Helper()
@@ -102,8 +110,7 @@ func checkAll(t *testing.T) {
 }
 
 func TestMakeAndClose(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	before := osnettest.Snapshot(t)
 	n := open(t, OwnerAccessRouter)
 	makeAll(t, n)
@@ -119,8 +126,7 @@ func TestMakeAndClose(t *testing.T) {
 }
 
 func TestDeleteIsIdempotent(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	before := osnettest.Snapshot(t)
 	n := open(t, OwnerAccessRouter)
 	makeAll(t, n)
@@ -148,8 +154,7 @@ func TestDeleteIsIdempotent(t *testing.T) {
 
 // TestReconcile plays kill -9: the first Net never closes.
 func TestReconcile(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	// What others have: another owner of ours, an operator, a routing daemon.
 	osnettest.IP(t, "address add 10.60.0.1/24 dev v0")
 	agent, err := Open(nil, OwnerHomeAgent) // ip(8) learned to set an address's protocol only of late
@@ -191,8 +196,7 @@ func TestReconcile(t *testing.T) {
 
 // TestAdopt: what a dead owner left can be set again without Reconcile, and Close then removes it.
 func TestAdopt(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	before := osnettest.Snapshot(t)
 	dead, err := Open(nil, OwnerAccessRouter)
 	must(t, err)
@@ -208,8 +212,7 @@ func TestAdopt(t *testing.T) {
 }
 
 func TestOpenClean(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	before := osnettest.Snapshot(t)
 	dead, err := OpenClean(nil, OwnerAccessRouter)
 	must(t, err)
@@ -231,8 +234,7 @@ func TestOpenClean(t *testing.T) {
 }
 
 func TestForeign(t *testing.T) {
-	osnettest.Enter(t)
-	osnettest.Veth(t, "v0", "v1")
+	still(t)
 	osnettest.IP(t, "address add 10.60.0.1/24 dev v0")
 	osnettest.IP(t, "route add 10.63.0.0/24 dev v0 proto static")
 	osnettest.IP(t, "rule add iif mpa0 table 4000 priority 1003")

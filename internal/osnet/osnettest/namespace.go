@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -176,12 +177,41 @@ func Forward(t testing.TB) {
 	Sysctl(t, "ipv6/conf/default/disable_ipv6", "1")
 }
 
-// Veth makes the pair a, b in the calling thread's namespace, both up.
+// NoLinkLocal has new interfaces of the calling thread's namespace take no IPv6 address by themselves: it and its routes
+// would come and change when duplicate address detection pleases, which takes seconds.
+func NoLinkLocal(t testing.TB) {
+	t.Helper()
+	Sysctl(t, "ipv6/conf/default/addr_gen_mode", "1")
+}
+
+// Veth makes the pair a, b in the calling thread's namespace, both up and known to be.
 func Veth(t testing.TB, a, b string) {
 	t.Helper()
 	IP(t, "link add "+a+" type veth peer name "+b)
 	IP(t, "link set "+a+" up")
 	IP(t, "link set "+b+" up")
+	for _, dev := range []string{a, b} {
+		operational(t, dev)
+	}
+}
+
+// operational waits until the kernel has noticed that an interface is up, which it does behind the call that set it up, and has
+// made the route that it makes then.
+func operational(t testing.TB, dev string) {
+	t.Helper()
+	off, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + dev + "/disable_ipv6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := func() bool {
+		return strings.Contains(IP(t, "link show dev "+dev), "state UP") &&
+			(strings.TrimSpace(string(off)) != "0" || strings.Contains(IP(t, "-6 route show table local dev "+dev), "ff00::/8"))
+	}
+	for deadline := time.Now().Add(time.Minute); !ready(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come up:\n%s", dev, IP(t, "link show dev "+dev))
+		}
+	}
 }
 
 // VethTo makes the pair a (here) and b (in the namespace that do runs in), both up.
