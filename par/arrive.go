@@ -165,7 +165,7 @@ func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
 			time.Sleep(rest)
 			continue
 		}
-		switch v.r.fence.cross(v, time.Now().After(deadline)) {
+		switch v.r.fence.cross(v, gen, time.Now().After(deadline)) {
 		case flipped:
 			return false, true
 		case forced:

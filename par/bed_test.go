@@ -298,7 +298,7 @@ func (b *bed) join(sid uint32, inner netip.Addr) *end {
 	b.t.Cleanup(func() { _ = n.e.Close() })
 	n.t, err1 = n.e.Add(tunnel.TunnelConfig{
 		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
-		Receive: func(p []byte) { n.packets <- bytes.Clone(p) }, Marker: func(m tunnel.Marker) { n.markers <- m },
+		Receive: func(p []byte) { n.packets <- bytes.Clone(p) }, Marker: func(m tunnel.Marker, _ tunnel.Origin) { n.markers <- m },
 	})
 	if err1 != nil {
 		b.t.Fatal(err1)

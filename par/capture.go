@@ -44,23 +44,14 @@ func (v *visitor) pin(on bool) error {
 	return err
 }
 
-// uncapture leaves the care-of address to the kernel's connected route. It does
-// not keep the lock meanwhile: packets go on.
+// uncapture leaves the care-of address to the kernel's connected route, within a flip. It
+// does not keep the lock meanwhile: packets go on.
 func (v *visitor) uncapture() {
 	v.mu.Lock()
-	if !v.inner.IsValid() {
-		v.mu.Unlock()
-		return
-	}
 	route := v.hostRoute()
 	v.mu.Unlock()
 	if err := v.r.host.DelRoute(route); err != nil {
 		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.tunnel != nil && v.group.Has(flow.Tunnel, flow.Hold, flow.Await, flow.Copy, flow.Bicast) { // just now
-		v.capture()
 	}
 }
 
@@ -72,7 +63,7 @@ func (v *visitor) expectUse() {
 	was := authentic(t)
 	var timer *time.Timer
 	timer = time.AfterFunc(v.r.cfg.Unused, func() {
-		v.mu.Lock()
+		v.lock()
 		defer v.mu.Unlock()
 		switch {
 		case v.unused != timer || v.tunnel != t:
@@ -101,7 +92,7 @@ func authentic(t *tunnel.Tunnel) uint64 {
 // deleteTunnel ends the tunnel as the node asks. One that has arrived is not sent away
 // again: what stands by goes, and the kernel delivers on.
 func (v *visitor) deleteTunnel() {
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	switch {
 	case v.tunnel == nil || v.group.Has(flow.Drain, flow.Await):

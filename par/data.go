@@ -116,34 +116,52 @@ const (
 	// sweep is how long it looks for packets that went into the TUN while the route
 	// was being deleted.
 	sweep = 100 * time.Microsecond
-	// deletion bounds the wait for the kernel to delete a route.
-	deletion = 50 * time.Millisecond
 )
 
 // flip hands a visitor to the kernel. It runs on the TUN's reader when the
 // visitor's fence has come out, and does not wait in the kernel from then on, so
 // that whatever still comes is written on at once, ahead of what takes the
-// direct way. The route is deleted by whoever sent the fence.
+// direct way. The route is deleted by whoever sent the fence, unless a packet has come
+// before.
 func (r *Router) flip(c *crossing, buf []byte) verdict {
 	v := c.visitor
 	paused := r.poll(buf, lookout, func(now time.Time) bool { return v.pausedFor(now) >= quiet })
-	if v.ctx.Err() != nil || !paused && !c.late {
+	if !paused && !c.late || !v.beginFlip(c) {
 		return notSilent
 	}
-	before := v.packets()
 	c.begin()
-	r.poll(buf, deletion, func(time.Time) bool { return c.state.Load() == deleted })
+	for c.state.Load() == going && r.ctx.Err() == nil {
+		r.poll(buf, lookout, func(time.Time) bool { return c.state.Load() != going })
+	}
 	r.poll(buf, sweep, func(time.Time) bool { return false })
+	return v.endFlip(c, paused)
+}
+
+// beginFlip has what would end the drain wait, if nothing has ended it yet.
+func (v *visitor) beginFlip(c *crossing) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.group.Mode() != flow.Drain {
-		return notSilent // it left again, or for good
+	if !v.draining(c.gen) {
+		return false
 	}
-	if paused && v.total().In == before && v.apply(flow.Flip) {
+	v.flipping, c.before = true, v.total().In
+	return true
+}
+
+// endFlip changes the mode if the route is gone.
+func (v *visitor) endFlip(c *crossing, paused bool) verdict {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.flipping = false
+	v.flipped.Broadcast()
+	if c.state.Load() != deleted {
+		return notSilent
+	}
+	if paused && v.total().In == c.before && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.group.ForcedFlip(time.Now()); err != nil {
-		r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
+		v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
 	}
 	return forced
 }

@@ -3,7 +3,6 @@ package par
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"time"
 
 	"openmpa/tunnel"
@@ -71,19 +70,6 @@ func (v *visitor) apply(e flow.Event) bool {
 		return false
 	}
 	return true
-}
-
-// reachable goes on when the first packet has come through the tunnel.
-func (v *visitor) reachable(netip.AddrPort) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed || v.tunnel == nil || !v.unreached || !v.tunnel.Peer().IsValid() {
-		return
-	}
-	v.unreached = false
-	if v.left.IsZero() && !v.here && v.apply(flow.SwitchBack) {
-		v.r.wg.Go(v.flush)
-	}
 }
 
 // confirm takes what the node says it has; the caller holds mu.

@@ -50,7 +50,7 @@ func (h *heard) arrived() {
 
 // marker takes a signal out of the tunnel, in line with the data. It runs on the reader
 // of all tunnels: where the kernel has to be asked, it does not wait.
-func (v *visitor) marker(m tunnel.Marker) {
+func (v *visitor) marker(m tunnel.Marker, o tunnel.Origin) {
 	act := v.departs
 	switch m.Kind {
 	case tunnel.Depart:
@@ -65,22 +65,22 @@ func (v *visitor) marker(m tunnel.Marker) {
 		return
 	}
 	if !v.native() {
-		act(m)
+		act(m, o)
 		return
 	}
-	t := v.tunnel
+	t := v.tunnel // which leads to where o is by now
 	v.r.wg.Go(func() {
-		v.mu.Lock()
+		v.lock()
 		defer v.mu.Unlock()
 		if !v.closed && v.tunnel == t {
-			act(m)
+			act(m, tunnel.Origin{})
 		}
 	})
 }
 
 // departs holds what comes from here on: the node leaves, whether it comes to us or
 // goes from us. The caller holds mu.
-func (v *visitor) departs(m tunnel.Marker) {
+func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
 	ahead := v.native()
 	if v.left != m.Handover { // else our answer was lost
 		if ahead {
@@ -135,7 +135,11 @@ func (v *visitor) away(id event.HandoverID) {
 
 // resumes delivers through the tunnel: the node is where the marker comes from. What it
 // has not got goes first, and then the answer. The caller holds mu.
-func (v *visitor) resumes(m tunnel.Marker) {
+func (v *visitor) resumes(m tunnel.Marker, o tunnel.Origin) {
+	copied := v.group.Has(flow.Copy)
+	if copied && !o.Of(v.tunnel) {
+		return // the node is elsewhere by now, and says so again
+	}
 	v.confirm(m.Receipts)
 	v.handover = m.Handover
 	if v.here || v.native() || v.group.Mode() != flow.Tunnel {
@@ -147,6 +151,9 @@ func (v *visitor) resumes(m tunnel.Marker) {
 		}
 		v.back("the node is elsewhere: what comes is forwarded")
 	}
+	if copied {
+		v.adopt(o)
+	}
 	if !v.group.Mark(time.Now(), uint64(m.Seq)) {
 		return // there are marks before it, which will be answered
 	}
@@ -156,7 +163,7 @@ func (v *visitor) resumes(m tunnel.Marker) {
 // switchBack turns the tunnel on again: the node is back at its old network. It
 // may have arrived before, if only its arrival came through.
 func (v *visitor) switchBack() {
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	if v.closed || v.tunnel == nil || !v.group.Has(flow.Hold, flow.Await, flow.Drain) {
 		return

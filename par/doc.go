@@ -28,7 +28,8 @@
 // when it is out, the reader polls the TUN and waits for a pause after a packet,
 // and goes on polling while the route is deleted. A packet that comes out during
 // the deletion, or no pause in five seconds, makes it a forced flip: reordering
-// there is the only one the design allows, and it is counted.
+// there is the only one the design allows, and it is counted. Whatever else the node
+// asks for meanwhile waits for its end (visitor.lock).
 //
 // The PMKs that a session makes of its MSK (RFC 5807) go to the access points when
 // the node asks, follow each re-authentication, and go with the session (links.go).

@@ -28,8 +28,10 @@ type fence struct {
 // come out: the reader says when to delete the route, the sender deletes it.
 type crossing struct {
 	visitor *visitor
+	gen     uint64        // of the arrival
 	late    bool          // flip in any case
-	state   atomic.Uint32 // underway, going, deleted
+	before  uint64        // packets that had come when the flip began; written before state going
+	state   atomic.Uint32 // underway, going, then deleted or kept
 	going   chan struct{} // closed with state going
 	done    chan verdict  // capacity 1
 }
@@ -38,6 +40,7 @@ const (
 	underway uint32 = iota
 	going
 	deleted
+	kept // a packet came before the route was deleted
 )
 
 // begin is called by the reader.
@@ -68,10 +71,10 @@ func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	return &fence{conn: conn, near: p.Addr(), far: far, waiting: map[uint32]*crossing{}}, nil
 }
 
-// cross sends one packet through the TUN for v and returns what the reader made
-// of it.
-func (f *fence) cross(v *visitor, late bool) verdict {
-	c := &crossing{visitor: v, late: late, going: make(chan struct{}), done: make(chan verdict, 1)}
+// cross sends one packet through the TUN for the arrival gen of v and returns what the
+// reader made of it.
+func (f *fence) cross(v *visitor, gen uint64, late bool) verdict {
+	c := &crossing{visitor: v, gen: gen, late: late, going: make(chan struct{}), done: make(chan verdict, 1)}
 	f.mu.Lock()
 	f.last++
 	n := f.last
@@ -97,8 +100,12 @@ func (f *fence) cross(v *visitor, late bool) verdict {
 		case <-c.going:
 		}
 	}
-	v.uncapture()
-	c.state.Store(deleted)
+	if late || v.packets() == c.before {
+		v.uncapture()
+		c.state.Store(deleted)
+	} else {
+		c.state.Store(kept)
+	}
 	return <-c.done
 }
 

@@ -34,11 +34,12 @@ type guest struct {
 	router  netip.AddrPort
 	markers chan tunnel.Marker
 	seq     uint32
+	stop    func() uint32 // of what is sent to it, if it is so
 
 	mu    sync.Mutex
 	merge [2]*flow.Merge // guarded by mu; by class
 	got   []uint32       // guarded by mu
-	wire  int            // guarded by mu: packets that came by the tunnel, copies too
+	wire  []uint32       // guarded by mu: what came by the tunnel with a number, copies too
 }
 
 // attach makes a session of a node that has come to the link by itself, with a tunnel
@@ -143,7 +144,7 @@ func (g *guest) make(at netip.Addr, m *notify.TunnelRequest) {
 		Numbered: func(s flow.Shim, p []byte) {
 			g.merged(int(s.Class), func(m *flow.Merge) bool { return m.Packet(time.Now(), s, p) }, p...)
 		},
-		Marker: func(m tunnel.Marker) { g.markers <- m },
+		Marker: func(m tunnel.Marker, _ tunnel.Origin) { g.markers <- m },
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -179,7 +180,7 @@ func (g *guest) merged(class int, packet func(*flow.Merge) bool, pkt ...byte) {
 		case i != class:
 			continue
 		default:
-			g.wire++
+			g.wire = append(g.wire, binary.BigEndian.Uint32(pkt[28:]))
 			if packet(m) {
 				g.got = append(g.got, binary.BigEndian.Uint32(pkt[28:]))
 			}
@@ -215,7 +216,7 @@ func (g *guest) has() int {
 func (g *guest) copies() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.wire
+	return len(g.wire)
 }
 
 // say sends a marker until the answer comes.
@@ -242,12 +243,18 @@ func (g *guest) depart(id event.HandoverID) {
 	g.say(tunnel.Depart, tunnel.Departed, id)
 }
 
+// rebind has the tunnel go on from another socket at that address.
+func (g *guest) rebind(at netip.Addr) {
+	g.b.t.Helper()
+	if err := g.t.Rebind(g.socket(at), g.router); err != nil {
+		g.b.t.Fatal(err)
+	}
+}
+
 // resume goes on at the other network.
 func (g *guest) resume(id event.HandoverID, receipts ...flow.Receipt) {
 	g.b.t.Helper()
-	if err := g.t.Rebind(g.socket(outer), g.router); err != nil {
-		g.b.t.Fatal(err)
-	}
+	g.rebind(outer)
 	g.say(tunnel.Resume, tunnel.Forwarded, id, receipts...)
 }
 

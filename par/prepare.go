@@ -165,7 +165,7 @@ func (v *visitor) createTunnel(m *notify.TunnelRequest) {
 	if m.Serving {
 		err = v.standing(m)
 	}
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return
@@ -215,9 +215,8 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	}
 	defer a.release()
 	cfg := tunnel.TunnelConfig{
-		Socket: r.socket, FollowPeer: true, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
+		Socket: r.socket, FollowPeer: true, Moved: v.movedTo, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
 		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
-		PeerChanged: v.reachable,
 	}
 	plain := v.plainly(m, &cfg)
 	t, err := r.endpoint.Add(cfg)
@@ -227,7 +226,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if v.tunnel != nil { // of a node that has forgotten it
 		v.tunnel.Close()
 	}
-	v.tunnel, v.inner, v.numbered, v.unreached = t, m.Inner, m.Numbered, false
+	v.tunnel, v.inner, v.numbered, v.unreached, v.stray = t, m.Inner, m.Numbered, false, strayed{}
 	if m.Serving {
 		err = v.serve(m)
 	} else {

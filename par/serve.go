@@ -53,7 +53,7 @@ func (v *visitor) serve(m *notify.TunnelRequest) error {
 
 // deliver answers a Deliver when it is done.
 func (v *visitor) deliver(m *notify.Deliver) {
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	if v.closed {
 		return

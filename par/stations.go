@@ -55,7 +55,7 @@ func (r *Router) watchStations() {
 // gone holds the packets of a node that left the access points without a word, if it has
 // a tunnel by which it can ask for them.
 func (v *visitor) gone() {
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	if v.closed || v.tunnel == nil || !v.here || v.group.Has(flow.Await) {
 		return

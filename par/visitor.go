@@ -25,6 +25,8 @@ type visitor struct {
 	end context.CancelFunc
 
 	mu          sync.Mutex // taken before Router.mu, if both are
+	flipping    bool       // the host route is being deleted: see lock
+	flipped     *sync.Cond // signalled when it was
 	identity    string     // as AAA has it
 	keys        *keys.SessionKeys
 	ends        time.Time      // of the keys
@@ -40,14 +42,15 @@ type visitor struct {
 	group       *flow.Group
 	room        *room // what it may hold
 	tunnel      *tunnel.Tunnel
-	inner       netip.Addr     // whose packets the group delivers; the zero Addr: nobody's
-	numbered    bool           // the node takes packets with shim headers
-	standby     bool           // the tunnel stays when the node has arrived
-	here        bool           // the node is on our link, as far as is known
-	guarded     bool           // it wants copies kept
-	missed      bool           // it left the access points, and nothing was heard since
-	pinned      bool           // its link-layer address
-	unreached   bool           // what is for the tunnel is held until something has come through it
+	inner       netip.Addr // whose packets the group delivers; the zero Addr: nobody's
+	numbered    bool       // the node takes packets with shim headers
+	standby     bool       // the tunnel stays when the node has arrived
+	here        bool       // the node is on our link, as far as is known
+	guarded     bool       // it wants copies kept
+	missed      bool       // it left the access points, and nothing was heard since
+	pinned      bool       // its link-layer address
+	unreached   bool       // what is for the tunnel is held until something has come through it
+	stray       strayed
 	outer       netip.AddrPort // of the other place, while packets go to both
 	previous    netip.AddrPort // of the router whose packets come first, while they do
 	heard       heard
@@ -61,9 +64,20 @@ type visitor struct {
 
 func newVisitor(r *Router, sid uint32) *visitor {
 	v := &visitor{r: r, sid: sid, stage: stageLeased, room: r.buffers.open()}
+	v.flipped = sync.NewCond(&v.mu)
 	v.group = r.newGroup(v.room)
 	v.ctx, v.end = context.WithCancel(r.ctx)
 	return v
+}
+
+// lock takes mu for what ends a drain, or sets or deletes the host route: while a flip
+// is under way, which takes no longer than a system call, it waits for its end. It is not
+// for the readers of the TUN and of tunnels.
+func (v *visitor) lock() {
+	v.mu.Lock()
+	for v.flipping {
+		v.flipped.Wait()
+	}
 }
 
 func (v *visitor) opened(identity string, from netip.AddrPort, k *keys.SessionKeys, life time.Duration) {
@@ -118,7 +132,7 @@ func (v *visitor) address() netip.Addr {
 // close gives back all the router holds for the visitor.
 func (v *visitor) close(reason error) {
 	v.end()
-	v.mu.Lock()
+	v.lock()
 	defer v.mu.Unlock()
 	v.closed = true
 	if !errors.Is(reason, context.Canceled) { // else the router ends, and whoever ends the access points takes all keys

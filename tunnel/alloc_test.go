@@ -16,7 +16,7 @@ func TestNoAllocation(t *testing.T) {
 	l := newLink(t, func(_, ar *TunnelConfig) {
 		ar.FollowPeer = true
 		ar.Receive = func([]byte) { arrived <- struct{}{} }
-		ar.Marker = func(Marker) { arrived <- struct{}{} }
+		ar.Marker = func(Marker, Origin) { arrived <- struct{}{} }
 		ar.Numbered = func(flow.Shim, []byte) { arrived <- struct{}{} }
 	})
 	inner := up(t, strings.Repeat("x", 1380))

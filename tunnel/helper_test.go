@@ -93,8 +93,8 @@ type log chan string
 
 func newLog() log { return make(log, 4096) }
 
-func (l log) receive(inner []byte) { l <- "packet " + string(inner[ipip.HeaderLen:]) }
-func (l log) marker(m Marker)      { l <- fmt.Sprint(m.Kind, " ", m.Seq) }
+func (l log) receive(inner []byte)      { l <- "packet " + string(inner[ipip.HeaderLen:]) }
+func (l log) marker(m Marker, _ Origin) { l <- fmt.Sprint(m.Kind, " ", m.Seq) }
 
 func (l log) next(t testing.TB) string {
 	t.Helper()

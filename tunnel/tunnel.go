@@ -21,18 +21,20 @@ type TunnelConfig struct {
 	// FollowPeer adopts the outer address, and the socket, of the newest packet that
 	// is authentic and no replay: the other end may be behind a NAT.
 	FollowPeer bool
+	// Moved, if not nil, is given what FollowPeer would adopt, with each such packet and
+	// before it: whoever knows what was sent to the old address says when to send to the
+	// new one, with Adopt. It runs as Receive does.
+	Moved func(Origin)
 
 	Out *esp.Outbound
 	In  *esp.Inbound
 
 	// Receive gets inner packets, sane IPv4 packets of exactly their length. Marker
-	// gets markers; nil: they are dropped. Both run on a reader goroutine and must
-	// not block; inner is valid until Receive returns. They may call any method of the tunnel.
+	// gets markers, and where they came from; nil: they are dropped. Both run on a reader
+	// goroutine and must not block; inner is valid until Receive returns. They may call any
+	// method of the tunnel.
 	Receive func(inner []byte)
-	Marker  func(Marker)
-	// PeerChanged, if not nil, is told when FollowPeer adopted another address. It
-	// runs as Receive does.
-	PeerChanged func(netip.AddrPort)
+	Marker  func(Marker, Origin)
 
 	// AllowSrc and AllowDst, where valid, are the only source and destination that
 	// inner packets may have when they arrive. A router sets AllowSrc to the
@@ -111,7 +113,8 @@ type Tunnel struct {
 
 	queued queued
 
-	rx sync.Mutex // held while a packet is received, so that callbacks come one at a time
+	rx     sync.Mutex // held while a packet is received, so that callbacks come one at a time
+	newest path       // guarded by rx: of the newest packet, with FollowPeer
 
 	mu        sync.Mutex
 	keepalive *time.Timer   // guarded by mu
@@ -316,8 +319,10 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 		return openReason(err)
 	}
 	current := !sas.watch || t.arrived(in)
+	from := path{socket: s, peer: p.From}
 	if t.cfg.FollowPeer && got.Newest && current {
-		t.follow(s, p.From)
+		t.newest = from
+		t.follow(Origin{t: t, at: from})
 	}
 	switch got.NextHeader {
 	case esp.NextHeaderIPv4:
@@ -340,7 +345,11 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 			return ReasonMarker
 		}
 		t.counters.markersIn.Add(1)
-		t.cfg.Marker(m)
+		origin := Origin{}
+		if t.newest == from {
+			origin = Origin{t: t, at: from}
+		}
+		t.cfg.Marker(m, origin)
 		return ""
 	}
 	return ReasonNextHeader
@@ -374,29 +383,6 @@ func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Rea
 		t.cfg.Receive(inner)
 	}
 	return ""
-}
-
-// follow adopts the outer address of an authentic packet that is the newest.
-func (t *Tunnel) follow(s *Socket, from netip.AddrPort) {
-	if p := t.path.Load(); p.peer == from && p.socket == s {
-		return
-	}
-	t.mu.Lock()
-	before := t.path.Load()
-	if t.closed.Load() {
-		t.mu.Unlock()
-		return
-	}
-	t.path.Store(&path{socket: s, peer: from})
-	t.mu.Unlock()
-	if before.peer == from {
-		return // only the socket is another
-	}
-	t.counters.peerChanges.Add(1)
-	t.e.log.Info("outer address of the tunnel's peer adopted", "spi", t.SPI(), "peer", from, "before", before.peer)
-	if t.cfg.PeerChanged != nil {
-		t.cfg.PeerChanged(from)
-	}
 }
 
 // Close ends the tunnel: from here on packets with its SPI are counted as

@@ -187,7 +187,10 @@ func TestFollowPeer(t *testing.T) {
 	changed := make(chan netip.AddrPort, 10)
 	l := newLink(t, func(_, ar *TunnelConfig) {
 		ar.FollowPeer, ar.Peer = true, netip.AddrPort{}
-		ar.PeerChanged = func(p netip.AddrPort) { changed <- p }
+		ar.Moved = func(o Origin) {
+			o.Adopt()
+			changed <- o.Addr()
+		}
 	})
 	if err := l.ar.Send(up(t, "x")); !errors.Is(err, ErrNoPeer) {
 		t.Fatalf("send without a peer: %v", err)
@@ -246,7 +249,10 @@ func TestRefresh(t *testing.T) {
 	changed := make(chan netip.AddrPort, 1)
 	l := newLink(t, func(_, ar *TunnelConfig) {
 		ar.FollowPeer = true
-		ar.PeerChanged = func(p netip.AddrPort) { changed <- p }
+		ar.Moved = func(o Origin) {
+			o.Adopt()
+			changed <- o.Addr()
+		}
 	})
 	moved := listen(t, l.mn.e)
 	if err := l.mn.Rebind(moved, l.mn.Peer()); err != nil {

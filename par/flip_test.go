@@ -1,0 +1,108 @@
+package par
+
+import (
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
+)
+
+// slowKernel has something happen before and after it deletes the next host route.
+type slowKernel struct {
+	host.Host
+	before, after atomic.Pointer[func()]
+}
+
+func (k *slowKernel) DelRoute(r osnet.Route) error {
+	for _, f := range []*atomic.Pointer[func()]{&k.before, &k.after} {
+		if f == &k.after {
+			if err := k.Host.DelRoute(r); err != nil {
+				return err
+			}
+		}
+		if f := f.Swap(nil); f != nil {
+			(*f)()
+		}
+	}
+	return nil
+}
+
+// TestWhileFlipping: what ends the drain while the host route is being deleted takes
+// effect when that is done, and the route is there again: nothing goes natively from then on.
+func TestWhileFlipping(t *testing.T) {
+	mark := func(kind tunnel.MarkerKind) func(g *guest) {
+		return func(g *guest) { _ = g.t.SendMarker(tunnel.Marker{Kind: kind, Handover: moved, Seq: 1}) }
+	}
+	say := func(m notify.Message) func(g *guest) {
+		return func(g *guest) { g.b.r.SessionMessage(g.sid, m) }
+	}
+	answered := func(g *guest) bool { return len(g.markers) > 0 }
+	in := func(mode string) func(g *guest) bool {
+		return func(g *guest) bool { return g.b.status(g.sid).Mode == mode }
+	}
+	for name, c := range map[string]struct {
+		do   func(g *guest)
+		done func(g *guest) bool
+		mode string
+	}{
+		"guard":  {say(&notify.Deliver{Header: header, How: notify.Guard}), in("copy"), "copy"},
+		"depart": {mark(tunnel.Depart), answered, "hold"},
+		"resume": {mark(tunnel.Resume), answered, "tunnel"},
+		"gone":   {func(g *guest) { g.b.r.visitor(g.sid).gone() }, in("hold"), "hold"},
+		"delete": {say(&notify.TunnelDelete{Header: header}), func(g *guest) bool { return g.b.status(g.sid).Outer == "" }, "direct"},
+		"end":    {func(g *guest) { g.b.r.SessionClosed(g.sid, errEnd) }, func(g *guest) bool { return g.b.status(g.sid) == nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var kernel *slowKernel
+			b := start(t, func(c *Config) {
+				c.Host = func(log *slog.Logger, owner string) (host.Host, error) {
+					h, err := host.Linux(log, owner)
+					kernel = &slowKernel{Host: h}
+					return kernel, err
+				}
+			})
+			idle := b.idle()
+			g := b.attach(1)
+			captured := func() bool { return strings.Contains(osnettest.IP(t, "route show "+g.addr.String()), "mpa0") }
+			g.depart(header.Handover)
+			done := make(chan struct{})
+			behind := func() { time.Sleep(20 * time.Millisecond) } // in which it may do what it should not yet
+			before := func() {
+				go func() {
+					defer close(done)
+					c.do(g)
+					b.await("the answer", func() bool { return c.done(g) })
+					if captured() != (c.mode != "direct" && c.mode != "") {
+						t.Errorf("the answer has come, with mode %q, and the host route is there %v", c.mode, captured())
+					}
+				}()
+				behind()
+			}
+			kernel.before.Store(&before)
+			kernel.after.Store(&behind)
+			b.r.SessionMessage(1, &notify.Arrival{Header: header})
+			select {
+			case <-done:
+			case <-time.After(patience):
+				t.Fatal("no flip, or no answer")
+			}
+			if c.mode == "" {
+				if now := b.idle(); now != idle {
+					t.Errorf("left of the visitor:\n%s\nbefore\n%s", now, idle)
+				}
+				return
+			}
+			if s := b.status(1); s.Mode != c.mode {
+				t.Errorf("status %+v, expected %s", s, c.mode)
+			}
+			b.end(1, idle)
+		})
+	}
+}
