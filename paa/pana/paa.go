@@ -221,7 +221,9 @@ func (p *PAA) EAPReply(now time.Time, sid uint32, r EAPReply) error {
 	switch {
 	case s == nil || s.state == paaClosed:
 		err = ErrUnknownSession
-	case s.state != paaWaitEAP || s.held != nil:
+	case s.state == paaWaitPAN && !r.Done && r.Err == nil && s.out != nil:
+		return nil // EAP repeats its request, and PANA repeats the PAR that has it
+	case s.held != nil || s.state != paaWaitEAP && (s.state != paaWaitPAN || r.Done || s.out != nil && r.Err == nil):
 		err = fmt.Errorf("pana: session %08x does not wait for EAP (state %v)", sid, s.state)
 	case len(r.Packet) > maxEAP || len(r.Packet) > 0 && len(r.Packet) < 4:
 		err = fmt.Errorf("pana: EAP packet of %d octets, expected 4 to %d", len(r.Packet), maxEAP)

@@ -118,7 +118,7 @@ func (s *session) proceed(now time.Time) {
 		s.deaf()
 		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(s.cause))}, s.sa, 0, nil)
 	}
-	if s.out == nil && s.held != nil && s.state == paaWaitEAP {
+	if s.held != nil && (s.out == nil && s.state == paaWaitEAP || s.state == paaWaitPAN) {
 		r := s.held
 		s.held = nil
 		s.useEAP(now, r)

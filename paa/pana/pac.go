@@ -11,8 +11,9 @@ import (
 	"openmpa/paa/keys"
 )
 
-// EAPPeer is the EAP peer that a PaC drives (RFC 3748, RFC 4137). It answers
-// at once, which is why the PaC always piggybacks.
+// EAPPeer is the EAP peer that a PaC drives (RFC 3748, RFC 4137). Its response
+// rides in the PAN, or in a PAR of the PaC's own when it takes time
+// ([ErrEAPPending]) or NoPiggyback is set.
 //
 // It may also have Err() error, asked for a failure that Handle did not return
 // because a response went with it; AltReject(), called when the PAA reports
@@ -20,7 +21,8 @@ import (
 type EAPPeer interface {
 	// Handle takes an EAP request, success or failure and returns the response
 	// to send, nil for none. With an error the conversation has failed; a
-	// response that comes with it (a TLS alert, say) is still sent.
+	// response that comes with it (a TLS alert, say) is still sent. With
+	// ErrEAPPending it has not failed: the response comes by PaC.EAPResponse.
 	Handle(packet []byte) (response []byte, err error)
 	// Result tells whether the conversation has ended and how. The PaC takes
 	// over msk, which is nil when the method exports no keys.
@@ -35,6 +37,8 @@ type PaCConfig struct {
 	PRFs          []keys.PRF              // in order of preference
 	Integrities   []keys.Integrity        // in order of preference
 	AuthTimeout   time.Duration           // FAILED_SESS_TIMEOUT of RFC 5609; default 30 s
+	EAPTimeout    time.Duration           // close when a response is pending for so long; 0: AuthTimeout does
+	NoPiggyback   bool                    // send EAP responses in PARs (RFC 5191 section 4.1)
 	PingInterval  time.Duration           // ping after that much silence; 0: never
 	PingTimeout   time.Duration           // close after that much more; 0: when Request says so
 	ReauthBefore  time.Duration           // re-authenticate that long before the lifetime ends; 0: never
@@ -109,7 +113,9 @@ type PaC struct {
 
 	eap     EAPPeer
 	eapErr  error
-	eapOver bool // Result said done
+	eapWait bool   // the peer's response is pending
+	eapResp []byte // goes out in a PAR as soon as nothing is outstanding
+	eapOver bool   // Result said done
 	eapOK   bool
 	msk     *keys.Secret
 	sockErr error
@@ -120,6 +126,7 @@ type PaC struct {
 	authFrom  time.Time // begin of the authentication phase
 	authAt    time.Time // FAILED_SESS_TIMEOUT
 	failAt    time.Time // end of eapErrorLinger
+	eapAt     time.Time // end of EAPTimeout
 	lifeAt    time.Time
 	reauthAt  time.Time
 	lastRaw   []byte // the last request answered, for duplicates after closing
@@ -146,7 +153,7 @@ func NewPaC(cfg PaCConfig) (*PaC, error) {
 	if cfg.Request, err = cfg.Request.orDefault(defaultREQ, "Request"); err != nil {
 		return nil, err
 	}
-	if cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 || cfg.ReauthBefore < 0 {
+	if cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 || cfg.ReauthBefore < 0 || cfg.EAPTimeout < 0 {
 		return nil, fmt.Errorf("%w: PaC: durations must not be negative", ErrConfig)
 	}
 	if cfg.AuthTimeout == 0 {
@@ -287,7 +294,7 @@ func (c *PaC) Deadline() (time.Time, bool) {
 		if c.pciActive {
 			d.add(c.pci.next)
 		}
-		for _, t := range []time.Time{c.authAt, c.failAt, c.lifeAt, c.reauthAt, c.pingAt, c.silentAt} {
+		for _, t := range []time.Time{c.authAt, c.failAt, c.eapAt, c.lifeAt, c.reauthAt, c.pingAt, c.silentAt} {
 			d.add(t)
 		}
 	}
@@ -302,6 +309,9 @@ func (c *PaC) OnDeadline(now time.Time) {
 	switch {
 	case due(now, c.failAt):
 		c.close(&ErrEAP{Err: c.eapErr})
+		return
+	case due(now, c.eapAt):
+		c.close(&ErrEAP{Err: fmt.Errorf("no response within %v", c.cfg.EAPTimeout)})
 		return
 	case due(now, c.authAt):
 		c.close(c.authTimeout(now))
@@ -338,6 +348,8 @@ func (c *PaC) authTimeout(now time.Time) error {
 	switch {
 	case c.state == PaCReauth || c.state == PaCWaitReauth:
 		e.State = "the PAA did not finish the re-authentication"
+	case c.eapWait:
+		e.State = "the EAP response that was pending did not come"
 	case c.sawNonce:
 		e.State = "the PAA began EAP and did not finish it"
 	case c.sDone:
@@ -353,13 +365,24 @@ func (c *PaC) authTimeout(now time.Time) error {
 
 // proceed sends what has been waiting for its turn.
 func (c *PaC) proceed(now time.Time) {
+	if c.eapResp != nil && c.out != nil && c.out.paused {
+		// A notification that pauses during re-authentication has to be finished
+		// first: a side has one request outstanding.
+		c.out.paused = false
+		c.kick(now)
+	}
 	if c.out == nil {
 		switch {
+		case c.eapResp != nil && !c.termDue:
+			resp := c.eapResp
+			c.eapResp = nil
+			c.ask(now, TypeAuth, 0, []AVP{{Code: CodeEAP, Data: resp}}, c.sa, 0, nil)
 		case c.termDue && (c.state == PaCOpen || c.state == PaCReauth):
 			c.termDue = false
 			c.state = PaCTerminating
 			c.authAt, c.lifeAt, c.reauthAt = time.Time{}, time.Time{}, time.Time{}
 			c.deaf()
+			c.dropEAP()
 			c.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseLogout))}, c.sa, 0, nil)
 		case c.reauthDue && c.state == PaCOpen:
 			c.reauthDue = false
