@@ -39,9 +39,9 @@
 //
 // # States of the PaC
 //
-//	initial --Start--> wait-paa --PAR with Nonce--> auth --PAR[C] success--> open
-//	                    | PAR[S] -> PAN[S],                                  |  ^
-//	                    | any number of times                    PAR, Nonce  |  | PAR[C] success
+//	initial --Start, Await--> wait-paa --PAR with Nonce--> auth --PAR[C] success--> open
+//	                           | PAR[S] -> PAN[S],                           |  ^
+//	                           | any number of times                    PAR, Nonce  |  | PAR[C] success
 //	 any but open: FAILED_SESS_TIMEOUT,                                      v  |
 //	 PAR[C] failure, EAP error -> closed       open --> wait-reauth ------> reauth
 //	 open: lifetime, PTR -> closed                PNR[A]        PNA[A]
@@ -49,6 +49,7 @@
 //
 // # States of a session of the PAA
 //
+//	(nothing) --Initiate, or PCI with EAPInStart--> start --PAN[S]--> wait-eap or wait-pan
 //	(nothing) --PAN[S]--> wait-eap --EAPReply, PAR--> wait-pan --PAN or PAR with EAP--> wait-eap
 //	 wait-eap --success, PAR[C]--> wait-succ-pan --PAN[C]--> open
 //	 wait-eap --failure, PAR[C]--> wait-fail-pan --PAN[C]--> closed
@@ -63,6 +64,19 @@
 //
 // Where the RFCs contradict one another, or leave something open:
 //
+//   - Nonces travel in the first PAR of the PAA without S, and in its PAN. A PAR of
+//     the PaC, which may come before with EAP in the PAR[S], carries none (RFC 5191
+//     figure 1, RFC 5609).
+//   - A PAR[S] with EAP, or sent on our own initiative, is repeated by timer and has
+//     a session; the answer to a PCI has none. When initiations cross, the PaC
+//     answers all PAR[S], and the session in which it sends its nonce remains.
+//   - A PAR of the PaC is taken after the PAN for ours, not before (RFC 5609 has it
+//     stop our retransmission): a lost PAN costs a repetition, and no nonce is missed.
+//     The PaC takes a PAR that follows its own for the answer to it.
+//   - An EAP response that is not at hand goes in a PAR at once, and not in the PAN
+//     after EAP_RESP_TIMEOUT (RFC 5609). EAP that repeats its request gets a PAR only
+//     when the one before was answered: a number that nobody answers may not be skipped.
+//   - Duplicates and pings above a rate are dropped, whoever sends them.
 //   - MRC counts transmissions (RFC 5191 section 9), not retransmissions (RFC
 //     5609): ten in all by default. An urgent start below IRT gets as many more as
 //     it has doublings before IRT, so it does not give up earlier.
@@ -115,8 +129,5 @@
 //
 // # Not covered
 //
-// EAP in our own PAR[S], and its retransmission when the PaC has not asked
-// (Invite; the PaC answers one after Start); EAP peers that
-// need time, for which the PaC would send PARs (the PAA accepts such PaCs); the
-// relay (RFC 6345); encryption of AVPs (RFC 6786); discovery by DHCP (RFC 5192).
+// The relay (RFC 6345); encryption of AVPs (RFC 6786); discovery by DHCP (RFC 5192).
 package pana

@@ -19,7 +19,7 @@ var (
 	ErrQueueFull = errors.New("pana: too many notifications are waiting")
 	// ErrRunnerClosed: the Client or Server has been closed.
 	ErrRunnerClosed = errors.New("pana: closed")
-	// ErrSuperseded: the PaC has answered another PAR[S] before EAP began.
+	// ErrSuperseded: the PaC has gone on with another PAR[S].
 	ErrSuperseded = errors.New("pana: the PaC has begun another session instead")
 	// ErrConfig is wrapped when a configuration cannot be used.
 	ErrConfig = errors.New("pana: configuration")

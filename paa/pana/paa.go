@@ -33,6 +33,7 @@ type PAAConfig struct {
 	Request          Retransmission                     // default RFC 5191 section 9.1
 	PCIRate          float64                            // PCIs answered a second in all, and as many again of addresses with a session; default 20,000
 	PCIRatePerSource float64                            // the same for one source address; default 10
+	EAPInStart       bool                               // EAP in the PAR[S] (OPTIMIZED_INIT of RFC 5609): a round trip less, and every PCI costs a session
 	ReauthBefore     time.Duration                      // re-authenticate that long before the lifetime ends (REAUTH_TIMEOUT of RFC 5609); 0: leave it to the PaC
 	MandatoryOnly    func(netip.Addr) bool              // who is offered nothing but SHA-1: some PaCs read one AVP of a kind and die of any other value; nil: nobody
 	AnswerPayload    func(sid uint32, avps []AVP) []AVP // what the answer to a notification carries; nil: nothing
@@ -63,9 +64,10 @@ type PAA struct {
 	hostSeed maphash.Seed // spreads source addresses over the buckets unpredictably
 
 	sessions map[uint32]*session
-	byAddr   map[netip.AddrPort]*session // in their first authentication
-	hosts    map[netip.Addr]int          // sessions that have been open, by address
-	live     int                         // sessions that are not closed
+	byAddr   map[netip.AddrPort][]*session // in their first authentication, the oldest first
+	pending  int                           // how many byAddr holds
+	hosts    map[netip.Addr]int            // sessions that have been open, by address
+	live     int                           // sessions that are not closed
 	timers   timerHeap
 }
 
@@ -113,7 +115,7 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	setDefault(&cfg.PCIRatePerSource, defaultPCIRatePerSource)
 	p := &PAA{
 		cfg: cfg, random: random{cfg.Rand},
-		sessions: make(map[uint32]*session), byAddr: make(map[netip.AddrPort]*session),
+		sessions: make(map[uint32]*session), byAddr: make(map[netip.AddrPort][]*session),
 		hosts: make(map[netip.Addr]int), hostSeed: maphash.MakeSeed(),
 		pciAll: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate}, pciKnown: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate},
 	}
@@ -184,10 +186,14 @@ func (p *PAA) HandlePacket(now time.Time, from netip.AddrPort, b []byte) {
 	s := p.sessions[m.SID]
 	switch {
 	case m.Flags.Has(FlagS):
-		if m.request() || s != nil {
-			p.counts.add(DiscardUnexpected) // or the PAN[S] once more
-		} else {
+		switch {
+		case s == nil && !m.request():
 			p.rxStart(now, from, m, f, raw)
+		case s != nil && s.state == paaStart && !m.request():
+			s.rxStarted(now, from, m, f, raw)
+			p.schedule(s)
+		default:
+			p.counts.add(DiscardUnexpected) // or the PAN[S] once more
 		}
 		return
 	case s == nil:
@@ -221,9 +227,11 @@ func (p *PAA) EAPReply(now time.Time, sid uint32, r EAPReply) error {
 	switch {
 	case s == nil || s.state == paaClosed:
 		err = ErrUnknownSession
-	case s.state == paaWaitPAN && !r.Done && r.Err == nil && s.out != nil:
+	case (s.state == paaWaitPAN || s.state == paaStart) && !r.Done && r.Err == nil && s.out != nil:
 		return nil // EAP repeats its request, and PANA repeats the PAR that has it
-	case s.held != nil || s.state != paaWaitEAP && (s.state != paaWaitPAN || r.Done || s.out != nil && r.Err == nil):
+	case s.state == paaStart && r.Done:
+		err = fmt.Errorf("pana: session %08x has no PaC yet, EAP says its first request and no more", sid)
+	case s.held != nil || s.state != paaWaitEAP && s.state != paaStart && (s.state != paaWaitPAN || r.Done || s.out != nil && r.Err == nil):
 		err = fmt.Errorf("pana: session %08x does not wait for EAP (state %v)", sid, s.state)
 	case len(r.Packet) > maxEAP || len(r.Packet) > 0 && len(r.Packet) < 4:
 		err = fmt.Errorf("pana: EAP packet of %d octets, expected 4 to %d", len(r.Packet), maxEAP)

@@ -74,7 +74,7 @@ func (s *session) expects(m *Message) bool {
 		return ping || term || reauth
 	case paaTerminating:
 		return ping && len(m.AVPs) <= 1 && m.e() == s.preauth || term
-	case paaWaitFail, paaClosed:
+	case paaStart, paaWaitFail, paaClosed:
 	}
 	return false
 }
@@ -145,7 +145,7 @@ func (s *session) rxAnswer(now time.Time, from netip.AddrPort, m *Message, f *fi
 	case m.Flags.Has(FlagC):
 		if req.sa != nil && from != s.to && s.sa == nil {
 			// Before Opened there was no session whose address could change.
-			delete(s.p.byAddr, s.to)
+			s.p.settle(s)
 			s.to = from
 		}
 		s.confirmed(now)
@@ -153,6 +153,7 @@ func (s *session) rxAnswer(now time.Time, from netip.AddrPort, m *Message, f *fi
 	default:
 		if f.nonce != nil {
 			s.hs.pac, s.sawNonce = bytes.Clone(f.nonce), true
+			s.p.supersede(now, s)
 		}
 		s.moved(now, from)
 		if f.eap != nil { // piggybacked; otherwise a PAR of the PaC's follows

@@ -14,7 +14,8 @@ import (
 type paaState uint8
 
 const (
-	paaWaitEAP     paaState = iota // WAIT_EAP_MSG: the owner's EAP is at work
+	paaStart       paaState = iota // INITIAL, with a PAR[S] that is repeated
+	paaWaitEAP                     // WAIT_EAP_MSG: the owner's EAP is at work
 	paaWaitPAN                     // WAIT_PAN_OR_PAR
 	paaWaitSucc                    // WAIT_SUCC_PAN
 	paaWaitFail                    // WAIT_FAIL_PAN
@@ -23,7 +24,7 @@ const (
 	paaClosed                      // CLOSED; answers duplicates for a while
 )
 
-var paaStateNames = [...]string{"wait-eap", "wait-pan", "wait-succ-pan", "wait-fail-pan", "open", "terminating", "closed"}
+var paaStateNames = [...]string{"start", "wait-eap", "wait-pan", "wait-succ-pan", "wait-fail-pan", "open", "terminating", "closed"}
 
 func (s paaState) String() string {
 	if int(s) < len(paaStateNames) {
@@ -42,6 +43,7 @@ type session struct {
 	state    paaState
 	opened   bool // it has been open: from then on states before open are re-authentication
 	hs       handshake
+	offered  []AVP     // algorithm AVPs of a PAR[S] that nobody has answered
 	sentPAR  bool      // the PAR with our nonce is out
 	sawNonce bool      // the nonce pair of this authentication is complete
 	held     *EAPReply // waits until nothing is outstanding
@@ -83,7 +85,7 @@ func (s *session) tick(now time.Time) {
 		return
 	case due(now, s.authAt):
 		e := &ErrAuthTimeout{Peer: s.to, After: now.Sub(s.authFrom).Round(time.Millisecond), State: "the PaC did not answer any more"}
-		if s.state == paaWaitEAP {
+		if s.state == paaWaitEAP || s.state == paaStart && s.out == nil {
 			e.State = "EAP gave no answer"
 		}
 		s.close(now, e)
@@ -118,7 +120,7 @@ func (s *session) proceed(now time.Time) {
 		s.deaf()
 		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(s.cause))}, s.sa, 0, nil)
 	}
-	if s.held != nil && (s.out == nil && s.state == paaWaitEAP || s.state == paaWaitPAN) {
+	if s.held != nil && (s.out == nil && s.state == paaWaitEAP || s.state == paaWaitPAN || s.state == paaStart) {
 		r := s.held
 		s.held = nil
 		s.useEAP(now, r)
@@ -155,9 +157,7 @@ func (s *session) close(now time.Time, reason error) {
 	s.authAt, s.lifeAt, s.reauthAt = time.Time{}, time.Time{}, time.Time{}
 	s.deaf()
 	s.goneAt = now.Add(closedLinger)
-	if s.p.byAddr[s.to] == s {
-		delete(s.p.byAddr, s.to)
-	}
+	s.p.settle(s)
 	s.p.live--
 	if len(s.p.sessions) > 2*s.p.cfg.MaxSessions { // a flood of short sessions
 		s.forget()
@@ -219,6 +219,8 @@ func (s *session) useEAP(now time.Time, r *EAPReply) {
 	switch {
 	case !r.Done && r.Err != nil:
 		s.close(now, &ErrEAP{Err: r.Err})
+	case s.state == paaStart:
+		s.offer(now, r.Packet)
 	case !r.Done:
 		if s.par(now, 0, []AVP{{Code: CodeEAP, Data: r.Packet}}, s.sa) {
 			s.state = paaWaitPAN
@@ -329,9 +331,7 @@ func (s *session) confirmed(now time.Time) {
 		s.rxKnown = false
 		s.last = answer{}
 	}
-	if s.p.byAddr[s.to] == s {
-		delete(s.p.byAddr, s.to)
-	}
+	s.p.settle(s)
 	s.newMSK = nil
 	s.opened = true
 	s.state = paaOpen

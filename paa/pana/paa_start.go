@@ -21,6 +21,7 @@ import (
 const (
 	cookieSlot = 16 * time.Second // coarse time; a PAR[S] is good for one to two of them
 	cookieTry  = 4                // session identifiers to choose from, should one be taken
+	maxRivals  = 3                // sessions begun by one address and port, of which one will see nonces
 	cookieLife = 64               // slots until the secret is another one, about 17 minutes
 	pciHosts   = 1024             // buckets, shared by the source addresses that fall into one
 	// closedLinger is how long a closed session answers duplicates of its last
@@ -100,7 +101,7 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 	case !p.allowed(from, m.e()):
 		p.counts.add(DiscardPreauthRefused)
 		return
-	case p.byAddr[from] != nil: // sections 4.1 and 5.5: it already runs
+	case len(p.byAddr[from]) > 0: // sections 4.1 and 5.5: it already runs
 		p.counts.add(DiscardUnexpected)
 		return
 	case !p.affordable(now, from):
@@ -110,7 +111,11 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 		p.counts.add(DiscardLimit)
 		return
 	}
-	if !p.open(now, from, m.e()) {
+	if p.cfg.EAPInStart {
+		if p.ask(now, from, m.e()) == nil {
+			p.counts.add(DiscardLimit)
+		}
+	} else if !p.open(now, from, m.e()) {
 		p.counts.add(DiscardLimit)
 	}
 }
@@ -151,7 +156,7 @@ func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {
 }
 
 func (p *PAA) full() bool {
-	return p.live >= p.cfg.MaxSessions || len(p.byAddr) >= p.cfg.MaxPending
+	return p.live >= p.cfg.MaxSessions || p.pending >= p.cfg.MaxPending
 }
 
 // rxStart: PAN[S] without a session. If it answers a PAR[S] of ours the
@@ -168,7 +173,7 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 		return
 	}
 	h.iPAR, h.iPAN = p.start(m.SID, m.Seq, m.e(), mandatory), bytes.Clone(raw)
-	old := p.byAddr[from]
+	rivals := p.byAddr[from]
 	switch {
 	case f.eap != nil || f.auth != nil || f.nonce != nil || f.hasKeyID:
 		p.counts.add(DiscardInvalid) // nothing that a PAR[S] without EAP asks for
@@ -176,25 +181,59 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	case !p.allowed(from, m.e()):
 		p.counts.add(DiscardPreauthRefused)
 		return
-	case old != nil && old.sawNonce:
+	case len(rivals) > 0 && rivals[0].sawNonce:
 		p.counts.add(DiscardUnexpected)
 		return
-	case old == nil && p.full():
+	case len(rivals) < maxRivals && p.full():
 		p.counts.add(DiscardLimit)
 		return
 	}
-	if old != nil { // the PaC has answered a newer PAR[S]; it knows this one only
-		old.close(now, ErrSuperseded)
-		p.schedule(old)
+	if len(rivals) >= maxRivals {
+		rivals[0].supersede(now)
 	}
-	s := &session{p: p, index: -1, state: paaWaitEAP, hs: h, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
-	s.endpoint = newEndpoint(&p.outs, &p.counts, &p.random, p.cfg.Request, liveness{every: p.cfg.PingInterval, patience: p.cfg.PingTimeout})
-	s.to, s.sid, s.preauth, s.txSeq = from, m.SID, m.e(), m.Seq+1
-	p.sessions[s.sid] = s
-	p.byAddr[from] = s
-	p.live++
+	s := p.newSession(now, from, m.SID, m.Seq+1, m.e())
+	s.state, s.hs = paaWaitEAP, h
 	p.outs.emit(EAPStart{SID: s.sid, From: from, Preauth: s.preauth})
 	p.schedule(s)
+}
+
+// newSession makes a session; its next request has the number seq.
+func (p *PAA) newSession(now time.Time, to netip.AddrPort, sid, seq uint32, e bool) *session {
+	s := &session{p: p, index: -1, authFrom: now, authAt: now.Add(p.cfg.AuthTimeout)}
+	s.endpoint = newEndpoint(&p.outs, &p.counts, &p.random, p.cfg.Request, liveness{every: p.cfg.PingInterval, patience: p.cfg.PingTimeout})
+	s.to, s.sid, s.preauth, s.txSeq = to, sid, e, seq
+	p.sessions[sid] = s
+	p.live++
+	p.byAddr[to] = append(p.byAddr[to], s)
+	p.pending++
+	return s
+}
+
+// supersede ends the rivals of s: the PaC has sent its nonce here. Which PAR[S] it
+// has answered last the PAA cannot tell before, since PAN[S] may arrive in any order.
+func (p *PAA) supersede(now time.Time, s *session) {
+	for _, rival := range slices.Clone(p.byAddr[s.to]) {
+		if rival != s {
+			rival.supersede(now)
+		}
+	}
+}
+
+func (s *session) supersede(now time.Time) {
+	s.close(now, ErrSuperseded)
+	s.p.schedule(s)
+}
+
+// settle takes s out of those in their first authentication.
+func (p *PAA) settle(s *session) {
+	i := slices.Index(p.byAddr[s.to], s)
+	if i < 0 {
+		return
+	}
+	p.pending--
+	if p.byAddr[s.to] = slices.Delete(p.byAddr[s.to], i, i+1); len(p.byAddr[s.to]) == 0 {
+		delete(p.byAddr, s.to)
+	}
 }
 
 // agreed takes the algorithms that a PAN[S] picks from those offered.

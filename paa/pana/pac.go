@@ -103,9 +103,10 @@ type PaC struct {
 
 	state     PaCState
 	hs        handshake
-	reconf    bool // I bit
-	sawNonce  bool // the nonce pair of this authentication is complete
-	sDone     bool // the S exchange is done
+	isn       uint32 // random
+	reconf    bool   // I bit
+	sawNonce  bool   // the nonce pair of this authentication is complete
+	sDone     bool   // the S exchange is done
 	refused   string
 	lifetime  time.Duration
 	reauthDue bool // PNR[A] as soon as nothing is outstanding
@@ -204,22 +205,35 @@ func (c *PaC) Poll() (Output, bool) { return c.outs.poll() }
 // Start begins the session with a PCI. In any state but initial it does
 // nothing.
 func (c *PaC) Start(now time.Time) {
-	if c.state != PaCInitial {
+	if !c.ready() {
 		return
 	}
-	isn, err := c.random.bytes(4)
-	if err != nil {
-		c.close(err)
-		return
-	}
-	c.txSeq = binary.BigEndian.Uint32(isn)
-	c.state = PaCWaitPAA
 	c.authFrom = now
 	c.authAt = now.Add(c.cfg.AuthTimeout)
 	c.pciRaw = encode(&Message{Type: TypePCI, Flags: eBit(c.preauth)}, nil)
 	c.pci.start(now, c.cfg.PCI, 0, c.rnd)
 	c.pciActive = true
 	c.send(c.pciRaw)
+}
+
+// Await takes the session that the PAA begins with a PAR[S] of its own (RFC 5191
+// section 4.1). Until one comes there is no timeout. In any state but initial it
+// does nothing.
+func (c *PaC) Await() { c.ready() }
+
+// ready leaves the state initial.
+func (c *PaC) ready() bool {
+	if c.state != PaCInitial {
+		return false
+	}
+	isn, err := c.random.bytes(4)
+	if err != nil {
+		c.close(err)
+		return false
+	}
+	c.isn = binary.BigEndian.Uint32(isn)
+	c.state = PaCWaitPAA
+	return true
 }
 
 // Notify sends AVPs to the PAA in a PNR[P], reliably and in order; NotifyDone

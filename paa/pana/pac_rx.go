@@ -105,17 +105,27 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 			avps = append(avps, AVP{Code: CodeEAP, Data: resp})
 		}
 	}
+	if c.authAt.IsZero() { // awaited; nobody else has begun anything
+		c.authFrom = now
+		c.authAt = now.Add(c.cfg.AuthTimeout)
+	}
 	if !c.sDone && c.pci.sent == 1 {
 		c.rtt.sample(now.Sub(c.pci.first))
 	}
 	c.sDone = true
 	c.sid = m.SID
+	c.txSeq = apart(m.Seq, c.isn)
 	c.reconf = m.Flags.Has(FlagI)
 	c.hs = handshake{prf: prf, integ: integ, iPAR: bytes.Clone(raw)}
 	c.accepted(m)
 	c.answer(m, raw, avps, nil)
 	c.hs.iPAN = c.last.raw
 }
+
+// apart makes the PaC's first number from a random one and the PAA's: a quarter of
+// all numbers away at least, so that a number does not serve a request of ours and
+// an answer of ours under one key.
+func apart(paa, random uint32) uint32 { return paa + 1<<30 + random>>1 }
 
 // choose returns the first of ours that the PAA offers, 0 for none.
 func choose[T comparable](ours, offered []T) (none T) {

@@ -13,6 +13,7 @@ type Client struct {
 	pac     *PaC
 	paa     netip.AddrPort
 	handler func(Output)
+	awaited bool // the PAA's port is that of its PAR[S]
 }
 
 // Dial starts a session with the PAA over conn: the first PCI leaves at once.
@@ -36,6 +37,23 @@ func Dial(ctx context.Context, conn Conn, paa netip.AddrPort, cfg PaCConfig, han
 	}
 	c := &Client{runner: newRunner(conn), pac: pac, paa: paa, handler: handler}
 	pac.Start(time.Now())
+	c.run(ctx, c)
+	return c, nil
+}
+
+// Await is Dial for a session that the PAA begins, from any port of its address. conn
+// is bound to the port where the PAA expects PaCs, [Port] as a rule.
+func Await(ctx context.Context, conn Conn, paa netip.Addr, cfg PaCConfig, handler func(Output)) (*Client, error) {
+	if !paa.IsValid() {
+		return nil, fmt.Errorf("%w: the PAA's address is missing", ErrConfig)
+	}
+	c := &Client{runner: newRunner(conn), paa: netip.AddrPortFrom(paa.Unmap(), 0), handler: handler, awaited: true}
+	cfg.PAA = c.paa
+	var err error
+	if c.pac, err = NewPaC(cfg); err != nil {
+		return nil, err
+	}
+	c.pac.Await()
 	c.run(ctx, c)
 	return c, nil
 }
@@ -83,6 +101,9 @@ func (c *Client) onDeadline(now time.Time)    { c.pac.OnDeadline(now) }
 func (c *Client) abandon() { c.pac.dropEAP() }
 
 func (c *Client) packet(now time.Time, from netip.AddrPort, b []byte) {
+	if c.awaited && c.pac.State() == PaCWaitPAA && from.Addr() == c.paa.Addr() {
+		c.paa = from
+	}
 	if from != c.paa {
 		c.pac.drop(DiscardAddress)
 		return
