@@ -167,7 +167,7 @@ func TestEAPResponseLate(t *testing.T) {
 	if !errors.Is(n.closed(), errFakeEAP) || !slices.Contains(w.wire[4:], "PAR[]") {
 		t.Errorf("closed with %v, messages %v", n.closed(), w.wire)
 	}
-	w, n = begin(PaCConfig{})
+	_, n = begin(PaCConfig{})
 	n.do(func(now time.Time, p *PaC) {
 		p.Terminate(now)
 		if err := p.EAPResponse(now, eapPacket(2, 7, 1), nil); err == nil {
