@@ -3,7 +3,6 @@ package mn
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"openmpa/aaa/aaatest"
 	"openmpa/internal/acd"
@@ -416,81 +413,4 @@ func (b *bed) handover(name string) (event.Outcome, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
 	return h.Wait(ctx)
-}
-
-// widen makes room in the sockets of a flow: what was held comes in one go.
-func (b *bed) widen(mn *net.UDPConn) {
-	b.t.Helper()
-	for _, c := range []*net.UDPConn{mn, b.cn} {
-		raw, err := c.SyscallConn()
-		if err == nil {
-			err = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
-		}
-		if err != nil {
-			b.t.Fatal(err)
-		}
-	}
-}
-
-// flow sends numbered packets both ways all the time until stop, and checks that
-// each came once and in order.
-func (b *bed) flow() (stop func()) {
-	b.t.Helper()
-	mn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice(), Port: 7000})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.widen(mn)
-	ctx, cancel := context.WithCancel(b.t.Context())
-	var wg sync.WaitGroup
-	for _, d := range []struct {
-		what     string
-		from, to *net.UDPConn
-		dst      netip.Addr
-	}{{"uplink", mn, b.cn, agentAddr}, {"downlink", b.cn, mn, homeAddress}} {
-		sent := make(chan uint32, 1)
-		wg.Go(func() {
-			k := uint32(0)
-			for ; ctx.Err() == nil; k++ {
-				if _, err := d.from.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(d.dst, 7000)); err != nil {
-					b.t.Errorf("%s: %v", d.what, err)
-					break
-				}
-				time.Sleep(time.Millisecond)
-			}
-			sent <- k
-		})
-		wg.Go(func() {
-			var buf [100]byte
-			came, highest := map[uint32]bool{}, -1
-			for {
-				_ = d.to.SetReadDeadline(time.Now().Add(2 * time.Second))
-				if _, err := d.to.Read(buf[:]); err != nil {
-					var lost []uint32
-					for k := range <-sent {
-						if !came[k] {
-							lost = append(lost, k)
-						}
-					}
-					if len(lost) > 0 {
-						b.t.Errorf("%s: %d packets came, lost are %v", d.what, len(came), lost)
-					}
-					break
-				}
-				k := binary.BigEndian.Uint32(buf[:])
-				if came[k] {
-					b.t.Errorf("%s: packet %d came twice", d.what, k)
-				}
-				if int(k) < highest {
-					b.t.Errorf("%s: packet %d came behind %d", d.what, k, highest)
-				}
-				came[k], highest = true, max(highest, int(k))
-			}
-		})
-	}
-	return func() {
-		cancel()
-		wg.Wait()
-		_ = mn.Close()
-	}
 }

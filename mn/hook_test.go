@@ -1,15 +1,11 @@
 package mn
 
 import (
-	"context"
-	"encoding/binary"
 	"encoding/json"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -84,75 +80,25 @@ func (e *executable) begins(calls ...string) {
 	}
 }
 
-// roam sends numbered packets both ways all the time until stop, and checks that each
-// came once and, if so wanted, in order. Its protocol is the simplest there is: the
+// roam is flow without a home address. Its protocol is the simplest there is: the
 // correspondent answers the address that the newest packet came from.
 func (b *bed) roam(inOrder bool) (stop func()) {
 	b.t.Helper()
-	mn, err := net.ListenUDP("udp4", &net.UDPAddr{Port: 7000}) // no source address of its own
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.widen(mn)
+	mn := b.socket(netip.AddrPortFrom(netip.IPv4Unspecified(), 7000)) // no source address of its own
 	var from atomic.Pointer[netip.AddrPort]
 	first := netip.MustParseAddrPort("10.1.0.100:7000")
 	from.Store(&first)
-	ctx, cancel := context.WithCancel(b.t.Context())
-	var wg sync.WaitGroup
-	for _, d := range []struct {
-		what     string
-		out, in  *net.UDPConn
-		to       func() netip.AddrPort
-		received func(netip.AddrPort)
-	}{
-		{"uplink", mn, b.cn, func() netip.AddrPort { return netip.AddrPortFrom(agentAddr, 7000) }, func(a netip.AddrPort) { from.Store(&a) }},
-		{"downlink", b.cn, mn, func() netip.AddrPort { return *from.Load() }, func(netip.AddrPort) {}},
-	} {
-		sent := make(chan uint32, 1)
-		wg.Go(func() {
-			k := uint32(0)
-			for ; ctx.Err() == nil; k++ {
-				if _, err := d.out.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), d.to()); err != nil {
-					b.t.Errorf("%s: %v", d.what, err)
-					break
-				}
-				time.Sleep(5 * time.Millisecond)
+	up := &stream{
+		what: "uplink", from: mn, to: b.cn, every: 5 * time.Millisecond, anyOrder: !inOrder,
+		dst: func() netip.AddrPort { return netip.AddrPortFrom(agentAddr, 7000) },
+		came: func(newest bool, at netip.AddrPort) {
+			if newest {
+				from.Store(&at)
 			}
-			sent <- k
-		})
-		wg.Go(func() {
-			var buf [100]byte
-			came, highest, ordered := map[uint32]bool{}, uint32(0), inOrder
-			for {
-				_ = d.in.SetReadDeadline(time.Now().Add(2 * time.Second))
-				_, a, err := d.in.ReadFromUDPAddrPort(buf[:])
-				if err != nil {
-					if total := int(<-sent); len(came) < total {
-						b.t.Errorf("%s: %d packets came, %d were sent", d.what, len(came), total)
-					}
-					break
-				}
-				k := binary.BigEndian.Uint32(buf[:])
-				if k >= highest {
-					highest = k
-					d.received(a)
-				}
-				if came[k] {
-					b.t.Errorf("%s: packet %d came twice", d.what, k)
-				}
-				if ordered && k != uint32(len(came)) {
-					b.t.Errorf("%s: packet %d came, expected %d", d.what, k, len(came))
-					ordered = false
-				}
-				came[k] = true
-			}
-		})
+		},
 	}
-	return func() {
-		cancel()
-		wg.Wait()
-		_ = mn.Close()
-	}
+	down := &stream{what: "downlink", from: b.cn, to: mn, every: 5 * time.Millisecond, anyOrder: !inOrder, dst: func() netip.AddrPort { return *from.Load() }}
+	return b.streams(mn, up, down)
 }
 
 // TestHookHandovers: there and back, with packets both ways all the time, without a

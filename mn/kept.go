@@ -39,7 +39,8 @@ func (n *Node) keepOn(k *kept) {
 	taken := make(chan struct{}) // k may be kept again before this watch has seen that it was taken
 	k.taken = taken
 	n.kept = k
-	n.wg.Go(func() { n.watchKept(k, taken) })
+	s := k.c.session.Load() // whoever takes k may end it before the watch begins
+	n.wg.Go(func() { n.watchKept(k, s, taken) })
 }
 
 // keepDeparted keeps c, for which the node has departed and where it has not arrived:
@@ -90,13 +91,12 @@ func (n *Node) takeKept() *kept {
 	return k
 }
 
-// watchKept gives k back when it is of no more use. Without a link at the serving network
+// watchKept gives k back when it is of no more use, its session s ended for instance. Without a link at the serving network
 // nothing can be given back in order: then it may still be what the node arrives at.
-func (n *Node) watchKept(k *kept, taken <-chan struct{}) {
+func (n *Node) watchKept(k *kept, s *session, taken <-chan struct{}) {
 	timer := time.NewTimer(time.Until(k.until))
 	defer timer.Stop()
 	why := fmt.Sprintf("given back: not used in %v", n.cfg.Timers.Prepared)
-	s := k.c.session.Load()
 	select {
 	case <-taken:
 		return

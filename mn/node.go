@@ -147,14 +147,16 @@ func Open(cfg Config) (n *Node, err error) {
 // in the kernel.
 func (n *Node) Close() {
 	n.mu.Lock()
-	if !n.closing {
+	first, h := !n.closing, n.current
+	n.closing = true
+	n.mu.Unlock()
+	if h != nil {
+		h.cancel()
+	}
+	if first {
 		close(n.ending)
 	}
-	n.closing = true
-	h := n.current
-	n.mu.Unlock()
 	if h != nil { // it uses what is taken down here
-		h.cancel()
 		<-h.done
 	}
 	n.turn <- struct{}{}
