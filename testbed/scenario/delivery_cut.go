@@ -35,10 +35,10 @@ func cutOff(ctx context.Context, r *run, b *bed.Bed, n int, to string) (order, e
 	}, nil
 }
 
-// judgeCut holds a move to its promise in which the link was cut: of the order to the node it has none.
+// judgeCut holds a move to its promise in which the link was cut.
 func (r *run) judgeCut(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
-	r.expectFlaws(name, m, tolerance{disorder: true}, tolerance{onAir: m.onAir.up})
+	r.expectFlaws(name, m, tolerance{}, tolerance{onAir: m.onAir.up})
 	if fast := r.opt.Direction == Down; fast && m.onAir.down == 0 {
 		r.problem("%s: no packet to the mobile node was lost on the air, so nothing was shown", name)
 	}
