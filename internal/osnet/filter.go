@@ -41,7 +41,8 @@ type FilterVerdict struct {
 const maxJumps = 16 // the kernel's own limit
 
 // FilterCheck works out what the nftables rules of the calling thread's network namespace, also those that iptables-nft and
-// firewalld made, do with a flow. Rules of the old iptables are not seen. Needs CAP_NET_ADMIN.
+// firewalld made, do with a flow. Rules of the old iptables, and those of a Gate, which are as they should be, are not
+// seen. Needs CAP_NET_ADMIN.
 func FilterCheck(f Flow) (FilterVerdict, error) {
 	c, err := nftables.New()
 	if err != nil {
@@ -57,7 +58,7 @@ func FilterCheck(f Flow) (FilterVerdict, error) {
 	j := judge{conn: c, flow: f, chains: chains, ip: f.ipHeader(), udp: f.udpHeader()}
 	var base []*nftables.Chain
 	for _, ch := range chains {
-		if ch.Hooknum != nil && uint32(*ch.Hooknum) == uint32(f.Hook) && ch.Type == nftables.ChainTypeFilter &&
+		if !isGate(ch.Table) && ch.Hooknum != nil && uint32(*ch.Hooknum) == uint32(f.Hook) && ch.Type == nftables.ChainTypeFilter &&
 			(ch.Table.Family == nftables.TableFamilyIPv4 || ch.Table.Family == nftables.TableFamilyINet) {
 			base = append(base, ch)
 		}
