@@ -66,6 +66,8 @@ func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort
 	}
 	h.say(opened{sid, from, preauth, k})
 }
+func (h *handler) SessionMoved(uint32, netip.AddrPort) {}
+
 func (h *handler) SessionActivated(sid uint32, _ netip.AddrPort) { h.say(activated{sid}) }
 func (h *handler) SessionMessage(_ uint32, m notify.Message)     { h.say(message{m}) }
 func (h *handler) SessionClosed(sid uint32, reason error)        { h.say(closed{sid, reason}) }

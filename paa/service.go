@@ -33,6 +33,8 @@ type Handler interface {
 	// SessionActivated: the peer has arrived on the link, and the candidate PAA
 	// is the serving one (RFC 5873 §3).
 	SessionActivated(sid uint32, from netip.AddrPort)
+	// SessionMoved: the peer speaks from another address now, as it has proved (RFC 5191 §5.6).
+	SessionMoved(sid uint32, from netip.AddrPort)
 	// SessionMessage: m was sealed under this session's keys.
 	SessionMessage(sid uint32, m notify.Message)
 	// SessionClosed: the session is gone, by whomever.
@@ -187,6 +189,7 @@ func (s *Service) output(o pana.Output) {
 		}
 	case pana.AddressChanged:
 		s.cfg.Log.Debug("peer has a new address", "sid", o.SID, "from", o.From)
+		s.handler.SessionMoved(o.SID, o.From)
 	case pana.Closed:
 		s.drop(o.SID, o.Reason)
 	}

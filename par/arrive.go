@@ -80,6 +80,7 @@ func (v *visitor) came() {
 	v.here, v.stage, v.guarded, v.missed = true, stageArrived, false, false
 	s := v.total()
 	v.spans.hold.End(nil, append(v.room.ended(time.Now(), true), "packets", s.Queued, "high_water", s.HighWater)...)
+	v.pass(true)
 	v.stopUnused()
 	v.r.proxy.Remove(v.inner)
 	if err := v.pin(true); err != nil {

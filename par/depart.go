@@ -86,8 +86,12 @@ func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
 		if ahead {
 			v.capture() // what the kernel has sent before is ahead of the answer, in the same queue of the link
 		}
+		comes, known := !v.here, !v.group.Has(flow.Hold)
 		if !v.apply(flow.Disable) {
 			return
+		}
+		if known {
+			v.pass(comes)
 		}
 		v.away(m.Handover)
 	}
@@ -179,6 +183,7 @@ func (v *visitor) switchBack() {
 
 // back follows a change to delivery through the tunnel. The caller holds mu.
 func (v *visitor) back(why string) {
+	v.pass(false)
 	v.left, v.here, v.guarded, v.missed = event.HandoverID{}, false, false, false
 	v.room.ended(time.Now(), false)
 	v.reached(stagePrepared)

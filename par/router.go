@@ -63,6 +63,7 @@ type Config struct {
 	Classes     []flow.Class  // of traffic; Limits.MaxAge 0: that of Buffer.Each, and nothing else of Limits and Copies is looked at. None: one that is held
 	Unused      time.Duration // a tunnel nobody arrives through is deleted when its node has been silent for this
 	State       state.Store   // what is kept over a crash; nil: nothing is
+	Gate        Gate          // what unauthorised nodes send is stopped there; nil: nowhere. To be closed after the router
 	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none. To be closed after the router
 	Rand        io.Reader
 	Recorder    *event.Recorder
@@ -84,6 +85,7 @@ type Router struct {
 	leases   *ledger
 	links    *links
 	stations *stations
+	keeper   *gatekeeper
 	classes  *flow.Classes
 	buffers  *buffers
 	pace     *pace
@@ -134,6 +136,7 @@ func Open(cfg Config) (r *Router, err error) {
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.leases, r.links = newLedger(r, cfg.State), newLinks(r, cfg.Points)
+	r.keeper = newGatekeeper(cfg.Gate)
 	r.stations = &stations{wake: make(chan struct{}, 1), now: map[wpactrl.MAC]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -218,6 +221,9 @@ func Open(cfg Config) (r *Router, err error) {
 		cfg.Points.Watch(r.stations.saw)
 	}
 	r.wg.Go(r.ageing)
+	if cfg.Gate != nil {
+		r.wg.Go(r.keepGate)
+	}
 	return r, nil
 }
 
@@ -308,12 +314,14 @@ func (r *Router) capture(addr netip.Addr, v *visitor) {
 func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort, preauth bool, k *keys.SessionKeys, life time.Duration) {
 	r.mu.Lock()
 	v := r.bySID[sid]
-	if v == nil {
+	first := v == nil
+	if first {
 		v = newVisitor(r, sid)
 		r.bySID[sid] = v
 	}
 	r.mu.Unlock()
 	v.opened(identity, from, k, life)
+	v.authenticated(first, preauth)
 	r.links.roll(v)
 	if !preauth { // whoever came here without preparation has its address
 		r.wg.Go(func() {
@@ -328,8 +336,16 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 func (r *Router) SessionActivated(sid uint32, from netip.AddrPort) {
 	if v := r.visitor(sid); v != nil {
 		v.moved(from)
+		v.activated()
 	}
 	r.cfg.Log.Debug("serving", "sid", sid, "peer", from)
+}
+
+// SessionMoved implements paa.Handler: a node that speaks from elsewhere has left the link.
+func (r *Router) SessionMoved(sid uint32, from netip.AddrPort) {
+	if v := r.visitor(sid); v != nil {
+		v.moved(from)
+	}
 }
 
 // SessionMessage implements paa.Handler.

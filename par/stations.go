@@ -92,6 +92,7 @@ func (v *visitor) returned() {
 	}
 	v.back("the node is back at an access point")
 	v.here, v.guarded = true, v.apply(flow.Guard)
+	v.pass(true)
 	v.stopUnused()
 	v.r.proxy.Remove(v.inner)
 	v.reached(stageArrived)

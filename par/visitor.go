@@ -49,6 +49,7 @@ type visitor struct {
 	guarded     bool       // it wants copies kept
 	missed      bool       // it left the access points, and nothing was heard since
 	pinned      bool       // its link-layer address
+	passes      netip.Addr // that the enforcement point lets pass; the zero Addr: none
 	unreached   bool       // what is for the tunnel is held until something has come through it
 	stray       strayed
 	outer       netip.AddrPort // of the other place, while packets go to both
@@ -93,6 +94,16 @@ func (v *visitor) moved(to netip.AddrPort) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.peer = to
+	if v.passes.IsValid() && v.passes != to.Addr().Unmap() {
+		v.pass(false) // it is elsewhere; its arrival opens again
+	}
+}
+
+// activated: the node has said from the link that it has come (RFC 5873 section 3).
+func (v *visitor) activated() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pass(true)
 }
 
 // who is the node, and where.
@@ -138,6 +149,7 @@ func (v *visitor) close(reason error) {
 	if !errors.Is(reason, context.Canceled) { // else the router ends, and whoever ends the access points takes all keys
 		v.r.links.release(v)
 	}
+	v.pass(false)
 	v.dropTunnel(reason.Error())
 	v.deliverAnew()
 	v.room.close()

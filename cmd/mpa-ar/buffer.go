@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"openmpa/internal/config"
 	"openmpa/par"
 	"openmpa/tunnel/flow"
@@ -72,9 +74,11 @@ const leastRate = config.BitRate(10_000)
 
 // accessConfig is the link towards the points of attachment.
 type accessConfig struct {
-	Interface string         `yaml:"interface"`
-	Rate      config.BitRate `yaml:"rate"`
-	Burst     config.Bytes   `yaml:"burst"`
+	Interface string          `yaml:"interface"`
+	Rate      config.BitRate  `yaml:"rate"`
+	Burst     config.Bytes    `yaml:"burst"`
+	Enforce   bool            `yaml:"enforce"`
+	Open      []config.Prefix `yaml:"open"`
 }
 
 func (a accessConfig) link() par.Link { return par.Link{Rate: float64(a.Rate), Burst: a.Burst.Int()} }
@@ -86,6 +90,13 @@ func (a accessConfig) Check() error {
 		return config.Errorf("rate", "%v: expected what the access link takes, %v or more, or nothing if that is not known", a.Rate, leastRate)
 	case a.Burst != 0 && a.Rate == 0:
 		return config.Errorf("burst", "without a rate it has no meaning: give access.rate, too")
+	case len(a.Open) > 0 && !a.Enforce:
+		return config.Errorf("open", "without enforce everything is open: give access.enforce, too")
+	}
+	for i, p := range a.Open {
+		if !p.Addr().Is4() {
+			return config.Errorf(fmt.Sprintf("open[%d]", i), "%v: expected an IPv4 prefix", p)
+		}
 	}
 	return nil
 }

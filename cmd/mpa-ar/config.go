@@ -66,6 +66,7 @@ control: /run/openmpa/a.sock
 records: 8192                         # of the timeline, the last ones
 state: /var/lib/openmpa/ar.db        # file of what is kept over a crash, made on first start
 access: {interface: lan0}            # towards the points of attachment; with "rate: 100Mb/s" what was held leaves no faster
+#  with "enforce: true" only nodes that have authenticated may send through it, and others to "open: [10.0.4.53/32]"
 address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP (UDP 4500), DHCP relay
 identity: {ca: ca.a.example, ar: ar.a.example}
 pana:

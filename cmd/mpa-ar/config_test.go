@@ -73,6 +73,8 @@ func TestMistakes(t *testing.T) {
 		"access.interface":   {"{interface: lan0}", "{}"},
 		"access.rate":        {"lan0}", "lan0, rate: 54 B/s}"},
 		"access.rate: 54":    {"lan0}", "lan0, rate: 54b/s}"},
+		"access.open":        {"lan0}", "lan0, open: [10.0.4.53/32]}"},
+		"access.open[0]":     {"lan0}", "lan0, enforce: true, open: [\"fe80::/64\"]}"},
 		"access.burst":       {"lan0}", "lan0, burst: 1kB}"},
 		"guarantee":          {"guarantee: {packets: 16", "guarantee: {packets: 99999"},
 		"router":             {"packets: 32768", "packets: -1"},

@@ -14,9 +14,11 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
+	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/paa"
 	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 	"openmpa/par"
 )
 
@@ -75,10 +77,23 @@ func run(ctx context.Context, env daemon.Env) error {
 	if len(c.Points) > 0 {
 		access = points
 	}
+	var gate par.Gate
+	if c.Access.Enforce {
+		g, err := openGate(c)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := g.Close(); err != nil {
+				env.Log.Error("the enforcement point is left in the kernel", "err", err)
+			}
+		}()
+		gate = g
+	}
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
-		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Points: access,
+		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate, Points: access,
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
@@ -102,6 +117,14 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	env.Ready()
 	return server.Run(ctx)
+}
+
+// openGate stops what nodes send before they have authenticated. Those whom the router before
+// this one let pass have the time until silence is noticed to authenticate again.
+func openGate(c configuration) (*osnet.Gate, error) {
+	return osnet.OpenGate(osnet.GateConfig{
+		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
+	})
 }
 
 func radiusClient(c configuration) (*radius.Client, error) {

@@ -1,0 +1,156 @@
+package par
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Gate is the enforcement point of the access link (RFC 5191 section 1.2).
+type Gate interface {
+	// Permit lets pass what addr sends, for life from now on.
+	Permit(addr netip.Addr, life time.Duration) error
+	// Forbid ends that.
+	Forbid(addr netip.Addr) error
+}
+
+// gateAgain is the pause after which what the gate refused is tried again.
+const gateAgain = time.Second
+
+// gatekeeper tells the gate whom sessions authorise. A transaction of the kernel takes
+// milliseconds, so nobody waits for it.
+//
+//	no session, candidate ------------------> closed
+//	authenticated here (E=0) ---------------> open, at most for the life of the keys
+//	candidate departs to us, or activates --> open: its packets follow its arrival closely
+//	arrival, sealed ------------------------> open
+//	departs from us, resumes elsewhere, speaks
+//	from another address, session ends -----> closed
+type gatekeeper struct {
+	gate Gate // nil: nothing is enforced
+	wake chan struct{}
+
+	mu   sync.Mutex
+	open map[netip.Addr]map[uint32]time.Time // by session: until when
+	due  map[netip.Addr]bool                 // of whom the gate is to be told
+}
+
+func newGatekeeper(g Gate) *gatekeeper {
+	return &gatekeeper{gate: g, wake: make(chan struct{}, 1), open: map[netip.Addr]map[uint32]time.Time{}, due: map[netip.Addr]bool{}}
+}
+
+// set has a session authorise addr until then, or no longer if that is the zero time.
+func (k *gatekeeper) set(sid uint32, addr netip.Addr, until time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch by := k.open[addr]; {
+	case !until.IsZero() && by == nil:
+		k.open[addr] = map[uint32]time.Time{sid: until}
+	case !until.IsZero():
+		by[sid] = until
+	default:
+		if delete(by, sid); len(by) == 0 {
+			delete(k.open, addr)
+		}
+	}
+	k.due[addr] = true
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes an address of which the gate is to be told, and until when it is authorised.
+func (k *gatekeeper) next() (addr netip.Addr, until time.Time, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for addr = range k.due {
+		delete(k.due, addr)
+		for _, t := range k.open[addr] {
+			if t.After(until) {
+				until = t
+			}
+		}
+		return addr, until, true
+	}
+	return addr, until, false
+}
+
+func (k *gatekeeper) again(addr netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.due[addr] = true
+}
+
+// keepGate tells the gate until the router ends.
+func (r *Router) keepGate() {
+	k := r.keeper
+	for {
+		err := k.tell()
+		var retry <-chan time.Time
+		if err != nil {
+			r.cfg.Log.Error("enforcement point", "err", err)
+			retry = time.After(gateAgain)
+		}
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-retry:
+		case <-k.wake:
+		}
+	}
+}
+
+// tell tells the gate all that it is to be told. What it refuses stays due.
+func (k *gatekeeper) tell() error {
+	for {
+		addr, until, ok := k.next()
+		if !ok {
+			return nil
+		}
+		var err error
+		if until.IsZero() {
+			err = k.gate.Forbid(addr)
+		} else {
+			err = k.gate.Permit(addr, time.Until(until))
+		}
+		if err != nil {
+			k.again(addr)
+			return err
+		}
+	}
+}
+
+// pass authorises the visitor at the enforcement point, for as long as its keys are good, or
+// no longer. The caller holds mu.
+func (v *visitor) pass(authorised bool) {
+	k := v.r.keeper
+	if k.gate == nil {
+		return
+	}
+	addr := v.peer.Addr().Unmap()
+	if v.lease != nil {
+		addr = v.lease.Addr.Addr()
+	} else if v.inner.IsValid() {
+		addr = v.inner
+	}
+	authorised = authorised && !v.closed && v.r.prefix.Contains(addr)
+	if v.passes.IsValid() && (!authorised || v.passes != addr) {
+		k.set(v.sid, v.passes, time.Time{})
+		v.passes = netip.Addr{}
+	}
+	if authorised {
+		v.passes = addr
+		k.set(v.sid, addr, v.ends)
+	}
+}
+
+// authenticated authorises a node that has logged in from the access link itself. One that has
+// authenticated again stays what it was: it may be elsewhere.
+func (v *visitor) authenticated(first, preauth bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if first && !preauth || v.passes.IsValid() {
+		v.pass(true)
+	}
+}

@@ -1,0 +1,141 @@
+package par
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
+)
+
+// fakeGate is an enforcement point that remembers whom it lets pass.
+type fakeGate struct {
+	mu   sync.Mutex
+	open map[netip.Addr]time.Duration
+	fail int // so many calls
+}
+
+func (g *fakeGate) change(f func()) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.fail > 0 {
+		g.fail--
+		return errors.New("the kernel refuses")
+	}
+	f()
+	return nil
+}
+
+func (g *fakeGate) Permit(a netip.Addr, life time.Duration) error {
+	return g.change(func() { g.open[a] = life })
+}
+
+func (g *fakeGate) Forbid(a netip.Addr) error { return g.change(func() { delete(g.open, a) }) }
+
+func (g *fakeGate) life(a netip.Addr) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open[a]
+}
+
+func startGate(t *testing.T) (*bed, *fakeGate) {
+	g := &fakeGate{open: map[netip.Addr]time.Duration{}}
+	return start(t, func(c *Config) { c.Gate = g }), g
+}
+
+// opens waits until the gate is told, which nobody is kept waiting for.
+func (b *bed) opens(g *fakeGate, a netip.Addr, open bool, when string) {
+	b.t.Helper()
+	b.await(when, func() bool { return (g.life(a) > 0) == open })
+	b.settled()
+	if (g.life(a) > 0) != open {
+		b.t.Errorf("%s: open %v for long only", when, !open)
+	}
+}
+
+// settled waits until there is nothing that the gate is to be told.
+func (b *bed) settled() {
+	b.t.Helper()
+	k := b.r.keeper
+	b.await("the gate to be told all", func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.due) == 0
+	})
+}
+
+// TestGateCandidate: a node that prepares passes from its departure on, and no longer than
+// its session.
+func TestGateCandidate(t *testing.T) {
+	b, gate := startGate(t)
+	g := b.prepared(1)
+	b.settled()
+	if n := gate.life(g.addr); n != 0 {
+		t.Errorf("a candidate passes for %v", n)
+	}
+	g.depart(header.Handover)
+	b.opens(gate, g.addr, true, "the departure")
+	b.r.SessionMessage(1, &notify.SwitchBack{Header: header})
+	b.opens(gate, g.addr, false, "the switch back")
+	g.depart(moved)
+	b.opens(gate, g.addr, true, "another departure")
+	g.settleIn()
+	b.r.SessionMoved(1, netip.AddrPortFrom(g.addr, 1000))
+	b.r.SessionActivated(1, netip.AddrPortFrom(g.addr, 1000))
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.opens(gate, g.addr, true, "the arrival")
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	b.r.SessionClosed(1, &pana.ErrLifetime{})
+	b.opens(gate, g.addr, false, "the end of the session")
+}
+
+// TestGateGuest: a node that has logged in passes until it leaves, and then from its sealed
+// arrival on, not by speaking from here alone.
+func TestGateGuest(t *testing.T) {
+	b, gate := startGate(t)
+	g := b.attach(1)
+	b.opens(gate, leased, true, "the login")
+	if n := gate.life(leased); n < 59*time.Minute || n > time.Hour {
+		t.Errorf("for %v, expected what is left of the session's hour", n)
+	}
+	g.depart(moved)
+	b.opens(gate, leased, false, "the departure")
+	g.resume(moved)
+	b.r.SessionMoved(1, netip.AddrPortFrom(outer, 1000))
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(outer, 1000), false, sessionKeys(1), time.Hour) // again
+	b.r.SessionMoved(1, netip.AddrPortFrom(leased, 1000))
+	b.settled()
+	if gate.life(leased) != 0 {
+		t.Error("a node that was elsewhere passes by its address alone")
+	}
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.opens(gate, leased, true, "the return")
+	b.r.SessionMoved(1, netip.AddrPortFrom(outer, 1000)) // cut off, it says nothing but that
+	b.opens(gate, leased, false, "the word from elsewhere")
+}
+
+// TestGateTwoSessions: one address, two sessions of a node that has begun again.
+func TestGateTwoSessions(t *testing.T) {
+	b, gate := startGate(t)
+	from := netip.AddrPortFrom(leased, 1000)
+	gate.mu.Lock()
+	gate.fail = 2
+	gate.mu.Unlock()
+	b.r.SessionOpened(1, "mn@home.example", from, false, sessionKeys(1), time.Hour)
+	b.opens(gate, leased, true, "the login, at the kernel's third word")
+	b.r.SessionOpened(2, "mn@home.example", from, false, sessionKeys(2), 2*time.Hour)
+	b.r.SessionClosed(1, pana.ErrTerminated)
+	b.await("the new session's lifetime", func() bool { return gate.life(leased) > time.Hour })
+	b.r.SessionOpened(2, "mn@home.example", from, false, sessionKeys(2), 4*time.Hour)
+	b.await("the lifetime after another authentication", func() bool { return gate.life(leased) > 3*time.Hour })
+	b.r.SessionClosed(2, pana.ErrTerminated)
+	b.opens(gate, leased, false, "the end of both")
+	b.r.SessionOpened(3, "mn@home.example", netip.AddrPortFrom(outer, 1000), false, sessionKeys(3), time.Hour)
+	b.settled()
+	if gate.life(outer) != 0 {
+		t.Error("an address of another network passes on the access link")
+	}
+}
