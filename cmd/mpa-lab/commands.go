@@ -33,6 +33,7 @@ type flags struct {
 	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
 	NAT     bool          `name:"nat" help:"Put an address translator on each access router, between the node and the router it moves to."`
+	Enforce bool          `help:"Have the routers let pass only what authenticated nodes send, and what is for the correspondent, for the bare host."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
@@ -55,7 +56,7 @@ func (f flags) options(a *app) (scenario.Options, error) {
 	if o.Links, err = f.links(); err != nil {
 		return o, err
 	}
-	o.LoseMarkers, o.NAT = f.Lose == "markers", f.NAT
+	o.LoseMarkers, o.NAT, o.Enforce = f.Lose == "markers", f.NAT, f.Enforce
 	o.Rate, err = traffic.ParseRate(f.Rate)
 	return o, err
 }
@@ -92,6 +93,9 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": "auto", "buffer": "on",
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
 		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT),
+	}
+	if f.Enforce {
+		m["enforce"] = "true"
 	}
 	if len(f.Link) > 0 {
 		m["link"] = strings.Join(f.Link, " ")

@@ -40,6 +40,8 @@ type Options struct {
 	Traffic impair.Traffic
 	// NAT puts an address translator on each access router.
 	NAT bool
+	// Enforce has the routers stop what unauthorised nodes send, but to the correspondent.
+	Enforce bool
 	// Count has the packets of the measured flow counted at both ends of the node's link, see Bed.Air.
 	Count bool
 	// Third adds the network topo.Third, which the mobile node knows, too.

@@ -42,6 +42,8 @@ type Options struct {
 	Links map[string]impair.Both
 	// NAT puts address translators between the node and the router it moves to.
 	NAT bool
+	// Enforce has the routers stop what unauthorised nodes send, but to the correspondent.
+	Enforce bool
 	// LoseMarkers has each marker of a handover be lost once.
 	LoseMarkers bool
 	// Wifi has the node attached by 802.11, with simulated radios.
@@ -96,7 +98,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		LoseMarkers: o.LoseMarkers, NAT: o.NAT,
+		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},
