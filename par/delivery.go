@@ -60,6 +60,7 @@ func (v *visitor) deliverAnew() {
 // apply moves the delivery's mode; the caller holds mu. While it is not known where the
 // tunnel leads, what would go through it is held.
 func (v *visitor) apply(e flow.Event) bool {
+	v.queuedGone()
 	err := v.group.Apply(time.Now(), e)
 	if err == nil && v.group.Has(flow.Tunnel) && v.tunnel != nil && !v.tunnel.Peer().IsValid() {
 		v.unreached = true
@@ -96,6 +97,7 @@ func (v *visitor) down(now time.Time, pkt []byte) {
 
 // send sends a packet where the delivery says; the caller holds mu.
 func (v *visitor) send(class int, out flow.Out, pkt []byte) {
+	v.unsent.tell(v.group)
 	var err error
 	switch out.Dest {
 	case flow.ToTunnel:
@@ -109,7 +111,7 @@ func (v *visitor) send(class int, out flow.Out, pkt []byte) {
 		return
 	}
 	if err != nil {
-		v.group.Class(class).Failed(out.Dest)
+		v.group.Class(class).FailedOut(out)
 		v.r.cfg.Log.Debug("not sent", "sid", v.sid, "to", out.Dest, "err", err)
 	}
 }
@@ -122,7 +124,7 @@ func (v *visitor) sendTunnel(class int, out flow.Out, pkt []byte) error {
 	if out.Numbered {
 		return v.tunnel.QueueNumbered(shim(class, out), pkt)
 	}
-	return v.tunnel.Queue(pkt)
+	return v.tunnel.QueueAs(shim(class, out), pkt)
 }
 
 // sendBoth sends a packet to where the node is, and to where it will be. It fails if
@@ -182,7 +184,10 @@ func (v *visitor) packets() uint64 {
 }
 
 // total are the counters of all classes; the caller holds mu.
-func (v *visitor) total() flow.Stats { return sum(v.group.Stats()) }
+func (v *visitor) total() flow.Stats {
+	v.unsent.tell(v.group)
+	return sum(v.group.Stats())
+}
 
 // sum adds up the counters of classes. HighWater and HeldFor are the greatest of them.
 func sum(each map[string]flow.Stats) flow.Stats {

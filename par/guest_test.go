@@ -37,7 +37,7 @@ type guest struct {
 	stop    func() uint32 // of what is sent to it, if it is so
 
 	mu    sync.Mutex
-	merge [2]*flow.Merge // guarded by mu; by class
+	merge [3]*flow.Merge // guarded by mu; by class
 	got   []uint32       // guarded by mu
 	wire  []uint32       // guarded by mu: what came by the tunnel with a number, copies too
 }
@@ -211,6 +211,17 @@ func (g *guest) has() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.got)
+}
+
+// reached is how many packets have come to the node, by whichever way.
+func (g *guest) reached() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := map[uint32]bool{}
+	for _, k := range append(slices.Clone(g.wire), g.got...) {
+		all[k] = true
+	}
+	return len(all)
 }
 
 func (g *guest) copies() int {

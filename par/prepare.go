@@ -217,6 +217,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	cfg := tunnel.TunnelConfig{
 		Socket: r.socket, FollowPeer: true, Moved: v.movedTo, In: a.pair.In, Out: a.pair.Out, AllowSrc: m.Inner, Receive: r.up, Marker: v.marker,
 		Rekey: r.cfg.Rekey, RekeyDue: v.successorDue, Lifetime: r.cfg.Rekey.Hard(),
+		Unsent: v.unsent.add,
 	}
 	plain := v.plainly(m, &cfg)
 	t, err := r.endpoint.Add(cfg)

@@ -3,24 +3,32 @@ package par
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
 // TestConservation: whatever the node, the access points and its previous routers say, in
-// whatever order and while packets come, each packet is delivered or counted as dropped,
-// and in the end nothing is left in the kernel.
+// whatever order and while packets come and some cannot be sent, the node has each packet
+// or it is counted as dropped, and in the end nothing is left in the kernel.
 func TestConservation(t *testing.T) {
 	b := start(t, func(c *Config) {
+		c.Offload, c.Host = true, refusing
+		c.Host = refusing
 		c.Classes = []flow.Class{
 			{Name: "voice", DSCP: []uint8{46}, Handling: flow.HandleBicast, Limits: flow.Limits{MaxAge: 50 * time.Millisecond}},
 			{Name: "scavenger", DSCP: []uint8{8}, Handling: flow.HandlePass},
@@ -38,14 +46,53 @@ func TestConservation(t *testing.T) {
 		b.await("the lease to be released", func() bool { return len(b.dhcp.Leases()) == 0 })
 	}
 	if s := sum(all); s.Tunneled == 0 || s.Linked == 0 || s.Bicast == 0 || s.Copied == 0 || s.Recovered == 0 || s.Held == 0 ||
-		s.Dropped[flow.ReasonPolicy] == 0 || s.Dropped[flow.ReasonPackets]+s.Dropped[flow.ReasonShare] == 0 {
+		s.Dropped[flow.ReasonPolicy] == 0 || s.Dropped[flow.ReasonSend] == 0 || s.Dropped[flow.ReasonPackets]+s.Dropped[flow.ReasonShare] == 0 {
 		t.Errorf("not everything occurred: %+v", s)
 	}
+}
+
+// refusing is the machine, but every now and then what is to leave by ESP cannot.
+func refusing(log *slog.Logger, owner string) (host.Host, error) {
+	h, err := host.Linux(log, owner)
+	return refusingHost{h}, err
+}
+
+type refusingHost struct{ host.Host }
+
+// OpenESP implements host.Sockets.
+func (h refusingHost) OpenESP(local netip.AddrPort, o bind.Options) (host.ESP, error) {
+	s, err := h.Host.OpenESP(local, o)
+	return &refusingESP{ESP: s}, err
+}
+
+type refusingESP struct {
+	host.ESP
+	sends atomic.Int64
+}
+
+// Send implements host.ESP.
+func (s *refusingESP) Send(to netip.AddrPort, pkt []byte, tos uint8) error {
+	if s.sends.Add(1)%7 == 0 {
+		return unix.ENOBUFS
+	}
+	return s.ESP.Send(to, pkt, tos)
+}
+
+// SendBatch implements host.ESP: of some only the first packet leaves.
+func (s *refusingESP) SendBatch(to netip.AddrPort, pkts []byte, size int, tos uint8) (sent int, err error) {
+	if s.sends.Add(1)%7 != 0 {
+		return s.ESP.SendBatch(to, pkts, size, tos)
+	}
+	if len(pkts) > size {
+		sent, _ = s.ESP.SendBatch(to, pkts[:size], size, tos)
+	}
+	return sent, unix.ENOBUFS
 }
 
 // conserves runs one sequence and returns what became of its packets.
 func (b *bed) conserves(t *testing.T, rnd *rand.Rand) flow.Stats {
 	g := b.prepared(1)
+	g.settleIn()
 	v := b.r.visitor(1)
 	var wg sync.WaitGroup
 	done := make(chan struct{})
@@ -53,9 +100,18 @@ func (b *bed) conserves(t *testing.T, rnd *rand.Rand) flow.Stats {
 		for n := uint32(0); ; n++ {
 			select {
 			case <-done:
+				if n%8 > 0 && n%8 <= 4 {
+					b.r.endpoint.Uncork()
+				}
 				return
 			default:
+				if n%8 == 0 {
+					b.r.endpoint.Cork()
+				}
 				v.down(time.Now(), classedPacket(t, g.addr, [...]uint8{46, 8, 0}[n%3], n))
+				if n%8 == 4 {
+					b.r.endpoint.Uncork()
+				}
 				time.Sleep(20 * time.Microsecond)
 			}
 		}
@@ -74,7 +130,7 @@ func (b *bed) conserves(t *testing.T, rnd *rand.Rand) flow.Stats {
 		case 5:
 			m = &notify.SwitchBack{Header: head()}
 		case 6, 7, 8:
-			m = &notify.Deliver{Header: head(), How: notify.How(1 + rnd.IntN(3)), Outer: netip.AddrPortFrom(outer, 9)}
+			m = &notify.Deliver{Header: head(), How: notify.How(1 + rnd.IntN(3)), Outer: g.t.Socket().LocalAddr()}
 		case 9, 10, 11:
 			_ = g.t.SendMarker(tunnel.Marker{Kind: tunnel.Depart, Handover: head().Handover, Seq: rnd.Uint32N(100)})
 		case 12, 13:
@@ -98,9 +154,18 @@ func (b *bed) conserves(t *testing.T, rnd *rand.Rand) flow.Stats {
 	close(done)
 	wg.Wait()
 	b.balanced(1)
-	v.mu.Lock()
-	s := v.total()
-	v.mu.Unlock()
+	var s flow.Stats
+	b.await("the node to have all that was sent", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		s = v.total()
+		reached := uint64(g.reached())
+		sent := s.In - s.Queued - count(s.Dropped)
+		// what came, and could not be repeated, is dropped as far as the router knows
+		return reached >= sent && reached <= sent+s.Recovered
+	})
+	g.cut()
+	_ = g.native.Close()
 	b.r.SessionClosed(1, errEnd)
 	return s
 }

@@ -101,6 +101,7 @@ func (v *visitor) do(m *notify.Deliver) error {
 		v.guarded = true
 	case notify.Unguard:
 		v.guarded = false
+		v.queuedGone()
 		if v.group.Has(flow.Bicast) {
 			if err := v.group.Apply(now, flow.SwitchBack); err != nil {
 				return err
@@ -132,6 +133,7 @@ func (v *visitor) through(e flow.Event) error {
 	if captured {
 		v.capture()
 	}
+	v.queuedGone()
 	err := v.group.Apply(time.Now(), e)
 	if err == nil && captured {
 		v.undrain(event.Cancelled, "the node wants its packets through the tunnel")

@@ -41,6 +41,7 @@ type visitor struct {
 	handover    event.HandoverID        // that is under way, or was last
 	group       *flow.Group
 	room        *room // what it may hold
+	unsent      unsent
 	tunnel      *tunnel.Tunnel
 	inner       netip.Addr // whose packets the group delivers; the zero Addr: nobody's
 	numbered    bool       // the node takes packets with shim headers

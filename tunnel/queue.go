@@ -31,7 +31,8 @@ type queued struct {
 	full  bool    // nothing may follow: the last one is shorter
 	tos   uint8
 	path  *path
-	inner uint64 // octets of inner packets
+	inner uint64                      // octets of inner packets
+	shims [bind.MaxSegments]flow.Shim // of the packets
 
 	listed bool // the endpoint knows that something is here
 }
@@ -66,6 +67,13 @@ func (e *Endpoint) Flush() {
 	e.spare = pending
 }
 
+// Flush sends what of the tunnel is queued.
+func (t *Tunnel) Flush() {
+	t.queued.mu.Lock()
+	defer t.queued.mu.Unlock()
+	t.flush()
+}
+
 // AroundReads has before and after run around the callbacks for what one read of a
 // socket brought, on the socket's reader. It is called before the first Listen.
 func (e *Endpoint) AroundReads(before, after func()) { e.before, e.after = before, after }
@@ -73,35 +81,31 @@ func (e *Endpoint) AroundReads(before, after func()) { e.before, e.after = befor
 // Queue is Send, but while the endpoint is corked the packet may wait, to leave with
 // others in one call. Packets and markers sent after it leave after it. A packet that
 // could not leave in the end is counted.
-func (t *Tunnel) Queue(inner []byte) error {
-	_, _, _, _, total, err := ipip.ParseIPv4(inner)
+func (t *Tunnel) Queue(inner []byte) error { return t.QueueAs(flow.Shim{}, inner) }
+
+// QueueAs is Queue for a packet that is s to Unsent, and goes without a shim header.
+func (t *Tunnel) QueueAs(s flow.Shim, inner []byte) error {
+	inner, err := t.sane(inner)
 	if err != nil {
-		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
+		return err
 	}
-	return t.enqueue(nil, inner[:total], esp.NextHeaderIPv4)
+	return t.enqueue(s, nil, inner, esp.NextHeaderIPv4)
 }
 
 // QueueNumbered is SendNumbered as Queue is Send.
 func (t *Tunnel) QueueNumbered(s flow.Shim, inner []byte) error {
-	_, _, _, _, total, err := ipip.ParseIPv4(inner)
-	if err != nil {
-		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
-	}
 	var room [flow.ShimLen]byte
-	head, err := s.AppendBinary(room[:0])
+	head, inner, err := t.shimmed(room[:0], s, inner)
 	if err != nil {
-		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
+		return err
 	}
-	return t.enqueue(head, inner[:total], esp.NextHeaderNumbered)
+	return t.enqueue(s, head, inner, esp.NextHeaderNumbered)
 }
 
-func (t *Tunnel) enqueue(head, payload []byte, nextHeader byte) error {
+func (t *Tunnel) enqueue(s flow.Shim, head, payload []byte, nextHeader byte) error {
 	size := esp.SealedLen(len(head) + len(payload))
 	if t.e.corked.Load() == 0 || size > bind.MaxSegmented || t.cfg.Plain != nil {
 		return t.carry(*t.path.Load(), head, payload, nextHeader)
-	}
-	if t.closed.Load() {
-		return t.notSent(ReasonClosed, ErrClosed)
 	}
 	p := t.path.Load()
 	if !p.peer.IsValid() {
@@ -111,6 +115,9 @@ func (t *Tunnel) enqueue(head, payload []byte, nextHeader byte) error {
 	q := &t.queued
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if t.closed.Load() { // else Close sends it
+		return t.notSent(ReasonClosed, ErrClosed)
+	}
 	if q.n > 0 && !q.takes(p, tos, size) {
 		t.flush()
 	}
@@ -127,7 +134,7 @@ func (t *Tunnel) enqueue(head, payload []byte, nextHeader byte) error {
 	if err != nil {
 		return t.failed(err, 1)
 	}
-	q.buf, q.full = buf, size < q.size
+	q.buf, q.full, q.shims[q.n] = buf, size < q.size, s
 	q.n++
 	q.inner += uint64(len(payload))
 	if !q.listed {
@@ -162,6 +169,11 @@ func (t *Tunnel) flush() {
 		}
 		if err != nil {
 			_ = t.failed(err, q.n-sent) // counted
+			for _, s := range q.shims[sent:q.n] {
+				if t.cfg.Unsent != nil {
+					t.cfg.Unsent(s)
+				}
+			}
 		}
 	}
 	*q.room = q.buf[:0]

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -140,12 +141,12 @@ func TestQueueFromSeveral(t *testing.T) {
 
 // What cannot leave in the end is counted, each packet once.
 func TestQueueCountsWhatFails(t *testing.T) {
-	l := newLink(t, nil)
+	var unsent []flow.Shim
+	l := newLink(t, func(mn, _ *TunnelConfig) { mn.Unsent = func(s flow.Shim) { unsent = append(unsent, s) } })
 	l.mnEnd.Cork()
-	for range 3 {
-		if err := l.mn.Queue(up(t, "x")); err != nil {
-			t.Fatal(err)
-		}
+	want := []flow.Shim{{}, {Class: 2}, {Class: 1, Epoch: 3, Number: 4}}
+	if err := errors.Join(l.mn.Queue(up(t, "x of 9 oc")), l.mn.QueueAs(want[1], up(t, "x of 9 oc")), l.mn.QueueNumbered(want[2], up(t, "x"))); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.mnSock.Close(); err != nil {
 		t.Fatal(err)
@@ -153,6 +154,9 @@ func TestQueueCountsWhatFails(t *testing.T) {
 	l.mnEnd.Uncork()
 	if s := l.mn.Stats(); s.Sent != 0 || s.DroppedOut[ReasonClosed] != 3 {
 		t.Errorf("%+v; expected 3 dropped with a closed socket", s)
+	}
+	if !slices.Equal(unsent, want) {
+		t.Errorf("told of %+v, expected %+v", unsent, want)
 	}
 	l.mnEnd.Cork()
 	defer l.mnEnd.Uncork()
@@ -168,6 +172,18 @@ func TestQueueCountsWhatFails(t *testing.T) {
 	if err := l.mn.QueueNumbered(flow.Shim{Class: 255}, []byte{0x45}); !errors.Is(err, ipip.ErrFormat) {
 		t.Errorf("no packet: %v", err)
 	}
+}
+
+// What is queued when the tunnel is closed has left.
+func TestCloseSendsWhatIsQueued(t *testing.T) {
+	l := newLink(t, nil)
+	l.mnEnd.Cork()
+	defer l.mnEnd.Uncork()
+	if err := l.mn.Queue(up(t, "last")); err != nil {
+		t.Fatal(err)
+	}
+	l.mn.Close()
+	l.atAR.want(t, "packet last")
 }
 
 // Numbers stay with their packets.

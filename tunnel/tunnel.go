@@ -63,6 +63,11 @@ type TunnelConfig struct {
 	// runs as Receive does.
 	Numbered func(s flow.Shim, inner []byte)
 
+	// Unsent, if not nil, is told of each packet that Queue took and that could not leave
+	// in the end; of one without a number that is the zero Shim, or QueueAs's. It runs
+	// inside whatever call sends, and must not call the tunnel.
+	Unsent func(flow.Shim)
+
 	// RekeyDue, if not nil, is told, on a goroutine of its own, that a successor of the
 	// security association is wanted by the bounds of Rekey: Offer and Confirm bring it.
 	// It is told again when a successor was offered and abandoned.
@@ -184,11 +189,31 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b 
 // matches ErrClosed, ErrNoPeer, ipip.ErrFormat, esp.ErrExpired,
 // esp.ErrSequenceExhausted or the kernel's. inner is not kept.
 func (t *Tunnel) Send(inner []byte) error {
+	inner, err := t.sane(inner)
+	if err != nil {
+		return err
+	}
+	return t.carry(*t.path.Load(), nil, inner, esp.NextHeaderIPv4)
+}
+
+// sane returns an inner packet without what is behind it.
+func (t *Tunnel) sane(inner []byte) ([]byte, error) {
 	_, _, _, _, total, err := ipip.ParseIPv4(inner)
 	if err != nil {
-		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
+		return nil, t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
-	return t.carry(*t.path.Load(), nil, inner[:total], esp.NextHeaderIPv4)
+	return inner[:total], nil
+}
+
+// shimmed is sane for a packet that goes behind a shim header, which it puts into room.
+func (t *Tunnel) shimmed(room []byte, s flow.Shim, inner []byte) (head, sane []byte, err error) {
+	if sane, err = t.sane(inner); err != nil {
+		return nil, nil, err
+	}
+	if head, err = s.AppendBinary(room); err != nil {
+		return nil, nil, t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
+	}
+	return head, sane, nil
 }
 
 // carry transmits an inner packet, behind head, and counts it.
@@ -238,16 +263,12 @@ func (t *Tunnel) SendNumberedTo(to netip.AddrPort, s flow.Shim, inner []byte) er
 }
 
 func (t *Tunnel) sendNumbered(p path, s flow.Shim, inner []byte) error {
-	_, _, _, _, total, err := ipip.ParseIPv4(inner)
-	if err != nil {
-		return t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
-	}
 	var room [flow.ShimLen]byte
-	head, err := s.AppendBinary(room[:0])
+	head, inner, err := t.shimmed(room[:0], s, inner)
 	if err != nil {
-		return t.notSent(ReasonShim, fmt.Errorf("tunnel: packet to be sent: %w", err))
+		return err
 	}
-	return t.carry(p, head, inner[:total], esp.NextHeaderNumbered)
+	return t.carry(p, head, inner, esp.NextHeaderNumbered)
 }
 
 // transmit seals head and payload and sends them behind what is queued, or counts and
@@ -258,9 +279,7 @@ func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) erro
 
 // transmitBy is transmit by a path.
 func (t *Tunnel) transmitBy(p path, head, payload []byte, nextHeader byte, tos uint8) error {
-	t.queued.mu.Lock()
-	t.flush()
-	t.queued.mu.Unlock()
+	t.Flush()
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)
 	}
@@ -385,7 +404,7 @@ func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Rea
 	return ""
 }
 
-// Close ends the tunnel: from here on packets with its SPI are counted as
+// Close ends the tunnel when what is queued has left: from here on packets with its SPI are counted as
 // unknown and Send fails. A callback that already runs is not waited for, so a
 // callback may call it. It may be called again.
 func (t *Tunnel) Close() {
@@ -395,5 +414,6 @@ func (t *Tunnel) Close() {
 	}
 	t.stopTimers()
 	t.mu.Unlock()
+	t.Flush()
 	t.e.remove(t)
 }

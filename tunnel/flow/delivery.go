@@ -285,6 +285,15 @@ func (d *Delivery) Failed(to Dest) {
 	d.drops.add(ReasonSend, 1)
 }
 
+// FailedOut is Failed for one of the packets given out, not only the last one, in the mode
+// in which it was. One of which a copy is kept is not dropped as long as it is.
+func (d *Delivery) FailedOut(o Out) {
+	if o.Dest == ToTunnel && o.Numbered && o.Epoch == d.numbers.epoch && d.ring.failed(o.Number) {
+		return
+	}
+	d.Failed(o.Dest)
+}
+
 // SilentFor returns for how long no packet came or went, and the mode did not change.
 func (d *Delivery) SilentFor(now time.Time) time.Duration { return now.Sub(d.active) }
 
@@ -348,8 +357,10 @@ func (d *Delivery) Stats() Stats {
 	if d.holding {
 		held += d.last.Sub(d.since)
 	}
+	drops := d.drops
+	drops.add(ReasonSend, d.ring.unsent)
 	return Stats{
-		In: d.in, Tunneled: d.tunneled, Linked: d.linked, Bicast: d.both, Queued: uint64(d.queue.n), QueuedBytes: d.queue.bytes, Dropped: d.drops.report(),
+		In: d.in, Tunneled: d.tunneled - d.ring.unsent, Linked: d.linked, Bicast: d.both, Queued: uint64(d.queue.n), QueuedBytes: d.queue.bytes, Dropped: drops.report(),
 		Held: d.held, HighWater: d.highWater, HeldFor: held, ForcedFlips: d.forced, Refused: d.refused,
 		Copied: d.ring.copied, Confirmed: d.ring.confirmed, Forgotten: d.ring.forgotten, Recovered: d.recovered,
 		WaitedOut: d.waitedOut,

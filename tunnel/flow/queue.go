@@ -94,6 +94,7 @@ type entry struct {
 	at     time.Time // when it came
 	number uint32    // of the common numbering, if numbered
 	tagged bool      // it has a number
+	unsent bool      // a copy, of what did not leave
 }
 
 // fifo is a ring of packets that grows as needed and keeps its memory.

@@ -10,6 +10,7 @@ type ring struct {
 	queue   fifo     // in the order of numbers
 
 	copied, confirmed, forgotten uint64
+	unsent                       uint64 // given up, though they never left
 }
 
 // keep puts a copy of a packet in, and forgets what is too much or too old by now.
@@ -34,15 +35,32 @@ func (r *ring) keep(now time.Time, e entry, p *pool) {
 		}
 		r.drop(p)
 	}
-	e.buf, e.at = p.copyOf(e.buf), now
+	e.buf, e.at, e.unsent = p.copyOf(e.buf), now, false
 	r.queue.push(e)
 }
 
 // drop removes the oldest copy.
 func (r *ring) drop(p *pool) {
-	e := r.queue.take()
+	r.giveUp(r.queue.take(), p)
+}
+
+func (r *ring) giveUp(e entry, p *pool) {
+	if e.unsent {
+		r.unsent++
+	}
 	r.account.give(1, len(e.buf))
 	p.put(e.buf)
+}
+
+// failed has the copy of a packet that did not leave known as such, if there is one.
+func (r *ring) failed(number uint32) bool {
+	for i := r.queue.n - 1; i >= 0; i-- {
+		if e := r.queue.get(i); e.number == number {
+			e.unsent = true
+			return true
+		}
+	}
+	return false
 }
 
 // confirm removes what the receiver has, or has given up.
@@ -51,8 +69,7 @@ func (r *ring) confirm(rep Report, p *pool) {
 		e := r.queue.take()
 		if rep.Has(e.number) {
 			r.confirmed++
-			r.account.give(1, len(e.buf))
-			p.put(e.buf)
+			r.giveUp(e, p)
 			continue
 		}
 		r.queue.push(e)

@@ -201,6 +201,41 @@ func TestCopiesAreForgotten(t *testing.T) {
 	}
 }
 
+// A packet that could not be sent, of which a copy is kept, is delivered yet, or dropped
+// when the copy is given up.
+func TestFailedCopies(t *testing.T) {
+	v := newTrail(t, Options{Limits: Limits{Packets: 9}, Copies: Limits{Packets: 2}})
+	v.apply(Create, Guard)
+	failed := func(number uint32) {
+		t.Helper()
+		v.d.FailedOut(Out{Dest: ToTunnel, Numbered: true, Epoch: v.d.numbers.epoch, Number: number})
+	}
+	v.packets(4)
+	failed(1) // whose copy is forgotten already
+	failed(3)
+	failed(4)
+	if s := v.want("t1#1 t2#2 t3#3 t4#4"); s.Dropped[ReasonSend] != 1 || s.Tunneled != 3 {
+		t.Errorf("got %+v", s)
+	}
+	v.packets(1)
+	if s := v.want("t5#5"); s.Dropped[ReasonSend] != 2 || s.Tunneled != 3 {
+		t.Errorf("the copy of the third is given up: %+v", s)
+	}
+	v.apply(Gone, Create)
+	v.fetch()
+	if s := v.want("t4#4 t5#5"); s.Dropped[ReasonSend] != 2 || s.Tunneled != 3 || s.Recovered != 2 {
+		t.Errorf("got %+v", s)
+	}
+	v.apply(Guard)
+	v.packets(2)
+	failed(6)
+	failed(7)
+	v.d.Confirm(Report{Epoch: v.d.numbers.epoch, Top: 7})
+	if s := v.want("t6#6 t7#7"); s.Dropped[ReasonSend] != 4 || s.Tunneled != 3 {
+		t.Errorf("the node has given up what never left: %+v", s)
+	}
+}
+
 // Both ways, then one; what goes natively ends the numbering.
 func TestBicast(t *testing.T) {
 	v := newTrail(t, Options{Limits: Limits{Packets: 9}, Epoch: 0xFFFF})
