@@ -87,12 +87,17 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 
 // lostWay is how packets come to c where the old link is gone, and nobody could be told.
 func (n *Node) lostWay(old, c *candidate) (w way) {
-	if n.home.isBound(c.path) || !old.holds() {
+	old.endPassage()
+	c.endPassage()
+	if w.behind = !n.home.isBound(c.path); !w.behind || !old.holds() {
 		return w
 	}
-	if socket, err := c.outerBy(c.port.name); err == nil {
-		w = way{previous: old, socket: socket}
+	socket, err := c.outerBy(c.port.name)
+	if err != nil {
+		n.cfg.Log.Warn("no socket at the new address", "err", err)
+		return w
 	}
+	w.previous, w.socket = old, socket
 	return w
 }
 

@@ -90,6 +90,9 @@ func (n *Node) cross(ctx context.Context, id event.HandoverID, old, c *candidate
 	if err == nil {
 		err = c.reach(ctx)
 	}
+	if err == nil && old.port.carrier.look().Up {
+		n.bindFirst(ctx, id, old, c)
+	}
 	var conn host.UDP
 	if err == nil {
 		conn, err = n.readyToCross(ctx, c)

@@ -23,6 +23,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		return n.cross(ctx, id, old, c)
 	}
 	c.mapping.stop()
+	n.bindFirst(ctx, id, old, c)
 	d, conn, err := n.ready(ctx, old, c)
 	if err != nil {
 		n.abandon(id, old, c, true)
@@ -107,6 +108,8 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	holder := c
 	if w.previous != nil {
 		holder = w.previous
+	} else if w.behind { // nobody holds the downlink
+		n.home.pause()
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart, "holds", holder.net.Name)
 	if n.dead.Load() != nil {
@@ -348,7 +351,7 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 // it takes back.
 func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 	w.close()
-	if w.previous != nil {
+	if w.behind {
 		n.comeBack(id, old)
 		n.proceed(old)
 		n.abandon(id, old, c, false)
@@ -361,6 +364,7 @@ func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 
 // reenter goes back into the tunnel to c's router, from the old link.
 func (n *Node) reenter(id event.HandoverID, old, c *candidate) error {
+	n.dead.Store(nil) // if the old link is so still, that is to be found anew
 	conn, err := n.udp(old.address.addr())
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 	if err := t.Rebind(socket, t.Peer()); err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	c.passing.stop() // of a place before, if there was one
+	c.endPassage() // of a place before, if there was one
 	ctx, cancel := context.WithCancel(n.ctx)
 	p := &passage{c: c, id: id, cancel: cancel, forwarded: make(chan struct{})}
 	p.span = n.cfg.Recorder.Begin(id, event.PhaseForward, "by", c.net.Name, "to", at.address.addr().String())
@@ -162,6 +162,12 @@ func (p *passage) stop() {
 	}
 }
 
+// endPassage ends the use of c's tunnel from another place, if there was one.
+func (c *candidate) endPassage() {
+	c.passing.stop()
+	c.passing = nil
+}
+
 // came says whether Forwarded has come.
 func (p *passage) came() bool {
 	if p == nil {
@@ -204,8 +210,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 	if from == nil {
 		return
 	}
-	from.passing.stop()
-	from.passing = nil
+	from.endPassage()
 	if from.tunnel.Load() == nil || from.address.addr() == at.address.addr() { // the latter comes as it is
 		return
 	}
@@ -221,6 +226,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 // comeBack has c's router deliver natively: the node is on its link again, where it has
 // all that was. What the router has kept comes first. The caller lets the uplink go on.
 func (n *Node) comeBack(id event.HandoverID, c *candidate) {
+	n.dead.Store(nil) // if its link is so still, that is to be found anew
 	c.passing.stop()
 	receipts := c.path.merges.land(n.guardedBy(c) || c.passing != nil)
 	s, t := c.session.Load(), c.tunnel.Load()

@@ -22,7 +22,8 @@ import (
 //	both             what the policy of the router that sends wants at both places comes
 //	                 there, too
 type way struct {
-	previous *candidate     // who holds; nil: the next one
+	behind   bool           // the binding is not where the node goes: it moves after the link
+	previous *candidate     // who holds; nil: the next one, or nobody where the binding is behind
 	socket   *tunnel.Socket // at the new address, for its tunnel; nil: there is none
 }
 
@@ -48,10 +49,27 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	return nil
 }
 
+// bindFirst moves the binding to c at the last moment, where nobody is left to hold what
+// comes: the session with the old router has ended since the preparation, which left the
+// binding where it was. If that fails the binding moves behind the link.
+func (n *Node) bindFirst(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	if n.home.isBound(c.path) || old.holds() || n.dead.Load() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(forwardedWithin, 5*c.rtt()))
+	defer cancel()
+	if err := n.bind(ctx, id, c, true); err != nil {
+		n.cfg.Log.Warn("not bound ahead, and nobody holds what comes", "paa", old.net.PAA, "err", err)
+		n.home.fallBack(old.path)
+	}
+}
+
 // way finds it, as everything else stands: the node is about to depart for c.
 func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
+	old.endPassage()
+	c.endPassage()
 	holder := c
-	if !n.home.isBound(c.path) && old.holds() {
+	if w.behind = !n.home.isBound(c.path); w.behind && old.holds() {
 		w.previous, holder = old, old
 	}
 	socket, err := c.outerBy(c.port.name)
@@ -101,7 +119,10 @@ func (w way) forward(id event.HandoverID, c *candidate) {
 
 // close gives up what was not used.
 func (w way) close() {
-	if w.socket != nil && (w.previous.tunnel.Load() == nil || w.previous.tunnel.Load().Socket() != w.socket) {
+	if w.socket == nil {
+		return
+	}
+	if t := w.previous.tunnel.Load(); t == nil || t.Socket() != w.socket {
 		_ = w.socket.Close()
 	}
 }
@@ -114,13 +135,13 @@ const forwardedWithin = time.Second
 // bindTries is how often a binding is asked for that packets do not wait for.
 const bindTries = 3
 
-// bindBehind moves the binding to c, where the node is, when what the previous router
-// held has come. The next one holds its own until then.
+// bindBehind moves the binding to c, where the node is, if it is not there: when what the
+// previous router held has come. The next one holds its own until then.
 func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
-	if w.previous == nil {
+	if !w.behind {
 		return
 	}
-	forwarded := w.previous.passing.alive(max(forwardedWithin, 5*w.previous.rtt()))
+	forwarded := w.previous != nil && w.previous.passing.alive(max(forwardedWithin, 5*w.previous.rtt()))
 	if c.bindTried { // it waits
 		if _, err := c.session.Load().send(&notify.Follow{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); err != nil {
 			n.cfg.Log.Warn("the next router is not told to go on", "paa", c.net.PAA, "err", err)
@@ -135,13 +156,15 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 		if err = n.bind(ctx, id, c, forwarded); err == nil || ctx.Err() != nil {
 			break
 		}
-		forwarded = w.previous.passing.came()
+		forwarded = w.previous != nil && w.previous.passing.came()
 	}
 	if err != nil {
 		n.cfg.Log.Error("the binding could not be moved yet", "err", err)
 		n.home.fallBack(c.path)
 	}
-	w.previous.empty(id)
+	if w.previous != nil {
+		w.previous.empty(id)
+	}
 }
 
 // goElsewhere goes on at a third network, where the link has come up after the departure
