@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"openmpa/internal/acd"
@@ -21,6 +22,9 @@ type watchdog struct {
 	at   *candidate // that it watches the link of
 	sent uint64
 	idle int // looks in a row in which nothing had been sent
+	// due is what was found and is yet to be seen to, at each look until it says that it
+	// is done: somebody may have had the turn.
+	due func(*candidate) (done bool)
 }
 
 // watch runs until the node ends.
@@ -59,12 +63,11 @@ func (w *watchdog) look() {
 		return
 	}
 	if w.at != c {
-		w.at, w.core, w.idle = c, decision.NewWatchdog(n.cfg.Watch), 0
+		w.at, w.core, w.idle, w.due = c, decision.NewWatchdog(n.cfg.Watch), 0, nil
 	}
 	counters, err := n.net.Counters(c.port.name)
 	if err != nil {
 		n.cfg.Log.Debug("the link is not watched", "err", err)
-		w.at = nil
 		return
 	}
 	if w.idle++; counters.Sent != w.sent {
@@ -76,11 +79,14 @@ func (w *watchdog) look() {
 	case decision.Dead:
 		n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "dead", "network", c.net.Name, "unanswered", n.cfg.Watch.Asks)
 		n.cfg.Log.Warn("the link is dead: its carrier is there, but nothing comes and the router does not answer", "network", c.net.Name)
-		n.leaveDead(c)
+		w.due = n.leaveDead
 	case decision.Alive:
 		n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "alive", "network", c.net.Name)
-		n.revive(c)
+		w.due = n.revive
 	case decision.Nothing:
+	}
+	if w.due != nil && w.due(c) {
+		w.due = nil
 	}
 }
 
@@ -100,10 +106,11 @@ func (w *watchdog) ask(c *candidate) {
 }
 
 // leaveDead keeps the uplink, as where the carrier is gone, and moves to what is prepared.
-// Without that the node stays: it might be as dead elsewhere.
-func (n *Node) leaveDead(c *candidate) {
+// Without that the node stays: it might be as dead elsewhere. It is not done while
+// somebody else has the turn.
+func (n *Node) leaveDead(c *candidate) (done bool) {
 	if !n.tryTurn() {
-		return // whoever has it moves the link
+		return false
 	}
 	n.dead.Store(c)
 	n.home.pause()
@@ -112,18 +119,23 @@ func (n *Node) leaveDead(c *candidate) {
 	n.mu.Unlock()
 	n.endTurn()
 	if k == nil || !k.usable(k.c.net.Name) {
-		return
+		return true
 	}
-	if _, err := n.Handover(k.c.net.Name); err != nil {
+	_, err := n.Handover(k.c.net.Name)
+	if err != nil && !errors.Is(err, ErrBusy) {
 		n.cfg.Log.Warn("no move away from a dead link", "network", k.c.net.Name, "err", err)
 	}
+	return !errors.Is(err, ErrBusy)
 }
 
-// revive goes on at a link that was dead, and is not.
-func (n *Node) revive(c *candidate) {
-	if !n.dead.CompareAndSwap(c, nil) || !n.tryTurn() {
-		return
+// revive goes on at a link that was dead, and is not. It is not done while somebody else
+// has the turn.
+func (n *Node) revive(c *candidate) (done bool) {
+	n.dead.CompareAndSwap(c, nil)
+	if !n.tryTurn() {
+		return false
 	}
 	defer n.endTurn()
 	c.port.stayed(c.net.Name)
+	return true
 }

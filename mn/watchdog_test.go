@@ -1,0 +1,110 @@
+package mn
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/mn/decision"
+)
+
+// startWatched is start with a node that finds dead links, and has something to send all
+// the time, by which they are found.
+func startWatched(t *testing.T) *bed {
+	t.Helper()
+	b := start(t, func(c *Config) {
+		c.Watch = decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 200 * time.Millisecond, Asks: 3}
+	})
+	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice()}, &net.UDPAddr{IP: agentAddr.AsSlice(), Port: 7001})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(20 * time.Millisecond):
+				_, _ = conn.Write([]byte("anybody there?")) // that nobody listens is told
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(ended)
+		<-done
+		_ = conn.Close()
+	})
+	return b
+}
+
+// silence has the link carry nothing, with its carrier up, or carry again.
+func (a *adapter) silence(silent bool) {
+	a.air(func() {
+		if silent {
+			osnettest.IP(a.t, "link set "+a.far+" nomaster")
+		} else {
+			osnettest.IP(a.t, "link set "+a.far+" master "+a.at())
+		}
+	})
+}
+
+// found waits until the watchdog has said that the link is "dead", or "alive".
+func (b *bed) found(what string) {
+	b.t.Helper()
+	b.eventually("a link that is "+what, func(Status) bool {
+		for _, e := range b.node.cfg.Recorder.Events(event.HandoverID{}) {
+			if e.Phase == event.PhaseL2 && e.Name == what {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestDeadWhileBusy: somebody else has the turn when the link is found dead. The node
+// leaves for what is prepared as soon as it may.
+func TestDeadWhileBusy(t *testing.T) {
+	b := startWatched(t)
+	b.prepare("a")
+	b.node.turn <- struct{}{}
+	b.link.silence(true)
+	b.found("dead")
+	b.node.endTurn()
+	b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" && len(b.node.turn) == 0 })
+	b.works()
+}
+
+// TestAliveWhileBusy: somebody else has the turn when the link is found alive again. What
+// was kept is sent as soon as it may, and what comes after it.
+func TestAliveWhileBusy(t *testing.T) {
+	b := startWatched(t)
+	b.link.silence(true)
+	b.found("dead")
+	b.node.turn <- struct{}{}
+	b.link.silence(false)
+	b.found("alive")
+	time.Sleep(100 * time.Millisecond) // it has looked since
+	b.node.endTurn()
+	b.works()
+}
+
+// TestDeadFlaps: a link that was dead goes and comes, and carries again: the next move
+// waits for markers, which a dead link gets none by.
+func TestDeadFlaps(t *testing.T) {
+	b := startWatched(t)
+	b.link.silence(true)
+	b.found("dead")
+	b.link.cut(true)
+	b.link.silence(false)
+	b.link.cut(false)
+	b.eventually("its return", func(s Status) bool { return s.State == "attached" && b.node.dead.Load() == nil && len(b.node.turn) == 0 })
+	stop := b.flow()
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Errorf("%s, %v", o, err)
+	}
+	stop()
+}
