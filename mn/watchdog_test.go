@@ -99,9 +99,12 @@ func TestDeadFlaps(t *testing.T) {
 	b.link.silence(true)
 	b.found("dead")
 	b.link.cut(true)
+	time.Sleep(2 * idleLook) // which the watchdog sees
 	b.link.silence(false)
 	b.link.cut(false)
-	b.eventually("its return", func(s Status) bool { return s.State == "attached" && b.node.dead.Load() == nil && len(b.node.turn) == 0 })
+	b.eventually("its return", func(s Status) bool {
+		return s.State == "attached" && b.node.dead.Load() == nil && len(b.node.turn) == 0
+	})
 	stop := b.flow()
 	if o, err := b.handover("a"); o != event.Completed || err != nil {
 		t.Errorf("%s, %v", o, err)
