@@ -78,8 +78,9 @@ func (v *visitor) came() {
 	v.heard.arrived()
 	v.left = event.HandoverID{}
 	v.here, v.stage, v.guarded, v.missed = true, stageArrived, false, false
+	v.room.found(time.Now(), true)
 	s := v.total()
-	v.spans.hold.End(nil, append(v.room.ended(time.Now(), true), "packets", s.Queued, "high_water", s.HighWater)...)
+	v.spans.hold.End(nil, append(v.room.ended(), "packets", s.Queued, "high_water", s.HighWater)...)
 	v.pass(true)
 	v.stopUnused()
 	v.r.proxy.Remove(v.inner)

@@ -153,15 +153,19 @@ func (r *room) away(now time.Time, m flow.Move) {
 
 func (r *room) claim(l flow.Limits) { r.account.Claim(l.Packets, l.Bytes) }
 
-// ended ends the hold: the node is on our link, or it is not. If that is where it wanted
-// to be, how long it took is remembered. It returns what is to be told of the hold,
-// nothing of a node that was not away. What is still queued keeps its room.
-func (r *room) ended(now time.Time, isHere bool) []any {
+// found says that the node that was away is on our link, or is not: if that is where it
+// wanted to be, how long it took is remembered. ended follows.
+func (r *room) found(now time.Time, isHere bool) {
+	if !r.since.IsZero() && isHere == (r.move.To == here) {
+		r.b.learn(now, r.move, now.Sub(r.since))
+	}
+}
+
+// ended ends the hold, whatever became of the node. It returns what is to be told of the
+// hold, nothing of a node that was not away. What is still queued keeps its room.
+func (r *room) ended() []any {
 	if r.since.IsZero() {
 		return nil
-	}
-	if isHere == (r.move.To == here) {
-		r.b.learn(now, r.move, now.Sub(r.since))
 	}
 	r.since = time.Time{}
 	r.sizer.Back()

@@ -47,8 +47,10 @@ func TestRoomLearns(t *testing.T) {
 		r.away(now, m)
 		r.away(now.Add(time.Millisecond), m) // a repeated word
 		stream(gap)
-		r.ended(now, true)
-		r.ended(now, true)
+		r.found(now, true)
+		r.ended()
+		r.found(now, true) // known already
+		r.ended()
 	}
 	move(40 * time.Millisecond)
 	if r.expect != 500*time.Millisecond {
@@ -65,7 +67,11 @@ func TestRoomLearns(t *testing.T) {
 	}
 	r.away(now, m)
 	stream(time.Second)
-	r.ended(now, false) // it came back to where it was
+	r.found(now, false) // it came back to where it was
+	r.ended()
+	r.away(now, m)
+	stream(time.Second)
+	r.ended() // nobody knows where it is
 	other := b.open()
 	defer other.close()
 	other.away(now, flow.Move{Node: "somebody", From: m.From, To: here})

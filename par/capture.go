@@ -114,6 +114,7 @@ func (v *visitor) dropTunnel(why string) {
 	if !v.group.Has(flow.Released) {
 		v.apply(flow.Release)
 	}
+	v.room.ended()
 	v.spans.hold.EndOutcome(event.Cancelled, why)
 	v.undrain(event.Cancelled, why)
 	if v.tunnel != nil {

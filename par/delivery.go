@@ -53,7 +53,6 @@ func (v *visitor) deliverAnew() {
 		v.r.gone[why] += n
 	}
 	v.r.mu.Unlock()
-	v.room.ended(time.Now(), false)
 	v.group = v.r.newGroup(v.room)
 }
 

@@ -153,6 +153,7 @@ func (v *visitor) resumes(m tunnel.Marker, o tunnel.Origin) {
 		if !v.apply(flow.Create) { // as switch-back, and of what was copied, all that is not confirmed
 			return
 		}
+		v.room.found(time.Now(), false)
 		v.back("the node is elsewhere: what comes is forwarded")
 	}
 	if copied {
@@ -185,7 +186,7 @@ func (v *visitor) switchBack() {
 func (v *visitor) back(why string) {
 	v.pass(false)
 	v.left, v.here, v.guarded, v.missed = event.HandoverID{}, false, false, false
-	v.room.ended(time.Now(), false)
+	v.room.ended()
 	v.reached(stagePrepared)
 	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)
 	v.undrain(event.SwitchedBack, why)

@@ -263,8 +263,11 @@ func TestNobodyAsks(t *testing.T) {
 	}
 	b.send(g.addr, 0)
 	g.exact(1)
-	if s := b.status(1); s.Dropped[flow.ReasonReleased] != 3 {
+	if s := b.status(1); s.Dropped[flow.ReasonReleased] != 3 || s.Buffer.Overdue {
 		t.Errorf("status %+v", s)
+	}
+	if n := b.r.Status().Buffer.Moves; n != 0 {
+		t.Errorf("%d moves remembered, and nobody is known to have moved", n)
 	}
 	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac}) // once more
 }

@@ -39,6 +39,9 @@ func TestGoneAndBack(t *testing.T) {
 			n := g.has()
 			b.await("packets", func() bool { return g.has() > n+50 })
 			g.exact(stop())
+			if n := b.r.Status().Buffer.Moves; n != 0 {
+				t.Errorf("%d moves remembered: it never was anywhere else", n)
+			}
 			b.end(1, idle)
 		})
 	}
