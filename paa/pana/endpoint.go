@@ -335,4 +335,13 @@ func (d *deadline) add(t time.Time) {
 	}
 }
 
+// latest is the later of two times. A session that terminates ends when it would have ended
+// otherwise, if nobody answers (RFC 5609 section 6.2: any state, SESS_TIMEOUT).
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func due(now, t time.Time) bool { return !t.IsZero() && !now.Before(t) }

@@ -116,7 +116,8 @@ func (s *session) proceed(now time.Time) {
 		s.termDue = false
 		s.abandon()
 		s.state = paaTerminating
-		s.authAt, s.lifeAt, s.reauthAt = time.Time{}, time.Time{}, time.Time{}
+		s.lifeAt = latest(s.lifeAt, s.authAt)
+		s.authAt, s.reauthAt = time.Time{}, time.Time{}
 		s.deaf()
 		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(s.cause))}, s.sa, 0, nil)
 	}

@@ -394,7 +394,8 @@ func (c *PaC) proceed(now time.Time) {
 		case c.termDue && (c.state == PaCOpen || c.state == PaCReauth):
 			c.termDue = false
 			c.state = PaCTerminating
-			c.authAt, c.lifeAt, c.reauthAt = time.Time{}, time.Time{}, time.Time{}
+			c.lifeAt = latest(c.lifeAt, c.authAt)
+			c.authAt, c.reauthAt = time.Time{}, time.Time{}
 			c.deaf()
 			c.dropEAP()
 			c.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(CauseLogout))}, c.sa, 0, nil)
