@@ -39,6 +39,8 @@ type panaVector struct {
 	NPAA     hexBytes   `json:"paa_nonce"`
 	KeyID    hexBytes   `json:"key_id"`
 	AuthKey  hexBytes   `json:"pana_auth_key"`
+	EncrPaC  hexBytes   `json:"pana_pac_encr_key"`
+	EncrPAA  hexBytes   `json:"pana_paa_encr_key"`
 	Messages []hexBytes `json:"messages"`
 }
 
@@ -75,6 +77,13 @@ func TestPANAAuthKeyAgainstCaptures(t *testing.T) {
 		}
 		if !bytes.Equal(key.Bytes(), v.AuthKey) {
 			t.Errorf("key %x: want %x, got %x", []byte(v.KeyID), []byte(v.AuthKey), key.Bytes())
+		}
+		pac, paa, err := PANAEncrKeys(v.PRF, v.MSK, v.IPAR, v.IPAN, v.NPaC, v.NPAA, v.keyID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(pac.Bytes(), v.EncrPaC) || !bytes.Equal(paa.Bytes(), v.EncrPAA) {
+			t.Errorf("key %x: want %x and %x to encrypt with, got %x and %x", []byte(v.KeyID), []byte(v.EncrPaC), []byte(v.EncrPAA), pac.Bytes(), paa.Bytes())
 		}
 		if len(v.Messages) == 0 {
 			t.Errorf("key %x: no messages to check AUTH of", []byte(v.KeyID))
@@ -156,6 +165,9 @@ func TestPANAAuthKeyLengthsAndErrors(t *testing.T) {
 		in[i] = nil
 		if _, err := PANAAuthKey(PRFHMACSHA1, AuthHMACSHA1_160, in[0], in[1], in[2], in[3], in[4], 1); err == nil {
 			t.Errorf("input %d empty: want an error", i)
+		}
+		if pac, paa, err := PANAEncrKeys(PRFHMACSHA1, in[0], in[1], in[2], in[3], in[4], 1); err == nil || pac != nil || paa != nil {
+			t.Errorf("input %d empty: want an error and no key to encrypt with", i)
 		}
 	}
 }

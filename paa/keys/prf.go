@@ -5,7 +5,6 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
@@ -152,34 +151,4 @@ func PRFPlus(p PRF, key []byte, seed []byte, n int) []byte {
 	}
 	clear(out[n:])
 	return out[:n:n]
-}
-
-// PANAAuthKey derives PANA_AUTH_KEY, RFC 5191 section 5.3. iPAR and iPAN are the
-// initial PANA-Auth-Request and -Answer (those with the 'S' bit) as they were on
-// the wire, header included; the nonces are the values of the Nonce AVPs.
-// The key has i.KeyLen() octets. Errors wrap ErrAlgorithm, or say what is empty.
-func PANAAuthKey(p PRF, i Integrity, msk, iPAR, iPAN, nPaC, nPAA []byte, keyID uint32) (*Secret, error) {
-	if !p.Supported() {
-		return nil, fmt.Errorf("keys: PANA_AUTH_KEY: %w: %v", ErrAlgorithm, p)
-	}
-	if !i.Supported() {
-		return nil, fmt.Errorf("keys: PANA_AUTH_KEY: %w: %v", ErrAlgorithm, i)
-	}
-	for _, in := range []struct {
-		name string
-		b    []byte
-	}{{"MSK", msk}, {"I_PAR", iPAR}, {"I_PAN", iPAN}, {"PaC nonce", nPaC}, {"PAA nonce", nPAA}} {
-		if len(in.b) == 0 {
-			return nil, fmt.Errorf("keys: PANA_AUTH_KEY: %s is empty", in.name)
-		}
-	}
-	const label = "IETF PANA"
-	seed := make([]byte, 0, len(label)+len(iPAR)+len(iPAN)+len(nPaC)+len(nPAA)+4)
-	seed = append(seed, label...)
-	seed = append(seed, iPAR...)
-	seed = append(seed, iPAN...)
-	seed = append(seed, nPaC...)
-	seed = append(seed, nPAA...)
-	seed = binary.BigEndian.AppendUint32(seed, keyID)
-	return NewSecret(PRFPlus(p, msk, seed, i.KeyLen())), nil
 }

@@ -12,6 +12,8 @@ type association struct {
 	keyID uint32
 	integ keys.Integrity
 	key   *keys.Secret // PANA_AUTH_KEY
+
+	encrOut, encrIn *keys.Secret // RFC 6786: what this side encrypts with, and the peer; nil: nobody does
 }
 
 // handshake is what goes into PANA_AUTH_KEY besides MSK and Key-Id. iPAR and
@@ -20,6 +22,8 @@ type association struct {
 type handshake struct {
 	prf        keys.PRF
 	integ      keys.Integrity
+	encr       bool   // AES128_CTR was negotiated (RFC 6786)
+	server     bool   // this side is the PAA
 	iPAR, iPAN []byte // as on the wire
 	pac, paa   []byte // nonces
 }
@@ -33,13 +37,30 @@ func (h *handshake) derive(msk *keys.Secret, keyID uint32) (*association, error)
 	if err != nil {
 		return nil, err
 	}
-	keys.Export(keys.LogAuth, binary.BigEndian.Uint32(h.iPAR[8:]), keyID, key)
-	return &association{keyID: keyID, integ: h.integ, key: key}, nil
+	sid := binary.BigEndian.Uint32(h.iPAR[8:])
+	keys.Export(keys.LogAuth, sid, keyID, key)
+	a := &association{keyID: keyID, integ: h.integ, key: key}
+	if !h.encr {
+		return a, nil
+	}
+	pac, paa, err := keys.PANAEncrKeys(h.prf, msk.Bytes(), h.iPAR, h.iPAN, h.pac, h.paa, keyID)
+	if err != nil {
+		a.clear()
+		return nil, err
+	}
+	keys.Export(keys.LogEncrPaC, sid, keyID, pac)
+	keys.Export(keys.LogEncrPAA, sid, keyID, paa)
+	if a.encrOut, a.encrIn = pac, paa; h.server {
+		a.encrOut, a.encrIn = paa, pac
+	}
+	return a, nil
 }
 
 func (a *association) clear() {
 	if a != nil {
 		a.key.Clear()
+		a.encrOut.Clear()
+		a.encrIn.Clear()
 	}
 }
 
@@ -75,7 +96,10 @@ func encode(m *Message, sa *association) []byte {
 		return raw
 	}
 	signed := *m
-	signed.AVPs = append(append(make([]AVP, 0, len(m.AVPs)+1), m.AVPs...), AVP{Code: CodeAUTH, Data: make([]byte, sa.integ.ICVLen())})
+	if sa.encrypts() {
+		signed.AVPs = sa.encap(m)
+	}
+	signed.AVPs = append(append(make([]AVP, 0, len(signed.AVPs)+1), signed.AVPs...), AVP{Code: CodeAUTH, Data: make([]byte, sa.integ.ICVLen())})
 	raw, err := signed.AppendBinary(nil)
 	if err != nil {
 		return nil

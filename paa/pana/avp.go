@@ -11,18 +11,20 @@ import (
 // is assigned; whoever builds AVPs may use another.
 const VendorID uint32 = 32473
 
-// AVP codes of RFC 5191 section 8.
+// AVP codes of RFC 5191 section 8 and RFC 6786. 10 and 11 are the relay's (RFC 6345).
 const (
 	CodeAUTH       uint16 = 1
 	CodeEAP        uint16 = 2 // EAP-Payload
 	CodeIntegrity  uint16 = 3 // Integrity-Algorithm, IKEv2 transform type 3
 	CodeKeyID      uint16 = 4
 	CodeNonce      uint16 = 5
-	CodePRF        uint16 = 6 // PRF-Algorithm, IKEv2 transform type 2
-	CodeResult     uint16 = 7 // Result-Code
-	CodeLifetime   uint16 = 8 // Session-Lifetime, seconds
-	CodeTermCause  uint16 = 9 // Termination-Cause
-	lastIETFInUse         = CodeTermCause
+	CodePRF        uint16 = 6  // PRF-Algorithm, IKEv2 transform type 2
+	CodeResult     uint16 = 7  // Result-Code
+	CodeLifetime   uint16 = 8  // Session-Lifetime, seconds
+	CodeTermCause  uint16 = 9  // Termination-Cause
+	CodeEncap      uint16 = 12 // Encryption-Encap (RFC 6786)
+	CodeEncryption uint16 = 13 // Encryption-Algorithm (RFC 6786)
+	lastIETFInUse         = CodeEncryption
 	avpHeaderLen          = 8
 	avpVendorBit          = 0x8000
 	maxAVPs               = 128 // per message; the largest legal one needs about 20

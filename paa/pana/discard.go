@@ -24,6 +24,7 @@ const (
 	DiscardResult                        // Result-Code missing or contradicting EAP
 	DiscardAddress                       // another source address before there is a PANA SA
 	DiscardCookie                        // PAN[S] that answers no PAR[S] of ours, or too late
+	DiscardEncap                         // Encryption-Encap that cannot be read, or not expected
 	DiscardRate                          // rate limit on PCI
 	DiscardLimit                         // as many sessions as configured
 	discards
@@ -32,7 +33,7 @@ const (
 var discardNames = [discards]string{
 	"malformed", "invalid", "unexpected", "unknown session", "sequence number", "no request outstanding",
 	"AUTH", "E bit", "pre-authentication not allowed", "algorithms", "nonce", "Key-Id", "EAP", "Result-Code",
-	"source address", "unsolicited PAN[S]", "rate limit", "session limit",
+	"source address", "unsolicited PAN[S]", "encryption", "rate limit", "session limit",
 }
 
 // String names the reason.

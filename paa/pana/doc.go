@@ -1,7 +1,7 @@
 // Package pana is the Protocol for Carrying Authentication for Network Access
-// (RFC 5191) with pre-authentication (RFC 5873): the codec, the machines of the
-// PaC and of the PAA (RFC 5609) without I/O, and Client and Server, which run
-// them over UDP.
+// (RFC 5191) with pre-authentication (RFC 5873) and encryption of AVPs (RFC 6786):
+// the codec, the machines of the PaC and of the PAA (RFC 5609) without I/O, and
+// Client and Server, which run them over UDP.
 //
 // # On the wire
 //
@@ -76,6 +76,12 @@
 //   - An EAP response that is not at hand goes in a PAR at once, and not in the PAN
 //     after EAP_RESP_TIMEOUT (RFC 5609). EAP that repeats its request gets a PAR only
 //     when the one before was answered: a number that nobody answers may not be skipped.
+//   - Encryption (RFC 6786) hides EAP packets and lifetimes when both sides can. The
+//     EAP packet of a PAR[C] stays outside, because the key comes with it; a peer's
+//     that is inside is read all the same. RFC 6786 says nothing of requests and
+//     answers of one side that use one number, and so one key stream: the PaC's first
+//     number is at least 2^30 away from the PAA's.
+//     A PAR[C] and its PAN[C] are encrypted, as they are signed, with the new key.
 //   - Duplicates and pings above a rate are dropped, whoever sends them.
 //   - MRC counts transmissions (RFC 5191 section 9), not retransmissions (RFC
 //     5609): ten in all by default. An urgent start below IRT gets as many more as
@@ -124,10 +130,10 @@
 // # Covered
 //
 // RFC 5191 sections 4.1 to 4.4, 5.2 to 5.7, 6 to 9, 11.2 (stateless start); RFC
-// 5609 sections 6 to 8; RFC 5873 sections 3 to 6. Algorithms: PRF 2, 5, 6, 7 and
-// integrity 7, 12, 13, 14.
+// 5609 sections 6 to 8; RFC 5873 sections 3 to 6; RFC 6786. Algorithms: PRF 2, 5, 6, 7,
+// integrity 7, 12, 13, 14, encryption 1.
 //
 // # Not covered
 //
-// The relay (RFC 6345); encryption of AVPs (RFC 6786); discovery by DHCP (RFC 5192).
+// The relay (RFC 6345); discovery by DHCP (RFC 5192).
 package pana

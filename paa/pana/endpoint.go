@@ -74,6 +74,7 @@ type endpoint struct {
 	limit    bucket
 	heed     bucket
 	rtt      rttEstimate
+	wrapSeen bool
 	liveness
 }
 

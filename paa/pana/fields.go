@@ -9,7 +9,12 @@ import (
 
 // fields is a message's content after the checks, values aliasing the input.
 type fields struct {
+	kind kind
+	seen [lastIETFInUse + 1]int // AVPs by code
+
 	auth, eap, nonce    []byte
+	encap               []byte // until it is decrypted, see decap
+	encrs               []uint32
 	prfs                []keys.PRF
 	integs              []keys.Integrity
 	keyID, result       uint32
@@ -46,6 +51,14 @@ var occurrence = [lastIETFInUse + 1][7]uint8{
 	CodeResult:    {0, 1, 0, 0, 0, 0, 0},
 	CodeLifetime:  {0, 1, 0, 0, 0, 0, 0},
 	CodeTermCause: {0, 0, 0, 1, 0, 0, 0},
+	// RFC 6786 gives no table; its sections 2 and 5 say where these may be.
+	CodeEncap:      {0, 1, 1, 1, 1, 1, 1},
+	CodeEncryption: {0, many, 1, 0, 0, 0, 0},
+}
+
+// implemented says which IETF AVPs have a meaning here.
+func implemented(code uint16) bool {
+	return code >= CodeAUTH && code <= CodeTermCause || code == CodeEncap || code == CodeEncryption
 }
 
 // kindOf checks type against flags (RFC 5191 sections 6.2 and 7).
@@ -101,66 +114,92 @@ func (m *Message) fields() (*fields, error) {
 	if err != nil {
 		return nil, err
 	}
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s: %s", ErrInvalid, m.Name(), fmt.Sprintf(format, args...))
-	}
-	f := &fields{}
-	var seen [lastIETFInUse + 1]int
+	f := &fields{kind: k}
 	for i, a := range m.AVPs {
-		if a.Vendor != 0 || a.Code == 0 || a.Code > lastIETFInUse {
-			f.extra = append(f.extra, a)
-			continue
+		switch {
+		case a.Vendor != 0:
+		case a.Code == CodeAUTH && i != len(m.AVPs)-1:
+			return nil, m.invalid("AUTH is AVP %d of %d, it must be the last", i+1, len(m.AVPs))
+		case a.Code == CodeTermCause && i != 0:
+			return nil, m.invalid("Termination-Cause is AVP %d, it must be the first", i+1)
 		}
-		seen[a.Code]++
-		if limit := occurrence[a.Code][k]; limit != many && seen[a.Code] > int(limit) {
-			return nil, bad("%d AVPs with code %d, at most %d", seen[a.Code], a.Code, limit)
-		}
-		var v uint32
-		switch a.Code {
-		case CodeIntegrity, CodeKeyID, CodePRF, CodeResult, CodeLifetime, CodeTermCause:
-			if len(a.Data) != 4 {
-				return nil, bad("AVP %d has %d octets, expected 4", a.Code, len(a.Data))
-			}
-			v = binary.BigEndian.Uint32(a.Data)
-		}
-		switch a.Code {
-		case CodeAUTH:
-			if i != len(m.AVPs)-1 {
-				return nil, bad("AUTH is AVP %d of %d, it must be the last", i+1, len(m.AVPs))
-			}
-			f.auth = a.Data
-			if f.auth == nil {
-				f.auth = []byte{}
-			}
-		case CodeEAP:
-			if len(a.Data) < 4 {
-				return nil, bad("EAP-Payload of %d octets, an EAP packet has at least 4", len(a.Data))
-			}
-			f.eap = a.Data
-		case CodeNonce:
-			if len(a.Data) < minNonce || len(a.Data) > maxNonce {
-				return nil, bad("nonce of %d octets, expected %d to %d", len(a.Data), minNonce, maxNonce)
-			}
-			f.nonce = a.Data
-		case CodeTermCause:
-			if i != 0 {
-				return nil, bad("Termination-Cause is AVP %d, it must be the first", i+1)
-			}
-			f.cause = v
-		case CodeIntegrity:
-			f.integs = append(f.integs, keys.Integrity(v))
-		case CodePRF:
-			f.prfs = append(f.prfs, keys.PRF(v))
-		case CodeKeyID:
-			f.keyID, f.hasKeyID = v, true
-		case CodeResult:
-			f.result, f.hasResult = v, true
-		case CodeLifetime:
-			f.lifetime, f.hasLifetime = v, true
+		if err := f.take(m, a); err != nil {
+			return nil, err
 		}
 	}
-	if k == kindPTR && seen[CodeTermCause] == 0 {
-		return nil, bad("Termination-Cause is missing")
+	if f.encap == nil { // otherwise there is more to come
+		err = f.complete(m)
 	}
-	return f, nil
+	return f, err
+}
+
+func (m *Message) invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s", ErrInvalid, m.Name(), fmt.Sprintf(format, args...))
+}
+
+// complete checks that nothing is missing.
+func (f *fields) complete(m *Message) error {
+	if f.kind == kindPTR && f.seen[CodeTermCause] == 0 {
+		return m.invalid("Termination-Cause is missing")
+	}
+	return nil
+}
+
+// take checks one AVP and sorts it.
+func (f *fields) take(m *Message, a AVP) error {
+	if a.Vendor != 0 || !implemented(a.Code) {
+		f.extra = append(f.extra, a)
+		return nil
+	}
+	f.seen[a.Code]++
+	if limit := occurrence[a.Code][f.kind]; limit != many && f.seen[a.Code] > int(limit) {
+		return m.invalid("%d AVPs with code %d, at most %d", f.seen[a.Code], a.Code, limit)
+	}
+	var v uint32
+	switch a.Code {
+	case CodeIntegrity, CodeKeyID, CodePRF, CodeResult, CodeLifetime, CodeTermCause, CodeEncryption:
+		if len(a.Data) != 4 {
+			return m.invalid("AVP %d has %d octets, expected 4", a.Code, len(a.Data))
+		}
+		v = binary.BigEndian.Uint32(a.Data)
+	}
+	switch a.Code {
+	case CodeAUTH:
+		f.auth = present(a.Data)
+	case CodeEncap:
+		f.encap = present(a.Data)
+	case CodeEAP:
+		if len(a.Data) < 4 {
+			return m.invalid("EAP-Payload of %d octets, an EAP packet has at least 4", len(a.Data))
+		}
+		f.eap = a.Data
+	case CodeNonce:
+		if len(a.Data) < minNonce || len(a.Data) > maxNonce {
+			return m.invalid("nonce of %d octets, expected %d to %d", len(a.Data), minNonce, maxNonce)
+		}
+		f.nonce = a.Data
+	case CodeTermCause:
+		f.cause = v
+	case CodeIntegrity:
+		f.integs = append(f.integs, keys.Integrity(v))
+	case CodePRF:
+		f.prfs = append(f.prfs, keys.PRF(v))
+	case CodeEncryption:
+		f.encrs = append(f.encrs, v)
+	case CodeKeyID:
+		f.keyID, f.hasKeyID = v, true
+	case CodeResult:
+		f.result, f.hasResult = v, true
+	case CodeLifetime:
+		f.lifetime, f.hasLifetime = v, true
+	}
+	return nil
+}
+
+// present is b, and not nil when it is empty.
+func present(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }

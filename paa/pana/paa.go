@@ -29,6 +29,7 @@ type PAAConfig struct {
 	PingInterval     time.Duration                      // ping after that much silence; 0: never
 	PingTimeout      time.Duration                      // close after that much more; 0: when Request says so
 	AllowKeyless     bool                               // open sessions without PANA SA when EAP exports no keys; never for pre-authentication
+	NoEncryption     bool                               // offer no encryption of AVPs (RFC 6786)
 	Reconfigure      bool                               // set the I bit: the PaC needs another address afterwards
 	Request          Retransmission                     // default RFC 5191 section 9.1
 	PCIRate          float64                            // PCIs answered a second in all, and as many again of addresses with a session; default 20,000
@@ -126,6 +127,9 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 		return nil, err
 	}
 	p.offers[0] = offer(cfg.PRFs, cfg.Integrities)
+	if !cfg.NoEncryption {
+		p.offers[0] = append(p.offers[0], avp32(CodeEncryption, encrAES128CTR))
+	}
 	p.offers[1] = offer([]keys.PRF{mandatoryPRF}, []keys.Integrity{mandatoryIntegrity})
 	return p, nil
 }

@@ -85,7 +85,7 @@ func (s *session) rxStarted(now time.Time, from netip.AddrPort, m *Message, f *f
 	case from != s.to:
 		s.drop(DiscardAddress)
 		return
-	case f.auth != nil || f.nonce != nil || f.hasKeyID || f.eap != nil && !optimized:
+	case f.auth != nil || f.nonce != nil || f.hasKeyID || f.encap != nil || f.eap != nil && !optimized:
 		s.drop(DiscardInvalid)
 		return
 	case !agreed:

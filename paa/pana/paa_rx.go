@@ -37,6 +37,7 @@ func (s *session) rxRequest(now time.Time, from netip.AddrPort, m *Message, f *f
 		s.drop(DiscardSequence)
 	case !s.verify(f, raw):
 		s.drop(DiscardAUTH)
+	case !s.unwrap(s.sa, m, f):
 	case activates && s.sa == nil: // RFC 5873 section 3: a PANA SA is required
 		s.drop(DiscardAUTH)
 	case m.Type == TypeNtfy && !activates && !s.heed.take(now):
@@ -129,7 +130,7 @@ func (s *session) rxAnswer(now time.Time, from netip.AddrPort, m *Message, f *fi
 		s.drop(DiscardAUTH)
 		return
 	}
-	if m.Type == TypeAuth && !s.fits(m, f) {
+	if !s.unwrap(s.out.sa, m, f) || m.Type == TypeAuth && !s.fits(m, f) {
 		return
 	}
 	req := s.settled(now, f)

@@ -126,6 +126,9 @@ func (s *session) proceed(now time.Time) {
 		s.held = nil
 		s.useEAP(now, r)
 	}
+	if s.state == paaOpen && s.wraps() {
+		s.enterReauth(now)
+	}
 	if s.state == paaOpen {
 		s.pump(now, false)
 	}

@@ -175,7 +175,7 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	h.iPAR, h.iPAN = p.start(m.SID, m.Seq, m.e(), mandatory), bytes.Clone(raw)
 	rivals := p.byAddr[from]
 	switch {
-	case f.eap != nil || f.auth != nil || f.nonce != nil || f.hasKeyID:
+	case f.eap != nil || f.auth != nil || f.nonce != nil || f.hasKeyID || f.encap != nil:
 		p.counts.add(DiscardInvalid) // nothing that a PAR[S] without EAP asks for
 		return
 	case !p.allowed(from, m.e()):
@@ -241,11 +241,13 @@ func (p *PAA) agreed(offered []AVP, m *Message, f *fields) (h handshake, ok bool
 	has := func(a AVP) bool {
 		return slices.ContainsFunc(offered, func(o AVP) bool { return o.Code == a.Code && bytes.Equal(o.Data, a.Data) })
 	}
+	h.server = true
 	switch {
 	case len(f.prfs) == 1 && len(f.integs) == 1:
-		h.prf, h.integ = f.prfs[0], f.integs[0]
-		return h, has(avp32(CodePRF, uint32(h.prf))) && has(avp32(CodeIntegrity, uint32(h.integ)))
-	case len(f.prfs)+len(f.integs) == 0:
+		h.prf, h.integ, h.encr = f.prfs[0], f.integs[0], len(f.encrs) == 1
+		return h, has(avp32(CodePRF, uint32(h.prf))) && has(avp32(CodeIntegrity, uint32(h.integ))) &&
+			(!h.encr || has(avp32(CodeEncryption, f.encrs[0])))
+	case len(f.prfs)+len(f.integs)+len(f.encrs) == 0:
 		return h, p.cfg.AllowKeyless && !m.e()
 	}
 	return h, false

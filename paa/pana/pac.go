@@ -38,6 +38,7 @@ type PaCConfig struct {
 	Integrities   []keys.Integrity        // in order of preference
 	AuthTimeout   time.Duration           // FAILED_SESS_TIMEOUT of RFC 5609; default 30 s
 	EAPTimeout    time.Duration           // close when a response is pending for so long; 0: AuthTimeout does
+	NoEncryption  bool                    // take no encryption of AVPs (RFC 6786)
 	NoPiggyback   bool                    // send EAP responses in PARs (RFC 5191 section 4.1)
 	PingInterval  time.Duration           // ping after that much silence; 0: never
 	PingTimeout   time.Duration           // close after that much more; 0: when Request says so
@@ -114,6 +115,7 @@ type PaC struct {
 
 	eap     EAPPeer
 	eapErr  error
+	eapID   byte   // of the last request that the peer has taken
 	eapWait bool   // the peer's response is pending
 	eapResp []byte // goes out in a PAR as soon as nothing is outstanding
 	eapOver bool   // Result said done
@@ -407,6 +409,10 @@ func (c *PaC) proceed(now time.Time) {
 	}
 	switch c.state {
 	case PaCOpen:
+		if c.wraps() {
+			c.Reauthenticate(now)
+			return
+		}
 		c.pump(now, false)
 	case PaCReauth:
 		c.pump(now, true)

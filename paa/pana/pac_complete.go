@@ -1,6 +1,9 @@
 package pana
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // rxComplete: PAR[C], whose AUTH may need the key that comes with it.
 func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
@@ -12,11 +15,17 @@ func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
 		c.rxRejected(m, f, raw)
 		return
 	}
+	eap := f.eap
+	if eap == nil && f.encap != nil {
+		// An EAP-Success may be encrypted under the key that it brings, and there is
+		// only one that fits (RFC 3748 section 4.2).
+		eap = []byte{eapSuccess, c.eapID, 0, 4}
+	}
 	switch {
-	case !f.hasLifetime || f.lifetime == 0:
+	case f.encap == nil && f.lifetime == 0:
 		c.drop(DiscardResult)
 		return
-	case f.eap == nil || c.eap == nil:
+	case eap == nil || c.eap == nil:
 		c.drop(DiscardEAP)
 		return
 	case !c.sawNonce || f.nonce != nil:
@@ -26,7 +35,7 @@ func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
 		c.drop(DiscardAUTH)
 		return
 	}
-	c.conclude(f.eap)
+	c.conclude(eap)
 	switch {
 	case !c.eapOver:
 		c.drop(DiscardResult)
@@ -40,16 +49,27 @@ func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
 	}
 	if c.msk == nil {
 		// A re-authentication without keys would leave the SA behind.
-		if !c.cfg.AllowKeyless || c.sa != nil || f.hasKeyID || f.auth != nil {
+		if !c.cfg.AllowKeyless || c.sa != nil || f.hasKeyID || f.auth != nil || f.encap != nil {
 			c.drop(DiscardAUTH)
 			return
 		}
 		c.complete(now, m, f, raw, nil)
 		return
 	}
-	if sa := c.newSA(f, raw); sa != nil {
+	sa := c.newSA(f, raw)
+	switch {
+	case sa == nil:
+		return
+	case !c.unwrap(sa, m, f):
+	case f.lifetime == 0:
+		c.drop(DiscardResult)
+	case !bytes.Equal(f.eap, eap):
+		c.drop(DiscardEAP)
+	default:
 		c.complete(now, m, f, raw, sa)
+		return
 	}
+	sa.clear()
 }
 
 // newSA derives the SA that a PAR[C] announces and checks the message with it.
@@ -123,6 +143,13 @@ func (c *PaC) rxRejected(m *Message, f *fields, raw []byte) {
 	}
 	if f.hasKeyID && (f.auth == nil || f.eap == nil || f.eap[0] != eapSuccess) {
 		c.drop(DiscardKeyID) // a key needs a success, and the EAP peer must not hear of less
+		return
+	}
+	if f.hasKeyID && f.encap != nil { // that begins with a success (RFC 6786 section 5)
+		c.drop(DiscardEncap)
+		return
+	}
+	if !c.unwrap(c.sa, m, f) {
 		return
 	}
 	own := c.eapErr

@@ -61,6 +61,7 @@ func (c *PaC) noteEAP(err error) {
 func (c *PaC) converse(now time.Time, packet []byte) ([]byte, bool) {
 	resp, err := c.eap.Handle(append([]byte(nil), packet...))
 	if errors.Is(err, ErrEAPPending) {
+		c.eapID = packet[1]
 		c.eapWait, c.eapResp = true, nil
 		if c.cfg.EAPTimeout > 0 {
 			c.eapAt = now.Add(c.cfg.EAPTimeout)
@@ -75,6 +76,7 @@ func (c *PaC) converse(now time.Time, packet []byte) ([]byte, bool) {
 			// PAA should end this; it gets a little time to.
 			c.failAt = now.Add(eapErrorLinger)
 		}
+		c.eapID = packet[1]
 		c.eapWait, c.eapAt = false, time.Time{} // the request it belonged to is over
 		if c.cfg.NoPiggyback {
 			c.eapResp = bytes.Clone(resp)

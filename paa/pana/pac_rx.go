@@ -72,15 +72,22 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 	case f.nonce != nil:
 		c.drop(DiscardNonce)
 		return
+	case f.encap != nil:
+		c.drop(DiscardEncap)
+		return
 	case c.sDone && bytes.Equal(raw, c.hs.iPAR):
 		c.repeat(now, c.to)
 		return
 	}
 	prf, integ, ok := choose(c.cfg.PRFs, f.prfs), choose(c.cfg.Integrities, f.integs), true
+	encr := !c.cfg.NoEncryption && slices.Contains(f.encrs, encrAES128CTR)
 	var avps []AVP
 	switch {
 	case prf != 0 && integ != 0:
 		avps = []AVP{avp32(CodePRF, uint32(prf)), avp32(CodeIntegrity, uint32(integ))}
+		if encr {
+			avps = append(avps, avp32(CodeEncryption, encrAES128CTR))
+		}
 	case len(f.prfs) == 0 && len(f.integs) == 0:
 		ok = c.cfg.AllowKeyless
 	default:
@@ -116,7 +123,7 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 	c.sid = m.SID
 	c.txSeq = apart(m.Seq, c.isn)
 	c.reconf = m.Flags.Has(FlagI)
-	c.hs = handshake{prf: prf, integ: integ, iPAR: bytes.Clone(raw)}
+	c.hs = handshake{prf: prf, integ: integ, encr: encr && prf != 0, iPAR: bytes.Clone(raw)}
 	c.accepted(m)
 	c.answer(m, raw, avps, nil)
 	c.hs.iPAN = c.last.raw
@@ -172,6 +179,8 @@ func (c *PaC) rxRequest(now time.Time, m *Message, f *fields, raw []byte) {
 		return
 	case !c.verify(f, raw):
 		c.drop(DiscardAUTH)
+		return
+	case !c.unwrap(c.sa, m, f):
 		return
 	case m.Type == TypeNtfy && !c.heed.take(now):
 		c.drop(DiscardRate)
@@ -309,6 +318,9 @@ func (c *PaC) rxAnswer(now time.Time, m *Message, f *fields, raw []byte) {
 	}
 	if !c.verify(f, raw) {
 		c.drop(DiscardAUTH)
+		return
+	}
+	if !c.unwrap(c.sa, m, f) {
 		return
 	}
 	if f.eap != nil || f.nonce != nil || f.hasKeyID { // only the PaC's PANs carry them
