@@ -23,15 +23,22 @@ func (r *Router) openPlain() error {
 }
 
 // plainly adds to the configuration of a tunnel what IP in IP needs, where the node asks
-// for it, it is allowed, and the node is where it says: nothing translates its address.
+// for it, it is allowed, and the node is where it says: nothing translates its address,
+// and it is not on the access link, whose addresses have host routes into the TUN.
 // The caller holds mu.
 func (v *visitor) plainly(m *notify.TunnelRequest, cfg *tunnel.TunnelConfig) bool {
 	if !m.Plain.IsValid() || v.r.plain == nil {
 		return false
 	}
-	if at := v.peer.Addr().Unmap(); at != m.Plain {
-		v.r.cfg.Log.Info("no IP-in-IP", "sid", v.sid, "err", fmt.Sprintf("the node says it is at %v, and is seen at %v: an address translator is between", m.Plain, at))
+	refuse := func(format string, args ...any) bool {
+		v.r.cfg.Log.Info("no IP-in-IP", "sid", v.sid, "err", fmt.Sprintf(format, args...))
 		return false
+	}
+	if at := v.peer.Addr().Unmap(); at != m.Plain {
+		return refuse("the node says it is at %v, and is seen at %v: an address translator is between", m.Plain, at)
+	}
+	if v.r.prefix.Contains(m.Plain) { // its host route, or that of another visitor, would bring it into the TUN again
+		return refuse("the node is at %v, on the access link %v itself", m.Plain, v.r.prefix)
 	}
 	cfg.Plain, cfg.PlainPeer, cfg.PlainInner = v.r.plain, m.Plain, m.Inner
 	v.r.cfg.Log.Info("packets go by IP-in-IP, unprotected", "sid", v.sid, "addr", m.Inner, "outer", m.Plain)

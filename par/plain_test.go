@@ -4,9 +4,28 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"openmpa/paa/notify"
+	"openmpa/tunnel"
 )
+
+// TestPlainStandsBy: a node on the access link asks for IP-in-IP with its tunnel that
+// stands by. What goes through that while the node is on the link does not come into the
+// TUN again, where its host route leads.
+func TestPlainStandsBy(t *testing.T) {
+	b := start(t, func(c *Config) { c.Plain = true })
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(1), time.Hour)
+	g := b.guest(1, leased)
+	g.settleIn()
+	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Plain: g.addr})
+	g.say(tunnel.Resume, tunnel.Forwarded, moved)
+	b.send(g.addr, 0, 1, 2)
+	g.exact(3)
+	if s := b.status(1); s.Mode != "tunnel" || s.Packets != 3 || s.Tunneled != 3 {
+		t.Errorf("%+v: expected 3 packets, each of them once", s)
+	}
+}
 
 // TestPlainIsForUntranslated: packets go by IP-in-IP only with a node that is where it
 // says it is.

@@ -176,9 +176,7 @@ func (v *visitor) createTunnel(m *notify.TunnelRequest) {
 	}
 	var reply *notify.TunnelReply
 	if err == nil {
-		if reply, err = v.openTunnel(m); err != nil {
-			v.dropTunnel(err.Error())
-		}
+		reply, err = v.openTunnel(m)
 	}
 	span.End(err)
 	if err != nil {
@@ -207,6 +205,8 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 	return nil
 }
 
+// openTunnel puts a tunnel in the place of what stands by. One that cannot be had leaves
+// that; one for which the kernel cannot be made ready takes all with it.
 func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, error) {
 	r := v.r
 	a, err := v.associate(m.Suites, m.SPI, m.Nonce)
@@ -224,6 +224,9 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if err != nil {
 		return nil, err
 	}
+	if v.inner.IsValid() && v.inner != m.Inner {
+		v.dropTunnel("the node has another address: " + m.Inner.String())
+	}
 	if v.tunnel != nil { // of a node that has forgotten it
 		v.tunnel.Close()
 	}
@@ -234,6 +237,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 		err = v.stand(m)
 	}
 	if err != nil {
+		v.dropTunnel(err.Error())
 		return nil, err
 	}
 	return &notify.TunnelReply{

@@ -321,6 +321,50 @@ func TestStandbyRefused(t *testing.T) {
 	}
 }
 
+// TestRefusalLeavesStandby: what stands by stays when something else is asked for in vain.
+func TestRefusalLeavesStandby(t *testing.T) {
+	b := start(t, nil)
+	g := b.attach(1)
+	b.r.SessionMessage(1, &notify.TunnelRequest{
+		Header: header, Inner: g.addr, SPI: 300, Nonce: make([]byte, 32), Serving: true, MAC: b.mac, Numbered: true, Suites: []uint8{99},
+	})
+	if r := got[*notify.TunnelReply](b, 1); !strings.Contains(r.Reason, "none of the suites") {
+		t.Errorf("a suite nobody knows: %q", r.Reason)
+	}
+	g.must(notify.Guard, netip.AddrPort{})
+	b.send(g.addr, 0, 1, 2)
+	g.exact(3)
+	if g.copies() != 3 {
+		t.Errorf("%d came by the tunnel", g.copies())
+	}
+}
+
+// TestServedElsewhere: a node that came by itself has another address on the link.
+func TestServedElsewhere(t *testing.T) {
+	b := start(t, nil)
+	idle := b.idle()
+	g := b.attach(1)
+	g.must(notify.Guard, netip.AddrPort{})
+	g.must(notify.Unguard, netip.AddrPort{})
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	g.cut()
+	g.addr = leased.Next()
+	g.settleIn()
+	b.r.SessionActivated(1, netip.AddrPortFrom(g.addr, 1000))
+	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Numbered: true})
+	if m := *b.r.byAddr.Load(); len(m) != 1 || m[g.addr] == nil {
+		t.Errorf("the data path knows %v, expected %v alone", m, g.addr)
+	}
+	g.must(notify.Guard, netip.AddrPort{})
+	b.send(g.addr, 0, 1, 2)
+	g.exact(3)
+	g.cut()
+	b.end(1, idle)
+	if m := *b.r.byAddr.Load(); len(m) != 0 {
+		t.Errorf("the data path knows %v in the end", m)
+	}
+}
+
 // TestHeard: markers of before an arrival are late, all others are not.
 func TestHeard(t *testing.T) {
 	var h heard
