@@ -32,7 +32,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	defer d.done()
 	w := n.way(ctx, old, c)
 	n.depart(id, c, w)
-	if err := n.reach(ctx, id, c.port, d.point); err != nil {
+	if err := n.reach(ctx, id, d); err != nil {
 		d.done()
 		_ = conn.Close()
 		return n.switchBack(ctx, id, old, c, w, point, fmt.Errorf("%s is not left: %w", old.net.Name, err))

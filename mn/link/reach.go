@@ -8,13 +8,13 @@ import (
 	"openmpa/internal/wpactrl"
 )
 
-// Reacher is an Adapter that can test whether a point would answer, without leaving
-// the present one for good (RFC 6252 section 7.6.3).
+// Reacher is a Move that can test whether its point would answer, before it begins: without leaving the present one for
+// good (RFC 6252 section 7.6.3).
 type Reacher interface {
-	Adapter
-	// Reach exchanges link-layer management frames with a point, on its channel. The present link carries nothing
-	// meanwhile. nil: it has answered, or nobody knows where to ask: ErrChannel.
-	Reach(ctx context.Context, poa string) error
+	Move
+	// Reach exchanges link-layer management frames with the point, on its channel. The present link carries nothing
+	// meanwhile. nil: it has answered. ErrChannel: nobody knows where to ask.
+	Reach(ctx context.Context) error
 }
 
 // UnreachableError is a point that did not answer.
@@ -30,26 +30,17 @@ func (e *UnreachableError) Error() string {
 
 // Reach implements Reacher by a scan of the point's channel: its probe response or a beacon counts, and nothing that
 // was seen before. One may be missed: it asks twice.
-func (s *Supplicant) Reach(ctx context.Context, poa string) error {
-	p, err := s.place(poa)
-	if err != nil {
-		return err
-	}
-	if err := s.take(ctx); err != nil {
-		return fmt.Errorf("link: %s: another attachment is under way: %w", poa, err)
-	}
-	defer func() { s.turn <- struct{}{} }()
-	s.looking.Store(true)
-	defer s.looking.Store(false)
+func (m *supplicantMove) Reach(ctx context.Context) error {
+	s := m.s
 	seen, err := s.Seen(ctx)
 	if err != nil {
 		return err
 	}
-	freq, _ := s.channel(p, seen)
+	freq, _ := s.channel(m.place, seen)
 	if freq == 0 {
 		return ErrChannel
 	}
-	before, err := s.heard(ctx, p.BSSID)
+	before, err := s.heard(ctx, m.place.BSSID)
 	if err != nil {
 		return err
 	}
@@ -57,14 +48,14 @@ func (s *Supplicant) Reach(ctx context.Context, poa string) error {
 		if err := s.Scan(ctx, freq); err != nil {
 			return err
 		}
-		if now, err := s.heard(ctx, p.BSSID); err != nil {
+		if now, err := s.heard(ctx, m.place.BSSID); err != nil {
 			return err
 		} else if now != before {
-			s.sights(p, 0)
+			s.sights(m.place, 0)
 			return nil
 		}
 	}
-	return &UnreachableError{Point: poa, Freq: freq}
+	return &UnreachableError{Point: m.point, Freq: freq}
 }
 
 // heard is the number of the last scan in which an access point was heard, 0 if in none.

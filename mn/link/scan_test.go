@@ -76,23 +76,28 @@ func TestScan(t *testing.T) {
 func TestReach(t *testing.T) {
 	a := newAir(t)
 	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
-	if err := s.Reach(t.Context(), "poa-a2"); err != nil {
+	reach := func(point string) error {
+		m, err := s.Ready(t.Context(), point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Done()
+		return m.(Reacher).Reach(t.Context())
+	}
+	if err := reach("poa-a2"); err != nil {
 		t.Error(err)
+	}
+	if err := reach("poa-b1"); !errors.Is(err, ErrChannel) {
+		t.Errorf("on a channel that nobody knows: %v", err)
 	}
 	for _, last := range []int{1, 0} { // it was heard before, or never
 		a.mu.Lock()
 		a.gone = map[string]int{bssA2.String(): last}
 		a.mu.Unlock()
 		var unreachable *UnreachableError
-		if err := s.Reach(t.Context(), "poa-a2"); !errors.As(err, &unreachable) || unreachable.Freq != 2437 {
+		if err := reach("poa-a2"); !errors.As(err, &unreachable) || unreachable.Freq != 2437 {
 			t.Errorf("last heard in scan %d: %v", last, err)
 		}
-	}
-	if err := s.Reach(t.Context(), "poa-b1"); !errors.Is(err, ErrChannel) {
-		t.Errorf("on a channel that nobody knows: %v", err)
-	}
-	if err := s.Reach(t.Context(), "elsewhere"); err == nil {
-		t.Error("a point that is none")
 	}
 	var scans []string
 	for _, c := range a.Commands() {
@@ -104,6 +109,49 @@ func TestReach(t *testing.T) {
 	if diff := cmp.Diff([]string{once, once, once, once, once}, scans); diff != "" {
 		t.Errorf("it asks once, and twice where nobody answers\n%s", diff)
 	}
+}
+
+// TestReachAndGo: the move that was tested is made.
+func TestReachAndGo(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	m, err := Ready(t.Context(), s, "poa-a2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Done()
+	if err := m.(Reacher).Reach(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := m.Go(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if at, err := s.Current(t.Context()); at != "poa-a2" || err != nil {
+		t.Errorf("at %q, %v", at, err)
+	}
+}
+
+// TestRoamDuringLook: a network that somebody else moves to while we look is preferred at
+// once: no move of ours would see to that.
+func TestRoamDuringLook(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	swept(t, a)
+	a.mu.Lock()
+	a.slow = true
+	a.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	looked := make(chan error)
+	go func() { looked <- s.Look(ctx, "poa-a1") }()
+	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN TYPE=ONLY freq=2412") })
+	a.Emit(connected(bssB1))
+	eventually(t, "the preference", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.priority["1"] == 1
+	})
+	cancel()
+	<-looked
 }
 
 // TestLookGivesWay: an attachment does not wait for a look to end by itself.

@@ -121,7 +121,7 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 		h.stop()
 		if network, ok := e.Int("id"); ok {
 			s.landed.Store(int64(network))
-			if s.moving() {
+			if s.moving() && !s.looking.Load() {
 				return // Done will, when packets flow again
 			}
 			if err := s.prefer(ctx, network); err != nil {

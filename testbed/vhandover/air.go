@@ -102,18 +102,32 @@ func (a *air) plug(point string, bridge *simnet.Bridge) {
 	}
 }
 
+// Ready implements link.Mover: there is nothing to ask.
+func (a *air) Ready(_ context.Context, point string) (link.Move, error) {
+	return airMove{a, point}, nil
+}
+
+// airMove is a move to a point that can be tested before.
+type airMove struct {
+	a     *air
+	point string
+}
+
+func (m airMove) Go(ctx context.Context) error { return m.a.Attach(ctx, m.point) }
+func (airMove) Done()                          {}
+
 // Reach implements link.Reacher. The answer takes the time of a round trip on the air.
-func (a *air) Reach(ctx context.Context, point string) error {
-	a.mu.Lock()
-	gone := a.bad[point] == dead
-	a.mu.Unlock()
+func (m airMove) Reach(ctx context.Context) error {
+	m.a.mu.Lock()
+	gone := m.a.bad[m.point] == dead
+	m.a.mu.Unlock()
 	select {
 	case <-time.After(30 * time.Millisecond):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	if gone {
-		return &link.UnreachableError{Point: point, Freq: 2412}
+		return &link.UnreachableError{Point: m.point, Freq: 2412}
 	}
 	return nil
 }
