@@ -15,6 +15,7 @@ import (
 func (v *visitor) arrive(m *notify.Arrival) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.heard.arrived(m.Handover)
 	if v.closed || v.tunnel == nil || !v.group.Has(flow.Tunnel, flow.Hold, flow.Copy, flow.Bicast) {
 		return // nothing to do, or a second arrival
 	}
@@ -75,7 +76,7 @@ func (v *visitor) stopAwait() {
 // came follows a change to delivery on the link. The caller holds mu.
 func (v *visitor) came() {
 	v.gen++
-	v.heard.arrived()
+	v.heard.arrived(event.HandoverID{})
 	v.left = event.HandoverID{}
 	v.here, v.stage, v.guarded, v.missed = true, stageArrived, false, false
 	v.room.found(time.Now(), true)

@@ -16,11 +16,23 @@ import (
 // caller holds mu.
 func (v *visitor) native() bool { return v.group.Has(flow.Direct, flow.Drain) }
 
-// capture brings the packets for the care-of address into the TUN.
-func (v *visitor) capture() {
+// kernelAhead is how long the answer to a departure waits where the kernel delivered so
+// far: what it forwards may be in the backlog of another processor than ours.
+const kernelAhead = 3 * time.Millisecond
+
+// capture brings the packets for the care-of address into the TUN, if the kernel delivers
+// them. What it has sent before is ahead of what the router sends from v.clear on, in the
+// same queue of the link. The caller holds mu.
+func (v *visitor) capture() error {
+	if !v.native() {
+		return nil
+	}
 	if err := v.r.host.SetRoute(v.hostRoute()); err != nil {
 		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+		return err
 	}
+	v.clear = time.Now().Add(kernelAhead)
+	return nil
 }
 
 // answer says whether ARP probes for the care-of address are answered: while

@@ -144,7 +144,7 @@ func (v *visitor) beginFlip(c *crossing) bool {
 	if !v.draining(c.gen) {
 		return false
 	}
-	v.flipping, c.before = true, v.total().In
+	v.flipping, c.before = true, v.group.In()
 	return true
 }
 
@@ -157,7 +157,7 @@ func (v *visitor) endFlip(c *crossing, paused bool) verdict {
 	if c.state.Load() != deleted {
 		return notSilent
 	}
-	if paused && v.total().In == c.before && v.apply(flow.Flip) {
+	if paused && v.group.In() == c.before && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.group.ForcedFlip(time.Now()); err != nil {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"time"
 
-	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
 )
 
@@ -54,6 +53,7 @@ func (v *visitor) deliverAnew() {
 	}
 	v.r.mu.Unlock()
 	v.group = v.r.newGroup(v.room)
+	clear(v.resumed)
 }
 
 // apply moves the delivery's mode; the caller holds mu. While it is not known where the
@@ -154,13 +154,15 @@ func (v *visitor) next() bool {
 	return true
 }
 
-// forwarded tells the node that what was held when it said Resume has gone; the mark
-// is the sequence of that marker. The caller holds mu.
+// forwarded tells the node that what was held when it said Resume has gone. The caller
+// holds mu.
 func (v *visitor) forwarded(mark uint64) {
+	m := v.resumed[mark]
+	delete(v.resumed, mark)
 	if v.tunnel == nil {
 		return
 	}
-	if err := v.tunnel.SendMarker(tunnel.Marker{Kind: tunnel.Forwarded, Handover: v.handover, Seq: uint32(mark)}); err != nil {
+	if err := v.tunnel.SendMarker(m); err != nil {
 		v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
 	}
 }
@@ -179,7 +181,7 @@ func (v *visitor) pausedFor(now time.Time) time.Duration {
 func (v *visitor) packets() uint64 {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.total().In
+	return v.group.In()
 }
 
 // total are the counters of all classes; the caller holds mu.

@@ -13,6 +13,7 @@ import (
 type heard struct {
 	last [16]mark
 	next int
+	here event.HandoverID // by which the node has come
 }
 
 // mark is the newest of the markers of one kind in one handover.
@@ -23,16 +24,30 @@ type mark struct {
 	over bool // the node has arrived since
 }
 
+// of returns what was heard of the kind and handover of a marker, nil if nothing was.
+func (h *heard) of(m tunnel.Marker) *mark {
+	for i := range h.last {
+		if l := &h.last[i]; l.kind == m.Kind && l.id == m.Handover {
+			return l
+		}
+	}
+	return nil
+}
+
+// late says whether the node has arrived since it sent a marker.
+func (h *heard) late(m tunnel.Marker) bool {
+	if l := h.of(m); l != nil {
+		return l.over && m.Seq <= l.seq
+	}
+	return m.Kind == tunnel.Depart && !h.here.IsZero() && m.Handover == h.here
+}
+
 // fresh takes note of a marker and says whether it is to be heeded.
 func (h *heard) fresh(m tunnel.Marker) bool {
-	for i := range h.last {
-		l := &h.last[i]
-		if l.kind != m.Kind || l.id != m.Handover {
-			continue
-		}
-		if l.over && m.Seq <= l.seq {
-			return false
-		}
+	if h.late(m) {
+		return false
+	}
+	if l := h.of(m); l != nil {
 		l.seq, l.over = max(l.seq, m.Seq), false
 		return true
 	}
@@ -41,10 +56,14 @@ func (h *heard) fresh(m tunnel.Marker) bool {
 	return true
 }
 
-// arrived: what is heard from now on of the markers before is late.
-func (h *heard) arrived() {
+// arrived: what is heard from now on of the markers before is late, and so are the first
+// ones of the handover by which the node has come. The zero one stands for none.
+func (h *heard) arrived(id event.HandoverID) {
 	for i := range h.last {
 		h.last[i].over = true
+	}
+	if !id.IsZero() {
+		h.here = id
 	}
 }
 
@@ -72,7 +91,7 @@ func (v *visitor) marker(m tunnel.Marker, o tunnel.Origin) {
 	v.r.wg.Go(func() {
 		v.lock()
 		defer v.mu.Unlock()
-		if !v.closed && v.tunnel == t {
+		if !v.closed && v.tunnel == t && !v.heard.late(m) {
 			act(m, tunnel.Origin{})
 		}
 	})
@@ -81,10 +100,9 @@ func (v *visitor) marker(m tunnel.Marker, o tunnel.Origin) {
 // departs holds what comes from here on: the node leaves, whether it comes to us or
 // goes from us. The caller holds mu.
 func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
-	ahead := v.native()
 	if v.left != m.Handover { // else our answer was lost
-		if ahead {
-			v.capture() // what the kernel has sent before is ahead of the answer, in the same queue of the link
+		if v.capture() != nil {
+			return
 		}
 		comes, known := !v.here, !v.group.Has(flow.Hold)
 		if !v.apply(flow.Disable) {
@@ -95,12 +113,13 @@ func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
 		}
 		v.away(m.Handover)
 	}
-	if !ahead {
+	wait := time.Until(v.clear)
+	if wait <= 0 {
 		v.departed(m)
 		return
 	}
 	t := v.tunnel
-	time.AfterFunc(kernelAhead, func() {
+	time.AfterFunc(wait, func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if !v.closed && v.tunnel == t && v.left == m.Handover {
@@ -108,10 +127,6 @@ func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
 		}
 	})
 }
-
-// kernelAhead is how long the answer to a departure waits where the kernel delivered so
-// far: what it forwards may be in the backlog of another processor than ours.
-const kernelAhead = 3 * time.Millisecond
 
 // departed answers a departure, behind what has been sent. The caller holds mu.
 func (v *visitor) departed(m tunnel.Marker) {
@@ -147,8 +162,8 @@ func (v *visitor) resumes(m tunnel.Marker, o tunnel.Origin) {
 	v.confirm(m.Receipts)
 	v.handover = m.Handover
 	if v.here || v.native() || v.group.Mode() != flow.Tunnel {
-		if v.native() {
-			v.capture()
+		if v.capture() != nil {
+			return
 		}
 		if !v.apply(flow.Create) { // as switch-back, and of what was copied, all that is not confirmed
 			return
@@ -159,8 +174,9 @@ func (v *visitor) resumes(m tunnel.Marker, o tunnel.Origin) {
 	if copied {
 		v.adopt(o)
 	}
-	if !v.group.Mark(time.Now(), uint64(m.Seq)) {
-		return // there are marks before it, which will be answered
+	v.marks++
+	if v.group.Mark(time.Now(), v.marks) { // else there are some before it, and it is said again
+		v.resumed[v.marks] = tunnel.Marker{Kind: tunnel.Forwarded, Handover: m.Handover, Seq: m.Seq}
 	}
 	v.r.wg.Go(v.flush)
 }
@@ -173,11 +189,10 @@ func (v *visitor) switchBack() {
 	if v.closed || v.tunnel == nil || !v.group.Has(flow.Hold, flow.Await, flow.Drain) {
 		return
 	}
-	if !v.apply(flow.SwitchBack) {
+	if v.capture() != nil || !v.apply(flow.SwitchBack) {
 		return
 	}
 	v.heard = heard{} // it departs again
-	v.capture()
 	v.back("the node is back at its old network")
 	v.r.wg.Go(v.flush)
 }

@@ -1,7 +1,9 @@
 package par
 
 import (
+	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,10 +16,34 @@ import (
 	"openmpa/tunnel"
 )
 
-// slowKernel has something happen before and after it deletes the next host route.
+// slowKernel has something happen before and after it deletes the next host route, and
+// may refuse to set one.
 type slowKernel struct {
 	host.Host
 	before, after atomic.Pointer[func()]
+	refuses       atomic.Bool
+}
+
+var errRefused = errors.New("refused")
+
+func (k *slowKernel) SetRoute(r osnet.Route) error {
+	if k.refuses.Load() {
+		return errRefused
+	}
+	return k.Host.SetRoute(r)
+}
+
+// startSlow is start with such a kernel.
+func startSlow(t *testing.T) (*bed, *slowKernel) {
+	t.Helper()
+	k := &slowKernel{}
+	return start(t, func(c *Config) {
+		c.Host = func(log *slog.Logger, owner string) (host.Host, error) {
+			var err error
+			k.Host, err = host.Linux(log, owner)
+			return k, err
+		}
+	}), k
 }
 
 func (k *slowKernel) DelRoute(r osnet.Route) error {
@@ -60,14 +86,7 @@ func TestWhileFlipping(t *testing.T) {
 		"end":    {func(g *guest) { g.b.r.SessionClosed(g.sid, errEnd) }, func(g *guest) bool { return g.b.status(g.sid) == nil }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var kernel *slowKernel
-			b := start(t, func(c *Config) {
-				c.Host = func(log *slog.Logger, owner string) (host.Host, error) {
-					h, err := host.Linux(log, owner)
-					kernel = &slowKernel{Host: h}
-					return kernel, err
-				}
-			})
+			b, kernel := startSlow(t)
 			idle := b.idle()
 			g := b.attach(1)
 			captured := func() bool { return strings.Contains(osnettest.IP(t, "route show "+g.addr.String()), "mpa0") }
@@ -103,6 +122,61 @@ func TestWhileFlipping(t *testing.T) {
 				t.Errorf("status %+v, expected %s", s, c.mode)
 			}
 			b.end(1, idle)
+		})
+	}
+}
+
+// TestNotCaptured: where the kernel delivers on, nobody is told otherwise.
+func TestNotCaptured(t *testing.T) {
+	b, kernel := startSlow(t)
+	g := b.attach(1)
+	kernel.refuses.Store(true)
+	if why := g.ask(notify.Guard, netip.AddrPort{}); !strings.Contains(why, errRefused.Error()) {
+		t.Errorf("guarded although the host route could not be set: %q", why)
+	}
+	v := b.r.visitor(1)
+	for _, kind := range []tunnel.MarkerKind{tunnel.Depart, tunnel.Resume} {
+		had := authentic(v.tunnel)
+		if err := g.t.SendMarker(tunnel.Marker{Kind: kind, Handover: moved, Seq: 1}); err != nil {
+			t.Fatal(err)
+		}
+		b.await("the marker", func() bool { return authentic(v.tunnel) > had })
+	}
+	v.gone()
+	if s := b.status(1); s.Mode != "direct" || len(g.markers) > 0 {
+		t.Errorf("%d answers, status %+v", len(g.markers), s)
+	}
+	kernel.refuses.Store(false)
+	g.depart(moved)
+	if s := b.status(1); s.Mode != "hold" {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// TestDepartedBehind: no departure is answered before what the kernel has forwarded is
+// ahead of the answer, however often the node asks, and whoever noticed first that it leaves.
+func TestDepartedBehind(t *testing.T) {
+	for name, first := range map[string]func(g *guest){
+		"asked twice":     func(*guest) {},
+		"seen to go away": func(g *guest) { g.b.r.visitor(g.sid).gone() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, nil)
+			g := b.attach(1)
+			began := time.Now()
+			first(g)
+			for seq := range uint32(2) {
+				if err := g.t.SendMarker(tunnel.Marker{Kind: tunnel.Depart, Handover: moved, Seq: seq}); err != nil {
+					t.Fatal(err)
+				}
+				b.await("the hold", func() bool { return b.status(1).Mode == "hold" })
+			}
+			for range 2 {
+				<-g.markers
+				if took := time.Since(began); took < kernelAhead {
+					t.Errorf("answered after %v, expected %v or more", took, kernelAhead)
+				}
+			}
 		})
 	}
 }

@@ -130,8 +130,8 @@ func (v *visitor) do(m *notify.Deliver) error {
 // The caller holds mu.
 func (v *visitor) through(e flow.Event) error {
 	captured := v.native()
-	if captured {
-		v.capture()
+	if err := v.capture(); err != nil {
+		return fmt.Errorf("the kernel delivers on: %w", err)
 	}
 	v.queuedGone()
 	err := v.group.Apply(time.Now(), e)

@@ -379,13 +379,13 @@ func TestHeard(t *testing.T) {
 			t.Errorf("before: %d", i)
 		}
 	}
-	h.arrived()
+	h.arrived(event.HandoverID{4})
 	resume := m(1, 3)
 	resume.Kind = tunnel.Resume
 	for i, x := range []struct {
 		m    tunnel.Marker
 		want bool
-	}{{m(1, 5), false}, {m(1, 4), false}, {m(2, 1), false}, {resume, true}, {m(1, 6), true}, {m(1, 4), true}, {m(3, 0), true}} {
+	}{{m(1, 5), false}, {m(1, 4), false}, {m(2, 1), false}, {resume, true}, {m(1, 6), true}, {m(1, 4), true}, {m(3, 0), true}, {m(4, 1), false}, {m(4, 2), false}} {
 		if h.fresh(x.m) != x.want {
 			t.Errorf("after: %d", i)
 		}

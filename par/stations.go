@@ -60,10 +60,7 @@ func (v *visitor) gone() {
 	if v.closed || v.tunnel == nil || !v.here || v.group.Has(flow.Await) {
 		return
 	}
-	if v.native() {
-		v.capture()
-	}
-	if !v.apply(flow.Gone) {
+	if v.capture() != nil || !v.apply(flow.Gone) {
 		return
 	}
 	guarded := v.guarded

@@ -56,8 +56,11 @@ type visitor struct {
 	outer       netip.AddrPort // of the other place, while packets go to both
 	previous    netip.AddrPort // of the router whose packets come first, while they do
 	heard       heard
-	left        event.HandoverID // whose departure was answered, while it holds
-	gen         uint64           // of arrivals; another one ends what the one before has begun
+	clear       time.Time                // from when on what the kernel has sent is ahead: see capture
+	marks       uint64                   // set in the group so far
+	resumed     map[uint64]tunnel.Marker // answers that wait for their mark
+	left        event.HandoverID         // whose departure was answered, while it holds
+	gen         uint64                   // of arrivals; another one ends what the one before has begun
 	unused      *time.Timer
 	await       *time.Timer
 	spans       struct{ hold, drain, flip *event.Span }
@@ -65,7 +68,7 @@ type visitor struct {
 }
 
 func newVisitor(r *Router, sid uint32) *visitor {
-	v := &visitor{r: r, sid: sid, stage: stageLeased, room: r.buffers.open()}
+	v := &visitor{r: r, sid: sid, stage: stageLeased, room: r.buffers.open(), resumed: map[uint64]tunnel.Marker{}}
 	v.flipped = sync.NewCond(&v.mu)
 	v.group = r.newGroup(v.room)
 	v.ctx, v.end = context.WithCancel(r.ctx)

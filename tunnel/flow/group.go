@@ -219,6 +219,14 @@ func (g *Group) OnDeadline(now time.Time) {
 	}
 }
 
+// In returns how many packets came.
+func (g *Group) In() (n uint64) {
+	for _, d := range g.each {
+		n += d.in
+	}
+	return n
+}
+
 // Queued returns how many packets of all classes are queued, and their octets.
 func (g *Group) Queued() (packets, bytes int) {
 	for _, d := range g.each {
