@@ -193,21 +193,29 @@ func (s *shover) selectNetwork(ctx context.Context, to string) error {
 }
 
 // kick has the access point end the association where another network is preferred; wpa_supplicant looks for one. (The
-// kernel refuses `iw disconnect` where wpa_supplicant has made the link.)
+// kernel refuses `iw disconnect` where wpa_supplicant has made the link.) A slow radio may miss the other network's beacons and
+// find the other access point of this one, which then ends the association as well.
 func (s *shover) kick(ctx context.Context, to string) error {
-	here, _, err := s.points(ctx)
-	if err != nil {
-		return err
-	}
+	n, _ := topo.NetworkByName(to)
+	there := s.b.Radio.AP(n.Points[0]).SSID
 	if err := s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 100", networkOf(to))); err != nil {
 		return err
 	}
-	if err := here.Control.Do(ctx, "DEAUTHENTICATE "+s.b.Radio.Address.String()); err != nil {
-		return fmt.Errorf("scenario: %w", err)
-	}
-	wanted := func(st wpactrl.Status) bool { return st.State == wpactrl.StateCompleted && st.BSSID != here.BSSID }
-	if err := s.settled(ctx, wanted); err != nil {
-		return err
+	for moved := false; !moved; {
+		here, _, err := s.points(ctx)
+		if err != nil {
+			return err
+		}
+		if err := here.Control.Do(ctx, "DEAUTHENTICATE "+s.b.Radio.Address.String()); err != nil {
+			return fmt.Errorf("scenario: %w", err)
+		}
+		err = s.settled(ctx, func(st wpactrl.Status) bool {
+			moved = st.SSID == there
+			return st.State == wpactrl.StateCompleted && st.BSSID != here.BSSID
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 0", networkOf(to)))
 }
