@@ -9,10 +9,12 @@ import (
 	"openmpa/internal/wpactrl"
 )
 
-// preference is the network whose priority we have raised.
+// preference is the network that wpa_supplicant is to stay with, and what we have done for that.
 type preference struct {
-	network int // anyNetwork: none
-	before  int // its priority
+	network int  // anyNetwork: none
+	raised  bool // its priority was too low:
+	before  int  // this
+	to      int  // and is this, unless somebody else has set it since: then it is theirs
 }
 
 // prefer has wpa_supplicant stay with a network. Among networks of one priority it takes the first of its configuration at any
@@ -21,48 +23,56 @@ type preference struct {
 func (s *Supplicant) prefer(ctx context.Context, network int) error {
 	s.preferring.Lock()
 	defer s.preferring.Unlock()
-	if s.preferred.network == network {
+	last := s.preferred
+	if last.network == network {
 		return nil
 	}
 	list, err := s.networks(ctx)
 	if err != nil || len(list) < 2 {
 		return err
 	}
-	own, most := 0, 0
-	for i, n := range list {
+	own, most, first := 0, 0, true
+	for _, n := range list {
 		p, err := s.priority(ctx, n.ID)
 		if err != nil {
 			return err
 		}
-		if n.ID == s.preferred.network {
-			p = s.preferred.before
+		if n.ID == last.network {
+			if last.raised = last.raised && p == last.to; last.raised {
+				p = last.before
+			}
 		}
 		if n.ID == network {
 			own = p
-		} else if i == 0 || p > most {
-			most = p
+		} else if first || p > most {
+			most, first = p, false
 		}
 	}
+	next := preference{network: network}
 	if own <= most {
-		if err := s.setPriority(ctx, network, most+1); err != nil {
+		next = preference{network: network, raised: true, before: own, to: most + 1}
+		if err := s.setPriority(ctx, network, next.to); err != nil {
 			return err
 		}
 	}
-	last := s.preferred
-	s.preferred = preference{network, own}
-	if last.network == anyNetwork {
+	s.preferred = next
+	if !last.raised {
 		return nil
 	}
 	return s.setPriority(ctx, last.network, last.before)
 }
 
-// preferNone puts the priorities back.
+// preferNone puts the priority back.
 func (s *Supplicant) preferNone(ctx context.Context) error {
 	s.preferring.Lock()
 	defer s.preferring.Unlock()
 	last := s.preferred
-	if s.preferred.network = anyNetwork; last.network == anyNetwork {
+	if s.preferred = (preference{network: anyNetwork}); !last.raised {
 		return nil
+	}
+	p, err := s.priority(ctx, last.network)
+	if err != nil || p != last.to {
+		return err
 	}
 	return s.setPriority(ctx, last.network, last.before)
 }
@@ -71,7 +81,7 @@ func (s *Supplicant) preferNone(ctx context.Context) error {
 func (s *Supplicant) preferNobody() {
 	s.preferring.Lock()
 	defer s.preferring.Unlock()
-	s.preferred.network = anyNetwork
+	s.preferred = preference{network: anyNetwork}
 }
 
 func (s *Supplicant) priority(ctx context.Context, network int) (int, error) {

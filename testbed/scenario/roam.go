@@ -184,20 +184,34 @@ func (s *shover) steer(ctx context.Context, to string) error {
 	return nil
 }
 
-// selectNetwork goes to another network, and leaves both for later.
+// selectNetwork goes to another network, and leaves both for later. The other one may be used again when the station is there:
+// before, wpa_supplicant could choose it.
 func (s *shover) selectNetwork(ctx context.Context, to string) error {
 	if err := s.look(ctx, to); err != nil {
 		return err
 	}
-	return s.do(ctx, fmt.Sprintf("SELECT_NETWORK %d", networkOf(to)), fmt.Sprintf("ENABLE_NETWORK %d no-connect", networkOf(topo.Other(to))))
+	if err := s.do(ctx, fmt.Sprintf("SELECT_NETWORK %d", networkOf(to))); err != nil {
+		return err
+	}
+	err := s.settled(ctx, func(st wpactrl.Status) bool {
+		return st.State == wpactrl.StateCompleted && st.SSID == s.ssid(to)
+	})
+	if err != nil {
+		return err
+	}
+	return s.do(ctx, fmt.Sprintf("ENABLE_NETWORK %d no-connect", networkOf(topo.Other(to))))
+}
+
+// ssid is a network's.
+func (s *shover) ssid(network string) string {
+	n, _ := topo.NetworkByName(network)
+	return s.b.Radio.AP(n.Points[0]).SSID
 }
 
 // kick has the access point end the association where another network is preferred; wpa_supplicant looks for one. (The
 // kernel refuses `iw disconnect` where wpa_supplicant has made the link.) A slow radio may miss the other network's beacons and
 // find the other access point of this one, which then ends the association as well.
 func (s *shover) kick(ctx context.Context, to string) error {
-	n, _ := topo.NetworkByName(to)
-	there := s.b.Radio.AP(n.Points[0]).SSID
 	if err := s.do(ctx, fmt.Sprintf("SET_NETWORK %d priority 100", networkOf(to))); err != nil {
 		return err
 	}
@@ -210,7 +224,7 @@ func (s *shover) kick(ctx context.Context, to string) error {
 			return fmt.Errorf("scenario: %w", err)
 		}
 		err = s.settled(ctx, func(st wpactrl.Status) bool {
-			moved = st.SSID == there
+			moved = st.SSID == s.ssid(to)
 			return st.State == wpactrl.StateCompleted && st.BSSID != here.BSSID
 		})
 		if err != nil {
