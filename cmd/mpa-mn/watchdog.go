@@ -15,10 +15,10 @@ type watchdogConfig struct {
 	Asks  int             `yaml:"asks"`
 }
 
-// SetDefaults implements the hook of package config. An access point may keep an answer
-// for a beacon's time, 102.4 ms, when the station sleeps.
+// SetDefaults implements the hook of package config.
 func (w *watchdogConfig) SetDefaults() {
-	*w = watchdogConfig{Quiet: config.Duration(100 * time.Millisecond), Wait: config.Duration(120 * time.Millisecond), Asks: 3}
+	d := decision.DefaultWatch()
+	*w = watchdogConfig{Quiet: config.Duration(d.Quiet), Wait: config.Duration(d.Wait), Asks: d.Asks}
 }
 
 // Check implements the hook of package config.

@@ -33,6 +33,12 @@ type WatchLimits struct {
 	Asks  int           // a quarter of Wait apart, unanswered; then the link is dead
 }
 
+// DefaultWatch are the limits for any link. An access point may keep an answer for a
+// beacon's time, 102.4 ms, when the station sleeps.
+func DefaultWatch() WatchLimits {
+	return WatchLimits{Quiet: 100 * time.Millisecond, Wait: 120 * time.Millisecond, Asks: 3}
+}
+
 // Interval is how often Step is to be called.
 func (l WatchLimits) Interval() time.Duration { return min(l.Quiet, l.Wait) / 4 }
 

@@ -98,6 +98,15 @@ func (a *Air) atServer(f tap.Frame) {
 	a.radius = append(a.radius, f.At)
 }
 
+// Settle waits until all that was said and heard until now is counted.
+func (a *Air) Settle() error {
+	var errs []error
+	for _, t := range a.taps {
+		errs = append(errs, t.Settle())
+	}
+	return errors.Join(errs...)
+}
+
 // Lost is how many frames with a datagram of the measured flow were handed to a device so far, and came out of none.
 func (a *Air) Lost(kind impair.Kind) int {
 	a.mu.Lock()

@@ -1,7 +1,9 @@
 package bed
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -12,12 +14,12 @@ import (
 // Drops are the kernel's counters of what it has dropped so far, by where: sockets that were full, and devices.
 func (b *Bed) Drops() (map[string]uint64, error) {
 	drops := make(map[string]uint64)
-	// The kernel has one count of these for all namespaces, in the first one.
+	// The kernel has one count of these for all namespaces, and shows it in the first one: in a container it is not there.
 	text, err := os.ReadFile("/proc/self/net/stat/arp_cache")
 	if err == nil {
 		drops["this machine: waiting for ARP"], err = unresolved(string(text))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("bed: counters of neighbours: %w", err)
 	}
 	for node, s := range b.Top.Spaces() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,11 @@ func (o Options) Wants(row string) bool {
 		}
 	}
 	return len(o.Only) == 0
+}
+
+// wantsAny reports whether one of the rows is, which are measured together.
+func (o Options) wantsAny(rows ...Row) bool {
+	return slices.ContainsFunc(rows, func(r Row) bool { return o.Wants(r.Name) })
 }
 
 // Duration is how long one sample takes.

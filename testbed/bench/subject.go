@@ -148,16 +148,29 @@ func (p *pair) wireguard(ctx context.Context, o Options, number int, name string
 			return s, err
 		}
 		wg := wgTool(e.at, e.WireGuard)
-		for e.Answers(ctx, wg) != nil { // its socket comes after its interface
-			if err := bed.Sleep(ctx, 10*time.Millisecond); err != nil {
-				return s, err
-			}
+		if err := awaitAnswer(ctx, e.WireGuard, wg); err != nil {
+			return s, fmt.Errorf("bench: %s: %w", e.Interface, err)
 		}
 		if err := errors.Join(e.Configure(wg), e.at.up(e.Interface, e.local, e.peer, tunnelMTU)); err != nil {
 			return s, err
 		}
 	}
 	return s, nil
+}
+
+// awaitAnswer waits for a program's socket, which comes after its interface.
+func awaitAnswer(ctx context.Context, w peers.WireGuard, wg peers.Run) error {
+	ctx, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	for {
+		last := w.Answers(ctx, wg)
+		if last == nil {
+			return nil
+		}
+		if err := bed.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return fmt.Errorf("it does not answer in %v: %w: %w", startWait, err, last)
+		}
+	}
 }
 
 // wgTool runs wg(8) in a namespace.

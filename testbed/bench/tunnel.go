@@ -92,7 +92,11 @@ func (p *pair) sample(ctx context.Context, o Options, a *Adder, s *subject) erro
 		streams int
 		payload int
 	}{{rowTCP1, 1, 0}, {rowTCP8, 8, 0}, {rowUDPFull, 0, 1400}, {rowUDPTiny, 0, 64}} {
-		if !o.Wants(t.row.Name) {
+		rows := []Row{t.row}
+		if t.streams == 1 {
+			rows = append(rows, rowCPU, rowCPUAll)
+		}
+		if !o.wantsAny(rows...) {
 			continue
 		}
 		var l *load
@@ -124,7 +128,7 @@ func (p *pair) sample(ctx context.Context, o Options, a *Adder, s *subject) erro
 			}
 		}
 	}
-	if !o.Wants(rowRTT.Name) {
+	if !o.wantsAny(rowRTT, rowRTT99) {
 		return nil
 	}
 	return p.sampleRTT(ctx, o, a, s)

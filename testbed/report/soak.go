@@ -58,9 +58,14 @@ func (s *Soak) Grown() (lines []string) {
 		grew("goroutines", func(r control.Resources) int { return r.Goroutines })
 		grew("descriptors", func(r control.Resources) int { return r.Descriptors })
 		heap := func(r control.Resources) int { return int(r.HeapBytes) }
-		before, after := median(late[:half], name, heap), median(late[half:], name, heap)
-		if moves := late[len(late)-1].Moves - late[0].Moves; after-before > heapNoise+moves*heapPerMove/2 {
-			lines = append(lines, fmt.Sprintf("%s: the heap grows: a median of %d octets in the first half after warm-up, %d in the second", name, before, after))
+		moves := late[len(late)-1].Moves - late[0].Moves
+		for _, by := range []struct {
+			word string
+			of   func([]Sample, string, func(control.Resources) int) int
+		}{{"at least", least}, {"a median of", median}} {
+			if before, after := by.of(late[:half], name, heap), by.of(late[half:], name, heap); after-before > heapNoise+moves*heapPerMove/2 {
+				lines = append(lines, fmt.Sprintf("%s: the heap grows: %s %d octets in the first half after warm-up, %d in the second", name, by.word, before, after))
+			}
 		}
 		size := func(r control.Resources) int { return int(r.ResidentBytes) }
 		quarter := half / 2

@@ -329,14 +329,17 @@ func (r *run) sayDropped(b *bed.Bed, before map[string]uint64) error {
 // judgeCleanStream holds a planned move to what is promised: of a TCP connection most shows as segments sent again only.
 func (r *run) judgeCleanStream(name string, m measured) {
 	r.judgeStream(name, m)
-	if m.Buffer != nil && m.Buffer.Dropped > 0 {
-		r.problem("%s: the router dropped %d packets: %v", name, m.Buffer.Dropped, m.Buffer.Reasons)
+	r.expectNothingDropped(name, m)
+	// After a time-out what is sent again and needless is not all told of: there it is lost where somebody has dropped it.
+	if lost := m.TCP.Retransmitted - m.TCP.Needless - m.TCP.Probes; lost > 0 && (m.TCP.Timeouts == 0 || len(m.kernel) > 0) {
+		text := ""
+		if len(m.kernel) > 0 {
+			text = "\n    meanwhile the kernel dropped: " + strings.Join(m.kernel, ", ")
+		}
+		r.problem("%s: %d segments were sent again, at most %d of them as tail loss probes, and the receiver had %d of them%s",
+			name, m.TCP.Retransmitted, m.TCP.Probes, m.TCP.Needless, text)
 	}
-	if lost := m.TCP.Retransmitted - m.TCP.Needless - m.TCP.Probes; m.TCP.Timeouts == 0 && lost > 0 {
-		r.problem("%s: %d segments were sent again, at most %d of them as tail loss probes, and the receiver had %d of them",
-			name, m.TCP.Retransmitted, m.TCP.Probes, m.TCP.Needless)
-	}
-	if m.TCP.OutOfOrder > 0 && (m.Buffer == nil || m.Buffer.ForcedFlips == 0) {
+	if m.TCP.OutOfOrder > 0 && m.forced() == 0 {
 		r.problem("%s: %d segments out of order without a forced flip", name, m.TCP.OutOfOrder)
 	}
 }

@@ -39,7 +39,7 @@ func cutOff(ctx context.Context, r *run, b *bed.Bed, n int, to string) (order, e
 func (r *run) judgeCut(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
 	r.expectFlaws(name, m, tolerance{}, tolerance{onAir: m.onAir.up})
-	if fast := r.opt.Direction == Down; fast && m.onAir.down == 0 {
+	if fast := r.opt.Direction == Down; (fast || r.sentAway(m) > 1) && m.onAir.down == 0 {
 		r.problem("%s: no packet to the mobile node was lost on the air, so nothing was shown", name)
 	}
 }
@@ -47,9 +47,31 @@ func (r *run) judgeCut(name string, m measured) {
 // judgeCutStream is the same with a TCP connection, in which time-outs are nobody's fault: its acknowledgements are lost.
 func (r *run) judgeCutStream(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
-	if m.Buffer != nil && m.Buffer.Dropped > 0 {
-		r.problem("%s: the router dropped %d packets: %v", name, m.Buffer.Dropped, m.Buffer.Reasons)
+	r.expectNothingDropped(name, m)
+}
+
+// sentAway is how many packets to the node came to the router of its old link while it had none.
+func (r *run) sentAway(m measured) (n int) {
+	if len(m.moves) == 0 || m.moves[0].Up.IsZero() {
+		return 0
 	}
+	way := time.Duration(0)
+	if delayedAt(m.From) {
+		way = r.opt.Links[delayed].In.Delay
+	}
+	from, to := m.moves[0].Lost.Add(-way).UnixNano(), m.moves[0].Up.Add(-way).UnixNano()
+	for _, at := range m.strips.Down.Sent {
+		if at > from && at < to {
+			n++
+		}
+	}
+	return n
+}
+
+// delayedAt says whether the link with the delay is on the way to a network.
+func delayedAt(network string) bool {
+	n, _ := topo.NetworkByName(network)
+	return n.Link == delayed
 }
 
 // judgeBicast holds a move to its promise in which packets to the node go both ways: lost is what came out of neither
@@ -73,6 +95,12 @@ func (r *run) judgeBicast(name string, m measured) {
 	}
 }
 
+// expectCounted checks a move in which a link was lost without warning, and no router kept copies: lost is what was on it,
+// both ways, and nothing else.
+func (r *run) expectCounted(name string, m measured) {
+	r.expectFlaws(name, m, tolerance{onAir: m.onAir.down}, tolerance{onAir: m.onAir.up})
+}
+
 // countBoth notes whether packets to the node were sent on two links, and how many came out of neither.
 func (m *measured) countBoth(b *bed.Bed) {
 	said, now := 0, time.Now()
@@ -86,16 +114,13 @@ func (m *measured) countBoth(b *bed.Bed) {
 
 // expectFlaws checks both directions.
 func (r *run) expectFlaws(name string, m measured, down, up tolerance) {
-	forced := 0
-	if m.Buffer != nil {
-		forced = m.Buffer.ForcedFlips
-	}
 	for _, d := range []struct {
-		word string
-		s    traffic.Stats
-		t    tolerance
-	}{{"to", m.down, down}, {"from", m.up, up}} {
-		if flaws := d.t.flaws(d.s, 0, forced); len(flaws) > 0 {
+		word   string
+		s      traffic.Stats
+		t      tolerance
+		forced int // the uplink has no flips
+	}{{"to", m.down, down, m.forced()}, {"from", m.up, up, 0}} {
+		if flaws := d.t.flaws(d.s, 0, d.forced); len(flaws) > 0 {
 			r.problem("%s: of %d packets %s the mobile node %s%s", name, d.s.Sent, d.word, strings.Join(flaws, ", "), where(m, d.s))
 		}
 	}

@@ -63,9 +63,7 @@ func (r *run) judgeElsewhereStream(name string, m measured) {
 		return
 	}
 	r.expectNotCompleted(name, m)
-	if m.Buffer != nil && m.Buffer.Dropped > 0 {
-		r.problem("%s: the router dropped %d packets: %v", name, m.Buffer.Dropped, m.Buffer.Reasons)
-	}
+	r.expectNothingDropped(name, m)
 }
 
 // expectNotCompleted checks the outcome of a move that did not come to where it was to go.

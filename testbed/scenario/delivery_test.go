@@ -86,21 +86,24 @@ func TestDeliveryTables(t *testing.T) {
 
 func TestJudgeCleanStream(t *testing.T) {
 	for _, x := range []struct {
-		name   string
-		tcp    report.Stream
-		buffer *report.Buffer
-		want   string
+		name string
+		tcp  report.Stream
+		m    measured
+		want string
 	}{
-		{"nothing", report.Stream{}, nil, ""},
-		{"dropped", report.Stream{}, &report.Buffer{Dropped: 2}, "dropped 2"},
-		{"needless", report.Stream{Retransmitted: 3, Needless: 2, Probes: 1}, nil, ""},
-		{"sent again", report.Stream{Retransmitted: 3, Needless: 1, Probes: 1}, nil, "3 segments"},
-		{"out of order", report.Stream{OutOfOrder: 1}, &report.Buffer{}, "1 segments out of order"},
-		{"out of order in a forced flip", report.Stream{OutOfOrder: 1}, &report.Buffer{ForcedFlips: 1}, ""},
+		{"nothing", report.Stream{}, measured{}, ""},
+		{"dropped", report.Stream{}, measured{dropped: map[string]int{"b: age": 2}}, "b: age 2"},
+		{"needless", report.Stream{Retransmitted: 3, Needless: 2, Probes: 1}, measured{}, ""},
+		{"sent again", report.Stream{Retransmitted: 3, Needless: 1, Probes: 1}, measured{}, "3 segments"},
+		{"sent again by time-out", report.Stream{Retransmitted: 3, Needless: 1, Timeouts: 1}, measured{}, ""},
+		{"lost by time-out", report.Stream{Retransmitted: 3, Needless: 1, Timeouts: 1}, measured{kernel: []string{"rb: to lan0 1"}}, "rb: to lan0 1"},
+		{"out of order", report.Stream{OutOfOrder: 1}, measured{}, "1 segments out of order"},
+		{"out of order in a forced flip", report.Stream{OutOfOrder: 1}, measured{Handover: report.Handover{Buffer: &report.Buffer{ForcedFlips: 1}}}, ""},
 	} {
-		r := &run{res: &report.Result{}}
+		r := &run{res: &report.Result{}, opt: Options{Gap: 500 * time.Millisecond}}
 		x.tcp.Octets = 1
-		r.judgeCleanStream(x.name, measured{Handover: report.Handover{Outcome: "completed", TCP: &x.tcp, Buffer: x.buffer}})
+		x.m.Outcome, x.m.TCP = "completed", &x.tcp
+		r.judgeCleanStream(x.name, x.m)
 		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, expected %q", x.name, got, x.want)
 		}
@@ -142,6 +145,21 @@ func TestDeliveryJudges(t *testing.T) {
 	late.Losses = []traffic.Run{{At: up.Add(time.Second)}}
 	inGap := lost
 	inGap.Losses = []traffic.Run{{At: up}}
+	swapped := traffic.Stats{Sent: 10, Received: 10, Reordered: 2}
+	away := func(m measured) measured { // two packets came meanwhile
+		m.strips.Down.Sent = []int64{up.Add(-800 * time.Microsecond).UnixNano(), up.Add(-500 * time.Microsecond).UnixNano()}
+		return moved(m)
+	}
+	held := func(node string, packets int) measured {
+		m := measured{Handover: done, down: whole, up: whole}
+		m.From = "b"
+		m.records = []event.Event{end(node, event.PhaseHold, time.Millisecond, event.SwitchedBack, map[string]any{"packets": packets})}
+		return m
+	}
+	tcpDown := func(m measured) measured {
+		m.TCP = &report.Stream{Direction: "down", Octets: 1}
+		return m
+	}
 	for _, x := range []struct {
 		name  string
 		judge func(*run, string, measured)
@@ -163,7 +181,16 @@ func TestDeliveryJudges(t *testing.T) {
 		{"elsewhere", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: whole}), ""},
 		{"elsewhere, lost", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: lost}), "1 lost"},
 		{"elsewhere, completed", (*run).judgeElsewhere, moved(measured{Handover: done, down: whole, up: whole}), "expected"},
+		{"elsewhere, reordered up with a forced flip", (*run).judgeElsewhere, moved(measured{
+			Handover: report.Handover{Outcome: "failed", Reason: "x", Buffer: &report.Buffer{ForcedFlips: 1}}, down: whole, up: swapped,
+		}), "2 reordered"},
+		{"previous", (*run).judgePrevious, away(held("b", 2)), ""},
 		{"previous, not really", (*run).judgePrevious, measured{Handover: done, down: whole, up: whole}, "forwarded"},
+		{"previous, by the other", (*run).judgePrevious, away(held("a", 2)), "forwarded"},
+		{"previous, nothing came", (*run).judgePrevious, held("b", 0), ""},
+		{"previous, held nothing", (*run).judgePrevious, away(held("b", 0)), "held none"},
+		{"previous, tcp", (*run).judgePreviousStream, tcpDown(held("b", 1)), ""},
+		{"previous, tcp, held nothing", (*run).judgePreviousStream, tcpDown(held("b", 0)), "held none"},
 	} {
 		r := &run{res: &report.Result{}, opt: Options{Direction: Down}}
 		x.judge(r, x.name, x.m)

@@ -60,22 +60,32 @@ func standsBy(ctx context.Context, _ *run, b *bed.Bed, _ int, to string) (order,
 // judgePrevious holds a move to its promise in which the previous router holds.
 func (r *run) judgePrevious(name string, m measured) {
 	r.judgeClean(name, m)
-	r.expectForwarded(name, m)
+	r.expectForwarded(name, m, r.sentAway(m))
 }
 
 // judgePreviousStream is the same with a TCP connection.
 func (r *run) judgePreviousStream(name string, m measured) {
 	r.judgeCleanStream(name, m)
-	r.expectForwarded(name, m)
+	came := 0
+	if m.TCP.Direction == string(Down) {
+		came = 2 // at least: it never rests
+	}
+	r.expectForwarded(name, m, came)
 }
 
-// expectForwarded checks that the case was played: a router sent to another place
-// what it had held.
-func (r *run) expectForwarded(name string, m measured) {
+// expectForwarded checks that the case was played: the previous router says that it held, and sent to another
+// place what it had; some of it, where packets came to it while there was no link.
+func (r *run) expectForwarded(name string, m measured, came int) {
+	held := -1
 	for _, e := range m.records {
-		if e.Phase == event.PhaseForward && e.Kind == event.KindEnd && e.Outcome == event.OK {
-			return
+		if e.Node == m.From && e.Phase == event.PhaseHold && e.Kind == event.KindEnd && e.Outcome == event.SwitchedBack {
+			held = max(held, int(attr(e, "packets")))
 		}
 	}
-	r.problem("%s: no router says that it has forwarded what it held", name)
+	switch {
+	case held < 0:
+		r.problem("%s: router %s does not say that it has forwarded what it held", name, m.From)
+	case held == 0 && came > 1:
+		r.problem("%s: %d packets came to router %s while there was no link, and it says that it held none", name, came, m.From)
+	}
 }

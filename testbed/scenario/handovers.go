@@ -84,22 +84,19 @@ func handovers(ctx context.Context, r *run) error {
 // judgeClean holds a prepared handover to its promise.
 func (r *run) judgeClean(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
-	forced := 0
 	down, up := r.opt.tolerance(), r.opt.tolerance()
 	down.onAir, up.onAir = m.onAir.down, m.onAir.up
-	if m.Buffer != nil {
-		forced = m.Buffer.ForcedFlips
-		if r.opt.BufferOff {
-			down.dropped, down.others = m.Buffer.Dropped, r.opt.Probe
-		}
+	if m.Buffer != nil && r.opt.BufferOff {
+		down.dropped, down.others = m.Buffer.Dropped, r.opt.Probe
 	}
 	for _, d := range []struct {
 		word    string
 		s       traffic.Stats
 		t       tolerance
 		onLinks int
-	}{{"to", m.down, down, m.onLinks.down}, {"from", m.up, up, m.onLinks.up}} {
-		if flaws := d.t.flaws(d.s, d.onLinks, forced); len(flaws) > 0 {
+		forced  int // the uplink has no flips
+	}{{"to", m.down, down, m.onLinks.down, m.forced()}, {"from", m.up, up, m.onLinks.up, 0}} {
+		if flaws := d.t.flaws(d.s, d.onLinks, d.forced); len(flaws) > 0 {
 			r.problem("%s: of %d packets %s the mobile node %s%s", name, d.s.Sent, d.word, strings.Join(flaws, ", "), where(m, d.s))
 		}
 	}

@@ -39,7 +39,7 @@ type Strips struct {
 // measured is a handover with everything that was seen of it.
 type measured struct {
 	report.Handover
-	records []event.Event // of the mobile node and of the new router
+	records []event.Event // of the mobile node and of both routers
 	down    traffic.Stats
 	up      traffic.Stats
 	end     time.Time // of the handover, by the mobile node's timeline
@@ -48,6 +48,9 @@ type measured struct {
 	onLinks lostOnLinks
 	onAir   lostOnLinks
 	begun   time.Time // before any traffic
+	// dropped is what all routers have dropped meanwhile, by where and why, and kernel what the kernel has.
+	dropped map[string]int
+	kernel  []string
 	// Where the packets on the cable are counted: that some to the node were sent on
 	// two links, and how many came out of neither.
 	both    bool
@@ -107,11 +110,16 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 		return m, err
 	}
 	defer func() { err = errors.Join(err, flows.close()) }()
-	before, airBefore := lostSoFar(b), onAir(b)
+	before := lostSoFar(b)
+	airBefore, err := onAir(b)
+	if err != nil {
+		return m, err
+	}
 	eapBefore, err := authentications(b)
 	if err != nil {
 		return m, err
 	}
+	routers := askRouters(ctx, b)
 	flows.start()
 	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
@@ -152,8 +160,15 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 		m.onLinks = lostSoFar(b).since(before)
 		m.Flow.Down.LostOnLinks, m.Flow.Up.LostOnLinks = &m.onLinks.down, &m.onLinks.up
 	}
+	if err := m.countRouters(ctx, b, routers); err != nil {
+		return m, err
+	}
 	if b.Air != nil {
-		m.onAir = onAir(b).since(airBefore)
+		airNow, err := onAir(b)
+		if err != nil {
+			return m, err
+		}
+		m.onAir = airNow.since(airBefore)
 		m.Flow.Down.LostOnAir, m.Flow.Up.LostOnAir = &m.onAir.down, &m.onAir.up
 	}
 	if b.Air != nil && b.Radio == nil {
@@ -219,7 +234,7 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, give order, m 
 	}
 	m.Outcome, m.Reason, m.end = string(result.Outcome), result.Reason, time.Now()
 	if !result.ID.IsZero() {
-		if err := m.read(ctx, b, to, result.ID); err != nil {
+		if err := m.read(ctx, b, result.ID); err != nil {
 			return nil, err
 		}
 	}
@@ -243,17 +258,19 @@ func (r *run) command(ctx context.Context, b *bed.Bed, to string, give order, m 
 }
 
 // read takes a handover's records from the timelines.
-func (m *measured) read(ctx context.Context, b *bed.Bed, to string, id event.HandoverID) error {
+func (m *measured) read(ctx context.Context, b *bed.Bed, id event.HandoverID) error {
 	detail, err := b.Client(topo.MN).Handover(ctx, id)
 	if err != nil {
 		return fmt.Errorf("scenario: timeline of the handover: %w", err)
 	}
 	m.records = append(m.records, detail.Records...)
-	// The new router's own records, where the mobile node has not got them.
-	rctx, cancelRead := context.WithTimeout(ctx, 2*time.Second) // it may be what is broken
-	defer cancelRead()
-	if theirs, err := b.Client(to).Handover(rctx, id); err == nil {
-		m.records = append(m.records, theirs.Records...)
+	// The routers' own records, where the mobile node has not got them.
+	for _, name := range routersOf(b) {
+		rctx, cancelRead := context.WithTimeout(ctx, askLimit)
+		if theirs, err := b.Client(name).Handover(rctx, id); err == nil {
+			m.records = append(m.records, theirs.Records...)
+		}
+		cancelRead()
 	}
 	m.ID, m.TLS = id.String(), tlsVersion(detail.Records)
 	if e, ok := ending(detail.Records); ok {

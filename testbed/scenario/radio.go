@@ -21,11 +21,14 @@ import (
 const eapStarted = "CTRL-EVENT-EAP-STARTED"
 
 // onAir counts what was lost on the node's link so far; nothing where nobody counts.
-func onAir(b *bed.Bed) lostOnLinks {
+func onAir(b *bed.Bed) (lostOnLinks, error) {
 	if b.Air == nil {
-		return lostOnLinks{}
+		return lostOnLinks{}, nil
 	}
-	return lostOnLinks{down: b.Air.Lost(impair.KindDown), up: b.Air.Lost(impair.KindUp)}
+	if err := b.Air.Settle(); err != nil {
+		return lostOnLinks{}, fmt.Errorf("scenario: what was lost on the air: %w", err)
+	}
+	return lostOnLinks{down: b.Air.Lost(impair.KindDown), up: b.Air.Lost(impair.KindUp)}, nil
 }
 
 // authentications counts how often each access point has begun to authenticate, by its log.

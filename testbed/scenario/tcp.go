@@ -190,6 +190,9 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 		to := topo.Other(r.at)
 		title := fmt.Sprintf("%s, %s: %d of %d, from %s to %s", way, name, i+1, r.opt.Repeat, r.at, to)
 		r.p.Line("tcp: %s", title)
+		if err := r.awaitClean(ctx, b, to); err != nil {
+			return 0, err
+		}
 		give, err := orders(ctx, i, to)
 		if err != nil {
 			return 0, err
@@ -211,11 +214,16 @@ func (r *run) streamThroughMoves(ctx context.Context, b *bed.Bed, way Direction,
 
 // streamThroughMove is one of the moves, with the time after it.
 func (r *run) streamThroughMove(ctx context.Context, b *bed.Bed, s *streamRun, to string, give order) (m measured, err error) {
-	m.From, m.To = r.at, to
+	m.From, m.To, m.begun = r.at, to, time.Now()
 	before, err := s.mark()
 	if err != nil {
 		return m, err
 	}
+	drops, err := b.Drops()
+	if err != nil {
+		return m, err
+	}
+	routers := askRouters(ctx, b)
 	if m.moves, err = r.command(ctx, b, to, give, &m); err != nil {
 		return m, err
 	}
@@ -228,8 +236,15 @@ func (r *run) streamThroughMove(ctx context.Context, b *bed.Bed, s *streamRun, t
 	if err := await(ctx, tcpBack, func() bool { _, n := s.Octets(); return n > there }); err != nil {
 		return m, fmt.Errorf("no octet came after the move: %w", err)
 	}
-	m.TCP, err = s.since(before)
-	return m, err
+	if m.TCP, err = s.since(before); err != nil {
+		return m, err
+	}
+	dropsNow, err := b.Drops()
+	if err != nil {
+		return m, err
+	}
+	m.kernel = bed.DropsSince(drops, dropsNow)
+	return m, m.countRouters(ctx, b, routers)
 }
 
 // streamAlone is the same without a move.

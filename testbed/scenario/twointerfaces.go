@@ -27,7 +27,7 @@ func twoInterfaces(ctx context.Context, r *run) error {
 		{oneInterface, ""}, {bothUp, bed.SecondUp}, {setUpToMove, bed.SecondAtMove},
 	} {
 		opt := r.opt.bed(r.p)
-		opt.Second = c.second
+		opt.Second, opt.Count = c.second, true
 		if err := r.withBed(ctx, opt, func(b *bed.Bed) error {
 			r.caseName = c.name
 			err := r.repeat(ctx, b, func(name string, m measured) {
@@ -106,6 +106,7 @@ func (r *run) cuts(ctx context.Context, b *bed.Bed) error {
 		r.res.Handovers = append(r.res.Handovers, m.Handover)
 		r.expectOutcome(name, m, event.Completed)
 		r.expectQuiet(name, m, m.end)
+		r.expectCounted(name, m)
 		if m.Outcome != string(event.Completed) {
 			return nil // where it is then is anybody's guess
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,11 +15,13 @@ import (
 
 const (
 	look     = 20 * time.Millisecond // between two looks whether it is to end
-	snapLen  = 2048                  // octets of a frame that are read
-	received = 64 << 20              // octets the kernel keeps for us; of merged packets a frame may be 64 KiB
+	frameLen = 1<<16 + 64            // octets of the longest frame, in which the kernel has merged packets
+	received = 64 << 20              // octets the kernel keeps for us
+	settling = 10 * time.Second      // at most, until nothing is left to be read
 )
 
-// A Frame is one Ethernet frame on an interface.
+// A Frame is one Ethernet frame on an interface. UDP packets that the kernel moves as one
+// (UDP_SEGMENT) are a frame each, as they would be on a wire.
 type Frame struct {
 	Interface string
 	Outgoing  bool
@@ -33,6 +36,8 @@ type Tap struct {
 	report func(Frame)
 	reader sync.WaitGroup
 	stop   chan struct{}
+	looks  atomic.Int64 // times that the reader has asked for a frame
+	unread atomic.Int64 // frames that the kernel had and could not give
 }
 
 // Open has report called with each frame on the interfaces, on a goroutine of the tap's own.
@@ -61,6 +66,7 @@ func (t *Tap) open() (err error) {
 	err = errors.Join(
 		unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, received),
 		unix.SetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+		unix.SetsockoptInt(t.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1),
 		unix.SetsockoptTimeval(t.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
 	)
 	if err != nil {
@@ -70,22 +76,30 @@ func (t *Tap) open() (err error) {
 }
 
 func (t *Tap) read() {
-	buf, oob := make([]byte, snapLen), make([]byte, 128)
+	buf, oob := make([]byte, vnetLen+frameLen), make([]byte, 128)
 	for {
+		t.looks.Add(1)
 		n, m, _, from, err := unix.Recvmsg(t.fd, buf, oob, 0)
 		select {
 		case <-t.stop:
 			return
 		default:
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN):
 			continue // the time was up, or an interface went down
+		case err != nil, n < vnetLen:
+			t.unread.Add(1)
+			continue
 		}
 		l, ok := from.(*unix.SockaddrLinklayer)
 		if !ok || t.names[l.Ifindex] == "" {
 			continue
 		}
-		t.report(Frame{Interface: t.names[l.Ifindex], Outgoing: l.Pkttype == unix.PACKET_OUTGOING, At: timeOf(oob[:m]), Bytes: buf[:n]})
+		f := Frame{Interface: t.names[l.Ifindex], Outgoing: l.Pkttype == unix.PACKET_OUTGOING, At: timeOf(oob[:m])}
+		for f.Bytes = range frames(buf[:n]) {
+			t.report(f)
+		}
 	}
 }
 
@@ -103,13 +117,35 @@ func timeOf(oob []byte) time.Time {
 	return time.Now()
 }
 
-// Missed is how many frames were lost because they came faster than they were read, since it was asked for last.
+// Settle waits until all that the kernel had for us when it was called has been reported.
+func (t *Tap) Settle() error {
+	for end := time.Now().Add(settling); ; time.Sleep(time.Millisecond) {
+		looks := t.looks.Load()
+		next, err := unix.IoctlGetInt(t.fd, unix.SIOCINQ) // octets of the next frame
+		switch {
+		case err != nil:
+			return fmt.Errorf("tap: what is left to be read: %w", err)
+		case time.Now().After(end):
+			return fmt.Errorf("tap: frames come faster than they are read, for %v", settling)
+		case next > 0:
+			continue
+		}
+		// What the reader had taken by then is reported when it asks for the next but one.
+		for t.looks.Load() < looks+2 {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}
+}
+
+// Missed is how many frames were not reported since it was asked for last: they came faster than they were read, or the
+// kernel could not say what they were.
 func (t *Tap) Missed() (int, error) {
 	st, err := unix.GetsockoptTpacketStats(t.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {
 		return 0, fmt.Errorf("tap: %w", err)
 	}
-	return int(st.Drops), nil
+	return int(st.Drops) + int(t.unread.Swap(0)), nil
 }
 
 // Close ends it; no frame is reported after that.

@@ -2,6 +2,8 @@ package tap
 
 import (
 	"bytes"
+	"errors"
+	"maps"
 	"net"
 	"os"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/space"
 )
@@ -85,6 +88,87 @@ func TestBothSides(t *testing.T) {
 		if f.Interface != "lo" || f.At.Before(began) || f.At.After(time.Now()) {
 			t.Errorf("%+v: expected lo, and a time after %v", f, began)
 		}
+	}
+}
+
+// TestMerged: packets that are sent as one are reported one by one, all of them once they have settled.
+func TestMerged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	const name, size, last, times = "mpa-tap-test2", 1200, 77, 30
+	s, err := space.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.Remove(name)
+	defer s.Close()
+	lo, err := s.Netlink().LinkByName("lo")
+	if err == nil {
+		err = s.Netlink().LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	out := map[string]int{}
+	tap, err := Open(s, func(f Frame) {
+		data, ok := udpData(f.Bytes)
+		if !f.Outgoing || !ok {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		out[string(f.Bytes[data:])]++
+	}, "lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{}
+	if err := s.Do(func() error {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size) }); e != nil || err != nil {
+			return errors.Join(e, err)
+		}
+		for i := range times {
+			var all []byte
+			for j := range 10 {
+				one := bytes.Repeat([]byte{byte(i), byte(j)}, size/2)
+				if j == 9 {
+					one = one[:last]
+				}
+				all = append(all, one...)
+				want[string(one)]++
+			}
+			if _, err := c.WriteTo(all, c.LocalAddr()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tap.Settle(); err != nil {
+		t.Error(err)
+	}
+	mu.Lock()
+	if !maps.Equal(out, want) {
+		t.Errorf("%d different packets were reported, expected %d, each once", len(out), len(want))
+	}
+	mu.Unlock()
+	if n, err := tap.Missed(); err != nil || n != 0 {
+		t.Errorf("missed %d, %v; expected none", n, err)
+	}
+	if err := tap.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

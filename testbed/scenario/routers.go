@@ -1,0 +1,153 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/testbed/bed"
+	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
+)
+
+// askLimit bounds how long a router may take to answer: it may be what is broken.
+const askLimit = 2 * time.Second
+
+// routerDrops is what a router has dropped so far of what came for nodes, by the reason.
+type routerDrops map[string]int
+
+// ofEarlier is before the reason in a router's status, where the node has gone.
+const ofEarlier = "visitors before: "
+
+// routersOf are the networks of a lab whose routers are ours and run.
+func routersOf(b *bed.Bed) (names []string) {
+	for _, name := range b.Daemons() {
+		if _, ok := topo.NetworkByName(name); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// askRouters are the drops of those that answer.
+func askRouters(ctx context.Context, b *bed.Bed) map[string]routerDrops {
+	all := make(map[string]routerDrops)
+	for _, name := range routersOf(b) {
+		if d, err := askRouter(ctx, b, name); err == nil {
+			all[name] = d
+		}
+	}
+	return all
+}
+
+func askRouter(ctx context.Context, b *bed.Bed, name string) (routerDrops, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var status struct {
+		Dropped  map[string]int `json:"dropped"`
+		Visitors []struct {
+			Dropped map[string]int `json:"dropped"`
+		} `json:"visitors"`
+	}
+	if err := b.Client(name).Status(ctx, &status); err != nil {
+		return nil, fmt.Errorf("scenario: status of router %s: %w", name, err)
+	}
+	drops := routerDrops{}
+	for why, n := range status.Dropped {
+		if reason, ok := strings.CutPrefix(why, ofEarlier); ok {
+			drops[reason] += n
+		}
+	}
+	for _, v := range status.Visitors {
+		for why, n := range v.Dropped {
+			drops[why] += n
+		}
+	}
+	return drops, nil
+}
+
+// countRouters notes what all routers have dropped since before, and their forced flips since
+// the beginning. One that does not answer is an error where the move completed.
+func (m *measured) countRouters(ctx context.Context, b *bed.Bed, before map[string]routerDrops) error {
+	m.dropped = make(map[string]int)
+	forced, reasons := 0, make(map[string]int)
+	for _, name := range routersOf(b) {
+		was, asked := before[name]
+		now, err := askRouter(ctx, b, name)
+		if err == nil {
+			var n int
+			n, err = forcedFlips(ctx, b, name, m.begun)
+			forced += n
+		}
+		switch {
+		case err != nil && m.Outcome == string(event.Completed):
+			return err
+		case err != nil || !asked:
+			continue
+		}
+		for why, n := range now {
+			if n -= was[why]; n > 0 {
+				m.dropped[name+": "+why] = n
+				reasons[why] += n
+			}
+		}
+	}
+	if m.Buffer == nil {
+		if forced == 0 && len(reasons) == 0 {
+			return nil
+		}
+		m.Buffer = &report.Buffer{}
+	}
+	m.Buffer.ForcedFlips, m.Buffer.Dropped, m.Buffer.Reasons = forced, 0, nil
+	for _, n := range reasons {
+		m.Buffer.Dropped += n
+	}
+	if len(reasons) > 0 {
+		m.Buffer.Reasons = reasons
+	}
+	return nil
+}
+
+// forcedFlips counts them in a router's timeline.
+func forcedFlips(ctx context.Context, b *bed.Bed, name string, since time.Time) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var records []event.Event
+	err = b.Client(name).Events(ctx, 0, false, func(e event.Event) error {
+		if e.Time.After(since) {
+			records = append(records, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("scenario: timeline of router %s: %w", name, err)
+	}
+	if held := buffer(ofNode(records, name)); held != nil {
+		n = held.ForcedFlips
+	}
+	return n, nil
+}
+
+// forced is how often a flip was forced, at whatever router.
+func (m measured) forced() int {
+	if m.Buffer == nil {
+		return 0
+	}
+	return m.Buffer.ForcedFlips
+}
+
+// expectNothingDropped checks all routers.
+func (r *run) expectNothingDropped(name string, m measured) {
+	if len(m.dropped) == 0 {
+		return
+	}
+	var list []string
+	for _, where := range slices.Sorted(maps.Keys(m.dropped)) {
+		list = append(list, fmt.Sprintf("%s %d", where, m.dropped[where]))
+	}
+	r.problem("%s: routers dropped packets: %s", name, strings.Join(list, ", "))
+}
