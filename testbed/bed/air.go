@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -21,10 +22,21 @@ type Air struct {
 	classifier *impair.Classifier
 
 	mu     sync.Mutex
-	said   map[frameOf][]time.Time // guarded by mu: when they were handed to a device
-	heard  map[frameOf][]time.Time // guarded by mu: when they came out of one
-	radius []time.Time             // guarded by mu: of the packets at the authentication server
+	said   map[frameOf][]spoken // guarded by mu: handed to a device
+	heard  map[frameOf][]spoken // guarded by mu: came out of one
+	radius []time.Time          // guarded by mu: of the packets at the authentication server
 }
+
+// spoken is one frame. Its packet is the same at both ends, and no other is like it: flows are numbered, and so is ESP.
+type spoken struct {
+	at     time.Time
+	packet uint64 // hash
+}
+
+var frameSeed = maphash.MakeSeed()
+
+// etherLen is the length of an Ethernet header.
+const etherLen = 14
 
 // frameOf is what is counted together.
 type frameOf struct {
@@ -34,7 +46,7 @@ type frameOf struct {
 
 // listen opens taps at both ends of the node's link: every radio, and at the authentication server, or the access routers.
 func (b *Bed) listen() error {
-	a := &Air{said: make(map[frameOf][]time.Time), heard: make(map[frameOf][]time.Time)}
+	a := &Air{said: make(map[frameOf][]spoken), heard: make(map[frameOf][]spoken)}
 	b.Air = a
 	var err error
 	if a.classifier, err = impair.NewClassifier(b.opt.Traffic); err != nil {
@@ -68,24 +80,23 @@ func (a *Air) at(node string) func(tap.Frame) {
 		if kind != impair.KindDown && kind != impair.KindUp {
 			return
 		}
-		key := frameOf{node, kind}
+		key, s := frameOf{node, kind}, spoken{f.At, maphash.Bytes(frameSeed, f.Bytes[etherLen:])}
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if f.Outgoing {
-			a.said[key] = append(a.said[key], f.At)
+			a.said[key] = append(a.said[key], s)
 		} else {
-			a.heard[key] = append(a.heard[key], f.At)
+			a.heard[key] = append(a.heard[key], s)
 		}
 	}
 }
 
 // atServer notes packets to and from the port of RADIUS.
 func (a *Air) atServer(f tap.Frame) {
-	const ether = 14
-	if len(f.Bytes) < ether {
+	if len(f.Bytes) < etherLen {
 		return
 	}
-	pkt := f.Bytes[ether:]
+	pkt := f.Bytes[etherLen:]
 	_, _, proto, header, total, err := ipip.ParseIPv4(pkt)
 	if err != nil || proto != unix.IPPROTO_UDP || total > len(pkt) || total < header+4 {
 		return
@@ -125,7 +136,7 @@ func (a *Air) Lost(kind impair.Kind) int {
 	return n
 }
 
-// Said is how many a node handed to its device from one point in time to another, and Heard how many came out of it.
+// Said is how many frames with such a datagram a node handed to its device from one point in time to another, and Heard how many came out of it.
 func (a *Air) Said(node string, kind impair.Kind, from, to time.Time) int {
 	return a.between(a.said, frameOf{node, kind}, from, to)
 }
@@ -135,11 +146,28 @@ func (a *Air) Heard(node string, kind impair.Kind, from, to time.Time) int {
 	return a.between(a.heard, frameOf{node, kind}, from, to)
 }
 
-func (a *Air) between(all map[frameOf][]time.Time, key frameOf, from, to time.Time) (n int) {
+func (a *Air) between(all map[frameOf][]spoken, key frameOf, from, to time.Time) (n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, at := range all[key] {
-		if !at.Before(from) && !at.After(to) {
+	for _, s := range all[key] {
+		if !s.at.Before(from) && !s.at.After(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// Missed is how many of those that one node handed to its device from one point in time to another never came out of
+// the device of another node.
+func (a *Air) Missed(node, by string, kind impair.Kind, from, to time.Time) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	came := make(map[uint64]bool)
+	for _, s := range a.heard[frameOf{by, kind}] {
+		came[s.packet] = true
+	}
+	for _, s := range a.said[frameOf{node, kind}] {
+		if !s.at.Before(from) && !s.at.After(to) && !came[s.packet] {
 			n++
 		}
 	}

@@ -93,6 +93,8 @@ func TestJudgeCleanStream(t *testing.T) {
 	}{
 		{"nothing", report.Stream{}, measured{}, ""},
 		{"dropped", report.Stream{}, measured{dropped: map[string]int{"b: age": 2}}, "b: age 2"},
+		{"copies of a marker", report.Stream{}, measured{dropped: map[string]int{"a: released": 1, "b: released": 1}}, ""},
+		{"held to the end", report.Stream{}, measured{dropped: map[string]int{"a: released": 1, "b: released": 2}}, "b: released 2"},
 		{"needless", report.Stream{Retransmitted: 3, Needless: 2, Probes: 1}, measured{}, ""},
 		{"sent again", report.Stream{Retransmitted: 3, Needless: 1, Probes: 1}, measured{}, "3 segments"},
 		{"sent again by time-out", report.Stream{Retransmitted: 3, Needless: 1, Timeouts: 1}, measured{}, ""},
@@ -141,8 +143,6 @@ func TestDeliveryJudges(t *testing.T) {
 	}
 	done := report.Handover{Outcome: string(event.Completed)}
 	failed := report.Handover{Outcome: string(event.Failed), Reason: "it is elsewhere"}
-	late := lost
-	late.Losses = []traffic.Run{{At: up.Add(time.Second)}}
 	inGap := lost
 	inGap.Losses = []traffic.Run{{At: up}}
 	swapped := traffic.Stats{Sent: 10, Received: 10, Reordered: 2}
@@ -172,10 +172,12 @@ func TestDeliveryJudges(t *testing.T) {
 		{"cut, reordered down", (*run).judgeCut, measured{Handover: done, down: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, up: whole, onAir: lostOnLinks{down: 3}}, ""},
 		{"cut, reordered up", (*run).judgeCut, measured{Handover: done, down: whole, up: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, onAir: lostOnLinks{down: 3}}, "2 reordered"},
 		{"cut, not really", (*run).judgeCut, measured{Handover: done, down: whole, up: whole}, "nothing was shown"},
+		{"cut of a slow flow, not really", (*run).judgeCut, away(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
+		{"cut of a slow flow, nothing came", (*run).judgeCut, moved(measured{Handover: done, down: whole, up: whole}), ""},
 		{"cut, not completed", (*run).judgeCut, measured{Handover: failed, down: whole, up: whole, onAir: lostOnLinks{down: 3}}, "it is elsewhere"},
 		{"bicast, lost on both", (*run).judgeBicast, moved(measured{Handover: done, down: inGap, up: whole, both: true, neither: 1}), ""},
 		{"bicast, lost on one", (*run).judgeBicast, moved(measured{Handover: done, down: inGap, up: whole, both: true}), "1 lost"},
-		{"bicast, lost later", (*run).judgeBicast, moved(measured{Handover: done, down: late, up: whole, both: true, neither: 1}), "had a link"},
+		{"bicast, lost on a link", (*run).judgeBicast, moved(measured{Handover: done, down: lost, up: whole, both: true, neither: 1, missed: 1}), "there the node was"},
 		{"bicast, twice", (*run).judgeBicast, moved(measured{Handover: done, down: twice, up: whole, both: true}), "1 duplicated"},
 		{"bicast, not really", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
 		{"elsewhere", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: whole}), ""},
@@ -193,6 +195,9 @@ func TestDeliveryJudges(t *testing.T) {
 		{"previous, tcp, held nothing", (*run).judgePreviousStream, tcpDown(held("b", 0)), "held none"},
 	} {
 		r := &run{res: &report.Result{}, opt: Options{Direction: Down}}
+		if strings.Contains(x.name, "slow") {
+			r.opt.Direction = Up
+		}
 		x.judge(r, x.name, x.m)
 		if got := strings.Join(r.res.Problems, "; "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
 			t.Errorf("%s: %q, expected %q", x.name, got, x.want)

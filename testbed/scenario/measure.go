@@ -52,9 +52,10 @@ type measured struct {
 	dropped map[string]int
 	kernel  []string
 	// Where the packets on the cable are counted: that some to the node were sent on
-	// two links, and how many came out of neither.
-	both    bool
-	neither int
+	// two links, how many came out of neither, and how many were sent on a link of the
+	// node's and did not come out.
+	both            bool
+	neither, missed int
 	// With address translation: whom the new router authenticated, and the
 	// translator's address on the path to it.
 	authPeer   netip.AddrPort

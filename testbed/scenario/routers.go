@@ -12,6 +12,7 @@ import (
 	"openmpa/testbed/bed"
 	"openmpa/testbed/report"
 	"openmpa/testbed/topo"
+	"openmpa/tunnel/flow"
 )
 
 // askLimit bounds how long a router may take to answer: it may be what is broken.
@@ -140,9 +141,21 @@ func (m measured) forced() int {
 	return m.Buffer.ForcedFlips
 }
 
+// markerCopies is how often the home agent says again that the old path has ended: to a router that the node may have
+// left by then, which drops it.
+const markerCopies = 2
+
 // expectNothingDropped checks all routers.
 func (r *run) expectNothingDropped(name string, m measured) {
-	if len(m.dropped) == 0 {
+	copies, others := 0, 0
+	for where, n := range m.dropped {
+		if strings.HasSuffix(where, ": "+string(flow.ReasonReleased)) {
+			copies += n
+		} else {
+			others += n
+		}
+	}
+	if others == 0 && copies <= markerCopies {
 		return
 	}
 	var list []string
