@@ -157,6 +157,18 @@ func (a *Air) between(all map[frameOf][]spoken, key frameOf, from, to time.Time)
 	return n
 }
 
+// Next is when the first one came out of a node's device after a point in time.
+func (a *Air) Next(node string, kind impair.Kind, after time.Time) (at time.Time, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.heard[frameOf{node, kind}] {
+		if s.at.After(after) {
+			return s.at, true
+		}
+	}
+	return at, false
+}
+
 // Missed is how many of those that one node handed to its device from one point in time to another never came out of
 // the device of another node.
 func (a *Air) Missed(node, by string, kind impair.Kind, from, to time.Time) (n int) {

@@ -167,6 +167,7 @@ func TestDeliveryJudges(t *testing.T) {
 		want  string
 	}{
 		{"cut, lost up on the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3, up: 1}}, ""},
+		{"cut, lost up before the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}, refused: 1}, ""},
 		{"cut, lost up", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}}, "1 lost"},
 		{"cut, lost down", (*run).judgeCut, measured{Handover: done, down: lost, up: whole, onAir: lostOnLinks{down: 3}}, "1 lost"},
 		{"cut, reordered down", (*run).judgeCut, measured{Handover: done, down: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, up: whole, onAir: lostOnLinks{down: 3}}, ""},
@@ -191,8 +192,8 @@ func TestDeliveryJudges(t *testing.T) {
 		{"previous, by the other", (*run).judgePrevious, away(held("a", 2)), "forwarded"},
 		{"previous, nothing came", (*run).judgePrevious, held("b", 0), ""},
 		{"previous, held nothing", (*run).judgePrevious, away(held("b", 0)), "held none"},
-		{"previous, tcp", (*run).judgePreviousStream, tcpDown(held("b", 1)), ""},
-		{"previous, tcp, held nothing", (*run).judgePreviousStream, tcpDown(held("b", 0)), "held none"},
+		{"previous, tcp", (*run).judgePreviousStream, tcpDown(held("b", 0)), ""},
+		{"previous, tcp, by the other", (*run).judgePreviousStream, tcpDown(held("a", 1)), "forwarded"},
 	} {
 		r := &run{res: &report.Result{}, opt: Options{Direction: Down}}
 		if strings.Contains(x.name, "slow") {

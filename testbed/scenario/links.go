@@ -28,8 +28,9 @@ type tolerance struct {
 	// dropped is what the router dropped; packets of others are among them.
 	dropped int
 	others  bool
-	// onAir is what was lost between two radios.
-	onAir int
+	// onAir is what was lost between two radios, and refused what the device of a link that had gone did not take: among
+	// these are other packets, too.
+	onAir, refused int
 }
 
 func (o Options) tolerance() (t tolerance) {
@@ -47,7 +48,7 @@ func (o Options) tolerance() (t tolerance) {
 // need not be missed.
 func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 	var list []string
-	if gone := onLinks + t.dropped + t.onAir; s.Lost > gone || s.Lost < gone && !t.copies && !t.others {
+	if gone := onLinks + t.dropped + t.onAir; s.Lost > gone+t.refused || s.Lost < gone && !t.copies && !t.others {
 		text := fmt.Sprintf("%d lost", s.Lost)
 		if onLinks > 0 {
 			text += fmt.Sprintf(", and the links lost %d of its packets", onLinks)
@@ -57,6 +58,9 @@ func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 		}
 		if t.onAir != 0 {
 			text += fmt.Sprintf(", and %d on the air", t.onAir)
+		}
+		if t.refused > 0 {
+			text += fmt.Sprintf(", and at most %d by a device without a link", t.refused)
 		}
 		list = append(list, text)
 	}
