@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,21 +17,40 @@ type datagram struct {
 	n    int
 }
 
+// smallBuffer holds what most messages need; what is longer gets a buffer of its own.
+const smallBuffer = 2048
+
 // buffers recycles receive buffers.
 var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 65536)
+	b := make([]byte, smallBuffer)
 	return &b
 }}
+
+// class is the queue that a datagram waits in for the owner goroutine.
+type class uint8
+
+const (
+	classSession  class = iota // of a session that exists; handled before the others, and never dropped here
+	classStart                 // says that a PAR[S] has arrived
+	classStranger              // the rest: whoever floods fills this queue, and what does not fit is dropped
+	classes
+)
+
+// queueLen is how many datagrams of a class may wait.
+const queueLen = 256
 
 // runner is what Client and Server share: one owner goroutine, which alone
 // touches the machine, and one reader goroutine for each socket.
 type runner struct {
 	// fixed
-	packets chan datagram
-	wake    chan struct{} // calls are waiting
-	done    chan struct{} // the owner goroutine has ended
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
+	queues   [classes]chan datagram
+	classify func(b []byte) class // called by readers
+	wake     chan struct{}        // calls are waiting
+	done     chan struct{}        // the owner goroutine has ended
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	overflow atomic.Uint64 // datagrams that found their queue full
 
 	mu     sync.Mutex
 	calls  []func(now time.Time) // guarded by mu
@@ -57,10 +77,12 @@ type machine interface {
 	abandon() // nobody drives the machine any more
 }
 
-func newRunner(conn Conn) *runner {
-	return &runner{
-		packets: make(chan datagram, 64), wake: make(chan struct{}, 1), done: make(chan struct{}), conn: conn,
+func newRunner(conn Conn, classify func([]byte) class) *runner {
+	r := &runner{classify: classify, wake: make(chan struct{}, 1), done: make(chan struct{}), conn: conn}
+	for i := range r.queues {
+		r.queues[i] = make(chan datagram, queueLen)
 	}
+	return r
 }
 
 // run starts the goroutines.
@@ -84,6 +106,12 @@ func (r *runner) own(ctx context.Context, m machine) {
 			timer.Stop()
 		}
 		select {
+		case d := <-r.queues[classSession]:
+			r.deliver(m, d)
+			continue
+		default:
+		}
+		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
@@ -93,10 +121,20 @@ func (r *runner) own(ctx context.Context, m machine) {
 				f(time.Now())
 				m.flush()
 			}
-		case d := <-r.packets:
-			m.packet(time.Now(), d.from, (*d.data)[:d.n])
-			buffers.Put(d.data)
+		case d := <-r.queues[classSession]:
+			r.deliver(m, d)
+		case d := <-r.queues[classStart]:
+			r.deliver(m, d)
+		case d := <-r.queues[classStranger]:
+			r.deliver(m, d)
 		}
+	}
+}
+
+func (r *runner) deliver(m machine, d datagram) {
+	m.packet(time.Now(), d.from, (*d.data)[:d.n])
+	if len(*d.data) == smallBuffer {
+		buffers.Put(d.data)
 	}
 }
 
@@ -155,11 +193,10 @@ func (r *runner) do(f func(now time.Time)) error {
 // read starts a reader, which ends when conn is closed.
 func (r *runner) read(conn Conn) {
 	r.wg.Go(func() {
+		b := make([]byte, 65536)
 		for {
-			data := buffers.Get().(*[]byte)
-			n, from, err := conn.ReadFromUDPAddrPort(*data)
+			n, from, err := conn.ReadFromUDPAddrPort(b)
 			if err != nil {
-				buffers.Put(data)
 				if errors.Is(err, net.ErrClosed) {
 					return
 				}
@@ -173,13 +210,43 @@ func (r *runner) read(conn Conn) {
 				continue
 			}
 			from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-			select {
-			case r.packets <- datagram{from: from, data: data, n: n}:
-			case <-r.done:
+			if !r.queue(from, b[:n]) {
 				return
 			}
 		}
 	})
+}
+
+// queue hands a copy of b to the owner goroutine; false: that one has ended.
+func (r *runner) queue(from netip.AddrPort, b []byte) bool {
+	c := r.classify(b)
+	queue := r.queues[c]
+	if c != classSession && len(queue) == cap(queue) {
+		r.overflow.Add(1)
+		return true
+	}
+	data := buffers.Get().(*[]byte)
+	if len(b) > smallBuffer {
+		long := make([]byte, len(b))
+		data = &long
+	}
+	d := datagram{from: from, data: data, n: copy(*data, b)}
+	if c == classSession {
+		select {
+		case queue <- d:
+			return true
+		case <-r.done:
+			return false
+		}
+	}
+	select {
+	case queue <- d:
+	case <-r.done:
+		return false
+	default:
+		r.overflow.Add(1)
+	}
+	return true
 }
 
 // close ends the goroutines and waits for them.

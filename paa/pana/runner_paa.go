@@ -2,7 +2,9 @@ package pana
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,7 +14,46 @@ type Server struct {
 	*runner
 	paa      *PAA
 	handler  func(Output)
+	sids     *sidSet
 	sendErrs atomic.Uint64
+}
+
+// sidSet is the session identifiers that exist, for the reader goroutine.
+type sidSet struct {
+	mu   sync.RWMutex
+	sids map[uint32]struct{} // guarded by mu
+}
+
+func (s *sidSet) add(sid uint32) {
+	s.mu.Lock()
+	s.sids[sid] = struct{}{}
+	s.mu.Unlock()
+}
+
+func (s *sidSet) remove(sid uint32) {
+	s.mu.Lock()
+	delete(s.sids, sid)
+	s.mu.Unlock()
+}
+
+// classify sorts datagrams by what their header says. Somebody who has seen a session
+// identifier can claim it, as he can fill the socket's buffer: it takes AUTH to get
+// further.
+func (s *sidSet) classify(b []byte) class {
+	if len(b) < HeaderLen {
+		return classStranger
+	}
+	s.mu.RLock()
+	_, known := s.sids[binary.BigEndian.Uint32(b[8:])]
+	s.mu.RUnlock()
+	flags := Flags(binary.BigEndian.Uint16(b[4:]))
+	switch {
+	case known:
+		return classSession
+	case MessageType(binary.BigEndian.Uint16(b[6:])) == TypeAuth && flags.Has(FlagS) && !flags.Has(FlagR):
+		return classStart
+	}
+	return classStranger
 }
 
 // Serve runs a PAA over conn. The Server owns it from then on and closes it in the
@@ -28,7 +69,8 @@ func Serve(ctx context.Context, conn Conn, cfg PAAConfig, handler func(Output)) 
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{runner: newRunner(conn), paa: paa, handler: handler}
+	sids := &sidSet{sids: make(map[uint32]struct{})}
+	s := &Server{runner: newRunner(conn, sids.classify), paa: paa, handler: handler, sids: sids}
 	s.run(ctx, s)
 	return s, nil
 }
@@ -47,6 +89,10 @@ func (s *Server) Post(f func(now time.Time, p *PAA)) error {
 // SendErrors counts datagrams that the socket did not take; retransmission
 // makes up for them.
 func (s *Server) SendErrors() uint64 { return s.sendErrs.Load() }
+
+// Overflows counts datagrams that were dropped unseen because too many others of
+// strangers waited. Those of sessions have a queue of their own, and go first.
+func (s *Server) Overflows() uint64 { return s.overflow.Load() }
 
 // Done is closed when the Server has ended, by Close or the end of its context.
 func (s *Server) Done() <-chan struct{} { return s.done }
@@ -67,6 +113,12 @@ func (s *Server) flush() {
 	for o, ok := s.paa.Poll(); ok; o, ok = s.paa.Poll() {
 		d, isSend := o.(Send)
 		if !isSend {
+			switch o := o.(type) {
+			case EAPStart:
+				s.sids.add(o.SID)
+			case Closed:
+				s.sids.remove(o.SID)
+			}
 			s.handler(o)
 			continue
 		}

@@ -35,7 +35,7 @@ func Dial(ctx context.Context, conn Conn, paa netip.AddrPort, cfg PaCConfig, han
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{runner: newRunner(conn), pac: pac, paa: paa, handler: handler}
+	c := &Client{runner: newRunner(conn, onlyPeer), pac: pac, paa: paa, handler: handler}
 	pac.Start(time.Now())
 	c.run(ctx, c)
 	return c, nil
@@ -47,7 +47,7 @@ func Await(ctx context.Context, conn Conn, paa netip.Addr, cfg PaCConfig, handle
 	if !paa.IsValid() {
 		return nil, fmt.Errorf("%w: the PAA's address is missing", ErrConfig)
 	}
-	c := &Client{runner: newRunner(conn), paa: netip.AddrPortFrom(paa.Unmap(), 0), handler: handler, awaited: true}
+	c := &Client{runner: newRunner(conn, onlyPeer), paa: netip.AddrPortFrom(paa.Unmap(), 0), handler: handler, awaited: true}
 	cfg.PAA = c.paa
 	var err error
 	if c.pac, err = NewPaC(cfg); err != nil {
@@ -86,6 +86,9 @@ func (c *Client) Rebind(conn Conn) {
 		_ = conn.Close() // may have been closed by the owner goroutine already
 	}
 }
+
+// onlyPeer: a PaC has one peer, and who else sends to it is told by the address.
+func onlyPeer([]byte) class { return classSession }
 
 // Done is closed when the Client has ended, by Close or the end of its context.
 func (c *Client) Done() <-chan struct{} { return c.done }
