@@ -40,7 +40,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 	if err = c.openPath(); err != nil {
 		return nil, err
 	}
-	if err = n.bind(ctx, id, c, alive || via.forwards()); err != nil {
+	if err = n.bind(ctx, id, c, alive || via.forwards(ctx)); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -116,7 +116,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 			n.home.hurry()
 		} // else the keeper tries again
 	})
-	if err = n.bind(ctx, id, c, via.forwards()); err != nil {
+	if err = n.bind(ctx, id, c, via.forwards(ctx)); err != nil {
 		cancel()
 	}
 	authentication.Wait()

@@ -47,6 +47,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		case "":
 		case c.net.Name: // at another point of it
 			n.cfg.Recorder.Point(id, event.PhaseL2, "elsewhere", "point", where, "why", err)
+			c.port.seen = c.port.carrier.look()
 			up, err = time.Now(), nil
 		case old.net.Name:
 			point = where

@@ -116,9 +116,9 @@ func (p *passage) run(ctx context.Context) {
 	}
 }
 
-// alive waits for Forwarded, no longer than within after the last packet that came, and
-// says whether it came. A nil passage is not.
-func (p *passage) alive(within time.Duration) bool {
+// alive waits for Forwarded, no longer than within after the last packet that came, nor
+// than ctx, and says whether it came. A nil passage is not.
+func (p *passage) alive(ctx context.Context, within time.Duration) bool {
 	if p == nil {
 		return false
 	}
@@ -128,7 +128,7 @@ func (p *passage) alive(within time.Duration) bool {
 		case <-p.forwarded:
 			timer.Stop()
 			return true
-		case <-p.c.n.ctx.Done():
+		case <-ctx.Done():
 			timer.Stop()
 			return false
 		case <-timer.C:
@@ -192,8 +192,8 @@ func (c *candidate) empty(id event.HandoverID) {
 
 // forwards waits for what c's router held, if it was asked to send it on, and says
 // whether it came. c may be nil.
-func (c *candidate) forwards() bool {
-	return c != nil && c.passing.alive(max(c.n.cfg.Timers.Depart, 5*c.rtt()))
+func (c *candidate) forwards(ctx context.Context) bool {
+	return c != nil && c.passing.alive(ctx, max(c.n.cfg.Timers.Depart, 5*c.rtt()))
 }
 
 // rtt is the round-trip time to c's router, as far as it is known.

@@ -141,16 +141,14 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 	if !w.behind {
 		return
 	}
-	forwarded := w.previous != nil && w.previous.passing.alive(max(forwardedWithin, 5*w.previous.rtt()))
+	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, c.port.seen)
+	defer stop()
+	forwarded := w.previous != nil && w.previous.passing.alive(ctx, max(forwardedWithin, 5*w.previous.rtt()))
 	if c.bindTried { // it waits
 		if _, err := c.session.Load().send(&notify.Follow{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Urgent: true}); err != nil {
 			n.cfg.Log.Warn("the next router is not told to go on", "paa", c.net.PAA, "err", err)
 		}
 	}
-	since := c.port.seen
-	since.changed = c.port.carrier.look().changed
-	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, since)
-	defer stop()
 	var err error
 	for range bindTries {
 		if err = n.bind(ctx, id, c, forwarded); err == nil || ctx.Err() != nil {

@@ -40,3 +40,47 @@ func TestNobodyHolds(t *testing.T) {
 		})
 	}
 }
+
+// TestMovesOnMeanwhile: the link is carried off while the node waits for what the
+// previous router held. It does not go on as if it were there.
+func TestMovesOnMeanwhile(t *testing.T) {
+	b := start(t, func(c *Config) { c.Hold = HoldPrevious })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	b.link.onLeave(func(point string) {
+		if point == "poa-a" {
+			b.stopRouter("b")
+		}
+	})
+	h, err := b.node.Handover("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the wait", func(Status) bool {
+		for _, e := range b.node.cfg.Recorder.Events(h.ID) {
+			if e.Phase == event.PhaseForward && e.Kind == event.KindBegin {
+				return true
+			}
+		}
+		return false
+	})
+	b.open["b"]()
+	if err := b.link.Attach(t.Context(), "poa-b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	asked := 0
+	for _, e := range b.node.cfg.Recorder.Events(h.ID) {
+		if e.Phase == event.PhaseBind && e.Kind == event.KindBegin {
+			asked++
+		}
+	}
+	if asked > 1 {
+		t.Errorf("%d bindings were asked for from where the node is not", asked)
+	}
+	b.eventually("the old network", func(s Status) bool {
+		return s.State == "attached" && s.Network == "b" && s.Bound != "" && len(b.node.turn) == 0
+	})
+	b.works()
+}
