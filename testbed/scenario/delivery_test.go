@@ -170,7 +170,7 @@ func TestDeliveryJudges(t *testing.T) {
 		{"cut, lost up before the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}, refused: 1}, ""},
 		{"cut, lost up", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}}, "1 lost"},
 		{"cut, lost down", (*run).judgeCut, measured{Handover: done, down: lost, up: whole, onAir: lostOnLinks{down: 3}}, "1 lost"},
-		{"cut, reordered down", (*run).judgeCut, measured{Handover: done, down: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, up: whole, onAir: lostOnLinks{down: 3}}, ""},
+		{"cut, reordered down", (*run).judgeCut, measured{Handover: done, down: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, up: whole, onAir: lostOnLinks{down: 3}}, "2 reordered"},
 		{"cut, reordered up", (*run).judgeCut, measured{Handover: done, down: whole, up: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, onAir: lostOnLinks{down: 3}}, "2 reordered"},
 		{"cut, not really", (*run).judgeCut, measured{Handover: done, down: whole, up: whole}, "nothing was shown"},
 		{"cut of a slow flow, not really", (*run).judgeCut, away(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
