@@ -48,6 +48,7 @@ type keeper struct {
 	mu       sync.Mutex
 	want     book
 	todo     tasks
+	busy     bool      // a task, or the whole, is under way
 	whole    bool      // it may have anything: flush, and all that it should have again
 	wholeAt  time.Time // not before
 	up       bool
@@ -75,7 +76,7 @@ func (k *keeper) Info() Info { return k.info }
 func (k *keeper) Status() Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s := Status{Info: k.info, Where: k.where, Up: k.up, Keys: len(k.want), Pending: k.whole || len(k.todo) > 0, Restored: k.restored}
+	s := Status{Info: k.info, Where: k.where, Up: k.up, Keys: len(k.want), Pending: k.whole || k.busy || len(k.todo) > 0, Restored: k.restored}
 	if !k.up {
 		s.Why = wpactrl.Printable(k.why.Error())
 	}
@@ -266,6 +267,7 @@ func (k *keeper) step() bool {
 		return false
 	}
 	if k.whole && !k.wholeAt.After(now) {
+		k.busy = true
 		k.mu.Unlock()
 		k.repair()
 		return true
@@ -275,6 +277,7 @@ func (k *keeper) step() bool {
 		k.mu.Unlock()
 		return false
 	}
+	k.busy = true
 	e, wanted := k.want[t.station]
 	var key Key
 	if wanted {
@@ -310,6 +313,7 @@ func (k *keeper) do(t *task, key Key) error {
 func (k *keeper) settle(t *task, pmk *keys.Secret, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.busy = false
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrRefused) || errors.Is(err, ErrMismatch):
@@ -351,6 +355,7 @@ func (k *keeper) repair() {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.busy = false
 	for _, t := range waiting {
 		t.tell(err)
 	}

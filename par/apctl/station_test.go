@@ -234,6 +234,27 @@ func TestSlow(t *testing.T) {
 	}
 }
 
+// TestPending: what is under way is not done.
+func TestPending(t *testing.T) {
+	h := imitate(t, ap1)
+	l := settledLocal(t, ap1, h)
+	release := h.hold()
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := l.Install(short, key('a', time.Hour)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	apctltest.Eventually(t, "the key is under way", func() bool { return h.asked("PMKSA_ADD") == 1 })
+	if !l.Status().Pending {
+		t.Error("not pending, and hostapd has not answered")
+	}
+	release()
+	apctltest.Eventually(t, "all is done", func() bool { return !l.Status().Pending })
+	if err := l.Install(t.Context(), key('c', time.Hour)); err != nil || l.Status().Pending {
+		t.Errorf("installed: %v, %+v", err, l.Status())
+	}
+}
+
 func TestRoster(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
 	var r roster
