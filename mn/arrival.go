@@ -159,7 +159,7 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 	n.proceed(c)
 	if k != nil && k.departed { // its move has failed
 		n.takeKept()
-		n.abandon(k.id, c, k.c, k.c.forwards(ctx))
+		n.abandon(k.id, c, k.c, ifSo(k.c.forwards(ctx)))
 		k = nil
 	}
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)

@@ -100,16 +100,13 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 		point = other
 	}
 	a.point = point
+	a.lost()
 	a.air(func() {
-		osnettest.IP(a.t, "link set "+a.far+" down")
 		if a.opens == 0 {
 			osnettest.IP(a.t, "link set "+a.far+" master "+point)
 		} else {
 			osnettest.IP(a.t, "link set "+a.far+" nomaster")
 		}
-		// A carrier that is back before the kernel has dealt with its loss is told of
-		// before the bridge forwards: no radio does that.
-		time.Sleep(10 * time.Millisecond)
 		if !a.dead[point] {
 			osnettest.IP(a.t, "link set "+a.far+" up")
 		}
@@ -122,6 +119,27 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 		return &link.AttachError{Point: asked, Text: "connected to " + point + " instead"}
 	}
 	return nil
+}
+
+// lost cuts the link, and waits until the kernel has dealt with that: a carrier that is
+// back before is told of before the bridge forwards, as no radio does.
+func (a *adapter) lost() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	reports, err := a.net.WatchLink(ctx, a.dev)
+	if err != nil {
+		a.t.Error(err)
+		return
+	}
+	up := (<-reports).Up
+	a.air(func() { osnettest.IP(a.t, "link set "+a.far+" down") })
+	for up {
+		s, ok := <-reports
+		if up = s.Up && !s.Missed; !ok {
+			a.t.Errorf("%s has a carrier without a peer", a.dev)
+			return
+		}
+	}
 }
 
 func (a *adapter) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {

@@ -99,7 +99,7 @@ func (n *Node) cross(ctx context.Context, id event.HandoverID, old, c *candidate
 	}
 	if err != nil {
 		c.keys.spoiled(c.port.target(n.ctx, c.net))
-		n.abandon(id, old, c, true)
+		n.abandon(id, old, c, packets)
 		return event.Failed, fmt.Errorf("the move to %s could not begin: %w", c.port.name, err)
 	}
 	var w way

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"openmpa/internal/event"
 )
 
 // stream is numbered packets one way, each of which is to come once and in order.
@@ -105,11 +107,26 @@ func (b *bed) streams(mn *net.UDPConn, list ...*stream) (stop func()) {
 		wg.Go(func() { s.send(ctx, b.t) })
 		wg.Go(func() { s.receive(b.t) })
 	}
+	began, before := list[0].began, b.t.Failed()
 	return func() {
 		cancel()
 		wg.Wait()
 		_ = mn.Close()
+		if b.t.Failed() && !before {
+			b.tell(began)
+		}
 	}
+}
+
+// tell logs what the node did since then.
+func (b *bed) tell(began time.Time) {
+	for _, e := range b.node.cfg.Recorder.Events(event.HandoverID{}) {
+		if at := e.Time.Sub(began); at > 0 {
+			b.t.Logf("%v %s: %s %s%s in %v: %s %s %v", at, e.Node, e.Phase, e.Kind, e.Name, e.Duration, e.Outcome, e.Reason, e.Attrs)
+		}
+	}
+	s := b.node.Status()
+	b.t.Logf("dropped %v, uplink %+v, downlink %+v", s.Dropped, s.Uplink, s.Downlink)
 }
 
 // socket opens the node's end of a flow, and makes room in both: what was held comes in

@@ -190,7 +190,7 @@ func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate
 	network, point, err := n.discover(ctx, id, old, name)
 	if err != nil {
 		if k != nil {
-			n.abandon(id, old, k.c, true)
+			n.abandon(id, old, k.c, packets)
 		}
 		return event.Failed, err
 	}

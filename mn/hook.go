@@ -22,13 +22,14 @@ import (
 //	          address: what the executable makes speak from there goes by the tunnel
 //	depart    such packets are kept; only what is for the router itself may leave
 //	arrive    they are sent on the link, and those after them, by way of the TUN
-//	arrived   in a pause the routes change to the link: the kernel sends itself
+//	arrived   the routes change to the link, in order (hookflip.go): the kernel sends itself
 type hooked struct {
 	uplink
 	runner   *hook.Runner
 	requests chan hookRequest
 	soon     chan string // reason for a call of the bound path
 	problem  atomic.Pointer[error]
+	fences   fences
 }
 
 type hookRequest struct {
@@ -44,8 +45,12 @@ type hookRequest struct {
 const tableBound = 7120
 
 // prioritySignalling is that of the rule by which the node speaks to the new router
-// while what else comes from the care-of address waits.
-const prioritySignalling = priorityVirtual - 1
+// while what else comes from the care-of address waits; priorityHeld that of the rule by
+// which what was held goes on the link while the rest still waits.
+const (
+	prioritySignalling = priorityVirtual - 1
+	priorityHeld       = priorityVirtual - 2
+)
 
 // openHook starts the binding client.
 func (n *Node) openHook(ctx context.Context) (*hooked, error) {
@@ -81,7 +86,7 @@ func (h *hooked) bind(ctx context.Context, id event.HandoverID, p *path, ordered
 	began := time.Now()
 	if err := h.request(hookRequest{ctx: ctx, op: hook.Bind, id: id, path: p, reason: reason}); err != nil {
 		if before != nil {
-			err = errors.Join(err, h.route(before))
+			err = errors.Join(err, h.routeBack(ctx, p, before))
 		}
 		return nil, err
 	}
@@ -167,38 +172,23 @@ func (h *hooked) emptied() { sleep(h.ctx, h.n.cfg.Timers.PathEnd) }
 
 func (h *hooked) departed(c *candidate) {
 	w := c.path.wire.(*hookWire)
-	w.signalling = osnet.Rule{Priority: prioritySignalling, From: single(c.path.coa), To: single(c.net.PAA.Addr()), Table: tablePhysical + c.slot}
-	if err := h.n.net.AddRule(w.signalling); err != nil {
-		h.n.cfg.Log.Error("the router cannot be spoken to", "err", err)
+	table := tablePhysical + c.slot
+	w.rules = []osnet.Rule{
+		{Priority: prioritySignalling, From: single(c.path.coa), To: single(c.net.PAA.Addr()), Table: table},
+		{Priority: priorityHeld, From: single(c.path.coa), OIF: c.path.dev, Table: table},
+	}
+	for _, r := range w.rules {
+		if err := h.n.net.AddRule(r); err != nil {
+			h.n.cfg.Log.Error("nothing passes what is held", "coa", c.path.coa, "err", err)
+		}
 	}
 }
 
-// The pause between two packets in which the kernel takes over, so that none
-// overtakes what is on its way through the TUN; and how long it is waited for.
-const (
-	pauseEnough = time.Millisecond
-	pauseWithin = time.Second
-)
-
 func (h *hooked) arrived(c *candidate) {
-	p := c.path
-	for end := time.Now().Add(pauseWithin); !p.flip(!time.Now().Before(end)) && h.ctx.Err() == nil; {
-		time.Sleep(pauseEnough / 4)
-	}
-	if err := h.route(p); err != nil {
+	if err := h.flip(c); err != nil {
 		h.n.cfg.Log.Error("route of the care-of address", "err", err)
 	}
 	h.call(reasonArrived)
-}
-
-// flip hands the path over to the kernel: in a pause, or now.
-func (p *path) flip(now bool) bool {
-	p.up.mu.Lock()
-	defer p.up.mu.Unlock()
-	if now {
-		return p.delivery.ForcedFlip(time.Now()) == nil
-	}
-	return p.delivery.SilentFor(time.Now()) >= pauseEnough && p.become(flow.Flip) == nil
 }
 
 // native says whether the kernel sends what comes from the care-of address.
@@ -214,12 +204,20 @@ func (h *hooked) route(p *path) error {
 	if p.native() {
 		r.Dev, r.Via, r.OnLink = p.dev, p.at.router(), true
 	}
+	return h.lead(r)
+}
+
+// lead makes r the way of what has no source address yet.
+func (h *hooked) lead(r osnet.Route) error {
 	main := r
 	r.Table = tableBound
 	return firstError(func() error { return h.n.net.SetRoute(r) }, func() error { return h.n.net.SetRoute(main) })
 }
 
 func (h *hooked) fromTUN(src netip.Addr, pkt []byte) bool {
+	if h.fences.crossed(pkt) {
+		return true
+	}
 	p := (*h.n.guests.Load())[src]
 	if p == nil {
 		return false

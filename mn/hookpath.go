@@ -11,11 +11,11 @@ import (
 
 // hookWire is a path on which packets of the care-of address are what they are.
 type hookWire struct {
-	h          *hooked
-	raw        host.Raw      // on the link
-	signalling osnet.Rule    // that departed made
-	heard      chan struct{} // something came by the tunnel
-	had        bool          // it was bound once; guarded by h.mu
+	h     *hooked
+	raw   host.Raw      // on the link
+	rules []osnet.Rule  // that departed made
+	heard chan struct{} // something came by the tunnel
+	had   bool          // it was bound once; guarded by h.mu
 }
 
 func (h *hooked) newPath(c *candidate) (*path, error) {
@@ -30,11 +30,11 @@ func (h *hooked) newPath(c *candidate) (*path, error) {
 }
 
 func (w *hookWire) close() error {
-	var err error
-	if w.signalling.Table != 0 {
-		err = w.h.n.net.DelRule(w.signalling)
+	err := w.raw.Close()
+	for _, r := range w.rules {
+		err = errors.Join(err, w.h.n.net.DelRule(r))
 	}
-	return errors.Join(err, w.raw.Close())
+	return err
 }
 
 func (w *hookWire) inner(buf, pkt []byte) ([]byte, error) { return append(buf, pkt...), nil }

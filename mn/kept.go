@@ -143,7 +143,7 @@ func (n *Node) unkeep(k *kept, why string) {
 	n.mu.Lock()
 	old := n.serving
 	n.mu.Unlock()
-	n.abandon(k.id, old, k.c, true)
+	n.abandon(k.id, old, k.c, packets)
 	n.reconsider()
 	k.span.EndOutcome(event.Cancelled, why)
 }

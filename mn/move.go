@@ -26,7 +26,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	n.bindFirst(ctx, id, old, c)
 	d, conn, err := n.ready(ctx, old, c)
 	if err != nil {
-		n.abandon(id, old, c, true)
+		n.abandon(id, old, c, packets)
 		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
 	}
 	defer d.done()
@@ -355,11 +355,11 @@ func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 	if w.behind {
 		n.comeBack(id, old)
 		n.proceed(old)
-		n.abandon(id, old, c, false)
+		n.abandon(id, old, c, nothing)
 		return nil
 	}
 	err := n.reenter(id, old, c)
-	n.abandon(id, old, c, err == nil)
+	n.abandon(id, old, c, ifSo(err == nil))
 	return err
 }
 

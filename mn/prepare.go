@@ -36,7 +36,11 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			n.abandon(id, old, made, ctx.Err() != nil)
+			has := perhaps
+			if ctx.Err() != nil {
+				has = packets
+			}
+			n.abandon(id, old, made, has)
 		}
 	}()
 	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
@@ -128,11 +132,28 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 	return c.path.inTunnel(t)
 }
 
+// carries is what is known of a candidate's path.
+type carries int
+
+const (
+	nothing carries = iota // it is dead
+	perhaps                // the binding could not be moved to it, or it is not known why it failed
+	packets                // and it is alive
+)
+
+// ifSo is that of a path which is known to be alive, or dead.
+func ifSo(alive bool) carries {
+	if alive {
+		return packets
+	}
+	return nothing
+}
+
 // abandon takes back a preparation that did not come to its end, or was not
-// used: the binding, if it has moved, then the tunnel, address and session. alive
-// says that c's path still carries packets, as far as is known. Where the link is at
-// the old network no more, there is nobody to speak to.
-func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
+// used: the binding, if it has moved, then the tunnel, address and session, when nothing
+// comes by it any more. Where the link is at the old network no more, there is nobody to
+// speak to.
+func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 	c.mapping.stop()
 	since := old.port.carrier.look()
 	if old.port.awayFrom(n.ctx, old.net.Name) {
@@ -142,13 +163,23 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
 	ctx, stop := old.port.whileAt(n.ctx, old.net.Name, since)
 	defer stop()
 	if c.bindTried {
-		alive = alive && c.session.Load().ended() == nil
-		if err := n.bind(ctx, id, old, alive); err != nil {
+		if c.session.Load().ended() != nil {
+			has = nothing
+		}
+		if err := n.bind(ctx, id, old, has == packets); err != nil {
 			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
 			n.home.fallBack(old.path)
+			if has != nothing { // it may be here, which ends when it is there
+				n.agreed(ctx, old.path)
+			}
 		}
-		if alive && ctx.Err() == nil { // the session takes the tunnel along, with what is still in it
+		switch has { // the session takes the tunnel along, with what is still in it
+		case packets:
 			n.home.emptied()
+		case perhaps:
+			sleep(ctx, n.cfg.Timers.PathEnd)
+		}
+		if has != nothing && ctx.Err() == nil && c.tunnel.Load() != nil {
 			c.markEnd(id, firstEnd, c.path.mark)
 		}
 	}
@@ -157,6 +188,16 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, alive bool) {
 		return
 	}
 	n.takeLeave(id, c, old) // with the session the router deletes the tunnel and releases the lease
+}
+
+// agreed waits until the binding is known to be to p's address, which is being asked for:
+// as long as for one at most.
+func (n *Node) agreed(ctx context.Context, p *path) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Bind)
+	defer cancel()
+	for !n.home.isBound(p) && ctx.Err() == nil {
+		sleep(ctx, 2*time.Millisecond)
+	}
 }
 
 // giveUp forgets a candidate without a word to its router, which misses the node

@@ -16,6 +16,7 @@ type Rule struct {
 	From     netip.Prefix // source
 	To       netip.Prefix // destination
 	IIF      string       // interface the packet came in by; need not exist yet
+	OIF      string       // interface that the sending socket is bound to; need not exist yet
 	UDPFrom  uint16       // source port of UDP
 	Table    int          // routing table
 }
@@ -31,6 +32,9 @@ func (r Rule) String() string {
 	}
 	if r.IIF != "" {
 		s += " iif " + r.IIF
+	}
+	if r.OIF != "" {
+		s += " oif " + r.OIF
 	}
 	if r.UDPFrom != 0 {
 		s += fmt.Sprintf(" ipproto udp sport %d", r.UDPFrom)
@@ -48,7 +52,7 @@ func (r Rule) check() (Rule, error) {
 	if r.From.IsValid() && r.To.IsValid() && r.From.Addr().Is4() != r.To.Addr().Is4() {
 		return r, fmt.Errorf("osnet: rule %s: families of from and to differ", r)
 	}
-	if len(r.IIF) >= unix.IFNAMSIZ {
+	if len(r.IIF) >= unix.IFNAMSIZ || len(r.OIF) >= unix.IFNAMSIZ {
 		return r, fmt.Errorf("osnet: rule %s: interface name too long", r)
 	}
 	if r.From.IsValid() {
@@ -82,6 +86,9 @@ func (n *Net) ruleMessage(r Rule) message {
 	}
 	if r.IIF != "" {
 		m = m.text(nl.FRA_IIFNAME, r.IIF)
+	}
+	if r.OIF != "" {
+		m = m.text(nl.FRA_OIFNAME, r.OIF)
 	}
 	if r.UDPFrom != 0 {
 		ports := binary.NativeEndian.AppendUint16(nil, r.UDPFrom) // struct fib_rule_port_range

@@ -93,7 +93,7 @@ type flow struct {
 
 func (r *rule) matches(f flow) bool {
 	return (!r.From.IsValid() || r.From.Contains(f.src)) && (!r.To.IsValid() || r.To.Contains(f.dst)) &&
-		(r.IIF == "" || r.IIF == f.iif) && (r.UDPFrom == 0 || r.UDPFrom == f.sport)
+		(r.IIF == "" || r.IIF == f.iif) && (r.OIF == "" || r.OIF == f.oif) && (r.UDPFrom == 0 || r.UDPFrom == f.sport)
 }
 
 // lookup finds the way of a packet that is not for this machine: the interface,
