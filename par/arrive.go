@@ -16,8 +16,12 @@ func (v *visitor) arrive(m *notify.Arrival) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.heard.arrived(m.Handover)
-	if v.closed || v.tunnel == nil || !v.group.Has(flow.Tunnel, flow.Hold, flow.Copy, flow.Bicast) {
-		return // nothing to do, or a second arrival
+	if v.closed {
+		return
+	}
+	if v.tunnel == nil || !v.group.Has(flow.Tunnel, flow.Hold, flow.Copy, flow.Bicast) {
+		v.isHere() // and has said so before, mostly
+		return
 	}
 	v.confirm(m.Receipts)
 	if !m.Handover.IsZero() {
@@ -78,7 +82,7 @@ func (v *visitor) came() {
 	v.gen++
 	v.heard.arrived(event.HandoverID{})
 	v.left = event.HandoverID{}
-	v.here, v.stage, v.guarded, v.missed = true, stageArrived, false, false
+	v.here, v.served, v.stage, v.guarded, v.missed = true, true, stageArrived, false, false
 	v.room.found(time.Now(), true)
 	s := v.total()
 	v.spans.hold.End(nil, append(v.room.ended(), "packets", s.Queued, "high_water", s.HighWater)...)

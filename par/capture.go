@@ -67,8 +67,8 @@ func (v *visitor) uncapture() {
 	}
 }
 
-// expectUse deletes the tunnel when the node has neither arrived nor sent anything
-// through it for a time: nobody asks for what is held, or forwarded. The caller holds mu.
+// expectUse gives up what is held, or forwarded, when the node has neither arrived nor
+// sent anything through the tunnel for a time: nobody asks for it. The caller holds mu.
 func (v *visitor) expectUse() {
 	v.stopUnused()
 	t := v.tunnel
@@ -80,7 +80,7 @@ func (v *visitor) expectUse() {
 		switch {
 		case v.unused != timer || v.tunnel != t:
 		case authentic(t) == was:
-			v.dropTunnel("nobody arrived through it, and nothing came, in " + v.r.cfg.Unused.String())
+			v.giveUp("nobody arrived through it, and nothing came, in " + v.r.cfg.Unused.String())
 		default:
 			v.expectUse()
 		}
@@ -143,7 +143,7 @@ func (v *visitor) dropTunnel(why string) {
 	if err := errors.Join(v.r.host.DelRoute(route), v.r.host.DelNeighbour(v.r.cfg.Access, addr)); err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}
-	if v.stage != stageArrived { // else it is here, whatever becomes of the tunnel
+	if v.stage != stageArrived && !v.served { // else it is here, or may be, whatever becomes of the tunnel
 		v.reached(stageLeased)
 	}
 	v.r.cfg.Log.Info("tunnel deleted", "sid", v.sid, "addr", addr, "why", why)

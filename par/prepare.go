@@ -250,7 +250,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 // arrival. The caller holds mu.
 func (v *visitor) stand(m *notify.TunnelRequest) error {
 	r := v.r
-	v.handover, v.standby, v.here = m.Handover, m.Standby, false
+	v.handover, v.standby, v.here, v.served = m.Handover, m.Standby, false, false
 	v.deliverAnew()
 	if !v.apply(flow.Create) {
 		return errors.New("delivery mode")

@@ -46,7 +46,8 @@ func (v *visitor) serve(m *notify.TunnelRequest) error {
 	if !v.apply(flow.Serve) {
 		return errors.New("delivery mode")
 	}
-	v.mac, v.standby, v.here, v.stage = m.MAC, true, true, stageArrived
+	v.mac, v.standby, v.here, v.served = m.MAC, true, true, true
+	v.reached(stageArrived)
 	v.r.capture(m.Inner, v)
 	return nil
 }

@@ -1,6 +1,7 @@
 package par
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -246,7 +247,8 @@ func TestUnreached(t *testing.T) {
 	g.exact(5)
 }
 
-// TestNobodyAsks: what is held for a node that never asks for it is given up.
+// TestNobodyAsks: what is held for a node that never asks for it is given up, but not the
+// tunnel by which it may ask yet.
 func TestNobodyAsks(t *testing.T) {
 	b := start(t, func(c *Config) { c.Unused = 300 * time.Millisecond })
 	idle := b.idle()
@@ -257,7 +259,7 @@ func TestNobodyAsks(t *testing.T) {
 	}
 	g.depart(moved)
 	b.send(g.addr, 1, 2, 3)
-	b.await("the hold to end", func() bool { return b.status(1).Mode == "released" })
+	b.await("the hold to end", func() bool { return b.status(1).Mode == "direct" })
 	if now := b.idle(); now != idle {
 		t.Errorf("the kernel has\n%s\nbefore\n%s", now, idle)
 	}
@@ -269,7 +271,38 @@ func TestNobodyAsks(t *testing.T) {
 	if n := b.r.Status().Buffer.Moves; n != 0 {
 		t.Errorf("%d moves remembered, and nobody is known to have moved", n)
 	}
-	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac}) // once more
+	b.r.SessionMessage(1, &notify.Arrival{Header: header}) // it was here all the time
+	if at, _ := b.r.visitor(1).where(); at != stageArrived {
+		t.Errorf("the node that has arrived is %v", at)
+	}
+	g.cut()
+	g.resume(moved)
+	b.send(g.addr, 1, 2)
+	g.exact(3)
+	b.await("the forwarding to end", func() bool { return b.status(1).Mode == "direct" })
+	g.resume(moved)
+	b.send(g.addr, 3)
+	g.exact(4)
+	b.end(1, idle)
+}
+
+// TestLeaseOfSilentNode: a node that was here, went and said nothing more may be here
+// again when its session ends: its lease is not given back while it has the address.
+func TestLeaseOfSilentNode(t *testing.T) {
+	b := start(t, func(c *Config) { c.Unused = 100 * time.Millisecond })
+	c := b.open(1, b.mac)
+	g := b.guest(1, c.Addr.Addr())
+	g.settleIn()
+	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Numbered: true})
+	g.depart(moved)
+	b.await("the hold to end", func() bool { return b.status(1).Mode == "direct" })
+	b.r.SessionClosed(1, errors.New("the node does not answer"))
+	time.Sleep(2 * b.r.leases.pauses.absence)
+	if n := len(b.dhcp.Leases()); n != 1 {
+		t.Errorf("%d leases while the node is on the link", n)
+	}
+	g.cut()
+	b.await("the lease to be released", func() bool { return len(b.dhcp.Leases()) == 0 })
 }
 
 // TestStandbyRefused: whom the router does not serve gets no tunnel, and nobody gets a

@@ -74,7 +74,14 @@ func (v *visitor) gone() {
 func (v *visitor) returned() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed || v.tunnel == nil || !v.missed || !v.group.Has(flow.Hold, flow.Bicast) {
+	if v.closed || v.tunnel == nil || !v.missed {
+		return
+	}
+	if v.group.Mode() == flow.Direct { // what was held was given up
+		v.isHere()
+		return
+	}
+	if !v.group.Has(flow.Hold, flow.Bicast) {
 		return
 	}
 	if !v.guarded {

@@ -47,6 +47,7 @@ type visitor struct {
 	numbered    bool       // the node takes packets with shim headers
 	standby     bool       // the tunnel stays when the node has arrived
 	here        bool       // the node is on our link, as far as is known
+	served      bool       // or was, with this address
 	guarded     bool       // it wants copies kept
 	missed      bool       // it left the access points, and nothing was heard since
 	pinned      bool       // its link-layer address
