@@ -95,10 +95,11 @@ func (v *visitor) stopUnused() {
 	}
 }
 
-// authentic counts what the node itself has sent through the tunnel.
+// authentic counts what the node itself has sent through the tunnel: IP-in-IP may be
+// anybody's.
 func authentic(t *tunnel.Tunnel) uint64 {
 	s := t.Stats()
-	return s.Delivered + s.MarkersIn + s.DroppedIn[tunnel.ReasonDummy]
+	return s.Delivered - s.PlainIn + s.MarkersIn + s.DroppedIn[tunnel.ReasonDummy]
 }
 
 // deleteTunnel ends the tunnel as the node asks. One that has arrived is not sent away

@@ -8,6 +8,8 @@ import (
 
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/ipip"
 )
 
 // TestPlainStandsBy: a node on the access link asks for IP-in-IP with its tunnel that
@@ -45,5 +47,41 @@ func TestPlainIsForUntranslated(t *testing.T) {
 		if r := got[*notify.TunnelReply](b, sid); r.Reason != "" || r.Plain != c.want {
 			t.Errorf("a node at %v that says %v: IP-in-IP %v, %q", outer, c.says, r.Plain, r.Reason)
 		}
+	}
+}
+
+// TestForgedPlainIsNoUse: whoever sends from the node's outer address does not keep the
+// tunnel that the node does not use.
+func TestForgedPlainIsNoUse(t *testing.T) {
+	b := start(t, func(c *Config) { c.Plain, c.Unused = true, 300*time.Millisecond })
+	g := b.guest(1, b.open(1, b.mac).Addr.Addr())
+	g.tunnel(outer, &notify.TunnelRequest{Plain: outer})
+	var forger *bind.IPIP
+	var err error
+	b.in(func() { forger, err = bind.OpenIPIP(outer, bind.Options{}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Close()
+	forged, err := ipip.AppendHeader(nil, ipip.Header{Src: g.addr, Dst: netip.MustParseAddr("10.3.0.2"), TTL: 64, Protocol: 17}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := uint64(0)
+	b.await("the tunnel to go", func() bool {
+		v := b.r.visitor(1)
+		v.mu.Lock()
+		tun := v.tunnel
+		v.mu.Unlock()
+		if tun != nil {
+			taken = max(taken, tun.Stats().PlainIn)
+		}
+		if err := forger.Send(routerAddr, forged, 0); err != nil {
+			t.Fatal(err)
+		}
+		return tun == nil
+	})
+	if taken == 0 {
+		t.Error("nothing of what was forged came")
 	}
 }

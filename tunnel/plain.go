@@ -28,13 +28,15 @@ type IPIP interface {
 //	         +-- elsewhere by now -----------> ESP
 //	SendMarker, SendNumbered, Refresh -------> ESP
 //
-// What arrives is taken from the peer's outer address only, which ESP has
-// authenticated, and with the inner address of the tunnel only. Markers are behind the
+// What arrives is taken from the peer's outer address only, where whoever made the tunnel
+// knows it to be until ESP says that it is elsewhere, and with the inner address of the
+// tunnel only. Such a tunnel queues nothing. Markers are behind the
 // packets sent before them as far as the network keeps the order of different flows.
 type Plain struct {
 	// fixed after AttachPlain
 	e    *Endpoint
 	ipip IPIP
+	done chan struct{} // closed by Close
 
 	mu      sync.RWMutex
 	tunnels map[netip.Addr]*Tunnel // by inner address of the node; guarded by mu
@@ -46,7 +48,7 @@ type Plain struct {
 // AttachPlain begins to read s, which belongs to the endpoint from then on: it is
 // closed in the end, and after an error.
 func (e *Endpoint) AttachPlain(s IPIP) (*Plain, error) {
-	p := &Plain{e: e, ipip: s, tunnels: map[netip.Addr]*Tunnel{}}
+	p := &Plain{e: e, ipip: s, done: make(chan struct{}), tunnels: map[netip.Addr]*Tunnel{}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -55,7 +57,7 @@ func (e *Endpoint) AttachPlain(s IPIP) (*Plain, error) {
 	}
 	e.plain[p] = true
 	e.wg.Add(1)
-	go p.run()
+	go e.read(s, s.LocalAddr(), p.done, p.packet)
 	return p, nil
 }
 
@@ -66,6 +68,9 @@ func (p *Plain) Foreign() uint64 { return p.foreign.Load() }
 // Close closes the socket. Tunnels that use it send by ESP from then on. It may be called again.
 func (p *Plain) Close() error {
 	p.mu.Lock()
+	if !p.closed {
+		close(p.done)
+	}
 	p.closed = true
 	clear(p.tunnels)
 	p.mu.Unlock()
@@ -102,30 +107,6 @@ func (p *Plain) carries(t *Tunnel) bool {
 	return p.tunnels[t.cfg.PlainInner] == t
 }
 
-func (p *Plain) run() {
-	defer p.e.wg.Done()
-	batch := bind.NewBatch(batchPackets, batchOctets)
-	for {
-		packets, err := p.ipip.ReadBatch(batch)
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil:
-			p.e.log.Error("cannot read IP in IP of tunnels", "socket", p.ipip.LocalAddr(), "err", err)
-			return
-		}
-		if p.e.before != nil {
-			p.e.before()
-		}
-		for i := range packets {
-			p.packet(&packets[i])
-		}
-		if p.e.after != nil {
-			p.e.after()
-		}
-	}
-}
-
 // packet finds the tunnel of an inner packet: at a router it comes from the node's
 // address, at the node it goes to that.
 func (p *Plain) packet(pkt *bind.Packet) {
@@ -158,7 +139,9 @@ func (t *Tunnel) receivePlain(p *bind.Packet) {
 	case t.closed.Load():
 		r = ReasonClosed
 	case t.plainly(t.path.Load()):
-		r = t.deliverInner(nil, p.Data, p.TOS)
+		if r = t.deliverInner(nil, p.Data, p.TOS); r == "" {
+			t.counters.plainIn.Add(1)
+		}
 	}
 	if r != "" {
 		t.counters.droppedIn.add(r)
@@ -172,7 +155,7 @@ func (t *Tunnel) plainly(p *path) bool {
 	return t.cfg.Plain != nil && p.socket == t.cfg.Socket && (p.peer.Addr() == t.cfg.PlainPeer || !p.peer.IsValid()) && t.cfg.Plain.carries(t)
 }
 
-// sendPlain sends an inner packet by IP in IP, behind what is queued.
+// sendPlain sends an inner packet by IP in IP.
 func (t *Tunnel) sendPlain(inner []byte) error {
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"openmpa/tunnel/bind"
 )
@@ -15,6 +18,7 @@ type wire struct {
 	to    *wire
 	got   chan bind.Packet
 	done  chan struct{}
+	fails atomic.Int32 // of the next reads
 }
 
 func wires(a, b netip.Addr) (x, y *wire) {
@@ -33,6 +37,9 @@ func (w *wire) Send(_ netip.Addr, inner []byte, tos uint8) error {
 }
 
 func (w *wire) ReadBatch(*bind.Batch) ([]bind.Packet, error) {
+	if w.fails.Add(-1) >= 0 {
+		return nil, unix.ENOBUFS
+	}
 	select {
 	case p := <-w.got:
 		return []bind.Packet{p}, nil
@@ -153,6 +160,19 @@ func TestPlainEndsWhenThePeerMoves(t *testing.T) {
 		if s := tun.Stats(); s.Plain != 0 {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// A shortage passes.
+func TestPlainReadsOn(t *testing.T) {
+	l, mn, ar := newPlain(t)
+	ar.fails.Store(3)
+	for _, text := range []string{"the reader waits for this one", "this comes after the failures"} {
+		mn.to.got <- bind.Packet{Data: up(t, text), From: netip.AddrPortFrom(loopback.Addr(), 0)}
+		l.atAR.want(t, "packet "+text)
+	}
+	if s := l.ar.Stats(); s.PlainIn != 2 || s.Delivered != 2 {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -73,12 +74,20 @@ func (s *Socket) Close() error {
 }
 
 // run reads until the socket is closed.
-func (s *Socket) run() {
-	defer s.e.wg.Done()
+func (s *Socket) run() { s.e.read(s.udp, s.udp.LocalAddr(), s.done, s.packet) }
+
+// reader is a socket that gives several datagrams at a time.
+type reader interface {
+	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+}
+
+// read has packet take what comes to a socket until that is closed, as done is then.
+func (e *Endpoint) read(s reader, local fmt.Stringer, done <-chan struct{}, packet func(*bind.Packet)) {
+	defer e.wg.Done()
 	batch := bind.NewBatch(batchPackets, batchOctets)
 	failures := 0 // one after another
 	for {
-		packets, err := s.udp.ReadBatch(batch)
+		packets, err := s.ReadBatch(batch)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
@@ -86,24 +95,24 @@ func (s *Socket) run() {
 			// Nothing is known to cause this but a shortage that passes. Logged the
 			// first, second, fourth, eighth ... time.
 			if failures++; failures&(failures-1) == 0 {
-				s.e.log.Error("cannot read from tunnel socket, trying again", "socket", s.udp.LocalAddr(), "times", failures, "error", err)
+				e.log.Error("cannot read from tunnel socket, trying again", "socket", local, "times", failures, "error", err)
 			}
 			select {
-			case <-s.done:
+			case <-done:
 				return
 			case <-time.After(errorPause):
 			}
 			continue
 		}
 		failures = 0
-		if s.e.before != nil {
-			s.e.before()
+		if e.before != nil {
+			e.before()
 		}
 		for i := range packets {
-			s.packet(&packets[i])
+			packet(&packets[i])
 		}
-		if s.e.after != nil {
-			s.e.after()
+		if e.after != nil {
+			e.after()
 		}
 	}
 }

@@ -116,6 +116,7 @@ type SocketStats struct {
 type Stats struct {
 	Received       uint64 // ESP packets with the tunnel's SPI
 	Delivered      uint64 // inner packets given to Receive
+	PlainIn        uint64 // of those, by IP in IP: not authenticated
 	DeliveredBytes uint64 // octets of those
 	MarkersIn      uint64
 	DroppedIn      map[Reason]uint64
@@ -135,7 +136,7 @@ type Stats struct {
 type counters struct {
 	received, delivered, deliveredBytes, markersIn atomic.Uint64
 	sent, sentBytes, markersOut, keepalivesOut     atomic.Uint64
-	plain                                          atomic.Uint64
+	plain, plainIn                                 atomic.Uint64
 	ecnAlarms, rekeys, peerChanges                 atomic.Uint64
 	droppedIn, droppedOut                          drops
 }
@@ -144,6 +145,7 @@ func (c *counters) stats() Stats {
 	return Stats{
 		Received:       c.received.Load(),
 		Delivered:      c.delivered.Load(),
+		PlainIn:        c.plainIn.Load(),
 		DeliveredBytes: c.deliveredBytes.Load(),
 		MarkersIn:      c.markersIn.Load(),
 		DroppedIn:      c.droppedIn.counts(),

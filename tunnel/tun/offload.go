@@ -101,7 +101,7 @@ func (o *offload) read(p []byte, wait bool) (int, error) {
 		if !wait && !o.ready() {
 			return 0, nil
 		}
-		if err := o.fill(); err != nil {
+		if err := o.fill(wait); err != nil {
 			return 0, err
 		}
 	}
@@ -110,8 +110,9 @@ func (o *offload) read(p []byte, wait bool) (int, error) {
 	return n, nil
 }
 
-// fill waits for a frame, and takes more of them if they are there.
-func (o *offload) fill() error {
+// fill takes a frame, and more of them if they are there. With wait it waits for one that
+// is of use.
+func (o *offload) fill(wait bool) error {
 	o.at, o.n = 0, 0
 	for {
 		n, err := o.dev.Read(o.bufs[o.n:], o.sizes[o.n:], 0)
@@ -127,7 +128,7 @@ func (o *offload) fill() error {
 			o.failed = err
 			return nil
 		}
-		if o.n >= readAhead || o.n > 0 && !o.ready() {
+		if o.n >= readAhead || (o.n > 0 || !wait) && !o.ready() {
 			return nil
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	wgtun "golang.zx2c4.com/wireguard/tun"
 
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/tunnel/ipip"
@@ -265,5 +266,56 @@ func TestReadNowWithOffload(t *testing.T) {
 	}
 	if n, err := d.ReadNow(buf); n != 0 || err != nil {
 		t.Fatalf("%d octets, %v", n, err)
+	}
+}
+
+// oddDevice gives frames that cannot be taken apart, as many as there are octets in its pipe.
+type oddDevice struct {
+	wgtun.Device
+	r *os.File
+}
+
+func (d oddDevice) File() *os.File { return d.r }
+
+func (d oddDevice) Read([][]byte, []int, int) (int, error) {
+	var b [1]byte
+	if _, err := d.r.Read(b[:]); err != nil {
+		return 0, err
+	}
+	return 0, errors.New("no segments of anything")
+}
+
+// A frame of no use, with nothing behind it, does not have ReadNow wait.
+func TestReadNowPassesOddFrames(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := newOffload(oddDevice{r: r}, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := o.read(make([]byte, 100), false)
+		done <- result{n, err}
+	}()
+	select {
+	case got := <-done:
+		if got.n != 0 || got.err != nil || o.odd.Load() != 2 {
+			t.Errorf("%+v, and %d odd frames; expected nothing, and 2", got, o.odd.Load())
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+	if err := errors.Join(w.Close(), r.Close()); err != nil {
+		t.Error(err)
 	}
 }
