@@ -93,7 +93,6 @@ func (v *visitor) deliverable(m *notify.Deliver) error {
 
 // do does what m asks. The caller holds mu.
 func (v *visitor) do(m *notify.Deliver) error {
-	now := time.Now()
 	switch m.How {
 	case notify.Guard:
 		if err := v.through(flow.Guard); err != nil {
@@ -103,12 +102,7 @@ func (v *visitor) do(m *notify.Deliver) error {
 	case notify.Unguard:
 		v.guarded = false
 		v.queuedGone()
-		if v.group.Has(flow.Bicast) {
-			if err := v.group.Apply(now, flow.SwitchBack); err != nil {
-				return err
-			}
-		}
-		if err := v.group.Apply(now, flow.Unguard); err != nil {
+		if err := v.group.Apply(time.Now(), flow.Unguard); err != nil {
 			return err
 		}
 		v.r.wg.Go(v.flush)

@@ -139,6 +139,30 @@ func TestBoth(t *testing.T) {
 	b.end(1, idle)
 }
 
+// TestUnguardBoth: copies at both places are not wanted after all; what the kernel
+// delivered meanwhile it delivers on.
+func TestUnguardBoth(t *testing.T) {
+	b := start(t, func(c *Config) {
+		c.Classes = []flow.Class{{Name: "voice", DSCP: []uint8{0}, Handling: flow.HandleBicast}, {Name: "rest"}}
+	})
+	idle := b.idle()
+	g := b.attach(1)
+	stop := b.stream(g.addr)
+	b.await("packets on the link", func() bool { return g.has() > 50 })
+	g.must(notify.Both, g.socket(outer).LocalAddr())
+	b.await("two copies", func() bool { return g.copies() > 100 })
+	g.must(notify.Unguard, netip.AddrPort{})
+	if s := b.status(1); s.Classes["rest"].Mode != "direct" || s.Classes["voice"].Mode == "bicast" {
+		t.Errorf("classes %+v", s.Classes)
+	}
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	n := g.has()
+	b.await("packets on the link", func() bool { return g.has() > n+50 })
+	g.exact(stop())
+	g.cut()
+	b.end(1, idle)
+}
+
 // TestPreviousFirst: what the previous router forwards comes before what the next one
 // holds; what ends the wait is the node's word, or time.
 func TestPreviousFirst(t *testing.T) {

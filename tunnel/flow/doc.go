@@ -35,7 +35,7 @@
 //	direct    tunnel   hold     direct   tunnel       hold  -       released  direct  direct  direct  copy   direct   bicast
 //	await     tunnel   hold     drain    tunnel       hold  -       released  -       await   drain   -      await    -
 //	copy      tunnel   hold     drain    copy         hold  -       released  -       await   -       copy   tunnel   bicast
-//	bicast    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   bicast   bicast
+//	bicast    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   tunnel   bicast
 //
 // An event marked "-" is refused, counted, and changes nothing.
 //

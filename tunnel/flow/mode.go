@@ -211,7 +211,7 @@ var table = [numModes][numEvents]step{
 		Behind:     to(Await, "it is here, its previous router forwards first"),
 		Ended:      refuse("nothing waits for a previous router"),
 		Guard:      to(Copy, "it does not move yet: one way, with copies"),
-		Unguard:    to(Bicast, "repeated"),
+		Unguard:    to(Tunnel, "it does not move after all"),
 		Both:       to(Bicast, "repeated"),
 	},
 }

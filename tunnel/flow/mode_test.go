@@ -17,7 +17,7 @@ drain     tunnel   hold     drain    tunnel       hold  direct  released  -     
 direct    tunnel   hold     direct   tunnel       hold  -       released  direct  direct  direct  copy   direct   bicast
 await     tunnel   hold     drain    tunnel       hold  -       released  -       await   drain   -      await    -
 copy      tunnel   hold     drain    copy         hold  -       released  -       await   -       copy   tunnel   bicast
-bicast    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   bicast   bicast
+bicast    tunnel   hold     drain    tunnel       hold  -       released  -       await   -       copy   tunnel   bicast
 `
 
 // parsePublished returns mode name, event name -> mode name or "-".
