@@ -58,7 +58,10 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	if err == nil {
 		if err = n.arrive(context.WithoutCancel(ctx), id, c, w, up, d.answer); err == nil {
 			var rest sync.WaitGroup
-			rest.Go(d.done)
+			rest.Go(func() {
+				d.going.Wait() // its answer was not waited for
+				d.done()
+			})
 			n.bindBehind(id, c, w)
 			n.settleIn(ctx, id, old, c)
 			rest.Wait()
@@ -225,6 +228,18 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 // called when the adapter has said that it is here, or nothing in answerWithin.
 func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan error, open func()) error {
 	n := c.n
+	ctx, cancel := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer cancel()
+	elsewhere := make(chan error, 2) // why, of the looks that find it so
+	find := func(why error) {
+		looking.Go(func() {
+			if c.port.awayFrom(ctx, c.net.Name) {
+				elsewhere <- why
+			}
+		})
+	}
 	unsure := time.NewTimer(answerWithin)
 	defer unsure.Stop()
 	limit, look := time.NewTimer(n.cfg.Timers.Arrive), time.NewTimer(max(lookAfter, 4*c.rtt()))
@@ -237,21 +252,18 @@ func (c *candidate) acknowledgedArrival(ctx context.Context, ack, answer <-chan 
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case err := <-answer:
-			answer = nil
-			switch {
-			case err == nil:
+			if answer = nil; err == nil {
 				open()
-			case c.port.awayFrom(ctx, c.net.Name):
-				return err
-			default: // where it is then only the router can say
-				unsure.Stop()
+				continue
 			}
+			unsure.Stop() // where it is then only the router can say
+			find(err)
 		case <-unsure.C:
 			open()
 		case <-look.C:
-			if c.port.awayFrom(ctx, c.net.Name) {
-				return errMovedOn
-			}
+			find(errMovedOn)
+		case err := <-elsewhere:
+			return err
 		case <-limit.C:
 			return fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, n.cfg.Timers.Arrive)
 		}

@@ -16,7 +16,8 @@ type departure struct {
 	point string
 	move  link.Move
 	going sync.WaitGroup
-	done  func() // what could wait until packets flow again; to be called again does nothing
+	stop  context.CancelFunc // ends what goes; nil: nothing does
+	done  func()             // ends what goes, and does what could wait until packets flow again; to be called again does nothing
 
 	seen    sight  // the link before, when
 	changes uint32 // of its carrier were so many
@@ -38,6 +39,9 @@ func (p *port) departFor(ctx context.Context, point string) (*departure, error) 
 		return nil, err
 	}
 	d.done = sync.OnceFunc(func() {
+		if d.stop != nil {
+			d.stop()
+		}
 		d.going.Wait()
 		d.move.Done()
 	})
@@ -52,7 +56,8 @@ func (p *port) linkWithin() time.Duration {
 	return p.n.cfg.Timers.LinkUp
 }
 
-// switchLink leaves for a point of attachment and returns when the link came up there.
+// switchLink leaves for a point of attachment and returns when the link came up there,
+// which may be before the adapter has answered.
 func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure) (up time.Time, err error) {
 	span := p.n.cfg.Recorder.Begin(id, event.PhaseL2, "point", d.point)
 	defer func() { span.End(err) }()
@@ -74,7 +79,9 @@ func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure
 	}
 	attached := make(chan error, 1)
 	d.answer = attached
-	d.going.Go(func() { attached <- d.move.Go(ctx) })
+	going, stop := context.WithTimeout(context.WithoutCancel(ctx), within) // its answer may be wanted yet when the link is up
+	d.stop = stop
+	d.going.Go(func() { attached <- d.move.Go(going) })
 	done := false
 	for now := before; ; {
 		select {

@@ -1,0 +1,107 @@
+package mn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"openmpa/internal/event"
+	"openmpa/internal/host"
+	"openmpa/mn/link"
+)
+
+// lateAdapter is an adapter that answers when the link has long been up.
+type lateAdapter struct {
+	*adapter
+	answers time.Duration // how long after that
+	asked   chan struct{} // told of each question where the link is, which gets no answer; nil: it does
+
+	mu       sync.Mutex
+	given    int // answers to Attach
+	canceled int // that nobody wanted any more
+}
+
+func (a *lateAdapter) Attach(ctx context.Context, point string) error {
+	if err := a.adapter.Attach(ctx, point); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.canceled++
+		return ctx.Err()
+	case <-time.After(a.answers):
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.given++
+	return nil
+}
+
+func (a *lateAdapter) Current(ctx context.Context) (string, error) {
+	if a.asked == nil {
+		return a.adapter.Current(ctx)
+	}
+	a.asked <- struct{}{}
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+// late starts a bed with a as its link.
+func late(t *testing.T, a *lateAdapter) *bed {
+	t.Helper()
+	return start(t, func(c *Config) {
+		inner := c.Interfaces[0].Link
+		c.Interfaces[0].Link = func(h host.Host) (link.Adapter, error) {
+			l, err := inner(h)
+			if err == nil {
+				a.adapter = l.(*adapter)
+			}
+			return a, err
+		}
+	})
+}
+
+// TestAnswersLate: the link is up before the adapter has answered. The node goes on, and
+// has the answer all the same.
+func TestAnswersLate(t *testing.T) {
+	a := &lateAdapter{answers: 200 * time.Millisecond}
+	b := late(t, a)
+	stop := b.flow()
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Errorf("%s, %v", o, err)
+	}
+	stop()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.given != 1 || a.canceled != 0 {
+		t.Errorf("%d answers, %d canceled", a.given, a.canceled)
+	}
+}
+
+// TestAnswersWrong: the adapter says that the move failed, and then nothing. The arrival
+// does not wait for it.
+func TestAnswersWrong(t *testing.T) {
+	a := &lateAdapter{}
+	b := late(t, a)
+	a.asked = make(chan struct{}, 1)
+	ack, answer, done := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	answer <- errors.New("connection lost")
+	go func() {
+		done <- b.node.serving.acknowledgedArrival(t.Context(), ack, answer, func() { t.Error("the uplink goes on") })
+	}()
+	<-a.asked
+	ack <- nil
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it waits for the adapter")
+	}
+	a.asked = nil
+}
