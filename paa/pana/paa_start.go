@@ -121,9 +121,10 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 }
 
 // rxLost: a request under AUTH for a session that is gone. The PaC does not know it:
-// it is told by a PAR[S], as if it had sent a PCI, and so is nobody else.
+// it is told by a PAR[S], as if it had sent a PCI, and so is nobody else. A PNR[A] must
+// be discarded silently (section 4.3).
 func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) {
-	if m.request() && f.auth != nil && p.allowed(from, m.e()) && !p.full() && p.affordable(now, from) {
+	if m.request() && f.auth != nil && !m.Flags.Has(FlagA) && p.allowed(from, m.e()) && !p.full() && p.affordable(now, from) {
 		p.open(now, from, m.e())
 	}
 }
