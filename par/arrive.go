@@ -156,48 +156,6 @@ func (v *visitor) settle(wasForced bool) bool {
 	return true
 }
 
-// flip has the reader delete the host route in a moment in which nothing of the
-// visitor's is on its way through the TUN. It reports whether it had to be
-// forced, as it is at once if that is all there is left to do, and false if the visitor
-// went away before.
-func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
-	began := time.Now()
-	deadline := began.Add(flipWithin)
-	if force {
-		deadline = began
-	}
-	for v.stillDraining(gen) {
-		now := time.Now()
-		if rest := pauseWorthwhile(now.Sub(began)) - v.pausedFor(now); rest > 0 && !force {
-			time.Sleep(rest)
-			continue
-		}
-		switch v.r.fence.cross(v, gen, time.Now().After(deadline)) {
-		case flipped:
-			return false, true
-		case forced:
-			return true, true
-		case notSilent:
-		}
-	}
-	return false, false
-}
-
-// pauseWorthwhile is how long the visitor's packets must have stayed away for an
-// attempt to flip, by the time waited so far. At first only a pause as between the
-// packets of speech will do, in which none comes while the route is being deleted;
-// after that shorter ones, and at last those that the reader itself looks for.
-func pauseWorthwhile(waited time.Duration) time.Duration {
-	switch {
-	case waited < 300*time.Millisecond:
-		return 3 * time.Millisecond
-	case waited < 600*time.Millisecond:
-		return 500 * time.Microsecond
-	default:
-		return 0
-	}
-}
-
 // draining says whether it is still the arrival gen. The caller holds mu.
 func (v *visitor) draining(gen uint64) bool {
 	return !v.closed && v.gen == gen && v.group.Mode() == flow.Drain

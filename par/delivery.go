@@ -85,6 +85,7 @@ func (v *visitor) confirm(list []flow.Receipt) {
 func (v *visitor) down(now time.Time, pkt []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.lulls.Came(now)
 	take := v.group.Take
 	if v.previous.IsValid() && cameFrom(pkt, v.previous) {
 		take = v.group.Previous

@@ -29,7 +29,11 @@ type fence struct {
 type crossing struct {
 	visitor *visitor
 	gen     uint64        // of the arrival
+	began   time.Time     // when its drain was over
 	late    bool          // flip in any case
+	kernel  time.Duration // how long the kernel takes to change a route
+	sent    time.Time
+	transit time.Duration // how long the fence took; of the reader, before it is done with it
 	before  uint64        // packets that had come when the flip began; written before state going
 	state   atomic.Uint32 // underway, going, then deleted or kept
 	going   chan struct{} // closed with state going
@@ -71,10 +75,11 @@ func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	return &fence{conn: conn, near: p.Addr(), far: far, waiting: map[uint32]*crossing{}}, nil
 }
 
-// cross sends one packet through the TUN for the arrival gen of v and returns what the
-// reader made of it.
-func (f *fence) cross(v *visitor, gen uint64, late bool) verdict {
-	c := &crossing{visitor: v, gen: gen, late: late, going: make(chan struct{}), done: make(chan verdict, 1)}
+// cross sends one packet through the TUN for c and returns what the reader made of it.
+func (f *fence) cross(c *crossing) verdict {
+	v := c.visitor
+	c.going, c.done = make(chan struct{}), make(chan verdict, 1)
+	c.sent = time.Now()
 	f.mu.Lock()
 	f.last++
 	n := f.last
@@ -100,7 +105,7 @@ func (f *fence) cross(v *visitor, gen uint64, late bool) verdict {
 		case <-c.going:
 		}
 	}
-	if late || v.packets() == c.before {
+	if c.late || v.packets() == c.before {
 		v.uncapture()
 		c.state.Store(deleted)
 	} else {

@@ -25,6 +25,7 @@ type visitor struct {
 	end context.CancelFunc
 
 	mu          sync.Mutex // taken before Router.mu, if both are
+	lulls       flow.Lulls
 	flipping    bool       // the host route is being deleted: see lock
 	flipped     *sync.Cond // signalled when it was
 	identity    string     // as AAA has it

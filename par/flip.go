@@ -1,0 +1,210 @@
+package par
+
+import (
+	"time"
+
+	"openmpa/tunnel/flow"
+)
+
+// A flip wants a pause in which no packet of the visitor's is on its way through the
+// TUN, and none comes before the kernel has deleted the host route. How long that takes
+// is measured, since the kernel may have much else to do with its tables, and this program
+// may have to wait for a processor:
+//
+//	sender:  route set once more, as it is    how long the kernel takes
+//	         a pause that will last?          by what the visitor's pauses were so far
+//	         fence --> TUN --> reader:        how long the way through user space takes
+//	reader:  a pause that will last? --> sender: nothing came? --> delete
+//
+// The longer it takes, the less it asks for.
+
+// verdict is what became of an attempt to flip.
+type verdict uint8
+
+const (
+	notSilent verdict = iota // the visitor's packets came without a pause
+	flipped                  // none of them was on its way through the TUN
+	forced                   // some may have been
+)
+
+const (
+	// quiet is a pause after a packet that is longer than the distance of packets in a
+	// burst, and shorter than that of packets in a stream.
+	quiet = 30 * time.Microsecond
+	// longEnough is a pause that is taken to last if nothing is known of the visitor's.
+	longEnough = 3 * time.Millisecond
+	// lookout is how long the reader looks for a pause at a time.
+	lookout = 300 * time.Microsecond
+	// sweep is how long it looks for packets that went into the TUN while the route
+	// was being deleted.
+	sweep = 100 * time.Microsecond
+	// lookAgain is how long the sender sleeps when there is no pause.
+	lookAgain = 200 * time.Microsecond
+)
+
+// demands are what a pause must promise, by the time waited: to last the window so many
+// times over, with this probability.
+var demands = []struct {
+	until  time.Duration
+	window time.Duration
+	chance float64
+}{
+	{600 * time.Millisecond, 2, 0.9},
+	{4 * time.Second, 1, 0.5},
+}
+
+// lull says whether now is a pause in which to flip, if that takes as long as window. The
+// drain was over at began.
+func (v *visitor) lull(began time.Time, window time.Duration) bool {
+	now := time.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if n, _ := v.group.Queued(); n > 0 {
+		return false
+	}
+	silent := v.group.SilentFor(now)
+	for _, d := range demands {
+		if now.Sub(began) < d.until {
+			return v.lulls.Lasts(silent, d.window*window, longEnough) >= d.chance
+		}
+	}
+	return silent >= quiet
+}
+
+// window is how long a flip takes from the decision on.
+func (c *crossing) window() time.Duration { return c.kernel + c.transit }
+
+// flip has the reader delete the host route in a moment in which nothing of the
+// visitor's is on its way through the TUN. It reports whether it had to be
+// forced, as it is at once if that is all there is left to do, and false if the visitor
+// went away before.
+func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
+	began := time.Now()
+	deadline := began.Add(flipWithin)
+	if force {
+		deadline = began
+	}
+	window := time.Duration(0) // of the attempt before
+	for v.stillDraining(gen) {
+		c := &crossing{visitor: v, gen: gen, began: began, late: !time.Now().Before(deadline)}
+		if !c.late {
+			var ok bool
+			if v.lull(began, window) {
+				if c.kernel, ok = v.rehearse(gen); ok {
+					window = c.kernel
+					ok = v.lull(began, window)
+				}
+			}
+			if !ok {
+				window = window * 3 / 4 // it may be quicker by now
+				sleep(v.ctx, lookAgain)
+				continue
+			}
+		}
+		switch v.r.fence.cross(c) {
+		case flipped:
+			return false, true
+		case forced:
+			return true, true
+		case notSilent:
+			window = c.window()
+		}
+	}
+	return false, false
+}
+
+// rehearse says how long the kernel takes to change the visitor's host route. It does
+// nothing if what arrived by gen is no longer draining.
+func (v *visitor) rehearse(gen uint64) (took time.Duration, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.draining(gen) {
+		return 0, false
+	}
+	route := v.hostRoute()
+	v.flipping = true
+	v.mu.Unlock()
+	began := time.Now()
+	err := v.r.host.SetRoute(route)
+	took = time.Since(began)
+	v.mu.Lock()
+	v.flipping = false
+	v.flipped.Broadcast()
+	if err != nil {
+		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
+	}
+	return took, err == nil
+}
+
+// flip hands a visitor to the kernel. It runs on the TUN's reader when the
+// visitor's fence has come out, and does not wait in the kernel from then on, so
+// that whatever still comes is written on at once, ahead of what takes the
+// direct way. The route is deleted by whoever sent the fence, unless a packet has come
+// before.
+func (r *Router) flip(c *crossing, buf []byte) verdict {
+	v := c.visitor
+	c.transit = time.Since(c.sent)
+	paused := r.poll(buf, lookout, func(time.Time) bool { return v.lull(c.began, c.window()) })
+	if !paused && !c.late || !v.beginFlip(c) {
+		return notSilent
+	}
+	c.begin()
+	for c.state.Load() == going && r.ctx.Err() == nil {
+		r.poll(buf, lookout, func(time.Time) bool { return c.state.Load() != going })
+	}
+	r.poll(buf, sweep, func(time.Time) bool { return false })
+	return v.endFlip(c, paused)
+}
+
+// beginFlip has what would end the drain wait, if nothing has ended it yet.
+func (v *visitor) beginFlip(c *crossing) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.draining(c.gen) {
+		return false
+	}
+	v.flipping, c.before = true, v.group.In()
+	return true
+}
+
+// endFlip changes the mode if the route is gone.
+func (v *visitor) endFlip(c *crossing, paused bool) verdict {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.flipping = false
+	v.flipped.Broadcast()
+	if c.state.Load() != deleted {
+		return notSilent
+	}
+	if paused && v.group.In() == c.before && v.apply(flow.Flip) {
+		return flipped
+	}
+	if err := v.group.ForcedFlip(time.Now()); err != nil {
+		v.r.cfg.Log.Warn("delivery", "sid", v.sid, "err", err)
+	}
+	return forced
+}
+
+// poll delivers what comes out of the TUN, without waiting in the kernel, until
+// done says so, which it reports, or for as long as within.
+func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time) bool) bool {
+	end := time.Now().Add(within)
+	for {
+		n, err := r.dev.ReadNow(buf)
+		if err != nil {
+			return false
+		}
+		if n > 0 {
+			r.take(buf[:n]) // another visitor's fence is sent again
+		}
+		now := time.Now()
+		switch {
+		case n == 0 && done(now):
+			return true
+		case now.After(end):
+			return false
+		case n == 0:
+			r.host.Yield()
+		}
+	}
+}
