@@ -152,8 +152,9 @@ func newLinked(t *testing.T, points AccessPoints) *linked {
 	l := &linked{replies: map[uint32]chan notify.LinkKeysReply{}}
 	l.air, _ = points.(*air)
 	r := &Router{
-		cfg:   Config{Points: points, Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler)},
-		bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{},
+		keeper: newGatekeeper(nil),
+		cfg:    Config{Points: points, Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler)},
+		bySID:  map[uint32]*visitor{}, gone: map[flow.Reason]uint64{},
 	}
 	var sessions Sessions = l
 	r.sessions.Store(&sessions)
