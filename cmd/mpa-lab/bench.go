@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,4 +72,18 @@ func (c *tunnelEndCmd) Run(a *app) error {
 		return err
 	}
 	return end.Run(a.ctx, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+}
+
+// panaPAACmd is a PAA that is measured.
+type panaPAACmd struct {
+	End string `arg:"" help:"What it is to be, as JSON."`
+}
+
+// Run serves until standard input ends.
+func (c *panaPAACmd) Run(a *app) error {
+	var end bench.PAAEnd
+	if err := json.Unmarshal([]byte(c.End), &end); err != nil {
+		return fmt.Errorf("%q: %w", c.End, err)
+	}
+	return end.Run(a.ctx, os.Stdin, os.Stdout)
 }

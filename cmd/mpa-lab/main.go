@@ -41,6 +41,7 @@ type cli struct {
 	Crash     crashCmd     `cmd:"" help:"Kill the daemons, one after the other, at every record of a handover, and see what becomes of it."`
 	Bench     benchCmd     `cmd:"" help:"Measure ours beside its peers, turn by turn in one run."`
 	Delivery  deliveryCmd  `cmd:"" help:"Play the matrix of the delivery core: each way to move, with several kinds of traffic, gaps and delays."`
+	PANAPAA   panaPAACmd   `cmd:"" name:"pana-paa" hidden:"" help:"What the benches of PANA start."`
 	TunnelEnd tunnelEndCmd `cmd:"" hidden:"" help:"What the bench of tunnels starts."`
 	Report    reportCmd    `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
 	List      listCmd      `cmd:"" help:"The scenarios and the benches."`
