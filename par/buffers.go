@@ -184,10 +184,10 @@ func (v *visitor) makeRoom() {
 }
 
 // ageEvery is how often the router looks for packets that are too old, though nothing
-// comes for their visitors any more: their room is for others.
+// comes for their visitors any more, and for memory that nothing is in: it is for others.
 const ageEvery = 500 * time.Millisecond
 
-// ageing drops what is held too long.
+// ageing drops what is held too long, and gives back what holds nothing.
 func (r *Router) ageing() {
 	ticker := time.NewTicker(ageEvery)
 	defer ticker.Stop()
@@ -209,6 +209,7 @@ func (v *visitor) age(now time.Time) {
 	if at, ok := v.group.Deadline(); ok && !now.Before(at) {
 		v.group.OnDeadline(now)
 	}
+	v.group.Rest()
 }
 
 // status is what the room knows by itself.

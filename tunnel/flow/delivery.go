@@ -268,6 +268,15 @@ func (d *Delivery) rest() {
 	}
 }
 
+// Rest gives memory back of which an Account knows nothing, since nothing is in it: for who
+// looks now and then. What is needed again soon costs no more than it did at first.
+func (d *Delivery) Rest() {
+	if d.mode.keeps() || d.mode == Copy || d.queue.n > 0 || d.ring.queue.n > 0 {
+		return
+	}
+	d.pool.free, d.queue, d.ring.queue = nil, fifo{}, fifo{}
+}
+
 // Failed says that the last packet given out for to (ToTunnel, ToLink, or ToBoth
 // when neither went), by Packet or Next, could not be sent: it counts as dropped, "send failed", and no
 // longer as sent.

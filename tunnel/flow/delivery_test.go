@@ -368,6 +368,35 @@ func TestRecycleKeepsTheBound(t *testing.T) {
 	}
 }
 
+// What held packets and copies is given back when it is empty, not while it is in use.
+func TestRest(t *testing.T) {
+	v := newTrail(t, Options{Limits: Limits{Packets: 9}, Copies: Limits{Packets: 9}})
+	inUse := func(want bool) {
+		t.Helper()
+		v.d.Rest()
+		if got := len(v.d.pool.free)+len(v.d.queue.ring)+len(v.d.ring.queue.ring) > 0; got != want {
+			t.Errorf("mode %v: memory is kept: %v", v.d.mode, got)
+		}
+	}
+	v.apply(Create, Guard)
+	v.packets(2)
+	inUse(true)
+	v.apply(Gone)
+	v.packets(2)
+	inUse(true)
+	v.apply(Create)
+	inUse(true)
+	v.fetch()
+	inUse(false)
+	v.apply(Guard)
+	v.packets(1)
+	v.apply(Gone, Create)
+	v.fetch()
+	if s := v.want("t1#1 t2#2 t1#1 t2#2 t3#3 t4#4 t5#5 t5#5"); s.Tunneled != 5 {
+		t.Errorf("got %+v", s)
+	}
+}
+
 func TestDeliveryDoesNotAllocate(t *testing.T) {
 	d := NewDelivery(Limits{Packets: 256, Bytes: 1 << 20, MaxAge: time.Minute})
 	pkt := numbered(1, 1400)

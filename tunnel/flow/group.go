@@ -227,6 +227,13 @@ func (g *Group) In() (n uint64) {
 	return n
 }
 
+// Rest is that of every class.
+func (g *Group) Rest() {
+	for _, d := range g.each {
+		d.Rest()
+	}
+}
+
 // Queued returns how many packets of all classes are queued, and their octets.
 func (g *Group) Queued() (packets, bytes int) {
 	for _, d := range g.each {
