@@ -157,21 +157,9 @@ func (a *Air) between(all map[frameOf][]spoken, key frameOf, from, to time.Time)
 	return n
 }
 
-// Next is when the first one came out of a node's device after a point in time.
-func (a *Air) Next(node string, kind impair.Kind, after time.Time) (at time.Time, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, s := range a.heard[frameOf{node, kind}] {
-		if s.at.After(after) {
-			return s.at, true
-		}
-	}
-	return at, false
-}
-
 // Missed is how many of those that one node handed to its device from one point in time to another never came out of
-// the device of another node.
-func (a *Air) Missed(node, by string, kind impair.Kind, from, to time.Time) (n int) {
+// the device of another node; first and last are when the first and the last one were handed over that did.
+func (a *Air) Missed(node, by string, kind impair.Kind, from, to time.Time) (n int, first, last time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	came := make(map[uint64]bool)
@@ -179,11 +167,17 @@ func (a *Air) Missed(node, by string, kind impair.Kind, from, to time.Time) (n i
 		came[s.packet] = true
 	}
 	for _, s := range a.said[frameOf{node, kind}] {
-		if !s.at.Before(from) && !s.at.After(to) && !came[s.packet] {
+		switch {
+		case s.at.Before(from), s.at.After(to):
+		case !came[s.packet]:
 			n++
+		default:
+			if last = s.at; first.IsZero() {
+				first = s.at
+			}
 		}
 	}
-	return n
+	return n, first, last
 }
 
 // RADIUS is how many packets the authentication server got and sent between two points in time.

@@ -107,10 +107,15 @@ func (m *measured) countBoth(b *bed.Bed) {
 	if n := len(m.moves); n > 0 && !m.moves[n-1].Up.IsZero() {
 		old, _ := topo.NetworkByName(m.From)
 		next, _ := topo.NetworkByName(topo.NetworkOf(m.moves[n-1].To))
-		m.missed = b.Air.Missed(old.Router, topo.MN, impair.KindDown, m.begun, m.moves[0].Lost)
-		// The link is up a moment after it was told to be: as soon as something comes out of it.
-		if there, ok := b.Air.Next(topo.MN, impair.KindDown, m.moves[n-1].Up); ok {
-			m.missed += b.Air.Missed(next.Router, topo.MN, impair.KindDown, there, now)
+		// The ends of the time without a link are when the last one came through, and the first one again: a busy machine
+		// needs a while from one end to the other, and to do as it is told.
+		_, _, last := b.Air.Missed(old.Router, topo.MN, impair.KindDown, m.begun, m.moves[0].Lost)
+		before, _, _ := b.Air.Missed(old.Router, topo.MN, impair.KindDown, m.begun, last)
+		_, first, _ := b.Air.Missed(next.Router, topo.MN, impair.KindDown, m.moves[n-1].Up, now)
+		m.missed = before
+		if !first.IsZero() {
+			after, _, _ := b.Air.Missed(next.Router, topo.MN, impair.KindDown, first, now)
+			m.missed += after
 		}
 	}
 }
