@@ -291,6 +291,10 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 		if err != nil {
 			return err
 		}
+		node, err := nodeDrops(ctx, b)
+		if err != nil {
+			return err
+		}
 		m, err := r.attemptBy(ctx, b, from, to, give)
 		if err != nil {
 			return fmt.Errorf("scenario: %s: %w", name, err)
@@ -300,7 +304,7 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 		bad := len(r.res.Problems)
 		judge(name, m)
 		if len(r.res.Problems) > bad {
-			if err := r.sayDropped(b, before); err != nil {
+			if err := r.sayDropped(ctx, b, m, before, node); err != nil {
 				return err
 			}
 		}
@@ -310,18 +314,6 @@ func (r *run) datagramsThroughMoves(ctx context.Context, b *bed.Bed, orders orde
 		if err := r.oneLease(ctx, b, r.at); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// sayDropped adds to the last problem what the kernel has dropped meanwhile.
-func (r *run) sayDropped(b *bed.Bed, before map[string]uint64) error {
-	after, err := b.Drops()
-	if err != nil {
-		return err
-	}
-	if risen := bed.DropsSince(before, after); len(risen) > 0 {
-		r.res.Problems[len(r.res.Problems)-1] += "\n    meanwhile the kernel dropped: " + strings.Join(risen, ", ")
 	}
 	return nil
 }

@@ -158,9 +158,62 @@ func (r *run) expectNothingDropped(name string, m measured) {
 	if others == 0 && copies <= markerCopies {
 		return
 	}
-	var list []string
+	r.problem("%s: routers dropped packets: %s", name, strings.Join(m.droppedByRouters(), ", "))
+}
+
+func (m measured) droppedByRouters() (list []string) {
 	for _, where := range slices.Sorted(maps.Keys(m.dropped)) {
 		list = append(list, fmt.Sprintf("%s %d", where, m.dropped[where]))
 	}
-	r.problem("%s: routers dropped packets: %s", name, strings.Join(list, ", "))
+	return list
+}
+
+// nodeDrops are the mobile node's own counters of what it has dropped so far, by where and why.
+func nodeDrops(ctx context.Context, b *bed.Bed) (map[string]uint64, error) {
+	type part struct {
+		Dropped map[string]uint64 `json:"dropped"`
+	}
+	var status struct {
+		part
+		Uplink   part   `json:"uplink"`
+		Downlink part   `json:"downlink"`
+		Merged   []part `json:"merged"`
+	}
+	if err := b.Client(topo.MN).Status(ctx, &status); err != nil {
+		return nil, fmt.Errorf("scenario: status of the mobile node: %w", err)
+	}
+	drops := make(map[string]uint64)
+	add := func(where string, p part) {
+		for why, n := range p.Dropped {
+			drops[where+": "+why] += n
+		}
+	}
+	add("besides", status.part)
+	add("to the correspondent", status.Uplink)
+	add("from home", status.Downlink)
+	for _, p := range status.Merged {
+		add("from tunnels", p)
+	}
+	return drops, nil
+}
+
+// sayDropped adds to the last problem what everybody has dropped meanwhile.
+func (r *run) sayDropped(ctx context.Context, b *bed.Bed, m measured, kernel, node map[string]uint64) error {
+	after, err := b.Drops()
+	if err != nil {
+		return err
+	}
+	nodeNow, err := nodeDrops(ctx, b)
+	if err != nil {
+		return err
+	}
+	for _, by := range []struct {
+		who  string
+		list []string
+	}{{"the kernel", bed.DropsSince(kernel, after)}, {"the node", bed.DropsSince(node, nodeNow)}, {"routers", m.droppedByRouters()}} {
+		if len(by.list) > 0 {
+			r.res.Problems[len(r.res.Problems)-1] += "\n    meanwhile dropped by " + by.who + ": " + strings.Join(by.list, ", ")
+		}
+	}
+	return nil
 }
