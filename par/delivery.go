@@ -51,6 +51,7 @@ func (v *visitor) deliverAnew() {
 	for why, n := range stats.Dropped {
 		v.r.gone[why] += n
 	}
+	v.r.again += stats.Bicast + stats.Recovered
 	v.r.mu.Unlock()
 	v.group = v.r.newGroup(v.room)
 	clear(v.resumed)

@@ -103,6 +103,7 @@ type Router struct {
 	mu    sync.Mutex
 	bySID map[uint32]*visitor
 	gone  map[flow.Reason]uint64 // packets dropped by deliveries that are over
+	again uint64                 // packets that deliveries that are over gave out a second time
 }
 
 // DefaultMTU is what the TUN has as a rule: with ESP in UDP, and the shim header of a

@@ -20,6 +20,9 @@ type Status struct {
 	Buffer BufferStatus `json:"buffer"`
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
 	Dropped map[string]uint64 `json:"dropped"`
+	// Again are packets given out a second time, of visitors that are gone, too: to both
+	// places, or as the node had not got them.
+	Again uint64 `json:"again"`
 	// Unclaimed are leases that no session holds.
 	Unclaimed []UnclaimedLease `json:"unclaimed,omitempty"`
 	// Points are the access points that are given nodes' keys.
@@ -95,9 +98,11 @@ func (r *Router) Status() Status {
 	for why, n := range r.gone {
 		s.Dropped["visitors before: "+string(why)] = n
 	}
+	s.Again = r.again
 	r.mu.Unlock()
 	for _, v := range r.visitors() {
-		s.Visitors = append(s.Visitors, v.status())
+		x := v.status()
+		s.Visitors, s.Again = append(s.Visitors, x), s.Again+x.Bicast+x.Recovered
 	}
 	s.Buffer = r.buffers.status()
 	s.Unclaimed = r.leases.unclaimed()

@@ -23,7 +23,7 @@ func (b *Bed) narrow() error {
 		}
 		return nil
 	}
-	for _, n := range topo.Networks {
+	for _, n := range b.opt.networks() {
 		if err := set(b.Top.Space(n.Router), "core"); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"openmpa/testbed/impair"
@@ -153,10 +154,14 @@ func (o Options) check() error {
 	default:
 		return fmt.Errorf("bed: %q is no version of TLS for EAP: expected 1.2 or 1.3", o.TLS)
 	}
-	if o.OwnAAA != "" {
-		if _, ok := topo.NetworkByName(o.OwnAAA); !ok {
-			return fmt.Errorf("bed: no network %q", o.OwnAAA)
-		}
+	if o.OwnAAA != "" && !slices.ContainsFunc(o.networks(), func(n topo.Network) bool { return n.Name == o.OwnAAA }) {
+		return fmt.Errorf("bed: no network %q in this lab", o.OwnAAA)
+	}
+	if !slices.Contains([]string{"", HoldNext, HoldPrevious}, o.Hold) {
+		return fmt.Errorf("bed: %q is no router that holds: expected %s or %s", o.Hold, HoldNext, HoldPrevious)
+	}
+	if !slices.Contains([]string{"", GuardNever, GuardAlways}, o.Guard) {
+		return fmt.Errorf("bed: %q is no time to keep copies: expected %s or %s", o.Guard, GuardNever, GuardAlways)
 	}
 	switch o.Second {
 	case "":

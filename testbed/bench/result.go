@@ -123,26 +123,6 @@ func median(values []float64) float64 {
 	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
-// Subject finds the samples of a subject, nil if there are none.
-func (r *Row) Subject(name string) *Cells {
-	for _, c := range r.Samples {
-		if c.Subject == name {
-			return c
-		}
-	}
-	return nil
-}
-
-// Row finds a row, nil if there is none.
-func (r *Result) Row(name string) *Row {
-	for _, row := range r.Rows {
-		if row.Name == name {
-			return row
-		}
-	}
-	return nil
-}
-
 // title is what stands above a row.
 func (r *Row) title() string {
 	return fmt.Sprintf("%s: %s, %s is better", r.Name, r.Unit, r.Better)

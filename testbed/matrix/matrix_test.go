@@ -169,7 +169,7 @@ func TestPairwise(t *testing.T) {
 	for _, x := range []struct {
 		sizes []int
 		most  int
-	}{{[]int{6, 3, 3, 2}, 20}, {[]int{1, 3, 3, 2}, 9}, {[]int{2, 2}, 4}, {[]int{3, 3, 3}, 11}} {
+	}{{[]int{7, 3, 3, 2}, 21}, {[]int{1, 3, 3, 2}, 9}, {[]int{2, 2}, 4}, {[]int{3, 3, 3}, 11}} {
 		rows := Pairwise(x.sizes)
 		if len(rows) > x.most {
 			t.Errorf("%v: %d rows, expected %d or less", x.sizes, len(rows), x.most)

@@ -85,6 +85,11 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
+		{"two interfaces: both up, one set up to move, one cut, and the node killed", scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
+		{"tunnels that have other keys while packets go by them", scenario("rekey", func(o *Options) {
+			o.Repeat, o.Probe = 1, false
+			o.Rate, _ = traffic.ParseRate("100M")
+		})},
 		{"a link that dies with its carrier up: noticed; no alarm on a busy machine", scenario("dead-link", func(o *Options) { o.Repeat, o.Probe = 2, false })},
 		{"160 moves to and fro: nothing grows, nothing lost", scenario("soak", func(o *Options) { o.Repeat, o.Probe = 160, false })},
 		{"a WireGuard tunnel moved by a hook", scenario("wireguard", func(o *Options) { o.Repeat = 2 })},

@@ -83,7 +83,7 @@ func newBed(plan Plan, creds *Credentials, log io.Writer) (b *bed, err error) {
 			return b, err
 		}
 	}
-	for _, name := range []string{topo.RA, topo.RB, rc, topo.HA} {
+	for _, name := range []string{topo.RA, topo.RB, topo.RC, topo.HA} {
 		b.base[name] = b.machines[name].Owned()
 	}
 	b.node = &nodeParty{b: b, store: state.NewMemory()}
@@ -107,7 +107,7 @@ func (b *bed) build() {
 	for _, s := range []struct{ name, near, far string }{
 		{topo.RB, "10.0.1.1/30", "10.0.1.2/30"},
 		{topo.RA, "10.0.2.1/30", "10.0.2.2/30"},
-		{rc, "10.0.6.1/30", "10.0.6.2/30"},
+		{topo.RC, "10.0.6.1/30", "10.0.6.2/30"},
 		{topo.HA, "10.0.3.1/30", "10.0.3.2/30"},
 		{topo.CN, "10.0.4.1/30", "10.0.4.2/30"},
 		{topo.AAA, "10.0.5.1/30", "10.0.5.2/30"},

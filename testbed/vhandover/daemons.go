@@ -44,6 +44,13 @@ var (
 	buffer  = flow.Limits{Packets: 4096, Bytes: 8 << 20, MaxAge: 10 * time.Second}
 )
 
+// held is what routers hold, for one node and for all.
+func held() par.Buffer {
+	b := par.DefaultBuffer()
+	b.Each, b.All = buffer, flow.Limits{Packets: buffer.Packets, Bytes: buffer.Bytes}
+	return b
+}
+
 func dad() acd.Timers {
 	t := acd.DefaultTimers()
 	t.ProbeWait, t.ProbeMin, t.ProbeMax, t.AnnounceWait = 20*time.Millisecond, 50*time.Millisecond, 80*time.Millisecond, 100*time.Millisecond
@@ -82,7 +89,7 @@ func (r *routerParty) start() (err error) {
 	if r.router, err = par.Open(par.Config{
 		Host: r.b.open(name, &h), Access: "lan0", Address: r.network.Address, Port: espPort, Device: "mpa0",
 		Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU, DHCPServer: r.network.DHCP, DHCPTimeout: 8 * time.Second,
-		DAD: dad(), Buffer: par.DefaultBuffer(), Unused: unusedTime, Rekey: r.b.plan.Rekey[1], State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
+		DAD: dad(), Buffer: held(), Unused: unusedTime, Rekey: r.b.plan.Rekey[1], State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
 	}); err != nil {
 		return err
 	}

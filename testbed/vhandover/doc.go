@@ -1,5 +1,5 @@
 // Package vhandover runs whole handovers, every party of them, in one process under
-// virtual time: mobile node, two access routers with their PAA, home agent, AAA
+// virtual time: mobile node, three access routers with their PAA, home agent, AAA
 // server, DHCP server, correspondent and a stranger, the product's own code
 // each, on the machines of package simnet.
 //
@@ -7,7 +7,9 @@
 //	mn - - - - - - -           +-- rb --+                   +-- ha
 //	       (moves)     poa-a1 -+        |                   +-- cn
 //	                           +-- ra --+------ core -------+-- aaa
-//	 stranger, dhcp on both links
+//	                   poa-c1 -+        |
+//	                           +-- rc --+
+//	 stranger, dhcp on all three links; nobody means to go to poa-c1
 //
 // A seed draws a Plan: what every cable does to frames, how often applications
 // send, one to three handovers, and for each what goes wrong: a target that never

@@ -19,8 +19,6 @@ import (
 const (
 	appPort   = 9000
 	appSize   = 1330
-	espSize   = 8 + 8 + (20+20+udpHeader+appSize+2+3)/4*4 + 16 // SPI, number; IV; IP in IP and trailer; ICV
-	numbered  = espSize + flow.ShimLen                         // the same with a number
 	espPort   = 4500
 	protoUDP  = 17
 	udpHeader = 8
@@ -240,8 +238,8 @@ func (l *ledger) losses() string {
 
 // check says what does not add up, when nothing is under way any more. swallowed is
 // what each machine's daemons themselves say they have dropped; one that crashed took
-// its counters along. copies says that routers may send packets twice.
-func (l *ledger) check(swallowed map[string]uint64, crashed map[string]bool, copies bool) (wrong []string) {
+// its counters along. again is how many of those they gave out they say they gave out before.
+func (l *ledger) check(swallowed, again map[string]uint64, crashed map[string]bool) (wrong []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := slices.SortedFunc(maps.Keys(l.packets), func(a, b packetID) int {
@@ -263,8 +261,8 @@ func (l *ledger) check(swallowed map[string]uint64, crashed map[string]bool, cop
 		wrong = append(wrong, fmt.Sprintf("packets in ESP: the network had %d and knows the end of %d", b.in, b.out))
 	}
 	for _, machine := range slices.Sorted(maps.Keys(l.inside)) {
-		if n := l.inside[machine]; !crashed[machine] && (n < 0 && !copies || n > int(swallowed[machine])) {
-			wrong = append(wrong, fmt.Sprintf("%s: %d application packets went in and not out; its counters know of %d", machine, n, swallowed[machine]))
+		if n := l.inside[machine]; !crashed[machine] && (-n > int(again[machine]) || n > int(swallowed[machine])) {
+			wrong = append(wrong, fmt.Sprintf("%s: %d application packets went in and not out; its counters know of %d, and of %d given out twice", machine, n, swallowed[machine], again[machine]))
 		}
 	}
 	return wrong

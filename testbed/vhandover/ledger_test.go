@@ -6,7 +6,6 @@ import (
 
 	"openmpa/testbed/simnet"
 	"openmpa/testbed/topo"
-	"openmpa/tunnel/esp"
 	"openmpa/tunnel/ipip"
 )
 
@@ -40,6 +39,20 @@ func TestLedger(t *testing.T) {
 		"vanished":             {func(*ledger, []byte) {}, "the network had 1 copies and knows the end of 0"},
 		"swallowed":            {func(l *ledger, pkt []byte) { l.Taken("mn", simnet.ViaTUN, pkt) }, "mn: 1 application packets went in and not out; its counters know of 0"},
 		"swallowed in a crash": {func(l *ledger, pkt []byte) { l.Taken("rb", simnet.ViaTUN, pkt) }, ""},
+		"given out twice, and counted": {func(l *ledger, pkt []byte) {
+			l.Taken("rc", simnet.ViaTUN, pkt)
+			l.Given("rc", simnet.ViaESP, pkt)
+			l.Given("rc", simnet.ViaESP, pkt)
+			l.Lost("air", simnet.ReasonLoss, pkt)
+			l.delivered(id)
+		}, ""},
+		"given out twice": {func(l *ledger, pkt []byte) {
+			l.Taken("ha", simnet.ViaTUN, pkt)
+			l.Given("ha", simnet.ViaESP, pkt)
+			l.Given("ha", simnet.ViaESP, pkt)
+			l.Lost("air", simnet.ReasonLoss, pkt)
+			l.delivered(id)
+		}, "ha: -1 application packets went in and not out"},
 		"doubled by the network": {func(l *ledger, pkt []byte) {
 			l.Doubled("air", pkt)
 			l.delivered(id)
@@ -63,7 +76,7 @@ func TestLedger(t *testing.T) {
 			l := newLedger()
 			l.sent(id)
 			c.happens(l, packet(t, id))
-			wrong := strings.Join(l.check(map[string]uint64{"ra": 1}, map[string]bool{"rb": true}, false), "\n")
+			wrong := strings.Join(l.check(map[string]uint64{"ra": 1}, map[string]uint64{"rc": 1}, map[string]bool{"rb": true}), "\n")
 			if c.told == "" && wrong != "" || !strings.Contains(wrong, c.told) {
 				t.Errorf("told %q, expected %q", wrong, c.told)
 			}
@@ -113,7 +126,8 @@ func TestSort(t *testing.T) {
 	if got, plain, _ := sort(outer); got != id || !plain {
 		t.Errorf("IP in IP: %v, %v", got, plain)
 	}
-	for size, want := range map[int]bool{esp.SealedLen(20 + 20 + udpHeader + appSize): true, esp.SealedLen(20+20+udpHeader+appSize) - 4: false, 120: false} {
+	const inESP = 8 + 8 + (20+20+udpHeader+appSize+2+3)/4*4 + 16                                       // SPI, number; IV; IP in IP and trailer; ICV
+	for size, want := range map[int]bool{inESP: true, inESP + 8: true, inESP - 4: false, 120: false} { // with a number, too
 		udp := append([]byte{espPort >> 8, espPort & 0xff, 1, 1, 0, 0, 0, 0}, make([]byte, size)...)
 		b, err := ipip.AppendHeader(nil, ipip.Header{Src: topo.HomeAgent, Dst: topo.BareAddress, Protocol: protoUDP}, len(udp))
 		if err != nil {

@@ -7,16 +7,8 @@ import (
 	"openmpa/testbed/topo"
 )
 
-// rc is the router of the third network, to which nobody means to go.
-const rc = "rc"
-
 // networks are the lab's, and one where a link may come up instead.
-var networks = append(slices.Clone(topo.Networks), topo.Network{
-	Name: "c", Router: rc, Prefix: netip.MustParsePrefix("10.3.0.0/24"),
-	Address: netip.MustParseAddr("10.3.0.1"), DHCP: netip.MustParseAddr("10.3.0.3"), DHCPIf: "lanc",
-	PoolLo: netip.MustParseAddr("10.3.0.100"), PoolHi: netip.MustParseAddr("10.3.0.199"),
-	Points: []string{"poa-c1"}, Outer: netip.MustParseAddr("10.0.6.1"),
-})
+var networks = append(slices.Clone(topo.Networks), topo.Third)
 
 // network finds one of them by its name.
 func network(name string) topo.Network {
@@ -35,5 +27,5 @@ func another(from string) topo.Network {
 var via = map[string]netip.Addr{
 	topo.RB: netip.MustParseAddr("10.0.1.1"),
 	topo.RA: netip.MustParseAddr("10.0.2.1"),
-	rc:      netip.MustParseAddr("10.0.6.1"),
+	topo.RC: netip.MustParseAddr("10.0.6.1"),
 }

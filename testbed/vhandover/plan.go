@@ -259,9 +259,6 @@ func drawMove(r *rand.Rand) Move {
 	return m
 }
 
-// copies says that routers may send a packet twice.
-func (p Plan) copies() bool { return p.Guard == mn.GuardAlways }
-
 // String is the plan on a few lines.
 func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
