@@ -174,6 +174,7 @@ func (n *Node) crossUnprepared(ctx context.Context, id event.HandoverID, old *ca
 	}
 	c, err := n.attach(ctx, id, network, nil, true)
 	if err == nil {
+		n.home.emptied() // what is under way on the old link still comes by it
 		n.serve(c)
 		n.takeLeave(id, old, c)
 		return event.Completed, nil

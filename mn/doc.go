@@ -15,7 +15,7 @@
 // native or inside the proactive handover tunnel; the same delivery modes as at
 // the router (package tunnel/flow) say which:
 //
-//	TUN --> home.up --> path: tunnel  IP-in-IP in ESP to the next router
+//	TUN --> uplink.bound --> path: tunnel  IP-in-IP in ESP to the next router
 //	                          hold    queue, from departure until the link is up
 //	                          direct  IP-in-IP on the link
 //
@@ -23,6 +23,11 @@
 // data, both ways, so that no packet overtakes another. With a hook in the place of
 // Mobile IPv4 (docs/hook.md) packets have the care-of address itself, and stay as they
 // are on either way.
+//
+// A tunnel with the router that serves stands by, unused (standby.go): by it that router
+// holds and forwards where the binding moves behind the link (way.go), keeps copies against
+// a cut (guard.go), or sends to where the node has turned up (through.go). Each network is
+// reached by a port, an interface with its link adapter (port.go).
 //
 // The new care-of address stands on the TUN while the node is elsewhere, and is
 // put on the interface before it leaves the TUN (§7.3.3). Everything the kernel

@@ -223,7 +223,9 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		_, err = p.switchLink(ctx, id, d)
 		d.done()
 		switch where, at := p.strayed(); at {
-		case "", network.Name:
+		case "":
+		case network.Name: // maybe at another point of it
+			err = nil
 		case old.net.Name:
 			err, point = errors.Join(err, fmt.Errorf("it is at %s", where)), where
 		default:

@@ -82,8 +82,7 @@ func (m *merges) plain(pkt []byte) {
 func (m *merges) expect(more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.waits = more
-	if !more {
+	if m.waits = more; !more {
 		m.flush()
 	}
 }
@@ -145,10 +144,11 @@ func (m *merges) onDeadline() {
 // land ends the waiting, as packets come natively now, and says what has come until
 // here. copied says that the router sends again what is not in that.
 func (m *merges) land(copied bool) []flow.Receipt {
-	m.expect(false)
-	list := m.receipts()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.waits = false
+	m.flush()
+	list := m.report()
 	for _, r := range list {
 		if copied {
 			m.again[r.Class] = &r.Report.Epoch
@@ -157,10 +157,15 @@ func (m *merges) land(copied bool) []flow.Receipt {
 	return list
 }
 
-// receipts say what has come, by class; as many as a message takes.
-func (m *merges) receipts() (list []flow.Receipt) {
+// receipts say what has come, by class.
+func (m *merges) receipts() []flow.Receipt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.report()
+}
+
+// report is receipts; the caller holds mu.
+func (m *merges) report() (list []flow.Receipt) {
 	for class, one := range m.of {
 		if one != nil && len(list) < flow.MaxReceipts {
 			list = append(list, flow.Receipt{Class: uint8(class), Report: one.Report()})

@@ -149,6 +149,7 @@ func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err e
 	}
 	for _, o := range n.ports {
 		if w, e := o.linkedTo(ctx); o != p && e == nil {
+			n.linkless = time.Time{}
 			return w, nil
 		}
 	}
@@ -162,6 +163,7 @@ func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err e
 			w, e = o.linkedTo(ctx)
 		}
 		if e == nil {
+			n.linkless = time.Time{}
 			return w, nil
 		}
 		err = errors.Join(err, e)

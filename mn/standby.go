@@ -11,14 +11,15 @@ import (
 
 // keepStandby has a tunnel with the router that serves stand by, from the session with
 // it on: packets go on natively, and nobody uses it until the node departs by it, has
-// its link guarded, or turns up elsewhere. It ends with the session; a router that
-// refuses is not asked again in the same one.
+// its link guarded, or turns up elsewhere. It ends with the session. A router that refuses
+// may do so for the moment only: it is asked again after retryMost.
 func (c *candidate) keepStandby(ctx context.Context) {
 	var (
-		owner   *session // of the tunnel, which ends with it
-		refused *session
-		pause   = retryFirst
-		again   <-chan time.Time
+		owner *session // of the tunnel, which ends with it
+		asked *session
+		told  bool // that its router refuses
+		pause = retryFirst
+		again <-chan time.Time
 	)
 	for {
 		s := c.session.Load()
@@ -26,7 +27,10 @@ func (c *candidate) keepStandby(ctx context.Context) {
 			c.leaveTunnel()
 			owner = nil
 		}
-		if s != nil && s != refused && c.tunnel.Load() == nil && again == nil {
+		if s != asked {
+			asked, told, pause, again = s, false, retryFirst, nil
+		}
+		if s != nil && c.tunnel.Load() == nil && again == nil {
 			err := c.openStandby(ctx, s)
 			refusal := (*refusedError)(nil)
 			switch {
@@ -36,22 +40,30 @@ func (c *candidate) keepStandby(ctx context.Context) {
 			case ctx.Err() != nil:
 				return
 			case errors.As(err, &refusal):
-				refused = s
-				c.n.cfg.Log.Info("no tunnel stands by", "paa", c.net.PAA, "err", err)
+				again = time.After(retryMost)
+				if !told {
+					c.n.cfg.Log.Info("no tunnel stands by", "paa", c.net.PAA, "err", err)
+				}
+				told = true
 			default:
 				again = time.After(pause)
 				pause = min(2*pause, retryMost)
 				c.n.cfg.Log.Debug("no tunnel stands by, trying again", "paa", c.net.PAA, "err", err)
 			}
 		}
-		var ended <-chan struct{}
+		var ended, gone <-chan struct{}
 		if s != nil && s.ended() == nil {
 			ended = s.closed
+		}
+		if t := c.tunnel.Load(); owner != nil && t != nil {
+			gone = t.Done()
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ended:
+		case <-gone: // its end, for whatever reason: the session stands, and another is made
+			c.leaveTunnel()
 		case <-c.standbyDue:
 		case <-again:
 			again = nil

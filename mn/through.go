@@ -237,8 +237,12 @@ func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 		c.speakFrom(c)
 		socket, err := c.outer()
 		if err == nil {
-			_ = t.Socket().Close()
-			err = t.Rebind(socket, t.Peer())
+			before := t.Socket()
+			if err = t.Rebind(socket, t.Peer()); err == nil {
+				_ = before.Close()
+			} else {
+				err = errors.Join(err, socket.Close())
+			}
 		}
 		if err != nil {
 			n.cfg.Log.Warn("no tunnel stands by", "paa", c.net.PAA, "err", err)

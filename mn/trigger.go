@@ -241,7 +241,8 @@ func (n *Node) position(ctx context.Context) (here decision.Point, prepared []st
 	}
 	n.endTurn()
 	p := n.servingPort()
-	if p != n.scanning() { // nobody sees what there is
+	if p != n.scanning() { // nobody sees what there is, nor how strong the link is that serves
+		n.weaken(false)
 		return here, nil, nil
 	}
 	point, network, err := p.here(ctx)

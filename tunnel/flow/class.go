@@ -44,8 +44,8 @@ type Classes struct {
 
 // NewClasses checks the classes of a policy. The first one goes out first.
 func NewClasses(list ...Class) (*Classes, error) {
-	if len(list) == 0 || len(list) > MaxClass+1 {
-		return nil, fmt.Errorf("flow: %d classes of traffic, expected 1 to %d", len(list), MaxClass+1)
+	if len(list) == 0 || len(list) > MaxReceipts { // what a node has come is told of in one message
+		return nil, fmt.Errorf("flow: %d classes of traffic, expected 1 to %d", len(list), MaxReceipts)
 	}
 	c := &Classes{list: list}
 	rest := uint8(len(list) - 1)

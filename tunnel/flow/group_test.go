@@ -54,7 +54,7 @@ func TestClassesOf(t *testing.T) {
 func TestNewClassesRefuses(t *testing.T) {
 	for want, list := range map[string][]Class{
 		"0 classes":     {},
-		"17 classes":    make([]Class, 17),
+		"9 classes":     make([]Class, MaxReceipts+1),
 		"takes the":     {{Name: "a", DSCP: []uint8{1}}},
 		"has no DSCP":   {{Name: "a"}, {Name: "b"}},
 		"DSCP 64":       {{Name: "a", DSCP: []uint8{64}}, {}},
