@@ -110,6 +110,14 @@ func got[T notify.Message](b *bed, sid uint32) T {
 	}
 }
 
+// buffer is one of 4096 packets.
+func buffer() Buffer {
+	b := DefaultBuffer()
+	b.Each.Packets, b.Each.Bytes = 4096, 8<<20
+	b.All.Packets, b.All.Bytes = 4096, 8<<20
+	return b
+}
+
 func config() Config {
 	return Config{
 		Access: "lan0", Address: routerAddr, Port: 4500, Device: "mpa0", Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: 1400,
@@ -119,7 +127,7 @@ func config() Config {
 			AnnounceWait: 50 * time.Millisecond, AnnounceNum: 1, AnnounceInterval: time.Millisecond,
 			MaxConflicts: 3, RateLimitInterval: time.Minute, DefendInterval: time.Second,
 		},
-		Buffer: DefaultBuffer(), Unused: time.Minute,
+		Buffer: buffer(), Unused: time.Minute,
 		Rand: rand.Reader, Recorder: event.NewRecorder("a", nil, 1000), Log: slog.New(slog.DiscardHandler),
 	}
 }

@@ -191,7 +191,7 @@ func TestMergeFlush(t *testing.T) {
 // was used a window ago is free again.
 func TestMergeForgets(t *testing.T) {
 	v := newMerger(t, MergeLimits{Window: 64, Late: true})
-	const missing = seenNumbers + 800
+	const missing = 65536 + 800
 	for n := uint32(1); n <= seenNumbers+1000; n++ {
 		if n != missing && n != missing+10 {
 			v.packet(5, n)
