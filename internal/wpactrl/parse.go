@@ -246,7 +246,8 @@ type Station struct {
 	Flags     []string // AUTH, ASSOC, AUTHORIZED
 	Signal    int      // dBm; 0: not told
 	Connected time.Duration
-	EAP       int // number of the EAP method by which it authenticated here, or for the key it came with; 0: not by EAP
+	Inactive  time.Duration // since the last frame that came from it; below 0: not told
+	EAP       int           // number of the EAP method by which it authenticated here, or for the key it came with; 0: not by EAP
 }
 
 // ParseStation reads STA <address>.
@@ -259,7 +260,14 @@ func ParseStation(answer string) (Station, error) {
 	f := Lines(rest)
 	method, _, _ := strings.Cut(f["last_eap_type_as"], " ") // "13 (TLS)"
 	eap, _ := strconv.Atoi(method)
-	return Station{MAC: mac, Flags: flags(f["flags"]), Signal: f.number("signal"), Connected: time.Duration(f.number("connected_time")) * time.Second, EAP: eap}, nil
+	inactive := time.Duration(-1)
+	if ms, ok := f.Int("inactive_msec"); ok && ms >= 0 {
+		inactive = time.Duration(ms) * time.Millisecond
+	}
+	return Station{
+		MAC: mac, Flags: flags(f["flags"]), Signal: f.number("signal"), Connected: time.Duration(f.number("connected_time")) * time.Second,
+		Inactive: inactive, EAP: eap,
+	}, nil
 }
 
 // table checks a list's heading and returns its rows, at most 256.

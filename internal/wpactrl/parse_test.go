@@ -20,7 +20,7 @@ const (
 	pmksaAP  = "Index / SPA / PMKID / expiration (in seconds) / opportunistic\n0 02:00:00:00:02:00 12121212121212121212121212121212 3600 0\n"
 	pmksaSTA = "Index / AA / PMKID / expiration (in seconds) / opportunistic\n1 02:00:00:00:00:00 11111111111111111111111111111111 3600 0\n"
 	networks = "network id / ssid / bssid / flags\n0\tmpa\tany\t[CURRENT]\n1\ta b\t02:00:00:00:00:01\t[DISABLED]\n"
-	sta      = "02:00:00:00:02:00\nflags=[AUTH][ASSOC][AUTHORIZED]\naid=1\nsignal=-30\nlast_eap_type_as=13 (TLS)\nconnected_time=12\n"
+	sta      = "02:00:00:00:02:00\nflags=[AUTH][ASSOC][AUTHORIZED]\naid=1\ninactive_msec=40\nsignal=-30\nlast_eap_type_as=13 (TLS)\nconnected_time=12\n"
 )
 
 func mac(last byte) MAC { return MAC{2, 0, 0, 0, last, 0} }
@@ -75,7 +75,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	s, err := ParseStation(sta)
-	check(t, "STA", s, Station{MAC: mac(2), Flags: []string{"AUTH", "ASSOC", "AUTHORIZED"}, Signal: -30, Connected: 12 * time.Second, EAP: 13}, err)
+	check(t, "STA", s, Station{MAC: mac(2), Flags: []string{"AUTH", "ASSOC", "AUTHORIZED"}, Signal: -30, Connected: 12 * time.Second, Inactive: 40 * time.Millisecond, EAP: 13}, err)
 	for what, f := range map[string]func(string) error{
 		"STATUS":        func(a string) error { _, err := ParseStatus(a); return err },
 		"SCAN_RESULTS":  func(a string) error { _, err := ParseScanResults(a); return err },

@@ -201,9 +201,16 @@ func (h hostapd) ended(ctx context.Context, station wpactrl.MAC) error {
 	return away(h.client.Do(ctx, "DEAUTHENTICATE "+station.String()))
 }
 
+// left drops a station that was seen elsewhere since. Such news can be old: where this machine or the other one is busy, it comes
+// when the station has long been here again. So it must not have been heard here since, either.
 func (h hostapd) left(ctx context.Context, station wpactrl.MAC, since time.Time) error {
 	if h.roster.mayBeAfter(station, since) {
 		return nil // it has come back
+	}
+	if answer, err := h.client.Command(ctx, "STA "+station.String()); err == nil {
+		if s, err := wpactrl.ParseStation(answer); err == nil && s.Inactive >= 0 && s.Inactive < time.Since(since) {
+			return nil
+		}
 	}
 	return away(h.client.Do(ctx, "DEAUTHENTICATE "+station.String()+" tx=0")) // it would go to a station that is elsewhere
 }

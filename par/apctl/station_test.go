@@ -22,11 +22,12 @@ type imitation struct {
 	*wpactrltest.Daemon
 	mu       sync.Mutex
 	stations map[string]int
-	wait     chan struct{} // commands wait for it; nil: they do not
+	heard    map[string]time.Duration // by station: how long ago; none: hostapd does not say
+	wait     chan struct{}            // commands wait for it; nil: they do not
 }
 
 func imitate(t *testing.T, info Info) *imitation {
-	i := &imitation{stations: map[string]int{}}
+	i := &imitation{stations: map[string]int{}, heard: map[string]time.Duration{}}
 	i.Daemon = wpactrltest.Start(t, filepath.Join(t.TempDir(), "ap"), func(c string) string {
 		word, rest, _ := strings.Cut(c, " ")
 		i.mu.Lock()
@@ -45,7 +46,11 @@ func imitate(t *testing.T, info Info) *imitation {
 			if !ok {
 				return "FAIL"
 			}
-			return fmt.Sprintf("%s\nflags=[AUTH][ASSOC][AUTHORIZED]\nlast_eap_type_as=%d (x)\nconnected_time=5\n", rest, method)
+			text := fmt.Sprintf("%s\nflags=[AUTH][ASSOC][AUTHORIZED]\nlast_eap_type_as=%d (x)\nconnected_time=5\n", rest, method)
+			if ago, ok := i.heard[rest]; ok {
+				text += fmt.Sprintf("inactive_msec=%d\n", ago.Milliseconds())
+			}
+			return text
 		case "PMKSA_ADD", "PMKSA_FLUSH", "DEAUTHENTICATE":
 			return "OK"
 		}
@@ -139,6 +144,39 @@ func TestStationMoves(t *testing.T) {
 	apctltest.Eventually(t, "the second is told again", func() bool { return h2.asked(left) == 2 && !p1.Status().Pending })
 	if n := h1.asked(left); n != 1 {
 		t.Error("the association it has come back to was dropped")
+	}
+}
+
+// TestLeftHeard: news of a station elsewhere that come late do not drop it where it is heard.
+func TestLeftHeard(t *testing.T) {
+	h := imitate(t, ap1)
+	l := settledLocal(t, ap1, h)
+	if err := l.Install(t.Context(), key('a', time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now()
+	h.came(station, 0)
+	apctltest.Eventually(t, "it is seen", func() bool { return l.roster.mayBeAfter(station, before) })
+	hears := func(ago time.Duration) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.heard[station.String()] = ago
+	}
+	done := func() bool { return !l.Status().Pending }
+	hears(20 * time.Millisecond)
+	l.Left(station, time.Now()) // it is asked for 100 ms later
+	apctltest.Eventually(t, "done", done)
+	if n := h.asked("STA " + station.String()); n != 1 {
+		t.Errorf("asked for %d times", n)
+	}
+	if n := h.asked("DEAUTHENTICATE"); n != 0 {
+		t.Error("dropped, and it is heard here")
+	}
+	hears(time.Minute)
+	l.Left(station, time.Now())
+	apctltest.Eventually(t, "done", done)
+	if n := h.asked("DEAUTHENTICATE " + station.String() + " tx=0"); n != 1 {
+		t.Errorf("told %d times that it has left", n)
 	}
 }
 
