@@ -59,7 +59,7 @@ func (c *candidate) physicalRule() osnet.Rule {
 }
 
 func (c *candidate) virtualRoute() osnet.Route {
-	return osnet.Route{Dst: anywhere, Dev: c.n.dev.Name(), Table: tableVirtual + c.slot}
+	return osnet.Route{Dst: anywhere, Dev: c.n.dev.Name(), Table: tableVirtual + c.slot, MTU: c.n.narrowed()}
 }
 
 var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)

@@ -10,6 +10,7 @@ import (
 	"openmpa/tunnel"
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
+	"openmpa/tunnel/ipip"
 )
 
 // refusedError is a router's answer that it will not do what it was asked for.
@@ -47,6 +48,9 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	if reply.Reason != "" {
 		return nil, &refusedError{r.Kind(), reply.Reason}
 	}
+	if err := n.fit(int(reply.MTU)); err != nil {
+		return nil, err
+	}
 	pair, err := p.pair(reply.SPI, reply.Nonce, reply.Suite)
 	if err != nil {
 		return nil, err
@@ -76,6 +80,20 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	c.keepFresh(t, p)
 	return t, nil
 }
+
+// fit has packets fit a tunnel that takes so many octets, which its router says: for good,
+// as a path that becomes wider again is told to nobody.
+func (n *Node) fit(mtu int) error {
+	before := int(n.narrow.Load())
+	if mtu >= n.cfg.MTU+ipip.HeaderLen || before != 0 && mtu >= before {
+		return nil
+	}
+	n.narrow.Store(int64(mtu))
+	return n.home.narrow(mtu)
+}
+
+// narrowed is the MTU of routes into the TUN; 0: that of the TUN.
+func (n *Node) narrowed() int { return int(n.narrow.Load()) }
 
 // outer opens a socket for outer packets from c's address, which has its link.
 func (c *candidate) outer() (*tunnel.Socket, error) { return c.outerBy("") }

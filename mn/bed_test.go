@@ -126,13 +126,18 @@ func (a *adapter) Attach(_ context.Context, point string) error {
 func (a *adapter) lost() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	cut := func() { a.air(func() { osnettest.IP(a.t, "link set "+a.far+" down") }) }
+	if a.net == nil { // there is no node that looks
+		cut()
+		return
+	}
 	reports, err := a.net.WatchLink(ctx, a.dev)
 	if err != nil {
 		a.t.Error(err)
 		return
 	}
 	up := (<-reports).Up
-	a.air(func() { osnettest.IP(a.t, "link set "+a.far+" down") })
+	cut()
 	for up {
 		s, ok := <-reports
 		if up = s.Up && !s.Missed; !ok {
@@ -328,6 +333,7 @@ func (b *bed) kill(prepared ...*candidate) {
 	if err := n.net.Close(); err != nil {
 		b.t.Error(err)
 	}
+	b.link.net = nil
 }
 
 func homeKey() *keys.Secret { return keys.NewSecret([]byte("0123456789abcdef")) }

@@ -26,7 +26,8 @@ type stream struct {
 
 	began time.Time
 	sent  []time.Duration // when each was, since then
-	done  chan struct{}   // closed when the last is sent
+	ended time.Time       // when no more were
+	done  chan struct{}   // closed with ended
 }
 
 // What comes behind the last packet is a copy of one that has come, which waited for
@@ -38,7 +39,10 @@ const (
 
 // send sends until ctx ends.
 func (s *stream) send(ctx context.Context, t *testing.T) {
-	defer close(s.done)
+	defer func() {
+		s.ended = time.Now()
+		close(s.done)
+	}()
 	for ctx.Err() == nil {
 		at := time.Since(s.began)
 		if _, err := s.from.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, uint32(len(s.sent))), s.dst()); err != nil {
@@ -67,7 +71,7 @@ func (s *stream) receive(t *testing.T) {
 		_, from, err := s.to.ReadFromUDPAddrPort(buf[:])
 		now := time.Since(s.began)
 		if err != nil {
-			if ended() && (len(came) >= len(s.sent) || time.Since(last) > lostWithin) {
+			if ended() && (len(came) >= len(s.sent) || min(time.Since(last), time.Since(s.ended)) > lostWithin) {
 				break
 			}
 			continue

@@ -13,6 +13,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
 )
 
 // home is the node's end of Mobile IPv4: the binding at the home agent, and the
@@ -66,7 +67,7 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	if err := n.net.AddAddress(n.dev.Name(), single(c.HomeAddress), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
 		return nil, err
 	}
-	if err := n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: n.dev.Name(), Src: c.HomeAddress}); err != nil {
+	if err := n.net.SetRoute(h.route(0)); err != nil {
 		return nil, err
 	}
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
@@ -74,6 +75,14 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	h.wg.Go(func() { h.run(client) })
 	return h, nil
 }
+
+// route has packets of the home address come to the TUN; mtu 0: as large as it takes.
+func (h *home) route(mtu int) osnet.Route {
+	return osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: h.address, MTU: mtu}
+}
+
+// narrow implements mobility.
+func (h *home) narrow(mtu int) error { return h.n.net.SetRoute(h.route(mtu - ipip.HeaderLen)) }
 
 // bind registers p's care-of address and makes p the path of the uplink. When the
 // old path is alive, markers end it.

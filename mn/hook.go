@@ -120,6 +120,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// narrow implements mobility: by the next change of routes, since what is bound is in no
+// tunnel yet.
+func (h *hooked) narrow(int) error { return nil }
+
 func (h *hooked) unbind(ctx context.Context, p *path) error {
 	return h.request(hookRequest{ctx: ctx, op: hook.Unbind, path: p, reason: reasonShutdown})
 }
@@ -200,9 +204,9 @@ func (p *path) native() bool {
 
 // route makes p's care-of address the source of what has none yet, and p its way.
 func (h *hooked) route(p *path) error {
-	r := osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: p.coa}
+	r := osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: p.coa, MTU: h.n.narrowed()}
 	if p.native() {
-		r.Dev, r.Via, r.OnLink = p.dev, p.at.router(), true
+		r.Dev, r.Via, r.OnLink, r.MTU = p.dev, p.at.router(), true, 0
 	}
 	return h.lead(r)
 }

@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -145,7 +146,7 @@ func (b *bookkeeping) describe(r hookRequest) hook.Call {
 		return c
 	}
 	c := hook.Call{
-		Op: r.op, CareOf: p.coa, Device: n.dev.Name(), Physical: p.dev, Gateway: p.at.router(), MTU: n.cfg.MTU, Table: tableBound,
+		Op: r.op, CareOf: p.coa, Device: n.dev.Name(), Physical: p.dev, Gateway: p.at.router(), MTU: cmp.Or(n.narrowed(), n.cfg.MTU), Table: tableBound,
 		Lifetime: max(0, int64(time.Until(p.at.lease.Load().Expires())/time.Second)), Reason: r.reason,
 	}
 	if p.native() {

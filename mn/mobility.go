@@ -22,6 +22,9 @@ type mobility interface {
 	// ordered says that the path bound so far is alive. After an error the binding
 	// may have moved all the same.
 	bind(ctx context.Context, id event.HandoverID, p *path, ordered bool) (at []any, err error)
+	// narrow has applications send no packets that are longer than mtu octets in a
+	// tunnel, from now on.
+	narrow(mtu int) error
 	// unbind ends the binding, from the path p; nil: there is none.
 	unbind(ctx context.Context, p *path) error
 	// fallBack makes p the path of the uplink although the binding was not moved

@@ -174,3 +174,24 @@ func (c counter) Write(p []byte) (int, error) {
 	c.n.Add(int64(len(p)))
 	return len(p), nil
 }
+
+// TestTunnelMTU: a router says what its tunnel takes, and no application sends more.
+func TestTunnelMTU(t *testing.T) {
+	b := start(t, nil, func(r *par.Config) { r.MTU = 1200 })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	mn := b.socket(netip.AddrPortFrom(homeAddress, 7000))
+	defer mn.Close()
+	option(t, mn, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+	to := netip.AddrPortFrom(agentAddr, 7000)
+	const longest = 1200 - 20 - 28 // the headers of IP-in-IP, and of IP and UDP
+	if _, err := mn.WriteToUDPAddrPort(make([]byte, longest+1), to); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("one octet too much: %v", err)
+	}
+	if _, err := mn.WriteToUDPAddrPort(make([]byte, longest), to); err != nil {
+		t.Errorf("what fits: %v", err)
+	}
+	b.prepare("a")
+	if _, err := mn.WriteToUDPAddrPort(make([]byte, longest), to); err != nil {
+		t.Errorf("what fits, prepared: %v", err)
+	}
+}

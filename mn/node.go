@@ -40,6 +40,7 @@ type Node struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
+	narrow atomic.Int64                         // octets of the longest packet in the narrowest tunnel so far; 0: as long as the TUN takes
 	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 

@@ -47,6 +47,7 @@ func TestHandovers(t *testing.T) {
 // line, leaves nothing behind and disturbs nothing.
 func TestFailedPreparation(t *testing.T) {
 	b := start(t, nil)
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	idle := osnettest.Snapshot(t)
 	for name, c := range map[string]struct {
 		fail, mend func()
@@ -74,9 +75,7 @@ func TestFailedPreparation(t *testing.T) {
 			if now := osnettest.Snapshot(t); now != idle {
 				t.Errorf("left in the kernel: before\n%s\nafter\n%s", idle, now)
 			}
-			if b.node.used != [slots]bool{true} || b.node.endpoint.Tunnels() > 1 || len(b.node.endpoint.Sockets()) > 1 || len(*b.node.guests.Load()) != 0 { // one stands by
-				t.Errorf("slots %v, %d tunnels, %d sockets", b.node.used, b.node.endpoint.Tunnels(), len(b.node.endpoint.Sockets()))
-			}
+			b.onlyServing()
 			if l := b.dhcp.Leases(); len(l) != 1 {
 				time.Sleep(100 * time.Millisecond)
 				if l = b.dhcp.Leases(); len(l) != 1 {
@@ -88,6 +87,44 @@ func TestFailedPreparation(t *testing.T) {
 			stop()
 		})
 	}
+	if o, err := b.handover("a"); o != event.Completed {
+		t.Errorf("afterwards: %s, %v", o, err)
+	}
+}
+
+// onlyServing looks whether the node has nothing but what serves, and its tunnel that
+// stands by.
+func (b *bed) onlyServing() {
+	b.t.Helper()
+	if n := b.node; n.used != [slots]bool{true} || n.endpoint.Tunnels() != 1 || len(n.endpoint.Sockets()) != 1 || len(*n.guests.Load()) != 0 {
+		b.t.Errorf("slots %v, %d tunnels, %d sockets, guests %v", n.used, n.endpoint.Tunnels(), len(n.endpoint.Sockets()), *n.guests.Load())
+	}
+}
+
+// TestHomeAgentSilent: nobody says where the binding is, and no router here could hold
+// what comes: the preparation fails, and is taken back as a whole.
+func TestHomeAgentSilent(t *testing.T) {
+	b := start(t, func(c *Config) { c.Timers.Bind = 500 * time.Millisecond })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	idle := osnettest.Snapshot(t)
+	b.node.serving.leaveTunnel()
+	b.stopHA()
+	o, err := b.handover("a")
+	if o != event.Failed || err == nil || !strings.Contains(err.Error(), "binding update: home agent 10.0.3.1: no registration") {
+		t.Errorf("%s, %v", o, err)
+	}
+	if s := b.node.Status(); s.State != "attached" || s.Network != "b" || s.Bound != "10.1.0.100" {
+		t.Errorf("status %+v", s)
+	}
+	if now := osnettest.Snapshot(t); now != idle {
+		t.Errorf("left in the kernel: before\n%s\nafter\n%s", idle, now)
+	}
+	b.node.serving.pokeStandby()
+	b.eventually("a tunnel that stands by again", func(s Status) bool { return s.Standby })
+	b.onlyServing()
+	b.agent()
+	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.node.serving.path) })
+	b.works()
 	if o, err := b.handover("a"); o != event.Completed {
 		t.Errorf("afterwards: %s, %v", o, err)
 	}
