@@ -139,9 +139,7 @@ func (t *Tunnel) receivePlain(p *bind.Packet) {
 	case t.closed.Load():
 		r = ReasonClosed
 	case t.plainly(t.path.Load()):
-		if r = t.deliverInner(nil, p.Data, p.TOS); r == "" {
-			t.counters.plainIn.Add(1)
-		}
+		r = t.deliverInner(&t.counters.plainIn, nil, p.Data, p.TOS)
 	}
 	if r != "" {
 		t.counters.droppedIn.add(r)

@@ -136,16 +136,17 @@ type Stats struct {
 type counters struct {
 	received, delivered, deliveredBytes, markersIn atomic.Uint64
 	sent, sentBytes, markersOut, keepalivesOut     atomic.Uint64
-	plain, plainIn                                 atomic.Uint64
+	plain, plainIn                                 atomic.Uint64 // plainIn: not in delivered
 	ecnAlarms, rekeys, peerChanges                 atomic.Uint64
 	droppedIn, droppedOut                          drops
 }
 
 func (c *counters) stats() Stats {
+	plainIn := c.plainIn.Load()
 	return Stats{
 		Received:       c.received.Load(),
-		Delivered:      c.delivered.Load(),
-		PlainIn:        c.plainIn.Load(),
+		Delivered:      c.delivered.Load() + plainIn,
+		PlainIn:        plainIn,
 		DeliveredBytes: c.deliveredBytes.Load(),
 		MarkersIn:      c.markersIn.Load(),
 		DroppedIn:      c.droppedIn.counts(),

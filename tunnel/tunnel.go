@@ -345,7 +345,7 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 	}
 	switch got.NextHeader {
 	case esp.NextHeaderIPv4:
-		return t.deliverInner(nil, got.Inner, p.TOS)
+		return t.deliverInner(&t.counters.delivered, nil, got.Inner, p.TOS)
 	case esp.NextHeaderNumbered:
 		if t.cfg.Numbered == nil {
 			return ReasonNextHeader
@@ -354,7 +354,7 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 		if err != nil {
 			return ReasonShim
 		}
-		return t.deliverInner(&shim, inner, p.TOS)
+		return t.deliverInner(&t.counters.delivered, &shim, inner, p.TOS)
 	case esp.NextHeaderDummy:
 		m, err := ParseMarker(got.Inner)
 		switch {
@@ -374,8 +374,9 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 	return ReasonNextHeader
 }
 
-// deliverInner gives an inner packet to Receive, or, with a shim header, to Numbered.
-func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Reason {
+// deliverInner gives an inner packet to Receive, or, with a shim header, to Numbered, and
+// counts it before.
+func (t *Tunnel) deliverInner(delivered *atomic.Uint64, shim *flow.Shim, inner []byte, outerTOS uint8) Reason {
 	src, dst, _, _, total, err := ipip.ParseIPv4(inner)
 	if err != nil {
 		return ReasonInner
@@ -394,7 +395,7 @@ func (t *Tunnel) deliverInner(shim *flow.Shim, inner []byte, outerTOS uint8) Rea
 	if err != nil {
 		return innerReason(err)
 	}
-	t.counters.delivered.Add(1)
+	delivered.Add(1)
 	t.counters.deliveredBytes.Add(uint64(total))
 	if shim != nil {
 		t.cfg.Numbered(*shim, inner)
