@@ -104,6 +104,7 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 	switch peer := e.Peer(); e.Name {
 	case wpactrl.EventAssociated:
 		if peer != h.with { // else it is what a try has led to
+			s.follows(ctx)
 			h.since = e.At
 			h.with, h.tries = peer, []string{"REAUTHENTICATE"}
 			h.waits = patience - 1
@@ -134,6 +135,24 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 		if peer == h.with && len(h.tries) == 0 {
 			h.stop()
 		}
+	}
+}
+
+// follows prefers the network to which somebody else moves the link, before it is connected there: by any scan then
+// wpa_supplicant would go back to the one that we have had it prefer.
+func (s *Supplicant) follows(ctx context.Context) {
+	s.preferring.Lock()
+	ours := s.preferred.raised
+	s.preferring.Unlock()
+	if !ours || s.moving() && !s.looking.Load() {
+		return
+	}
+	st, err := s.status(ctx)
+	if err == nil && st.Network >= 0 {
+		err = s.prefer(ctx, st.Network)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("wpa_supplicant may go back to the network it has left", "err", err)
 	}
 }
 

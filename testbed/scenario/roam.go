@@ -184,22 +184,22 @@ func (s *shover) steer(ctx context.Context, to string) error {
 	return nil
 }
 
-// selectNetwork goes to another network, and leaves both for later. The other one may be used again when the station is there:
-// before, wpa_supplicant could choose it.
+// selectNetwork goes to another network; the one of before cannot be used then, until restore.
 func (s *shover) selectNetwork(ctx context.Context, to string) error {
 	if err := s.look(ctx, to); err != nil {
 		return err
 	}
-	if err := s.do(ctx, fmt.Sprintf("SELECT_NETWORK %d", networkOf(to))); err != nil {
-		return err
+	return s.do(ctx, fmt.Sprintf("SELECT_NETWORK %d", networkOf(to)))
+}
+
+// restore has all networks be used again, which changes nothing where the station is.
+func (s *shover) restore(ctx context.Context) error {
+	for _, n := range topo.Networks {
+		if err := s.do(ctx, fmt.Sprintf("ENABLE_NETWORK %d no-connect", networkOf(n.Name))); err != nil {
+			return err
+		}
 	}
-	err := s.settled(ctx, func(st wpactrl.Status) bool {
-		return st.State == wpactrl.StateCompleted && st.SSID == s.ssid(to)
-	})
-	if err != nil {
-		return err
-	}
-	return s.do(ctx, fmt.Sprintf("ENABLE_NETWORK %d no-connect", networkOf(topo.Other(to))))
+	return nil
 }
 
 // ssid is a network's.
@@ -269,6 +269,9 @@ func (s *shover) follow(ctx context.Context, from, to string, kept event.Handove
 		}
 	})
 	if err != nil {
+		return control.HandoverResult{}, err
+	}
+	if err := s.restore(ctx); err != nil {
 		return control.HandoverResult{}, err
 	}
 	if from == to {
