@@ -14,7 +14,7 @@
 //	it was started anew             gets the keys again that it was given; its network priorities are its own again
 //	it is heard for the first time  loses keys of points of the configuration, which a run before may have left
 //	it is associated, not keyed     is asked for the handshake after 300 ms or more: driver roams have come without one
-//	it is associated, then connected prefers that network, so that it does not go back by itself; a priority that others set is theirs
+//	it is associated, or connected  prefers that network, so that it does not go back by itself; a priority that others set is theirs
 //	the adapter is closed           loses our keys and that preference
 //
 // The program that External asks, the controller, listens on a Unix stream socket and does the moving. One JSON object a line, in UTF-8, at most 4,096 octets with
