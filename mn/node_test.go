@@ -104,10 +104,10 @@ func (b *bed) onlyServing() {
 // TestHomeAgentSilent: nobody says where the binding is, and no router here could hold
 // what comes: the preparation fails, and is taken back as a whole.
 func TestHomeAgentSilent(t *testing.T) {
-	b := start(t, func(c *Config) { c.Timers.Bind = 500 * time.Millisecond })
-	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	b := start(t, func(c *Config) { c.Timers.Bind, c.Ping = 500*time.Millisecond, time.Second })
 	idle := osnettest.Snapshot(t)
-	b.node.serving.leaveTunnel()
+	b.stopRouter("b") // its kernel forwards on
+	b.eventually("the end of the session", func(s Status) bool { return s.Session == 0 && s.Problem != "" })
 	b.stopHA()
 	o, err := b.handover("a")
 	if o != event.Failed || err == nil || !strings.Contains(err.Error(), "binding update: home agent 10.0.3.1: no registration") {
@@ -119,8 +119,8 @@ func TestHomeAgentSilent(t *testing.T) {
 	if now := osnettest.Snapshot(t); now != idle {
 		t.Errorf("left in the kernel: before\n%s\nafter\n%s", idle, now)
 	}
-	b.node.serving.pokeStandby()
-	b.eventually("a tunnel that stands by again", func(s Status) bool { return s.Standby })
+	b.open["b"]()
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	b.onlyServing()
 	b.agent()
 	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.node.serving.path) })
