@@ -104,12 +104,13 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 	switch peer := e.Peer(); e.Name {
 	case wpactrl.EventAssociated:
 		if peer != h.with { // else it is what a try has led to
-			s.follows(ctx)
 			h.since = e.At
 			h.with, h.tries = peer, []string{"REAUTHENTICATE"}
 			h.waits = patience - 1
 			if s.holds(peer) {
 				h.tries = []string{"ROAM " + peer.String(), "REAUTHENTICATE"}
+			} else { // with a key the handshake is over too soon for that, and would wait for it
+				s.follows(ctx)
 			}
 		}
 		if len(h.tries) > 0 {
