@@ -56,17 +56,6 @@ func (v *visitor) pin(on bool) error {
 	return err
 }
 
-// uncapture leaves the care-of address to the kernel's connected route, within a flip. It
-// does not keep the lock meanwhile: packets go on.
-func (v *visitor) uncapture() {
-	v.mu.Lock()
-	route := v.hostRoute()
-	v.mu.Unlock()
-	if err := v.r.host.DelRoute(route); err != nil {
-		v.r.cfg.Log.Error("host route", "sid", v.sid, "err", err)
-	}
-}
-
 // expectUse gives up what is held, or forwarded, when the node has neither arrived nor
 // sent anything through the tunnel for a time: nobody asks for it. The caller holds mu.
 func (v *visitor) expectUse() {

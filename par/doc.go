@@ -23,11 +23,9 @@
 //
 // The host route, the neighbour entry and the rule stand before the node leaves
 // its old network; what is left at arrival is to write the queue to the TUN. The
-// flip to direct deletes the host route in a moment in which nothing is on its
-// way through the TUN: a packet of the router's own goes through it as a fence;
-// when it is out, the reader polls the TUN and waits for a pause after a packet,
-// and goes on polling while the route is deleted. A packet that comes out during
-// the deletion, or no pause in five seconds, makes it a forced flip: reordering
+// flip to direct has what comes wait in the kernel until everything that went into the
+// TUN before has come out and been written (flip.go). It waits for a pause; no pause in five
+// seconds, or a packet of its own lost in the TUN, makes it a forced flip: reordering
 // there is the only one the design allows, and it is counted. Whatever else the node
 // asks for meanwhile waits for its end (visitor.lock).
 //

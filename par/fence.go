@@ -19,13 +19,17 @@ type fence struct {
 	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
 
+	turn   sync.Mutex    // of the visitor whose packets wait on the access link
+	nobody [2]netip.Addr // next hops for which they wait
+
 	mu      sync.Mutex
 	last    uint32
 	waiting map[uint32]*crossing
 }
 
-// crossing is one packet of the fence on its way, and what follows when it has
-// come out: the reader says when to delete the route, the sender deletes it.
+// crossing is a flip: one packet of the fence on its way, and what follows when it has come
+// out. The reader says when, the sender has packets wait in the kernel, and a second packet
+// of the fence says that all before them has come out.
 type crossing struct {
 	visitor *visitor
 	gen     uint64        // of the arrival
@@ -35,7 +39,8 @@ type crossing struct {
 	sent    time.Time
 	transit time.Duration // how long the fence took; of the reader, before it is done with it
 	before  uint64        // packets that had come when the flip began; written before state going
-	state   atomic.Uint32 // underway, going, then deleted or kept
+	state   atomic.Uint32 // underway, going, then waiting or kept
+	out     bool          // the second packet has come out; the reader's
 	going   chan struct{} // closed with state going
 	done    chan verdict  // capacity 1
 }
@@ -43,8 +48,8 @@ type crossing struct {
 const (
 	underway uint32 = iota
 	going
-	deleted
-	kept // a packet came before the route was deleted
+	waiting // what comes waits in the kernel
+	kept    // a packet came before that
 )
 
 // begin is called by the reader.
@@ -72,46 +77,72 @@ func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
-	return &fence{conn: conn, near: p.Addr(), far: far, waiting: map[uint32]*crossing{}}, nil
+	first := p.Masked().Addr()
+	nobody := [2]netip.Addr{first.Prev(), first.Next().Next()}
+	return &fence{conn: conn, near: p.Addr(), far: far, nobody: nobody, waiting: map[uint32]*crossing{}}, nil
 }
 
-// cross sends one packet through the TUN for c and returns what the reader made of it.
+// cross sends one packet through the TUN for c and returns what the reader made of it. If
+// that is a flip, the kernel has what waited on its way to the node.
 func (f *fence) cross(c *crossing) verdict {
 	v := c.visitor
 	c.going, c.done = make(chan struct{}), make(chan verdict, 1)
 	c.sent = time.Now()
+	n := f.send(c)
+	for end := time.Now().Add(attention); c.state.Load() == underway && len(c.done) == 0 && time.Now().Before(end); {
+		v.r.host.Yield()
+	}
+	wait := time.After(fenceWait)
+	for c.state.Load() == underway {
+		select {
+		case w := <-c.done:
+			return w
+		case <-c.going:
+		case <-wait:
+			if f.lost(n) {
+				return notSilent
+			}
+			wait = nil // the reader has it
+		}
+	}
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	if !c.late && v.packets() != c.before {
+		c.state.Store(kept)
+		w := <-c.done
+		v.flipOver()
+		return w
+	}
+	v.standstill(f.nobody[0])
+	c.state.Store(waiting)
+	v.r.lull(sweep)
+	for {
+		n = f.send(c)
+		select {
+		case w := <-c.done:
+			f.lost(n)
+			last := v.release(f.nobody)
+			v.flipOver()
+			sleep(v.r.ctx, settled)
+			v.forget(last)
+			return w
+		case <-time.After(fenceWait):
+			f.lost(n)
+		}
+	}
+}
+
+// send sends a packet through the TUN, whose number it returns.
+func (f *fence) send(c *crossing) uint32 {
 	f.mu.Lock()
 	f.last++
 	n := f.last
 	f.waiting[n] = c
 	f.mu.Unlock()
 	if _, err := f.conn.Write(binary.BigEndian.AppendUint32(nil, n)); err != nil {
-		v.r.cfg.Log.Warn("fence not sent", "err", err)
+		c.visitor.r.cfg.Log.Warn("fence not sent", "err", err)
 	}
-	for end := time.Now().Add(attention); c.state.Load() == underway && len(c.done) == 0 && time.Now().Before(end); {
-		v.r.host.Yield()
-	}
-	select {
-	case w := <-c.done:
-		return w
-	case <-c.going:
-	case <-time.After(fenceWait):
-		if f.lost(n) {
-			return notSilent
-		}
-		select { // the reader has it
-		case w := <-c.done:
-			return w
-		case <-c.going:
-		}
-	}
-	if c.late || v.packets() == c.before {
-		v.uncapture()
-		c.state.Store(deleted)
-	} else {
-		c.state.Store(kept)
-	}
-	return <-c.done
+	return n
 }
 
 // lost takes fence n back, unless it has come out.

@@ -6,17 +6,21 @@ import (
 	"openmpa/tunnel/flow"
 )
 
-// A flip wants a pause in which no packet of the visitor's is on its way through the
-// TUN, and none comes before the kernel has deleted the host route. How long that takes
-// is measured, since the kernel may have much else to do with its tables, and this program
-// may have to wait for a processor:
+// A flip keeps the order of packets: from a moment on they wait in the kernel, until all
+// that went into the TUN before has come out and been sent.
 //
 //	sender:  route set once more, as it is    how long the kernel takes
 //	         a pause that will last?          by what the visitor's pauses were so far
 //	         fence --> TUN --> reader:        how long the way through user space takes
-//	reader:  a pause that will last? --> sender: nothing came? --> delete
+//	reader:  a pause that will last? --> sender: nothing came?
+//	sender:  route to a next hop that nobody is: what comes waits for its link-layer address
+//	         fence --> TUN --> reader: all before has been sent
+//	sender:  what waited is sent, route deleted (standstill.go)
 //
-// The longer it takes, the less it asks for.
+// While the kernel sends what waited, a packet that comes on another processor may pass the
+// last of it. So a flip wants a pause in which nothing comes meanwhile. How long it takes is measured,
+// since the kernel may have much else to do with its tables, and this program may have to
+// wait for a processor. The longer it takes, the less it asks for.
 
 // verdict is what became of an attempt to flip.
 type verdict uint8
@@ -24,7 +28,7 @@ type verdict uint8
 const (
 	notSilent verdict = iota // the visitor's packets came without a pause
 	flipped                  // none of them was on its way through the TUN
-	forced                   // some may have been
+	forced                   // some may have been, or have passed those that waited
 )
 
 const (
@@ -35,9 +39,12 @@ const (
 	longEnough = 3 * time.Millisecond
 	// lookout is how long the reader looks for a pause at a time.
 	lookout = 300 * time.Microsecond
-	// sweep is how long it looks for packets that went into the TUN while the route
-	// was being deleted.
+	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
 	sweep = 100 * time.Microsecond
+	// settled is longer than one is on its way to the link, also while others run.
+	settled = time.Millisecond
+	// outWithin bounds the wait for all that is in the TUN, which may have been lost there.
+	outWithin = 200 * time.Millisecond
 	// lookAgain is how long the sender sleeps when there is no pause.
 	lookAgain = 200 * time.Microsecond
 )
@@ -74,10 +81,9 @@ func (v *visitor) lull(began time.Time, window time.Duration) bool {
 // window is how long a flip takes from the decision on.
 func (c *crossing) window() time.Duration { return c.kernel + c.transit }
 
-// flip has the reader delete the host route in a moment in which nothing of the
-// visitor's is on its way through the TUN. It reports whether it had to be
-// forced, as it is at once if that is all there is left to do, and false if the visitor
-// went away before.
+// flip hands the visitor to the kernel, in a pause if there is one. It reports whether it
+// had to be forced, as it is at once if that is all there is left to do, and false if the
+// visitor went away before.
 func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
 	began := time.Now()
 	deadline := began.Add(flipWithin)
@@ -136,23 +142,25 @@ func (v *visitor) rehearse(gen uint64) (took time.Duration, ok bool) {
 	return took, err == nil
 }
 
-// flip hands a visitor to the kernel. It runs on the TUN's reader when the
+// flip has its part in handing a visitor to the kernel. It runs on the TUN's reader when the
 // visitor's fence has come out, and does not wait in the kernel from then on, so
-// that whatever still comes is written on at once, ahead of what takes the
-// direct way. The route is deleted by whoever sent the fence, unless a packet has come
-// before.
+// that whatever still comes is written on at once. The routes are changed by whoever sent
+// the fence, unless a packet has come before.
 func (r *Router) flip(c *crossing, buf []byte) verdict {
 	v := c.visitor
 	c.transit = time.Since(c.sent)
-	paused := r.poll(buf, lookout, func(time.Time) bool { return v.lull(c.began, c.window()) })
+	paused := r.poll(c, buf, lookout, func(time.Time) bool { return v.lull(c.began, c.window()) })
 	if !paused && !c.late || !v.beginFlip(c) {
 		return notSilent
 	}
+	c.out = false
 	c.begin()
 	for c.state.Load() == going && r.ctx.Err() == nil {
-		r.poll(buf, lookout, func(time.Time) bool { return c.state.Load() != going })
+		r.poll(c, buf, lookout, func(time.Time) bool { return c.state.Load() != going })
 	}
-	r.poll(buf, sweep, func(time.Time) bool { return false })
+	if c.state.Load() == waiting {
+		r.poll(c, buf, outWithin, func(time.Time) bool { return c.out })
+	}
 	return v.endFlip(c, paused)
 }
 
@@ -167,16 +175,14 @@ func (v *visitor) beginFlip(c *crossing) bool {
 	return true
 }
 
-// endFlip changes the mode if the route is gone.
+// endFlip changes the mode if what comes waits in the kernel, or goes by it.
 func (v *visitor) endFlip(c *crossing, paused bool) verdict {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.flipping = false
-	v.flipped.Broadcast()
-	if c.state.Load() != deleted {
+	if c.state.Load() != waiting {
 		return notSilent
 	}
-	if paused && v.group.In() == c.before && v.apply(flow.Flip) {
+	if paused && c.out && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.group.ForcedFlip(time.Now()); err != nil {
@@ -185,9 +191,17 @@ func (v *visitor) endFlip(c *crossing, paused bool) verdict {
 	return forced
 }
 
-// poll delivers what comes out of the TUN, without waiting in the kernel, until
-// done says so, which it reports, or for as long as within.
-func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time) bool) bool {
+// flipOver has what waited for the end of a flip go on.
+func (v *visitor) flipOver() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.flipping = false
+	v.flipped.Broadcast()
+}
+
+// poll delivers what comes out of the TUN during the flip c, without waiting in the kernel,
+// until done says so, which it reports, or for as long as within.
+func (r *Router) poll(c *crossing, buf []byte, within time.Duration, done func(now time.Time) bool) bool {
 	end := time.Now().Add(within)
 	for {
 		n, err := r.dev.ReadNow(buf)
@@ -195,7 +209,13 @@ func (r *Router) poll(buf []byte, within time.Duration, done func(now time.Time)
 			return false
 		}
 		if n > 0 {
-			r.take(buf[:n]) // another visitor's fence is sent again
+			switch other := r.take(buf[:n]); other {
+			case nil:
+			case c:
+				c.out = true
+			default: // another visitor's turn comes later
+				other.done <- notSilent
+			}
 		}
 		now := time.Now()
 		switch {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
@@ -17,11 +18,13 @@ import (
 )
 
 // slowKernel has something happen before and after it deletes the next host route, and
-// may refuse to set one.
+// may refuse to set one, or be slow with those that have packets wait.
 type slowKernel struct {
 	host.Host
 	before, after atomic.Pointer[func()]
 	refuses       atomic.Bool
+	slow          atomic.Int64  // a time.Duration
+	waits         atomic.Uint32 // routes that have packets wait
 }
 
 var errRefused = errors.New("refused")
@@ -30,7 +33,12 @@ func (k *slowKernel) SetRoute(r osnet.Route) error {
 	if k.refuses.Load() {
 		return errRefused
 	}
-	return k.Host.SetRoute(r)
+	err := k.Host.SetRoute(r)
+	if r.Via.IsValid() {
+		k.waits.Add(1)
+		time.Sleep(time.Duration(k.slow.Load()))
+	}
+	return err
 }
 
 // startSlow is start with such a kernel.
@@ -179,4 +187,27 @@ func TestDepartedBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFlipInOrder: packets that come while the kernel is slow with its tables wait for those
+// that went through the TUN before, and none is lost.
+func TestFlipInOrder(t *testing.T) {
+	b, kernel := startSlow(t)
+	idle := b.idle()
+	g := b.attach(1)
+	stop := b.stream(g.addr)
+	kernel.slow.Store(int64(5 * time.Millisecond))
+	for k := range byte(5) {
+		id := event.HandoverID{1, k}
+		g.depart(id)
+		b.await("packets to be held", func() bool { return b.status(1).Buffer.Packets > 20 })
+		kernel.waits.Store(0)
+		b.r.SessionMessage(1, &notify.Arrival{Header: notify.Header{Handover: id}})
+		b.await("the flip, with as many turns as there are", func() bool { return b.status(1).Mode == "direct" && kernel.waits.Load() == 1+turns })
+	}
+	g.exact(stop())
+	if s := b.status(1); s.Forced != 0 {
+		t.Errorf("%d flips were forced", s.Forced)
+	}
+	b.end(1, idle)
 }
