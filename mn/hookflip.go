@@ -5,32 +5,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"openmpa/internal/osnet"
+	"openmpa/internal/standstill"
 	"openmpa/tunnel/flow"
 )
 
-// standstill is a next hop that nobody is. What the kernel sends by way of it waits for
-// its link-layer address, in the order in which it came, up to 200 KiB and three seconds;
-// when it is given that of the router, all of it goes there. So the way of packets is
-// changed in order, whatever the rate:
+// nobody are next hops for which packets wait while their way changes (package standstill):
 //
-//	routes to standstill              what is sent from here on waits in the kernel
-//	a packet of ours by the TUN       when it is out, all that came before has been sent
-//	standstill has the router's MAC   what waited is sent
-//	routes to the router              and what comes, after it
-var standstill = netip.AddrFrom4([4]byte{169, 254, 62, 54})
+//	routes to one of them        what is sent from here on waits in the kernel
+//	a packet of ours by the TUN  when it is out, all that came before has been sent
+//	it has the router's MAC      what waited is sent
+//	routes to the router         and what comes, after it
+var nobody = [2]netip.Addr{netip.AddrFrom4([4]byte{169, 254, 62, 54}), netip.AddrFrom4([4]byte{169, 254, 62, 55})}
 
 // fenceWithin is how long the packet through the TUN may take; if it is lost there, and
 // in no other case, packets may overtake others.
 const fenceWithin = time.Second
-
-// settled is longer than a packet is on its way from the choice of its route to the
-// neighbour's queue.
-const settled = time.Millisecond
 
 var errFence = fmt.Errorf("a packet through the TUN was lost in %v", fenceWithin)
 
@@ -44,7 +39,7 @@ type fences struct {
 // crossed takes such a packet that has come out.
 func (f *fences) crossed(pkt []byte) bool {
 	const headers = 20 + 8
-	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != standstill {
+	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != nobody[0] {
 		return false
 	}
 	f.mu.Lock()
@@ -59,7 +54,7 @@ func (f *fences) crossed(pkt []byte) bool {
 
 // fence returns when all that is in the TUN has come out; from is on it.
 func (h *hooked) fence(from netip.Addr) error {
-	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(standstill, 9))
+	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(nobody[0], 9))
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
@@ -91,43 +86,42 @@ func (h *hooked) fence(from netip.Addr) error {
 	}
 }
 
-// release sends what waits for standstill at p's link to its router.
-func (h *hooked) release(p *path) error {
-	mac := p.at.routerMAC.Load()
-	if mac == nil {
-		return fmt.Errorf("router %s: no link-layer address", p.at.router())
+// way is that of what leaves p's link by the default routes of some tables (0: main), while packets
+// wait for the router's link-layer address, mac. It is nil if that is not known.
+func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.HardwareAddr) {
+	known := p.at.routerMAC.Load()
+	if known == nil {
+		return nil, nil
 	}
-	return h.n.net.SetNeighbour(p.dev, standstill, *mac, true)
-}
-
-// forget ends the use of standstill, which no route leads to any more.
-func (h *hooked) forget(p *path) error {
-	sleep(h.ctx, settled)
-	return h.n.net.DelNeighbour(p.dev, standstill)
+	return &standstill.Way{Host: h.n.net, Dev: p.dev, Hops: nobody, Lead: func(via netip.Addr) error {
+		for _, table := range tables {
+			if err := h.n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, *known
 }
 
 // flip hands c's path over to the kernel.
 func (h *hooked) flip(c *candidate) error {
 	p, net := c.path, h.n.net
-	wait := osnet.Route{Dst: anywhere, Dev: p.dev, Via: standstill, OnLink: true, Src: p.coa}
-	virtual := wait
-	virtual.Table = tableVirtual + c.slot
-	waits := p.at.routerMAC.Load() != nil
+	virtual := osnet.Route{Dst: anywhere, Table: tableVirtual + c.slot}
+	way, mac := h.way(p, tableBound, 0, virtual.Table)
 	var err error
-	if waits {
-		err = firstError(func() error { return h.lead(wait) }, func() error { return net.SetRoute(virtual) })
-		sleep(h.ctx, settled)
+	if way != nil {
+		err = way.Wait()
 	}
 	if err == nil {
 		err = h.fence(p.coa)
 	}
-	err = errors.Join(err, p.flip(!waits || err != nil))
-	if waits {
-		err = errors.Join(err, h.release(p))
+	err = errors.Join(err, p.flip(way == nil || err != nil))
+	if way != nil {
+		err = errors.Join(err, way.Release(mac))
 	}
 	err = errors.Join(err, h.route(p), net.DelRule(c.virtualRule()))
-	if waits {
-		err = errors.Join(err, net.DelRoute(virtual), h.forget(p))
+	if way != nil {
+		err = errors.Join(err, net.DelRoute(virtual), way.Forget())
 	}
 	return err
 }
@@ -145,14 +139,17 @@ func (p *path) flip(forced bool) error {
 // routeBack makes to the way of what has no source address yet, behind what was sent by
 // from, which is in a tunnel.
 func (h *hooked) routeBack(ctx context.Context, from, to *path) error {
-	if !to.native() || from.native() || to.at.routerMAC.Load() == nil {
+	if !to.native() || from.native() {
 		return h.route(to)
 	}
-	err := h.lead(osnet.Route{Dst: anywhere, Dev: to.dev, Via: standstill, OnLink: true, Src: to.coa})
+	way, mac := h.way(to, tableBound, 0)
+	if way == nil {
+		return h.route(to)
+	}
+	err := way.Wait()
 	if err == nil {
-		sleep(ctx, settled)
 		err = h.fence(from.coa)
 		sleep(ctx, overtaken)
 	}
-	return errors.Join(err, h.release(to), h.route(to), h.forget(to))
+	return errors.Join(err, way.Release(mac), h.route(to), way.Forget())
 }

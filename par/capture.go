@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
+	"openmpa/internal/standstill"
 	"openmpa/par/neigh"
 	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
@@ -54,6 +55,31 @@ func (v *visitor) pin(on bool) error {
 		v.pinned = on
 	}
 	return err
+}
+
+// way is that of the packets for the care-of address while they wait for the end of a flip.
+func (v *visitor) way() *standstill.Way {
+	v.mu.Lock()
+	dst := v.hostRoute().Dst
+	v.mu.Unlock()
+	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Hops: v.r.fence.nobody, Lead: func(via netip.Addr) error {
+		return v.r.host.SetRoute(osnet.Route{Dst: dst, Dev: v.r.cfg.Access, Via: via, OnLink: true})
+	}}
+}
+
+// uncapture leaves the care-of address to the kernel's connected route. It does not keep the
+// lock meanwhile: packets go on.
+func (v *visitor) uncapture() error {
+	v.mu.Lock()
+	route := v.hostRoute()
+	v.mu.Unlock()
+	return v.r.host.DelRoute(route)
+}
+
+func (v *visitor) say(err error) {
+	if err != nil {
+		v.r.cfg.Log.Error("flip", "sid", v.sid, "err", err)
+	}
 }
 
 // expectUse gives up what is held, or forwarded, when the node has neither arrived nor

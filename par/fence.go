@@ -2,6 +2,7 @@ package par
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,7 +20,7 @@ type fence struct {
 	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
 
-	turn   sync.Mutex    // of the visitor whose packets wait on the access link
+	turn   sync.Mutex    // of the visitor whose packets wait on the access link: see package standstill
 	nobody [2]netip.Addr // next hops for which they wait
 
 	mu      sync.Mutex
@@ -113,18 +114,23 @@ func (f *fence) cross(c *crossing) verdict {
 		v.flipOver()
 		return w
 	}
-	v.standstill(f.nobody[0])
+	way := v.way()
+	if err := way.Wait(); err != nil {
+		v.say(errors.Join(err, v.uncapture())) // the kernel delivers at once
+	}
 	c.state.Store(waiting)
-	v.r.lull(sweep)
 	for {
 		n = f.send(c)
 		select {
 		case w := <-c.done:
 			f.lost(n)
-			last := v.release(f.nobody)
+			v.mu.Lock()
+			mac := v.mac
+			v.mu.Unlock()
+			v.say(way.Release(mac))
+			v.say(v.uncapture())
 			v.flipOver()
-			sleep(v.r.ctx, settled)
-			v.forget(last)
+			v.say(way.Forget())
 			return w
 		case <-time.After(fenceWait):
 			f.lost(n)

@@ -15,7 +15,7 @@ import (
 //	reader:  a pause that will last? --> sender: nothing came?
 //	sender:  route to a next hop that nobody is: what comes waits for its link-layer address
 //	         fence --> TUN --> reader: all before has been sent
-//	sender:  what waited is sent, route deleted (standstill.go)
+//	sender:  what waited is sent, route deleted (package standstill)
 //
 // While the kernel sends what waited, a packet that comes on another processor may pass the
 // last of it. So a flip wants a pause in which nothing comes meanwhile. How long it takes is measured,
@@ -39,10 +39,6 @@ const (
 	longEnough = 3 * time.Millisecond
 	// lookout is how long the reader looks for a pause at a time.
 	lookout = 300 * time.Microsecond
-	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
-	sweep = 100 * time.Microsecond
-	// settled is longer than one is on its way to the link, also while others run.
-	settled = time.Millisecond
 	// outWithin bounds the wait for all that is in the TUN, which may have been lost there.
 	outWithin = 200 * time.Millisecond
 	// lookAgain is how long the sender sleeps when there is no pause.

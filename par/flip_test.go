@@ -13,6 +13,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/internal/standstill"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
 )
@@ -203,7 +204,7 @@ func TestFlipInOrder(t *testing.T) {
 		b.await("packets to be held", func() bool { return b.status(1).Buffer.Packets > 20 })
 		kernel.waits.Store(0)
 		b.r.SessionMessage(1, &notify.Arrival{Header: notify.Header{Handover: id}})
-		b.await("the flip, with as many turns as there are", func() bool { return b.status(1).Mode == "direct" && kernel.waits.Load() == 1+turns })
+		b.await("the flip, with as many turns as there are", func() bool { return b.status(1).Mode == "direct" && kernel.waits.Load() == standstill.Turns })
 	}
 	g.exact(stop())
 	if s := b.status(1); s.Forced != 0 {

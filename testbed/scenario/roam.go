@@ -64,7 +64,11 @@ func roam(ctx context.Context, r *run) error {
 						return err
 					}
 					give = func(ctx context.Context) (control.HandoverResult, error) {
-						return s.follow(ctx, r.at, step.to, kept, step.shove)
+						result, err := s.follow(ctx, r.at, step.to, kept, step.shove)
+						if err == nil {
+							err = s.restore(ctx)
+						}
+						return result, err
 					}
 				}
 				m, err := r.attemptBy(ctx, b, r.at, step.to, give)
@@ -269,9 +273,6 @@ func (s *shover) follow(ctx context.Context, from, to string, kept event.Handove
 		}
 	})
 	if err != nil {
-		return control.HandoverResult{}, err
-	}
-	if err := s.restore(ctx); err != nil {
 		return control.HandoverResult{}, err
 	}
 	if from == to {
