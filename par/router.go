@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,8 +111,7 @@ type Router struct {
 const DefaultMTU = 1428
 
 const (
-	standing     = 4 << 20 // octets of kernel memory that may wait for a neighbour
-	table        = 7160    // of our packets that come out of the TUN
+	table        = 7160 // of our packets that come out of the TUN
 	rulePriority = 7160
 	tunQueue     = 8192            // packets
 	flipWithin   = 5 * time.Second // then the flip is forced
@@ -174,9 +172,6 @@ func Open(cfg Config) (r *Router, err error) {
 	for _, step := range []func() error{
 		func() error { return r.host.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
 		func() error { return r.host.AcceptLocal(r.dev.Name()) }, // of programs on this machine, for visitors
-		func() error { // what waits during a flip may be merged packets
-			return r.host.SetSysctl("net/ipv4/neigh/"+cfg.Access+"/unres_qlen_bytes", strconv.Itoa(standing))
-		},
 		func() error {
 			return r.host.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
 		},
