@@ -15,13 +15,12 @@ import (
 	"openmpa/tunnel/flow"
 )
 
-// nobody are next hops for which packets wait while their way changes (package standstill):
+// The way of packets changes while they wait in the kernel (package standstill):
 //
-//	routes to one of them        what is sent from here on waits in the kernel
-//	a packet of ours by the TUN  when it is out, all that came before has been sent
-//	it has the router's MAC      what waited is sent
-//	routes to the router         and what comes, after it
-var nobody = [2]netip.Addr{netip.AddrFrom4([4]byte{169, 254, 62, 54}), netip.AddrFrom4([4]byte{169, 254, 62, 55})}
+//	routes to a next hop that nobody is  what is sent from here on waits in the kernel
+//	a packet of ours by the TUN          when it is out, all that came before has been sent
+//	the next hop has the router's MAC    what waited is sent
+//	routes to the router                 and what comes, after it
 
 // fenceWithin is how long the packet through the TUN may take; if it is lost there, and
 // in no other case, packets may overtake others.
@@ -39,7 +38,7 @@ type fences struct {
 // crossed takes such a packet that has come out.
 func (f *fences) crossed(pkt []byte) bool {
 	const headers = 20 + 8
-	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != nobody[0] {
+	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != standstill.Nobody[0] {
 		return false
 	}
 	f.mu.Lock()
@@ -54,7 +53,7 @@ func (f *fences) crossed(pkt []byte) bool {
 
 // fence returns when all that is in the TUN has come out; from is on it.
 func (h *hooked) fence(from netip.Addr) error {
-	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(nobody[0], 9))
+	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(standstill.Nobody[0], 9))
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
@@ -93,7 +92,7 @@ func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.Hardw
 	if known == nil {
 		return nil, nil
 	}
-	return &standstill.Way{Host: h.n.net, Dev: p.dev, Hops: nobody, Lead: func(via netip.Addr) error {
+	return &standstill.Way{Host: h.n.net, Dev: p.dev, Lead: func(via netip.Addr) error {
 		for _, table := range tables {
 			if err := h.n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table}); err != nil {
 				return err

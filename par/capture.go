@@ -62,7 +62,7 @@ func (v *visitor) way() *standstill.Way {
 	v.mu.Lock()
 	dst := v.hostRoute().Dst
 	v.mu.Unlock()
-	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Hops: v.r.fence.nobody, Lead: func(via netip.Addr) error {
+	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Lead: func(via netip.Addr) error {
 		return v.r.host.SetRoute(osnet.Route{Dst: dst, Dev: v.r.cfg.Access, Via: via, OnLink: true})
 	}}
 }

@@ -58,7 +58,7 @@ func (r *Router) supersede(v *visitor, a netip.Addr) (*tenure, error) {
 		return nil, nil
 	}
 	identity, _ := v.who()
-	old.mu.Lock()
+	old.lock()
 	if old.identity != identity {
 		old.mu.Unlock()
 		return nil, fmt.Errorf("%s is in use in the session of another node", a)

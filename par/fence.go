@@ -20,8 +20,7 @@ type fence struct {
 	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
 
-	turn   sync.Mutex    // of the visitor whose packets wait on the access link: see package standstill
-	nobody [2]netip.Addr // next hops for which they wait
+	turn sync.Mutex // of the visitor whose packets wait on the access link: see package standstill
 
 	mu      sync.Mutex
 	last    uint32
@@ -41,6 +40,7 @@ type crossing struct {
 	transit time.Duration // how long the fence took; of the reader, before it is done with it
 	before  uint64        // packets that had come when the flip began; written before state going
 	state   atomic.Uint32 // underway, going, then waiting or kept
+	failed  bool          // the kernel would not have packets wait; written before state waiting
 	out     bool          // the second packet has come out; the reader's
 	going   chan struct{} // closed with state going
 	done    chan verdict  // capacity 1
@@ -78,9 +78,7 @@ func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fence: %w", err)
 	}
-	first := p.Masked().Addr()
-	nobody := [2]netip.Addr{first.Prev(), first.Next().Next()}
-	return &fence{conn: conn, near: p.Addr(), far: far, nobody: nobody, waiting: map[uint32]*crossing{}}, nil
+	return &fence{conn: conn, near: p.Addr(), far: far, waiting: map[uint32]*crossing{}}, nil
 }
 
 // cross sends one packet through the TUN for c and returns what the reader made of it. If
@@ -94,6 +92,9 @@ func (f *fence) cross(c *crossing) verdict {
 		v.r.host.Yield()
 	}
 	wait := time.After(fenceWait)
+	if c.late {
+		wait = time.After(outWithin) // behind whatever is in the TUN
+	}
 	for c.state.Load() == underway {
 		select {
 		case w := <-c.done:
@@ -117,6 +118,7 @@ func (f *fence) cross(c *crossing) verdict {
 	way := v.way()
 	if err := way.Wait(); err != nil {
 		v.say(errors.Join(err, v.uncapture())) // the kernel delivers at once
+		c.failed = true
 	}
 	c.state.Store(waiting)
 	for {

@@ -178,7 +178,7 @@ func (v *visitor) endFlip(c *crossing, paused bool) verdict {
 	if c.state.Load() != waiting {
 		return notSilent
 	}
-	if paused && c.out && v.apply(flow.Flip) {
+	if paused && c.out && !c.failed && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.group.ForcedFlip(time.Now()); err != nil {

@@ -41,12 +41,13 @@ const (
 // Turns is how many next hops a kernel that is slow has packets wait for.
 const Turns = turns + 1
 
-// Way is one way of packets. It is used by one goroutine at a time, as are its next hops on
-// an interface.
+// Nobody are the next hops. Nothing of ours has these addresses on any interface.
+var Nobody = [2]netip.Addr{netip.AddrFrom4([4]byte{169, 254, 62, 60}), netip.AddrFrom4([4]byte{169, 254, 62, 61})}
+
+// Way is one way of packets. On an interface there is one at a time.
 type Way struct {
 	Host host.Host
-	Dev  string        // the interface on which packets wait
-	Hops [2]netip.Addr // next hops that nobody is
+	Dev  string // the interface on which packets wait
 	// Lead leads the packets to a next hop on Dev.
 	Lead func(via netip.Addr) error
 
@@ -56,7 +57,7 @@ type Way struct {
 // Wait has packets wait. What has not chosen its way by then has when it returns.
 func (w *Way) Wait() error {
 	w.at = 0
-	if err := w.Lead(w.Hops[0]); err != nil {
+	if err := w.Lead(Nobody[0]); err != nil {
 		return err
 	}
 	w.Let(chosen)
@@ -69,12 +70,12 @@ func (w *Way) Release(mac net.HardwareAddr) (err error) {
 	for range turns {
 		began := time.Now()
 		next := 1 - w.at
-		if e := w.Lead(w.Hops[next]); e != nil {
+		if e := w.Lead(Nobody[next]); e != nil {
 			err = e
 			break
 		}
 		w.Let(chosen)
-		before := w.Hops[w.at]
+		before := Nobody[w.at]
 		w.at = next
 		if e := errors.Join(w.Host.SetNeighbour(w.Dev, before, mac, true), w.Host.DelNeighbour(w.Dev, before)); e != nil {
 			err = e
@@ -84,13 +85,13 @@ func (w *Way) Release(mac net.HardwareAddr) (err error) {
 			break
 		}
 	}
-	return errors.Join(err, w.Host.SetNeighbour(w.Dev, w.Hops[w.at], mac, true))
+	return errors.Join(err, w.Host.SetNeighbour(w.Dev, Nobody[w.at], mac, true))
 }
 
 // Forget takes the last next hop back, behind the real route.
 func (w *Way) Forget() error {
 	time.Sleep(sent)
-	return w.Host.DelNeighbour(w.Dev, w.Hops[w.at])
+	return w.Host.DelNeighbour(w.Dev, Nobody[w.at])
 }
 
 // Let lets others run for a time too short to sleep.

@@ -25,7 +25,8 @@ func (c *PaC) rxComplete(now time.Time, m *Message, f *fields, raw []byte) {
 	case f.encap == nil && f.lifetime == 0:
 		c.drop(DiscardResult)
 		return
-	case eap == nil || c.eap == nil:
+	case eap == nil || c.eap == nil,
+		c.sa != nil && eap[0] != eapSuccess: // EAP ends by it, and AUTH is not seen yet: whoever can say so must not end an open session
 		c.drop(DiscardEAP)
 		return
 	case !c.sawNonce || f.nonce != nil:

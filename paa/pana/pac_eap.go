@@ -12,8 +12,11 @@ import (
 // because a person is asked, say. [PaC.EAPResponse] hands it in.
 var ErrEAPPending = errors.New("pana: the EAP response comes later")
 
-// eapSuccess is the code of an EAP-Success (RFC 3748 section 4.2).
-const eapSuccess = 3
+// Codes of EAP packets (RFC 3748 section 4).
+const (
+	eapRequest = 1
+	eapSuccess = 3
+)
 
 // newEAP starts an EAP conversation from the beginning (EAP_Restart of RFC
 // 5609).

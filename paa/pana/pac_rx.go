@@ -98,6 +98,10 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 		c.drop(DiscardAlgorithms)
 		return
 	}
+	if f.eap != nil && f.eap[0] != eapRequest { // whoever can say so much must not end what goes on
+		c.drop(DiscardEAP)
+		return
+	}
 	if err := c.newEAP(); err != nil {
 		c.close(err)
 		return

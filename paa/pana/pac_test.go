@@ -75,6 +75,7 @@ func TestPaCDiscards(t *testing.T) {
 		running        // EAP runs
 		open
 		reauth // PNR[A] sent
+		again  // EAP runs in an open session
 	)
 	for _, c := range []struct {
 		name  string
@@ -91,6 +92,7 @@ func TestPaCDiscards(t *testing.T) {
 		{"PAR[S] with a PRF only", waiting, par(FlagS|FlagE, algos[0]), 0, false, DiscardAlgorithms},
 		{"PAR[S] without algorithms", waiting, par(FlagS | FlagE), 0, false, DiscardAlgorithms},
 		{"PAR[S] with a nonce", waiting, par(FlagS|FlagE, append(algos, nonce)...), 0, false, DiscardNonce},
+		{"PAR[S] with an EAP-Failure", waiting, par(FlagS|FlagE, append(algos, AVP{Code: CodeEAP, Data: eapPacket(4, 9)})...), 0, false, DiscardEAP},
 		{"PAR without nonce first", started, par(FlagE, eapReq), 0, false, DiscardNonce},
 		{"PAR without EAP", started, par(FlagE, nonce), 0, false, DiscardEAP},
 		{"PAR with AUTH and no SA", started, par(FlagE, nonce, eapReq, AVP{Code: CodeAUTH, Data: make([]byte, 20)}), 0, false, DiscardAUTH},
@@ -120,6 +122,8 @@ func TestPaCDiscards(t *testing.T) {
 		{"PNA[P] for a PNR[A]", reauth, Message{Type: TypeNtfy, Flags: FlagP | FlagE}, 0, true, DiscardNoRequest},
 		{"PNA[A] with another number", reauth, Message{Type: TypeNtfy, Flags: FlagA | FlagE}, 5, true, DiscardSequence},
 		{"PNA[A] without AUTH", reauth, Message{Type: TypeNtfy, Flags: FlagA | FlagE, Seq: 1}, 0, false, DiscardAUTH},
+		{"PAR[C] success with an EAP-Failure and any AUTH", again, par(FlagC|FlagE, avp32(CodeResult, 0), avp32(CodeLifetime, 9), avp32(CodeKeyID, 9),
+			AVP{Code: CodeEAP, Data: eapPacket(4, 0)}, AVP{Code: CodeAUTH, Data: make([]byte, 32)}), 0, false, DiscardEAP},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 1, PAAConfig{})
@@ -144,6 +148,12 @@ func TestPaCDiscards(t *testing.T) {
 				w.open(n)
 				w.tap = toPAA
 				n.do(func(now time.Time, p *PaC) { p.Reauthenticate(now) })
+			case again:
+				w.open(n)
+				n.do(func(now time.Time, p *PaC) { p.Reauthenticate(now) })
+				w.run(time.Second, func() bool { return n.pac.eap != nil && n.pac.sawNonce && n.pac.eapID != 0 })
+				w.tap = toPAA
+				c.m.AVPs[3].Data[1] = n.pac.eapID
 			}
 			m := c.m
 			if m.Type != TypePCI {
