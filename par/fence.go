@@ -39,8 +39,7 @@ type crossing struct {
 	sent    time.Time
 	transit time.Duration // how long the fence took; of the reader, before it is done with it
 	before  uint64        // packets that had come when the flip began; written before state going
-	state   atomic.Uint32 // underway, going, then waiting or kept
-	failed  bool          // the kernel would not have packets wait; written before state waiting
+	state   atomic.Uint32 // underway, going, then waiting, deleted or kept
 	out     bool          // the second packet has come out; the reader's
 	going   chan struct{} // closed with state going
 	done    chan verdict  // capacity 1
@@ -50,6 +49,7 @@ const (
 	underway uint32 = iota
 	going
 	waiting // what comes waits in the kernel
+	deleted // or is delivered by it
 	kept    // a packet came before that
 )
 
@@ -65,6 +65,8 @@ const attention = time.Millisecond
 
 // fenceWait bounds the wait for one fence: a full queue may have dropped it.
 const fenceWait = 20 * time.Millisecond
+
+var errNoPause = errors.New("packets come too often")
 
 func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 	far := p.Masked().Addr()
@@ -116,9 +118,18 @@ func (f *fence) cross(c *crossing) verdict {
 		return w
 	}
 	way := v.way()
-	if err := way.Wait(); err != nil {
-		v.say(errors.Join(err, v.uncapture())) // the kernel delivers at once
-		c.failed = true
+	err := errNoPause
+	if c.late || v.lasts(standing) {
+		err = way.Wait()
+	}
+	if err != nil { // the kernel delivers at once
+		if v.say(v.uncapture()); err != errNoPause {
+			v.say(err)
+		}
+		c.state.Store(deleted)
+		w := <-c.done
+		v.flipOver()
+		return w
 	}
 	c.state.Store(waiting)
 	for {

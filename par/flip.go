@@ -18,7 +18,9 @@ import (
 //	sender:  what waited is sent, route deleted (package standstill)
 //
 // While the kernel sends what waited, a packet that comes on another processor may pass the
-// last of it. So a flip wants a pause in which nothing comes meanwhile. How long it takes is measured,
+// last of it. So a flip wants a pause in which nothing comes meanwhile. Where packets come
+// too often for one, nothing waits: the route is deleted in a shorter pause, and if a packet
+// came out of the TUN meanwhile, others may have passed it, and the flip is a forced one. How long it takes is measured,
 // since the kernel may have much else to do with its tables, and this program may have to
 // wait for a processor. The longer it takes, the less it asks for.
 
@@ -39,6 +41,10 @@ const (
 	longEnough = 3 * time.Millisecond
 	// lookout is how long the reader looks for a pause at a time.
 	lookout = 300 * time.Microsecond
+	// standing is how long packets wait as a rule.
+	standing = time.Millisecond
+	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
+	sweep = 100 * time.Microsecond
 	// outWithin bounds the wait for all that is in the TUN, which may have been lost there.
 	outWithin = 200 * time.Millisecond
 	// lookAgain is how long the sender sleeps when there is no pause.
@@ -72,6 +78,13 @@ func (v *visitor) lull(began time.Time, window time.Duration) bool {
 		}
 	}
 	return silent >= quiet
+}
+
+// lasts says whether nothing will come for so long, as far as is known.
+func (v *visitor) lasts(d time.Duration) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.lulls.Lasts(v.group.SilentFor(time.Now()), d, d) >= demands[0].chance
 }
 
 // window is how long a flip takes from the decision on.
@@ -154,8 +167,11 @@ func (r *Router) flip(c *crossing, buf []byte) verdict {
 	for c.state.Load() == going && r.ctx.Err() == nil {
 		r.poll(c, buf, lookout, func(time.Time) bool { return c.state.Load() != going })
 	}
-	if c.state.Load() == waiting {
+	switch c.state.Load() {
+	case waiting:
 		r.poll(c, buf, outWithin, func(time.Time) bool { return c.out })
+	case deleted:
+		r.poll(c, buf, sweep, func(time.Time) bool { return false })
 	}
 	return v.endFlip(c, paused)
 }
@@ -175,10 +191,16 @@ func (v *visitor) beginFlip(c *crossing) bool {
 func (v *visitor) endFlip(c *crossing, paused bool) verdict {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if c.state.Load() != waiting {
+	inOrder := false
+	switch c.state.Load() {
+	case waiting:
+		inOrder = c.out
+	case deleted:
+		inOrder = v.group.In() == c.before
+	default:
 		return notSilent
 	}
-	if paused && c.out && !c.failed && v.apply(flow.Flip) {
+	if paused && inOrder && v.apply(flow.Flip) {
 		return flipped
 	}
 	if err := v.group.ForcedFlip(time.Now()); err != nil {

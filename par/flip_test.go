@@ -196,17 +196,19 @@ func TestFlipInOrder(t *testing.T) {
 	b, kernel := startSlow(t)
 	idle := b.idle()
 	g := b.attach(1)
-	stop := b.stream(g.addr)
+	stop := b.streamEvery(3*time.Millisecond, g.addr)
 	kernel.slow.Store(int64(5 * time.Millisecond))
 	for k := range byte(5) {
 		id := event.HandoverID{1, k}
 		g.depart(id)
 		b.await("packets to be held", func() bool { return b.status(1).Buffer.Packets > 20 })
-		kernel.waits.Store(0)
 		b.r.SessionMessage(1, &notify.Arrival{Header: notify.Header{Handover: id}})
-		b.await("the flip, with as many turns as there are", func() bool { return b.status(1).Mode == "direct" && kernel.waits.Load() == standstill.Turns })
+		b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
 	}
 	g.exact(stop())
+	if n := kernel.waits.Load(); n < standstill.Turns {
+		t.Errorf("packets waited for %d next hops, of a kernel that is slow expected %d or more", n, standstill.Turns)
+	}
 	if s := b.status(1); s.Forced != 0 {
 		t.Errorf("%d flips were forced", s.Forced)
 	}

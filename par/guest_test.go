@@ -307,6 +307,10 @@ func (g *guest) exact(n uint32) {
 // stream sends numbered packets until the function it returns is called, which says how
 // many.
 func (b *bed) stream(to netip.Addr) (stop func() uint32) {
+	return b.streamEvery(200*time.Microsecond, to)
+}
+
+func (b *bed) streamEvery(d time.Duration, to netip.Addr) (stop func() uint32) {
 	done, sent := make(chan struct{}), make(chan uint32, 1)
 	go func() {
 		for k := uint32(0); ; k++ {
@@ -316,7 +320,7 @@ func (b *bed) stream(to netip.Addr) (stop func() uint32) {
 				return
 			default:
 				_, _ = b.cn.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(to, 9000))
-				time.Sleep(200 * time.Microsecond)
+				time.Sleep(d)
 			}
 		}
 	}()
