@@ -80,11 +80,11 @@ func (v *visitor) lull(began time.Time, window time.Duration) bool {
 	return silent >= quiet
 }
 
-// lasts says whether nothing will come for so long, as far as is known.
+// lasts says whether nearly all pauses are longer than that.
 func (v *visitor) lasts(d time.Duration) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.lulls.Lasts(v.group.SilentFor(time.Now()), d, d) >= demands[0].chance
+	return v.lulls.Lasts(0, d, 0) >= demands[0].chance
 }
 
 // window is how long a flip takes from the decision on.
