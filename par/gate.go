@@ -1,6 +1,7 @@
 package par
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ const gateAgain = time.Second
 //	arrival, sealed ------------------------> open
 //	departs from us, resumes elsewhere, speaks
 //	from another address, session ends -----> closed
+//	the router ends ------------------------> as it was: the gate outlives the router
 type gatekeeper struct {
 	gate Gate // nil: nothing is enforced
 	wake chan struct{}
@@ -76,38 +78,42 @@ func (k *gatekeeper) next() (addr netip.Addr, until time.Time, ok bool) {
 	return addr, until, false
 }
 
-func (k *gatekeeper) again(addr netip.Addr) {
+func (k *gatekeeper) again(list []netip.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.due[addr] = true
+	for _, addr := range list {
+		k.due[addr] = true
+	}
 }
 
-// keepGate tells the gate until the router ends.
+// keepGate tells the gate until the router ends, and then what is left to tell.
 func (r *Router) keepGate() {
 	k := r.keeper
-	for {
+	for ended := false; ; {
 		err := k.tell()
 		var retry <-chan time.Time
 		if err != nil {
 			r.cfg.Log.Error("enforcement point", "err", err)
 			retry = time.After(gateAgain)
 		}
+		if ended {
+			return
+		}
 		select {
 		case <-r.ctx.Done():
-			return
+			ended = true
 		case <-retry:
 		case <-k.wake:
 		}
 	}
 }
 
-// tell tells the gate all that it is to be told. What it refuses stays due.
+// tell tells the gate all that it is to be told. What it refuses, for whichever address, stays
+// due, and keeps nothing back that is for others.
 func (k *gatekeeper) tell() error {
-	for {
-		addr, until, ok := k.next()
-		if !ok {
-			return nil
-		}
+	var refused []netip.Addr
+	var errs []error
+	for addr, until, ok := k.next(); ok; addr, until, ok = k.next() {
 		var err error
 		if until.IsZero() {
 			err = k.gate.Forbid(addr)
@@ -115,10 +121,11 @@ func (k *gatekeeper) tell() error {
 			err = k.gate.Permit(addr, time.Until(until))
 		}
 		if err != nil {
-			k.again(addr)
-			return err
+			refused, errs = append(refused, addr), append(errs, err)
 		}
 	}
+	k.again(refused)
+	return errors.Join(errs...)
 }
 
 // pass authorises the visitor at the enforcement point, for as long as its keys are good, or

@@ -1,8 +1,11 @@
 package par
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,5 +140,54 @@ func TestGateTwoSessions(t *testing.T) {
 	b.settled()
 	if gate.life(outer) != 0 {
 		t.Error("an address of another network passes on the access link")
+	}
+}
+
+// TestGateOutlives: a router that ends shuts nobody out who may pass, since the one after it
+// finds him there.
+func TestGateOutlives(t *testing.T) {
+	b, gate := startGate(t)
+	b.attach(1)
+	b.opens(gate, leased, true, "the login")
+	b.r.SessionClosed(1, context.Canceled) // as the PAA says when it ends
+	b.r.Close()
+	if gate.life(leased) == 0 {
+		t.Error("the router has ended, and the node that is on the link passes no more")
+	}
+}
+
+// stubbornGate refuses one address, and everything else the first time.
+type stubbornGate struct {
+	fakeGate
+	refused netip.Addr
+}
+
+func (g *stubbornGate) Permit(a netip.Addr, life time.Duration) error {
+	if a == g.refused {
+		return fmt.Errorf("the kernel refuses %v", a)
+	}
+	return g.fakeGate.Permit(a, life)
+}
+
+// TestGateRefuses: what the gate refuses for one address keeps back nothing that is for others,
+// whichever comes first, and every refusal is said.
+func TestGateRefuses(t *testing.T) {
+	const many = 20
+	addr := func(i byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 2, 0, i}) }
+	g := &stubbornGate{fakeGate{open: map[netip.Addr]time.Duration{}, fail: 3}, addr(7)}
+	k := newGatekeeper(g)
+	for i := range byte(many) {
+		k.set(uint32(i), addr(i), time.Now().Add(time.Hour))
+	}
+	err := k.tell()
+	if err == nil || !strings.Contains(err.Error(), "refuses "+addr(7).String()) || strings.Count(err.Error(), "\n") != 3 {
+		t.Errorf("error %v, expected that of %v and three more", err, addr(7))
+	}
+	if len(g.open) != many-4 || len(k.due) != 4 {
+		t.Errorf("%d pass, %d are due, expected %d and 4", len(g.open), len(k.due), many-4)
+	}
+	err = k.tell() // again
+	if err == nil || len(g.open) != many-1 || len(k.due) != 1 {
+		t.Errorf("the second time %d pass, %d are due, error %v", len(g.open), len(k.due), err)
 	}
 }

@@ -152,10 +152,10 @@ func (v *visitor) close(reason error) {
 	v.lock()
 	defer v.mu.Unlock()
 	v.closed = true
-	if !errors.Is(reason, context.Canceled) { // else the router ends, and whoever ends the access points takes all keys
+	if !errors.Is(reason, context.Canceled) { // else the router ends: whoever ends the access points takes all keys, and the gate stays
 		v.r.links.release(v)
+		v.pass(false)
 	}
-	v.pass(false)
 	v.dropTunnel(reason.Error())
 	v.deliverAnew()
 	v.room.close()

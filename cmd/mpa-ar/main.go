@@ -34,7 +34,9 @@ their packets while they move and delivers them when they have arrived.
 
 It runs on the router of an access network, needs CAP_NET_ADMIN, CAP_NET_RAW and
 /dev/net/tun, IPv4 forwarding, and no strict reverse path filter. It removes from
-the kernel what it put there when it ends, and after a crash when it starts again.`,
+the kernel what it put there when it ends, and after a crash when it starts again.
+Only an enforcement point stays, so that no restart opens the link: "mpa-ar open"
+removes it, as does a start without "enforce".`,
 		Example: example,
 		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
 		Check:   config.CheckFiles[configuration],
@@ -42,6 +44,7 @@ the kernel what it put there when it ends, and after a crash when it starts agai
 		Commands: map[string]daemon.Command{
 			"init":     {Summary: "write the configuration of a router: the first of a site, or one that joins", Flags: init.flags, Run: init.run},
 			"ap-agent": {Daemon: &apAgent},
+			"open":     {Summary: "remove the enforcement point that a router has left in the kernel", Run: open},
 			"invite":   {Summary: "let a node or router join the site", Args: "node|router", Flags: inv.flags, Run: inv.run},
 		},
 	})
@@ -84,11 +87,13 @@ func run(ctx context.Context, env daemon.Env) error {
 			return err
 		}
 		defer func() {
-			if err := g.Close(); err != nil {
-				env.Log.Error("the enforcement point is left in the kernel", "err", err)
+			if err := g.Close(2 * c.PANA.Ping.D()); err != nil { // until the next router is there, and then its grace
+				env.Log.Error("the enforcement point stays as it is", "err", err)
 			}
 		}()
 		gate = g
+	} else if err := osnet.RemoveGate(osnet.OwnerAccessRouter); err != nil {
+		return err
 	}
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
@@ -119,11 +124,19 @@ func run(ctx context.Context, env daemon.Env) error {
 	return server.Run(ctx)
 }
 
+// open is the command that lets everybody pass again.
+func open(_ context.Context, _ daemon.Env, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("open: unexpected argument %q", args[0])
+	}
+	return osnet.RemoveGate(osnet.OwnerAccessRouter)
+}
+
 // openGate stops what nodes send before they have authenticated. Those whom the router before
 // this one let pass have the time until silence is noticed to authenticate again.
 func openGate(c configuration) (*osnet.Gate, error) {
 	return osnet.OpenGate(osnet.GateConfig{
-		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
+		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, DHCP: c.DHCP.Server, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
 	})
 }
 

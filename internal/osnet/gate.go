@@ -14,6 +14,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +24,13 @@ const gateTables = "openmpa_"
 // gateSet is the set of authorised addresses.
 const gateSet = "authorised"
 
+// gateChunk is how many addresses go into one message: the length of an attribute of netlink
+// has 16 bits.
+const gateChunk = 500
+
+// gateSend is the socket's buffer for one transaction, in octets: some 30 for each address.
+const gateSend = 4 << 20
+
 // maxGateLife bounds a timeout in nftables, which counts milliseconds.
 const maxGateLife = 365 * 24 * time.Hour
 
@@ -31,6 +39,8 @@ type GateConfig struct {
 	Owner string // whose it is; one gate an owner and namespace
 	Dev   string // interface of the access link
 	PANA  uint16 // UDP port of the PAA on this machine
+	// DHCP is the server whose clients and relays on the link reach it through this machine.
+	DHCP netip.Addr
 	// Open are destinations that anybody may reach.
 	Open []netip.Prefix
 	// Grace is how long those whom a gate of before let pass do so still.
@@ -38,13 +48,14 @@ type GateConfig struct {
 }
 
 // Gate is an enforcement point (RFC 5191 section 1.2, EP): of what comes in by the access link it
-// lets pass what authorised addresses send, PANA to this machine, DHCP, neighbour discovery, and
-// what is open to all. It does not judge ARP, and what goes out by the link. IPv6 is never
-// authorised. Whoever can take another's address on the link can pass as that one: only the link
+// lets pass what authorised addresses send, PANA to this machine, DHCP to it and to the server,
+// neighbour discovery, and what is open to all. It does not judge ARP, and what goes out by the
+// link. IPv6 is never authorised. Whoever can take another's address on the link can pass as that one: only the link
 // layer can keep that from happening.
 //
 // It is a table of nftables, changed in transactions. An authorisation ends in the kernel by
-// itself, also when nobody is there any more to end it.
+// itself, also when nobody is there any more to end it. The table stays until [RemoveGate]:
+// whoever stops a router does not open its link.
 type Gate struct {
 	mu    sync.Mutex // one conversation with the kernel at a time
 	conn  *nftables.Conn
@@ -58,6 +69,18 @@ func OpenGate(cfg GateConfig) (*Gate, error) {
 	if len(cfg.Dev) == 0 || len(cfg.Dev) >= unix.IFNAMSIZ {
 		return nil, fmt.Errorf("osnet: gate: interface %q: expected a name of 1 to %d octets", cfg.Dev, unix.IFNAMSIZ-1)
 	}
+	g, err := dialGate(cfg.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.build(cfg); err != nil {
+		return nil, errors.Join(fmt.Errorf("osnet: gate: %w", hint(err)), g.conn.CloseLasting())
+	}
+	return g, nil
+}
+
+// dialGate speaks with the kernel about an owner's gate, which need not be there.
+func dialGate(owner string) (*Gate, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ns, err := os.Open("/proc/thread-self/ns/net")
@@ -65,15 +88,12 @@ func OpenGate(cfg GateConfig) (*Gate, error) {
 		return nil, fmt.Errorf("osnet: gate: %w", err)
 	}
 	defer ns.Close()
-	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting())
+	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting(),
+		nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(gateSend) }))
 	if err != nil {
 		return nil, fmt.Errorf("osnet: gate: %w", hint(err))
 	}
-	g := &Gate{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: gateTables + cfg.Owner}}
-	if err := g.build(cfg); err != nil {
-		return nil, errors.Join(fmt.Errorf("osnet: gate: %w", hint(err)), conn.CloseLasting())
-	}
-	return g, nil
+	return &Gate{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: gateTables + owner}}, nil
 }
 
 // build makes the table anew.
@@ -87,7 +107,7 @@ func (g *Gate) build(cfg GateConfig) error {
 	c.DelTable(g.table)
 	c.AddTable(g.table)
 	g.set = &nftables.Set{Table: g.table, Name: gateSet, KeyType: nftables.TypeIPAddr, HasTimeout: true}
-	if err := c.AddSet(g.set, kept); err != nil {
+	if err := errors.Join(c.AddSet(g.set, nil), g.add(kept)); err != nil {
 		return err
 	}
 	hooks := map[string]*nftables.ChainHook{"input": nftables.ChainHookInput, "forward": nftables.ChainHookForward}
@@ -103,7 +123,45 @@ func (g *Gate) build(cfg GateConfig) error {
 	return c.Flush()
 }
 
-// left returns whom a gate of before let pass.
+// add has the transaction under way let pass the addresses in list.
+func (g *Gate) add(list []nftables.SetElement) error {
+	for chunk := range slices.Chunk(list, gateChunk) {
+		if err := g.conn.SetAddElements(g.set, chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gateReads bounds how often the set is read until two readings agree.
+const gateReads = 16
+
+// elements reads the set. While the kernel makes its table larger or smaller, which it does in
+// the background, a reading shows some elements twice and others not at all: it is repeated
+// until one says nothing new.
+func (g *Gate) elements(set *nftables.Set) ([]nftables.SetElement, error) {
+	var list []nftables.SetElement
+	seen := map[string]bool{}
+	for range gateReads {
+		before := len(list)
+		read, err := g.conn.GetSetElements(set)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range read {
+			if key := string(e.Key); !seen[key] {
+				seen[key] = true
+				list = append(list, e)
+			}
+		}
+		if len(list) == before {
+			break
+		}
+	}
+	return list, nil
+}
+
+// left returns whom the gate in the kernel lets pass, each for grace at most.
 func (g *Gate) left(grace time.Duration) ([]nftables.SetElement, error) {
 	set, err := g.conn.GetSetByName(g.table, gateSet)
 	if errors.Is(err, unix.ENOENT) || grace <= 0 && err == nil {
@@ -112,7 +170,7 @@ func (g *Gate) left(grace time.Duration) ([]nftables.SetElement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", g.table.Name, err)
 	}
-	old, err := g.conn.GetSetElements(set)
+	old, err := g.elements(set)
 	if err != nil {
 		return nil, fmt.Errorf("table %s: %w", g.table.Name, err)
 	}
@@ -133,9 +191,13 @@ func (g *Gate) accepted(cfg GateConfig, chain string) [][]expr.Any {
 	list := [][]expr.Any{
 		{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: name}},
 		append(gateIPv4(12), &expr.Lookup{SourceRegister: 1, SetName: gateSet, SetID: g.set.ID}),
-		gateUDP(67), // to the relay here, or a renewal to the server
+	}
+	dhcp := gateUDP(67)
+	if server := cfg.DHCP.Unmap(); chain == "forward" && server.Is4() { // a renewal, or of a relay on the link
+		list = append(list, slices.Concat(gateIPv4(16), []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: server.AsSlice()}}, dhcp))
 	}
 	if chain == "input" {
+		list = append(list, append(gateIPv4(16), dhcp...)) // to the relay here
 		list = append(list, gateUDP(cfg.PANA), []expr.Any{ // 133 to 137: router and neighbour discovery, RFC 4861
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
@@ -210,7 +272,7 @@ func (g *Gate) change(what string, addr netip.Addr, life time.Duration) error {
 func (g *Gate) Permitted() ([]netip.Addr, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	elements, err := g.conn.GetSetElements(g.set)
+	elements, err := g.elements(g.set)
 	if err != nil {
 		return nil, fmt.Errorf("osnet: gate: %w", hint(err))
 	}
@@ -224,12 +286,44 @@ func (g *Gate) Permitted() ([]netip.Addr, error) {
 	return list, nil
 }
 
-// Close removes the gate: everything passes.
-func (g *Gate) Close() error {
+// Close lets go of the gate, which stays: whom it lets pass it does so for grace more at most,
+// to be found by the gate after it.
+func (g *Gate) Close(grace time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.conn.DelTable(g.table)
-	if err := errors.Join(g.conn.Flush(), g.conn.CloseLasting()); err != nil {
+	kept, err := g.left(grace)
+	if err == nil {
+		g.conn.FlushSet(g.set)
+		err = errors.Join(g.add(kept), g.conn.Flush())
+	}
+	if err = errors.Join(err, g.conn.CloseLasting()); err != nil {
+		return fmt.Errorf("osnet: gate: %w", hint(err))
+	}
+	return nil
+}
+
+// RemoveGate removes what gates of owner have left in the network namespace of the calling
+// thread: everything passes. That there is none is no error.
+func RemoveGate(owner string) error {
+	without := func(err error) bool { // a kernel without nftables
+		return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT)
+	}
+	g, err := dialGate(owner)
+	switch {
+	case without(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	tables, err := g.conn.ListTablesOfFamily(g.table.Family)
+	if without(err) {
+		err = nil
+	}
+	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == g.table.Name }) {
+		g.conn.DelTable(g.table)
+		err = g.conn.Flush()
+	}
+	if err = errors.Join(err, g.conn.CloseLasting()); err != nil {
 		return fmt.Errorf("osnet: gate: %w", hint(err))
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+
 	"openmpa/internal/osnet/osnettest"
 )
 
@@ -27,16 +29,24 @@ func newGateBed(t *testing.T) *gateBed {
 	osnettest.VethTo(t, "wan0", "eth0", b.server)
 	osnettest.IP(t, "address add 10.1.0.1/24 dev lan0")
 	osnettest.IP(t, "address add 10.3.0.1/24 dev wan0")
+	osnettest.IP(t, "address add fd01::1/64 dev lan0 nodad")
+	osnettest.IP(t, "address add fd03::1/64 dev wan0 nodad")
 	osnettest.Forward(t)
+	must(t, os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte("1"), 0))
 	b.node(func() {
 		osnettest.IP(t, "address add 10.1.0.5/24 dev eth0")
 		osnettest.IP(t, "address add 10.1.0.6/24 dev eth0")
+		osnettest.IP(t, "address add fd01::5/64 dev eth0 nodad")
 		osnettest.IP(t, "route add default via 10.1.0.1")
+		osnettest.IP(t, "route add default via fd01::1")
 	})
 	b.server(func() {
 		osnettest.IP(t, "address add 10.3.0.2/24 dev eth0")
 		osnettest.IP(t, "address add 10.3.0.3/24 dev eth0")
+		osnettest.IP(t, "address add 10.3.0.4/24 dev eth0")
+		osnettest.IP(t, "address add fd03::2/64 dev eth0 nodad")
 		osnettest.IP(t, "route add default via 10.3.0.1")
+		osnettest.IP(t, "route add default via fd03::1")
 	})
 	return b
 }
@@ -48,27 +58,32 @@ func (b *gateBed) passes(from, to string) bool {
 	open := func(do func(func()), addr string) (c *net.UDPConn) {
 		do(func() {
 			var err error
-			if c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr))); err != nil {
+			if c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr))); err != nil {
 				b.t.Fatal(err)
 			}
 		})
 		return c
 	}
-	at := func(f func()) { f() }
-	behind := "10.1.0.1:716"
-	if netip.MustParseAddrPort(to).Addr() != netip.MustParseAddr("10.1.0.1") {
-		at, behind = b.server, netip.AddrPortFrom(netip.MustParseAddrPort(to).Addr(), 67).String()
+	at, fenceFrom, behind := func(f func()) { f() }, "10.1.0.5:4999", "10.1.0.1:716"
+	switch netip.MustParseAddrPort(to).Addr() {
+	case netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("fd01::1"):
+	default:
+		at, behind = b.server, gateDHCP
 	}
-	target, source := open(at, to), open(b.node, from)
+	target, source, second := open(at, to), open(b.node, from), open(b.node, fenceFrom)
 	defer target.Close()
 	defer source.Close()
+	defer second.Close()
 	fence := target
 	if behind != to {
 		fence = open(at, behind)
 		defer fence.Close()
 	}
-	for _, dst := range []string{to, behind} {
-		if _, err := source.WriteToUDPAddrPort([]byte(dst), netip.MustParseAddrPort(dst)); err != nil {
+	for _, send := range []struct {
+		by  *net.UDPConn
+		dst string
+	}{{source, to}, {second, behind}} {
+		if _, err := send.by.WriteToUDPAddrPort([]byte(send.dst), netip.MustParseAddrPort(send.dst)); err != nil {
 			b.t.Fatal(err)
 		}
 	}
@@ -100,18 +115,28 @@ const (
 	gateRouter          = "10.1.0.1:4000"
 	gateServer          = "10.3.0.2:4000"
 	gateOpen            = "10.3.0.3:4000"
+	gateDHCP            = "10.3.0.4:67"
 )
 
 func gateConfig() GateConfig {
-	return GateConfig{Owner: OwnerLab, Dev: "lan0", PANA: 716, Open: []netip.Prefix{netip.MustParsePrefix("10.3.0.3/32")}, Grace: time.Minute}
+	return GateConfig{Owner: OwnerLab, Dev: "lan0", PANA: 716, DHCP: netip.MustParseAddr("10.3.0.4"), Open: []netip.Prefix{netip.MustParsePrefix("10.3.0.3/32")}, Grace: time.Minute}
 }
 
 func TestGate(t *testing.T) {
 	b := newGateBed(t)
+	elsewhere := [][2]string{{gateNode, "10.3.0.2:67"}, {"[fd01::5]:5000", "[fd03::2]:67"}, {"[fd01::5]:5000", "[fd01::1]:67"}}
 	b.expect("no gate", true, gateNode, gateServer)
+	for _, way := range elsewhere { // what is for an address that nobody knows waits, and others overtake it
+		deadline := time.Now().Add(10 * time.Second)
+		for !b.passes(way[0], way[1]) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no gate: nothing passes from %s to %s", way[0], way[1])
+			}
+		}
+	}
 	g, err := OpenGate(gateConfig())
 	must(t, err)
-	t.Cleanup(func() { must(t, g.Close()) })
+	t.Cleanup(func() { must(t, g.Close(0)) })
 	node := netip.MustParseAddr("10.1.0.5")
 	closed := func(what string) {
 		t.Helper()
@@ -120,6 +145,9 @@ func TestGate(t *testing.T) {
 		b.expect(what, true, gateNode, "10.1.0.1:716")
 		b.expect(what, true, gateNode, "10.1.0.1:67")
 		b.expect(what, true, gateNode, gateOpen)
+		for _, way := range elsewhere { // the port of DHCP is nobody else's way through
+			b.expect(what, false, way[0], way[1])
+		}
 	}
 	closed("unauthorised")
 	must(t, g.Forbid(node)) // who is not permitted is no error
@@ -189,8 +217,71 @@ func TestGateAgain(t *testing.T) {
 	g, err = OpenGate(cfg)
 	must(t, err)
 	b.expect("without grace", false, gateNode, gateServer)
-	must(t, g.Close())
-	b.expect("closed", true, gateNode, gateServer)
+	must(t, g.Close(time.Minute))
+	b.expect("its process has ended", false, gateNode, gateServer)
+	for range 2 { // that there is none is no error
+		must(t, RemoveGate(OwnerLab))
+		b.expect("removed", true, gateNode, gateServer)
+	}
+}
+
+// TestGateRestart: between a router that ends in order and the one after it the link is open to
+// those who were let pass, and to nobody else.
+func TestGateRestart(t *testing.T) {
+	b := newGateBed(t)
+	cfg := gateConfig()
+	g, err := OpenGate(cfg)
+	must(t, err)
+	node := netip.MustParseAddr("10.1.0.5")
+	must(t, g.Permit(node, time.Hour))
+	must(t, g.Close(time.Minute))
+	b.expect("between two routers", true, gateNode, gateServer)
+	b.expect("between two routers", false, gateOther, gateServer)
+	g, err = OpenGate(cfg)
+	must(t, err)
+	list, err := g.Permitted()
+	must(t, err)
+	if !slices.Equal(list, []netip.Addr{node}) {
+		t.Errorf("after the restart %v may pass, expected %v", list, node)
+	}
+	must(t, g.Permit(node, time.Hour))
+	must(t, g.Close(300*time.Millisecond))
+	deadline := time.Now().Add(20 * time.Second)
+	for b.passes(gateNode, gateServer) {
+		if time.Now().After(deadline) {
+			t.Fatal("no router came, and who was let pass may do so for ever")
+		}
+	}
+	must(t, RemoveGate(OwnerLab))
+}
+
+// TestGateMany: as many as an address plan may have survive a restart, in order or not.
+func TestGateMany(t *testing.T) {
+	osnettest.Enter(t)
+	cfg := gateConfig()
+	g, err := OpenGate(cfg)
+	must(t, err)
+	const many = 20_000
+	list := make([]nftables.SetElement, many)
+	addr := netip.MustParseAddr("10.64.0.0")
+	for i := range list {
+		list[i] = nftables.SetElement{Key: addr.AsSlice(), Timeout: time.Hour}
+		addr = addr.Next()
+	}
+	must(t, g.add(list))
+	must(t, g.conn.Flush())
+	for _, end := range []func() error{g.conn.CloseLasting, func() error { return g.Close(time.Hour) }} {
+		must(t, end())
+		g, err = OpenGate(cfg)
+		must(t, err)
+		kept, err := g.Permitted()
+		must(t, err)
+		if len(kept) != many {
+			t.Fatalf("after the restart %d addresses may pass, expected %d", len(kept), many)
+		}
+	}
+	must(t, g.Close(0))
+	must(t, RemoveGate(OwnerLab))
 }
 
 func TestGateConfig(t *testing.T) {
