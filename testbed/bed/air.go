@@ -20,9 +20,11 @@ import (
 type Air struct {
 	taps       []*tap.Tap
 	classifier *impair.Classifier
+	given      *given
 
 	mu     sync.Mutex
 	said   map[frameOf][]spoken // guarded by mu: handed to a device
+	taken  outgoing             // guarded by mu: of what the mobile node said
 	heard  map[frameOf][]spoken // guarded by mu: came out of one
 	radius []time.Time          // guarded by mu: of the packets at the authentication server
 }
@@ -46,7 +48,7 @@ type frameOf struct {
 
 // listen opens taps at both ends of the node's link: every radio, and at the authentication server, or the access routers.
 func (b *Bed) listen() error {
-	a := &Air{said: make(map[frameOf][]spoken), heard: make(map[frameOf][]spoken)}
+	a := &Air{given: b.given, said: make(map[frameOf][]spoken), heard: make(map[frameOf][]spoken)}
 	b.Air = a
 	var err error
 	if a.classifier, err = impair.NewClassifier(b.opt.Traffic); err != nil {
@@ -77,6 +79,9 @@ func (b *Bed) listen() error {
 func (a *Air) at(node string) func(tap.Frame) {
 	return func(f tap.Frame) {
 		kind := a.classifier.Classify(f.Bytes)
+		if node == topo.MN && f.Outgoing {
+			a.take(f.Bytes, kind)
+		}
 		if kind != impair.KindDown && kind != impair.KindUp {
 			return
 		}
@@ -88,6 +93,17 @@ func (a *Air) at(node string) func(tap.Frame) {
 		} else {
 			a.heard[key] = append(a.heard[key], s)
 		}
+	}
+}
+
+// take counts what the mobile node's device has taken.
+func (a *Air) take(frame []byte, kind impair.Kind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if n, ok := a.classifier.InTunnel(frame); ok {
+		a.taken.octets += n
+	} else if kind == impair.KindUp {
+		a.taken.native++
 	}
 }
 
@@ -134,6 +150,22 @@ func (a *Air) Lost(kind impair.Kind) int {
 		}
 	}
 	return n
+}
+
+// Refused is how many datagrams of the measured flow the kernel has routed to a device of the mobile node's so far, and
+// not handed to it, as the carrier had gone. In 802.11 the link is down before its device.
+func (a *Air) Refused() (int, error) {
+	if a.given == nil {
+		return 0, nil
+	}
+	all, err := a.given.so()
+	if err != nil {
+		return 0, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	// What is not of the flow in the tunnel is far shorter.
+	return all.native - a.taken.native + (all.octets-a.taken.octets)/a.classifier.UpInESP(), nil
 }
 
 // Said is how many frames with such a datagram a node handed to its device from one point in time to another, and Heard how many came out of it.

@@ -52,6 +52,7 @@ type Bed struct {
 	order    []string // of the children's start
 	root     *space.Space
 	before   map[string]kstate.State
+	given    *given // nil where nobody counts
 
 	mu     sync.Mutex
 	onMove func(linkctl.Move) // guarded by mu; nil: nobody is told
@@ -121,6 +122,11 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	}
 	if err := b.startNAT(); err != nil {
 		return err
+	}
+	if b.opt.Count && b.opt.Wifi == nil {
+		if b.given, err = countGiven(b.Top.Space(topo.MN), b.opt.Traffic, topo.MNIf, topo.SecondIf); err != nil {
+			return err
+		}
 	}
 	if b.before, err = b.states(); err != nil {
 		return err
@@ -274,6 +280,7 @@ func (b *Bed) dismantle() error {
 		}
 	}
 	closeIf(b.Air != nil, func() error { return b.Air.close() })
+	closeIf(b.given != nil, func() error { return b.given.close() })
 	closeIf(b.Radio != nil, func() error { return b.Radio.close() })
 	for _, s := range b.servers {
 		errs = append(errs, s.Close())

@@ -9,10 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/vishvananda/netlink"
-
-	"openmpa/testbed/topo"
 )
 
 // Drops are the kernel's counters of what it has dropped so far, by where: sockets that were full, and devices.
@@ -50,29 +46,6 @@ func (b *Bed) Drops() (map[string]uint64, error) {
 		}
 	}
 	return drops, nil
-}
-
-// Refused is how many packets the devices of the mobile node's cables have dropped so far without handing them over: when
-// the carrier goes the kernel takes away their queue, before it tells anybody. What they hand over, and a dead link drops,
-// is counted at its far end, too.
-func (b *Bed) Refused() (n int, err error) {
-	if b.Radio != nil {
-		return 0, nil
-	}
-	for _, c := range []struct{ near, far string }{{topo.MNIf, topo.MNPort}, {topo.SecondIf, topo.SecondPort}} {
-		near, err := b.Top.Space(topo.MN).Netlink().LinkByName(c.near)
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			continue
-		} else if err != nil {
-			return 0, fmt.Errorf("bed: %s of %s: %w", c.near, topo.MN, err)
-		}
-		far, err := b.Top.Space(topo.Air).Netlink().LinkByName(c.far)
-		if err != nil {
-			return 0, fmt.Errorf("bed: %s: %w", c.far, err)
-		}
-		n += int(near.Attrs().Statistics.TxDropped) - int(far.Attrs().Statistics.RxDropped) //nolint:gosec // small
-	}
-	return n, nil
 }
 
 // fullSockets reads the datagrams for which a socket had no room.

@@ -76,8 +76,6 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	datagram := func(payload int) int { return ipip.HeaderLen + udpLen + payload }
-	inESP := func(inner int) int { return esp.SealedLen(ipip.HeaderLen + inner) }
 	c := &Classifier{t: t, toRouter: make(map[int]Kind), toNode: make(map[int]Kind)}
 	for _, x := range []struct {
 		lengths map[int]Kind
@@ -86,7 +84,7 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 	}{
 		{c.toRouter, esp.SealedLen(len(departure)), KindDepart},
 		{c.toRouter, inESP(pathEnd), KindPathUp},
-		{c.toRouter, inESP(datagram(t.Up)), KindUp},
+		{c.toRouter, upInESP(t), KindUp},
 		{c.toRouter, inESP(datagram(t.Probe)), KindProbe},
 		{c.toNode, esp.SealedLen(len(departure)), KindDeparted},
 		{c.toNode, inESP(pathEnd), KindPathDown},
@@ -102,6 +100,13 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 	}
 	return c, nil
 }
+
+// datagram is the length of an IP packet with a payload of UDP, and inESP that of one inside IP in ESP.
+func datagram(payload int) int { return ipip.HeaderLen + udpLen + payload }
+
+func inESP(packet int) int { return esp.SealedLen(ipip.HeaderLen + packet) }
+
+func upInESP(t Traffic) int { return inESP(datagram(t.Up)) }
 
 // pathEndLen is the length of a path-end marker, an IP packet.
 func pathEndLen(t Traffic) (int, error) {
@@ -139,6 +144,22 @@ func (c *Classifier) tunnelled(datagram []byte) Kind {
 	}
 	return KindOther
 }
+
+// InTunnel reports whether an Ethernet frame carries a packet to the router's tunnel port, and its length in octets.
+func (c *Classifier) InTunnel(frame []byte) (n int, ok bool) {
+	if len(frame) < etherLen || binary.BigEndian.Uint16(frame[12:]) != etherIPv4 {
+		return 0, false
+	}
+	pkt := frame[etherLen:]
+	_, _, proto, headerLen, total, err := ipip.ParseIPv4(pkt)
+	if err != nil || proto != protocolUDP || total < headerLen+udpLen || binary.BigEndian.Uint16(pkt[headerLen+2:]) != c.t.TunnelPort {
+		return 0, false
+	}
+	return total - headerLen - udpLen, true
+}
+
+// UpInESP is the length of a packet with a datagram of the flow from the node, in octets of ESP.
+func (c *Classifier) UpInESP() int { return upInESP(c.t) }
 
 // packet classifies an IPv4 packet; one inside another is looked at, but no
 // deeper.

@@ -97,6 +97,8 @@ type Flow struct {
 	// LostOnAir are those of Lost that were handed to a device of the node's link and came out of none; absent where
 	// nobody counts them.
 	LostOnAir *int `json:"lost_on_air,omitempty"`
+	// Refused are those of Lost that the node's kernel had routed to a device whose link had gone; absent where LostOnAir is.
+	Refused *int `json:"refused,omitempty"`
 	// These are absent when too little arrived to say.
 	IntervalMS *float64 `json:"interval_ms,omitempty"`
 	MaxGapMS   *float64 `json:"max_gap_ms,omitempty"`
@@ -233,6 +235,9 @@ func (h Handover) Fields() map[string]float64 {
 		}
 		if f.LostOnAir != nil {
 			m[name+"lost_on_air"] = float64(*f.LostOnAir)
+		}
+		if f.Refused != nil {
+			m[name+"refused"] = float64(*f.Refused)
 		}
 		opt(name+"interval_ms", f.IntervalMS)
 		opt(name+"max_gap_ms", f.MaxGapMS)

@@ -200,7 +200,7 @@ func SummaryTable(r *Result) string {
 		put("phases." + p.Field)
 	}
 	for _, d := range []string{"down", "up"} {
-		for _, f := range []string{"sent", "received", "lost", "lost_on_links", "lost_on_air", "duplicated", "reordered", "interval_ms", "max_gap_ms", "handover_gap_ms", "handover_jitter_ms", "jitter_ms", "delay_p50_ms", "delay_p99_ms", "delay_max_ms", "sent_late_p50_ms", "sent_late_p99_ms"} {
+		for _, f := range []string{"sent", "received", "lost", "lost_on_links", "lost_on_air", "refused", "duplicated", "reordered", "interval_ms", "max_gap_ms", "handover_gap_ms", "handover_jitter_ms", "jitter_ms", "delay_p50_ms", "delay_p99_ms", "delay_max_ms", "sent_late_p50_ms", "sent_late_p99_ms"} {
 			put("flow." + d + "." + f)
 		}
 	}

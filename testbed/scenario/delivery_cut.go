@@ -38,7 +38,7 @@ func cutOff(ctx context.Context, r *run, b *bed.Bed, n int, to string) (order, e
 // judgeCut holds a move to its promise in which the link was cut.
 func (r *run) judgeCut(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
-	r.expectFlaws(name, m, tolerance{}, tolerance{onAir: m.onAir.up, refused: m.refused})
+	r.expectFlaws(name, m, tolerance{}, tolerance{onAir: m.onAir.up, refused: m.onAir.refused})
 	if fast := r.opt.Direction == Down; (fast || r.sentAway(m) > 1) && m.onAir.down == 0 {
 		r.problem("%s: no packet to the mobile node was lost on the air, so nothing was shown", name)
 	}
@@ -90,7 +90,7 @@ func (r *run) judgeBicast(name string, m measured) {
 // expectCounted checks a move in which a link was lost without warning, and no router kept copies: lost is what was on it,
 // both ways, and nothing else.
 func (r *run) expectCounted(name string, m measured) {
-	r.expectFlaws(name, m, tolerance{onAir: m.onAir.down}, tolerance{onAir: m.onAir.up, refused: m.refused})
+	r.expectFlaws(name, m, tolerance{onAir: m.onAir.down}, tolerance{onAir: m.onAir.up, refused: m.onAir.refused})
 }
 
 // countBoth notes whether packets to the node were sent on two links, how many came out of neither, and how many

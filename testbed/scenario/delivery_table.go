@@ -130,7 +130,7 @@ func sumDelivery(records []DeliveryRecord, name, load string) (s deliverySum) {
 				s.lostUp += u.Lost
 				s.duplicated += u.Duplicated
 				s.reordered += u.Reordered
-				s.countedUp += value(u.LostOnAir)
+				s.countedUp += value(u.LostOnAir) + value(u.Refused)
 			}
 			if b := h.Buffer; b != nil {
 				s.dropped += b.Dropped

@@ -167,7 +167,8 @@ func TestDeliveryJudges(t *testing.T) {
 		want  string
 	}{
 		{"cut, lost up on the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3, up: 1}}, ""},
-		{"cut, lost up before the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}, refused: 1}, ""},
+		{"cut, lost up before the air", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3, refused: 1}}, ""},
+		{"cut, not lost up before the air", (*run).judgeCut, measured{Handover: done, down: whole, up: whole, onAir: lostOnLinks{down: 3, refused: 1}}, "and 1 by a device"},
 		{"cut, lost up", (*run).judgeCut, measured{Handover: done, down: whole, up: lost, onAir: lostOnLinks{down: 3}}, "1 lost"},
 		{"cut, lost down", (*run).judgeCut, measured{Handover: done, down: lost, up: whole, onAir: lostOnLinks{down: 3}}, "1 lost"},
 		{"cut, reordered down", (*run).judgeCut, measured{Handover: done, down: traffic.Stats{Sent: 10, Received: 10, Reordered: 2}, up: whole, onAir: lostOnLinks{down: 3}}, "2 reordered"},

@@ -11,6 +11,8 @@ import (
 // lostOnLinks are the datagrams of the measured flow that bad links lost.
 type lostOnLinks struct {
 	down, up int
+	// refused are packets from the node that its device did not take, as its link had gone: nobody hears those.
+	refused int
 }
 
 func lostSoFar(b *bed.Bed) lostOnLinks {
@@ -18,7 +20,7 @@ func lostSoFar(b *bed.Bed) lostOnLinks {
 }
 
 func (l lostOnLinks) since(before lostOnLinks) lostOnLinks {
-	return lostOnLinks{down: l.down - before.down, up: l.up - before.up}
+	return lostOnLinks{down: l.down - before.down, up: l.up - before.up, refused: l.refused - before.refused}
 }
 
 // tolerance says what of a promise does not hold because links were asked to
@@ -28,8 +30,7 @@ type tolerance struct {
 	// dropped is what the router dropped; packets of others are among them.
 	dropped int
 	others  bool
-	// onAir is what was lost between two radios, and refused what the device of a link that had gone did not take: among
-	// these are other packets, too.
+	// onAir is what was lost between two radios, and refused what the device of a link that had gone did not take.
 	onAir, refused int
 }
 
@@ -48,7 +49,7 @@ func (o Options) tolerance() (t tolerance) {
 // need not be missed.
 func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 	var list []string
-	if gone := onLinks + t.dropped + t.onAir; s.Lost > gone+t.refused || s.Lost < gone && !t.copies && !t.others {
+	if gone := onLinks + t.dropped + t.onAir + t.refused; s.Lost > gone || s.Lost < gone && !t.copies && !t.others {
 		text := fmt.Sprintf("%d lost", s.Lost)
 		if onLinks > 0 {
 			text += fmt.Sprintf(", and the links lost %d of its packets", onLinks)
@@ -59,8 +60,8 @@ func (t tolerance) flaws(s traffic.Stats, onLinks, forcedFlips int) []string {
 		if t.onAir != 0 {
 			text += fmt.Sprintf(", and %d on the air", t.onAir)
 		}
-		if t.refused > 0 {
-			text += fmt.Sprintf(", and at most %d by a device without a link", t.refused)
+		if t.refused != 0 {
+			text += fmt.Sprintf(", and %d by a device without a link", t.refused)
 		}
 		list = append(list, text)
 	}

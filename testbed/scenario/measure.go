@@ -56,8 +56,6 @@ type measured struct {
 	// node's and did not come out.
 	both            bool
 	neither, missed int
-	// refused is how many packets from the node its devices did not take, as their link had gone: nobody hears those.
-	refused int
 	// With address translation: whom the new router authenticated, and the
 	// translator's address on the path to it.
 	authPeer   netip.AddrPort
@@ -123,10 +121,6 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 		return m, err
 	}
 	routers := askRouters(ctx, b)
-	refused, err := b.Refused()
-	if err != nil {
-		return m, err
-	}
 	flows.start()
 	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
 		return m, err
@@ -176,12 +170,10 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 			return m, err
 		}
 		m.onAir = airNow.since(airBefore)
-		refusedNow, err := b.Refused()
-		if err != nil {
-			return m, err
-		}
-		m.refused = max(0, refusedNow-refused)
 		m.Flow.Down.LostOnAir, m.Flow.Up.LostOnAir = &m.onAir.down, &m.onAir.up
+		if b.Radio == nil {
+			m.Flow.Up.Refused = &m.onAir.refused
+		}
 	}
 	if b.Air != nil && b.Radio == nil {
 		m.countBoth(b)

@@ -28,7 +28,8 @@ func onAir(b *bed.Bed) (lostOnLinks, error) {
 	if err := b.Air.Settle(); err != nil {
 		return lostOnLinks{}, fmt.Errorf("scenario: what was lost on the air: %w", err)
 	}
-	return lostOnLinks{down: b.Air.Lost(impair.KindDown), up: b.Air.Lost(impair.KindUp)}, nil
+	refused, err := b.Air.Refused()
+	return lostOnLinks{down: b.Air.Lost(impair.KindDown), up: b.Air.Lost(impair.KindUp), refused: refused}, err
 }
 
 // authentications counts how often each access point has begun to authenticate, by its log.
