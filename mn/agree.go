@@ -111,6 +111,10 @@ func (c *candidate) outerBy(device string) (*tunnel.Socket, error) {
 
 // marker takes a signal out of c's tunnel, in line with the data.
 func (c *candidate) marker(m tunnel.Marker, _ tunnel.Origin) {
+	if m.Kind == tunnel.Native {
+		c.path.landing.ended(m.Handover)
+		return
+	}
 	select {
 	case c.markers <- m:
 	default: // a repeated one that nobody waits for

@@ -35,6 +35,7 @@ func (h *home) newPath(c *candidate) (p *path, err error) {
 		return nil, errors.Join(err, w.ipip.Close())
 	}
 	p.wire = w
+	p.landing.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
 	h.wg.Go(w.readNative)
 	h.wg.Go(w.readReplies)
 	return p, nil
@@ -64,7 +65,11 @@ func (w *homeWire) readNative() {
 			}
 			continue
 		}
-		w.home.down(w.path, inner, src)
+		if src == w.home.agent {
+			w.path.landing.take(inner)
+		} else {
+			w.home.down(w.path, inner, src)
+		}
 	}
 }
 

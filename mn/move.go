@@ -190,6 +190,9 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	if c.bindTried { // else nothing waits behind what the previous router has
 		m.Previous = w.peer()
 	}
+	if c.extra != nil {
+		c.path.landing.expect(id, n.cfg.Buffer)
+	}
 	c.arriving = true
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy

@@ -21,6 +21,8 @@ type path struct {
 	// where drain ends.
 	always bool
 	merges merges // of what comes by the tunnel
+	// landing is of what comes natively, where the wire takes that itself.
+	landing landing
 
 	// guarded by up.mu
 	delivery *flow.Delivery
@@ -63,6 +65,7 @@ func (p *path) close() {
 	}
 	p.up.mu.Unlock()
 	p.merges.close()
+	p.landing.close()
 	p.up.mu.Lock()
 	for _, s := range p.merges.stats() {
 		for why, n := range s.Dropped {

@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
+	"openmpa/tunnel"
 	"openmpa/tunnel/flow"
 )
 
@@ -31,8 +32,14 @@ func (v *visitor) arrive(m *notify.Arrival) {
 	if m.Previous.IsValid() {
 		e = flow.Behind
 	}
+	both := v.group.Has(flow.Bicast)
 	if !v.apply(e) {
 		return
+	}
+	if both { // the node reads what comes natively from another socket
+		if err := v.tunnel.SendMarkerTo(v.outer, tunnel.Marker{Kind: tunnel.Native, Handover: m.Handover}); err != nil {
+			v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
+		}
 	}
 	v.previous = m.Previous
 	v.came()

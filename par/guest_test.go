@@ -40,6 +40,8 @@ type guest struct {
 	merge [3]*flow.Merge // guarded by mu; by class
 	got   []uint32       // guarded by mu
 	wire  []uint32       // guarded by mu: what came by the tunnel with a number, copies too
+	// before is how much of wire there was at the newest marker; guarded by mu.
+	before int
 }
 
 // attach makes a session of a node that has come to the link by itself, with a tunnel
@@ -144,7 +146,12 @@ func (g *guest) make(at netip.Addr, m *notify.TunnelRequest) {
 		Numbered: func(s flow.Shim, p []byte) {
 			g.merged(int(s.Class), func(m *flow.Merge) bool { return m.Packet(time.Now(), s, p) }, p...)
 		},
-		Marker: func(m tunnel.Marker, _ tunnel.Origin) { g.markers <- m },
+		Marker: func(m tunnel.Marker, _ tunnel.Origin) {
+			g.mu.Lock()
+			g.before = len(g.wire)
+			g.mu.Unlock()
+			g.markers <- m
+		},
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -139,6 +139,40 @@ func TestBoth(t *testing.T) {
 	b.end(1, idle)
 }
 
+// TestBothThenArrival: where packets went to both places, the last through the tunnel to
+// the one at which the node has arrived has a marker behind it, and nothing follows that.
+func TestBothThenArrival(t *testing.T) {
+	b := start(t, func(c *Config) { c.Classes = []flow.Class{{Name: "all", Handling: flow.HandleBicast}} })
+	g := b.prepared(1)
+	stop := b.stream(g.addr)
+	b.await("packets through the tunnel", func() bool { return g.has() > 50 })
+	g.settleIn()
+	other := g.socket(g.addr)
+	g.must(notify.Both, other.LocalAddr())
+	g.depart(header.Handover)
+	if err := g.t.Socket().Close(); err != nil { // the old link
+		t.Fatal(err)
+	}
+	b.await("copies at the new place", func() bool { return other.Stats().ToTunnels > 50 })
+	b.r.SessionMessage(1, &notify.Arrival{Header: header, Receipts: g.receipts()})
+	b.r.SessionMessage(1, &notify.Arrival{Header: header}) // repeated
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	if len(g.markers) != 1 {
+		t.Fatalf("%d markers", len(g.markers))
+	}
+	if m := <-g.markers; m.Kind != tunnel.Native || m.Handover != header.Handover {
+		t.Errorf("marker %+v", m)
+	}
+	g.mu.Lock()
+	if before, now := g.before, len(g.wire); before != now {
+		t.Errorf("%d copies came behind the marker", now-before)
+	}
+	g.mu.Unlock()
+	stop()
+	g.cut()
+	b.balanced(1)
+}
+
 // TestUnguardBoth: copies at both places are not wanted after all; what the kernel
 // delivered meanwhile it delivers on.
 func TestUnguardBoth(t *testing.T) {

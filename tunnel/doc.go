@@ -48,7 +48,7 @@
 //	|   of Resume: receipts (package flow, AppendReceipts)          |
 //	|   octets behind these are padding and not looked at           |
 //
-// Kinds: 1 Depart, 2 Departed, 3 Resume, 4 Forwarded. Other versions and
+// Kinds: 1 Depart, 2 Departed, 3 Resume, 4 Forwarded, 5 Native. Other versions and
 // kinds are counted and dropped.
 //
 // A packet may carry its place in a numbering common to several tunnels: behind ESP

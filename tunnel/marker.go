@@ -25,6 +25,9 @@ const (
 	Resume MarkerKind = 3
 	// Forwarded, router to mobile node: what I held when you said Resume is before this.
 	Forwarded MarkerKind = 4
+	// Native, router to mobile node, where packets went to both places: my last one
+	// through the tunnel to where you are now is before this; what follows comes natively.
+	Native MarkerKind = 5
 )
 
 // String returns the name of the kind.
@@ -38,11 +41,13 @@ func (k MarkerKind) String() string {
 		return "resume"
 	case Forwarded:
 		return "forwarded"
+	case Native:
+		return "native"
 	}
 	return fmt.Sprintf("marker(%d)", uint8(k))
 }
 
-func (k MarkerKind) known() bool { return k >= Depart && k <= Forwarded }
+func (k MarkerKind) known() bool { return k >= Depart && k <= Native }
 
 // Marker ends a run of packets in the tunnel it is sent through.
 type Marker struct {

@@ -67,12 +67,12 @@ func TestMarkerRefused(t *testing.T) {
 			t.Errorf("octet %d is 0: %v", at, err)
 		}
 	}
-	for _, k := range []MarkerKind{0, 5, 255} {
+	for _, k := range []MarkerKind{0, 6, 255} {
 		if b, err := (Marker{Kind: k}).AppendBinary([]byte("kept")); !errors.Is(err, ErrMarker) || string(b) != "kept" {
 			t.Errorf("kind %d: %x %v", k, b, err)
 		}
 	}
-	for k, want := range map[MarkerKind]string{Depart: "depart", Departed: "departed", Resume: "resume", Forwarded: "forwarded", 9: "marker(9)"} {
+	for k, want := range map[MarkerKind]string{Depart: "depart", Departed: "departed", Resume: "resume", Forwarded: "forwarded", Native: "native", 9: "marker(9)"} {
 		if k.String() != want {
 			t.Errorf("kind %d prints as %s", uint8(k), k)
 		}

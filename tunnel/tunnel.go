@@ -231,13 +231,23 @@ func (t *Tunnel) carry(p path, head, inner []byte, nextHeader byte) error {
 
 // SendMarker sends a marker behind all that was sent before. It goes as best
 // effort: a network that sorts by DSCP may let other classes pass it.
-func (t *Tunnel) SendMarker(m Marker) error {
+func (t *Tunnel) SendMarker(m Marker) error { return t.sendMarker(*t.path.Load(), m) }
+
+// SendMarkerTo is SendMarker to another outer address of the peer, behind what was sent
+// there: see SendNumberedTo.
+func (t *Tunnel) SendMarkerTo(to netip.AddrPort, m Marker) error {
+	p := *t.path.Load()
+	p.peer = to
+	return t.sendMarker(p, m)
+}
+
+func (t *Tunnel) sendMarker(p path, m Marker) error {
 	var room [markerLen + 1]byte
 	b, err := m.AppendBinary(room[:0])
 	if err != nil {
 		return t.notSent(ReasonMarker, err)
 	}
-	if err := t.transmit(nil, b, esp.NextHeaderDummy, 0); err != nil {
+	if err := t.transmitBy(p, nil, b, esp.NextHeaderDummy, 0); err != nil {
 		return err
 	}
 	t.counters.markersOut.Add(1)

@@ -229,6 +229,13 @@ func (l *ledger) silence(first [2]uint64) string {
 	return fmt.Sprintf("of %d packets up and %d down, %d and %d were not delivered once", sent[up], sent[down], missing[up], missing[down])
 }
 
+// lostAt is how many packets were lost at a place for a reason.
+func (l *ledger) lostAt(why string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.why[why]
+}
+
 // losses is why packets were lost, outside the daemons.
 func (l *ledger) losses() string {
 	l.mu.Lock()

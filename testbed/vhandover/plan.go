@@ -9,6 +9,7 @@ import (
 	"openmpa/mn"
 	"openmpa/testbed/simnet"
 	"openmpa/tunnel/esp"
+	"openmpa/tunnel/flow"
 )
 
 // Fault is what goes wrong during one handover.
@@ -133,6 +134,15 @@ type Plan struct {
 	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
 	Hold     mn.HoldAt          // by whom packets are held in a planned move
 	Guard    mn.GuardWhen       // whether copies are kept against a cut
+	Bicast   bool               // packets go to both places around a move; not drawn
+}
+
+// classes are those of the routers; none: the standard.
+func (p Plan) classes() []flow.Class {
+	if !p.Bicast {
+		return nil
+	}
+	return []flow.Class{{Name: "all", Handling: flow.HandleBicast}}
 }
 
 // cables are the labels of those that a plan impairs.
