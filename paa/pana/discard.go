@@ -25,8 +25,8 @@ const (
 	DiscardAddress                       // another source address before there is a PANA SA
 	DiscardCookie                        // PAN[S] that answers no PAR[S] of ours, or too late
 	DiscardEncap                         // Encryption-Encap that cannot be read, or not expected
-	DiscardRate                          // rate limit on PCI
-	DiscardLimit                         // as many sessions as configured
+	DiscardRate                          // rate limit on PCI, notifications, or what has to be verified
+	DiscardLimit                         // as many sessions as configured, in all or of one address
 	discards
 )
 

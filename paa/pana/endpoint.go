@@ -16,6 +16,9 @@ const (
 	// Duplicates and pings of the peer that are heeded a second, and at once
 	// (section 5.2: answering duplicates may be limited).
 	heedRate = 100
+	// Messages of a session whose AUTH is looked at a second, and at once: from the
+	// peer's address, and as many from all others. Honest peers stay far below.
+	weighRate = 500
 )
 
 // notification is a PNR[P] of the owner (or the liveness test: token 0).
@@ -73,6 +76,7 @@ type endpoint struct {
 	notifyAt time.Time // the rate limit holds the queue until then
 	limit    bucket
 	heed     bucket
+	weighed  [2]bucket // by index(from the peer's address)
 	rtt      rttEstimate
 	wrapSeen bool
 	liveness
@@ -82,6 +86,7 @@ func newEndpoint(q *outputs, counts *discardCounts, rnd *random, params Retransm
 	return endpoint{
 		q: q, counts: counts, rnd: rnd, params: params, liveness: l,
 		limit: bucket{rate: notifyRate, burst: notifyBurst}, heed: bucket{rate: heedRate, burst: heedRate},
+		weighed: [2]bucket{{rate: weighRate, burst: weighRate}, {rate: weighRate, burst: weighRate}},
 	}
 }
 

@@ -109,6 +109,25 @@ func TestInvitation(t *testing.T) {
 	}
 }
 
+// TestInvitationFar: the same however far the PAA is.
+func TestInvitationFar(t *testing.T) {
+	for _, delay := range []time.Duration{5 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+		w := newWorld(t, 1, PAAConfig{})
+		w.delay, w.jitter = delay, delay/4
+		n := w.node(addrOld, PaCConfig{PingInterval: time.Minute, PingTimeout: time.Minute})
+		w.open(n)
+		var err error
+		if w.paa, err = NewPAA(PAAConfig{Rand: newSeeded(5)}); err != nil {
+			t.Fatal(err)
+		}
+		w.paa.Invite(w.now, addrOld)
+		w.flush()
+		if !w.run(4*time.Second, func() bool { return n.closed() != nil }) {
+			t.Errorf("%v away: the session is still there after 4 s", delay)
+		}
+	}
+}
+
 // TestForgedInvitation: anybody can send one; it costs a ping now and then.
 func TestForgedInvitation(t *testing.T) {
 	w := newWorld(t, 1, PAAConfig{})

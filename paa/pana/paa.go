@@ -24,6 +24,7 @@ type PAAConfig struct {
 	AuthTimeout      time.Duration                      // for an authentication; default 30 s
 	MaxSessions      int                                // default 4096
 	MaxPending       int                                // sessions in their first authentication; default MaxSessions/4, at least 16
+	MaxPendingSource int                                // the same for one source address, or the /64 of an IPv6 address; default MaxPending/8, at least 16
 	ParCAVPs         func(sid uint32) []AVP             // what a successful PAR[C] carries besides the AVPs of RFC 5191
 	AllowPreauth     func(netip.Addr) bool              // who may pre-authenticate (RFC 5873 section 6); nil: everybody
 	PingInterval     time.Duration                      // ping after that much silence; 0: never
@@ -67,6 +68,7 @@ type PAA struct {
 	sessions map[uint32]*session
 	byAddr   map[netip.AddrPort][]*session // in their first authentication, the oldest first
 	pending  int                           // how many byAddr holds
+	sources  map[netip.Addr]int            // and by source, see there
 	hosts    map[netip.Addr]int            // sessions that have been open, by address
 	live     int                           // sessions that are not closed
 	timers   timerHeap
@@ -101,7 +103,7 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 		return nil, err
 	}
 	if cfg.Lifetime < 0 || cfg.PreauthLifetime < 0 || cfg.AuthTimeout < 0 || cfg.PingInterval < 0 || cfg.PingTimeout < 0 || cfg.ReauthBefore < 0 ||
-		cfg.MaxSessions < 0 || cfg.MaxPending < 0 || cfg.PCIRate < 0 || cfg.PCIRatePerSource < 0 {
+		cfg.MaxSessions < 0 || cfg.MaxPending < 0 || cfg.MaxPendingSource < 0 || cfg.PCIRate < 0 || cfg.PCIRatePerSource < 0 {
 		return nil, fmt.Errorf("%w: PAA: durations, limits and rates must not be negative", ErrConfig)
 	}
 	if cfg.MandatoryOnly != nil && !(slices.Contains(cfg.PRFs, mandatoryPRF) && slices.Contains(cfg.Integrities, mandatoryIntegrity)) {
@@ -112,12 +114,13 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	setDefault(&cfg.AuthTimeout, defaultAuthTimeout)
 	setDefault(&cfg.MaxSessions, defaultMaxSessions)
 	setDefault(&cfg.MaxPending, max(16, cfg.MaxSessions/4))
+	setDefault(&cfg.MaxPendingSource, max(16, cfg.MaxPending/8))
 	setDefault(&cfg.PCIRate, defaultPCIRate)
 	setDefault(&cfg.PCIRatePerSource, defaultPCIRatePerSource)
 	p := &PAA{
 		cfg: cfg, random: random{cfg.Rand},
 		sessions: make(map[uint32]*session), byAddr: make(map[netip.AddrPort][]*session),
-		hosts: make(map[netip.Addr]int), hostSeed: maphash.MakeSeed(),
+		sources: make(map[netip.Addr]int), hosts: make(map[netip.Addr]int), hostSeed: maphash.MakeSeed(),
 		pciAll: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate}, pciKnown: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate},
 	}
 	for i := range p.pciHosts {
@@ -211,6 +214,9 @@ func (p *PAA) HandlePacket(now time.Time, from netip.AddrPort, b []byte) {
 			p.counts.add(DiscardSID)
 			p.rxLost(now, from, m, f)
 		}
+		return
+	case !s.weighed[index(from == s.to)].take(now): // whoever knows the identifier does not spend our time on hashes
+		s.drop(DiscardRate)
 		return
 	}
 	if m.request() {

@@ -107,7 +107,7 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 	case !p.affordable(now, from):
 		p.counts.add(DiscardRate)
 		return
-	case p.full():
+	case p.full(from.Addr()):
 		p.counts.add(DiscardLimit)
 		return
 	}
@@ -124,7 +124,7 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 // it is told by a PAR[S], as if it had sent a PCI, and so is nobody else. A PNR[A] must
 // be discarded silently (section 4.3).
 func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) {
-	if m.request() && f.auth != nil && !m.Flags.Has(FlagA) && p.allowed(from, m.e()) && !p.full() && p.affordable(now, from) {
+	if m.request() && f.auth != nil && !m.Flags.Has(FlagA) && p.allowed(from, m.e()) && !p.full(from.Addr()) && p.affordable(now, from) {
 		p.open(now, from, m.e())
 	}
 }
@@ -156,8 +156,22 @@ func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {
 	return false
 }
 
-func (p *PAA) full() bool {
-	return p.live >= p.cfg.MaxSessions || p.pending >= p.cfg.MaxPending
+// full reports whether there is no room for another session with a PaC at from.
+func (p *PAA) full(from netip.Addr) bool {
+	return p.live >= p.cfg.MaxSessions || p.pending >= p.cfg.MaxPending || p.sources[source(from)] >= p.cfg.MaxPendingSource
+}
+
+// source is what limits bind that are of one address: of IPv6 a link's prefix, of which anybody
+// there can have all addresses.
+func source(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return a
+	}
+	prefix, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return a
+	}
+	return prefix.Addr()
 }
 
 // rxStart: PAN[S] without a session. If it answers a PAR[S] of ours the
@@ -185,7 +199,7 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	case len(rivals) > 0 && rivals[0].sawNonce:
 		p.counts.add(DiscardUnexpected)
 		return
-	case len(rivals) < maxRivals && p.full():
+	case len(rivals) < maxRivals && p.full(from.Addr()):
 		p.counts.add(DiscardLimit)
 		return
 	}
@@ -207,6 +221,7 @@ func (p *PAA) newSession(now time.Time, to netip.AddrPort, sid, seq uint32, e bo
 	p.live++
 	p.byAddr[to] = append(p.byAddr[to], s)
 	p.pending++
+	p.sources[source(to.Addr())]++
 	return s
 }
 
@@ -232,6 +247,11 @@ func (p *PAA) settle(s *session) {
 		return
 	}
 	p.pending--
+	if from := source(s.to.Addr()); p.sources[from] > 1 {
+		p.sources[from]--
+	} else {
+		delete(p.sources, from)
+	}
 	if p.byAddr[s.to] = slices.Delete(p.byAddr[s.to], i, i+1); len(p.byAddr[s.to]) == 0 {
 		delete(p.byAddr, s.to)
 	}

@@ -108,6 +108,7 @@ type PaC struct {
 	reconf    bool   // I bit
 	sawNonce  bool   // the nonce pair of this authentication is complete
 	sDone     bool   // the S exchange is done
+	starts    uint64 // PAR[S] that were taken
 	refused   string
 	lifetime  time.Duration
 	reauthDue bool // PNR[A] as soon as nothing is outstanding
@@ -310,7 +311,7 @@ func (c *PaC) Deadline() (time.Time, bool) {
 		if c.pciActive {
 			d.add(c.pci.next)
 		}
-		for _, t := range []time.Time{c.authAt, c.failAt, c.eapAt, c.lifeAt, c.reauthAt, c.pingAt, c.silentAt} {
+		for _, t := range []time.Time{c.authAt, c.failAt, c.eapAt, c.lifeAt, c.reauthAt, c.pingAt, c.silentAt, c.verdictAt} {
 			d.add(t)
 		}
 	}
@@ -335,7 +336,7 @@ func (c *PaC) OnDeadline(now time.Time) {
 	case due(now, c.lifeAt):
 		c.close(&ErrLifetime{Lifetime: c.lifetime})
 		return
-	case due(now, c.silentAt):
+	case due(now, c.silentAt), due(now, c.verdictAt) && c.disowned():
 		c.close(c.silent(now))
 		return
 	}

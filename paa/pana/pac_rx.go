@@ -48,6 +48,18 @@ func (c *PaC) HandlePacket(now time.Time, b []byte) {
 	}
 }
 
+// rxElsewhere takes a datagram of the PAA's address from another port than its PAR[S] so far:
+// another PAR[S], and nothing else.
+func (c *PaC) rxElsewhere(now time.Time, b []byte) bool {
+	m, _, err := parse(b)
+	if err != nil || m.Type != TypeAuth || !m.request() || !m.Flags.Has(FlagS) {
+		c.drop(DiscardAddress)
+		return false
+	}
+	c.HandlePacket(now, b)
+	return true
+}
+
 // rxStart: PAR[S]. Until the first PAR without S arrives each new one replaces
 // the one before: the PAA may be stateless and have changed its mind (RFC 5191
 // section 4.1). Other octets with the same number count as new. In an open
@@ -124,6 +136,7 @@ func (c *PaC) rxStart(now time.Time, m *Message, f *fields, raw []byte) {
 		c.rtt.sample(now.Sub(c.pci.first))
 	}
 	c.sDone = true
+	c.starts++
 	c.sid = m.SID
 	c.txSeq = apart(m.Seq, c.isn)
 	c.reconf = m.Flags.Has(FlagI)

@@ -39,6 +39,9 @@ const (
 // queueLen is how many datagrams of a class may wait.
 const queueLen = 256
 
+// roundLen is how many datagrams of sessions are handled before timers and calls have their turn.
+const roundLen = 16
+
 // runner is what Client and Server share: one owner goroutine, which alone
 // touches the machine, and one reader goroutine for each socket.
 type runner struct {
@@ -92,35 +95,36 @@ func (r *runner) run(ctx context.Context, m machine) {
 	r.wg.Go(func() { r.own(ctx, m) })
 }
 
-// own is the owner goroutine.
+// own is the owner goroutine. It works in rounds: first datagrams of sessions, then what is due
+// by time or by a call, and strangers when no session says anything.
 func (r *runner) own(ctx context.Context, m machine) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer r.end()
 	defer m.abandon()
-	for {
+	for ctx.Err() == nil {
 		m.flush()
-		if at, ok := m.deadline(); ok {
-			timer.Reset(time.Until(at))
+		busy := r.round(m)
+		now := time.Now()
+		at, waits := m.deadline()
+		if busy {
+			if waits && due(now, at) {
+				m.onDeadline(now)
+			}
+			r.called(m)
+			continue
+		}
+		if waits {
+			timer.Reset(at.Sub(now))
 		} else {
 			timer.Stop()
 		}
 		select {
-		case d := <-r.queues[classSession]:
-			r.deliver(m, d)
-			continue
-		default:
-		}
-		select {
 		case <-ctx.Done():
-			return
 		case <-timer.C:
 			m.onDeadline(time.Now())
 		case <-r.wake:
-			for _, f := range r.take() {
-				f(time.Now())
-				m.flush()
-			}
+			r.call(m)
 		case d := <-r.queues[classSession]:
 			r.deliver(m, d)
 		case d := <-r.queues[classStart]:
@@ -128,6 +132,36 @@ func (r *runner) own(ctx context.Context, m machine) {
 		case d := <-r.queues[classStranger]:
 			r.deliver(m, d)
 		}
+	}
+}
+
+// round handles what sessions say, and reports whether there may be more of it.
+func (r *runner) round(m machine) bool {
+	for range roundLen {
+		select {
+		case d := <-r.queues[classSession]:
+			r.deliver(m, d)
+			m.flush()
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// called makes the calls that wait, if there are any.
+func (r *runner) called(m machine) {
+	select {
+	case <-r.wake:
+		r.call(m)
+	default:
+	}
+}
+
+func (r *runner) call(m machine) {
+	for _, f := range r.take() {
+		f(time.Now())
+		m.flush()
 	}
 }
 

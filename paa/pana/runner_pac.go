@@ -104,8 +104,12 @@ func (c *Client) onDeadline(now time.Time)    { c.pac.OnDeadline(now) }
 func (c *Client) abandon() { c.pac.dropEAP() }
 
 func (c *Client) packet(now time.Time, from netip.AddrPort, b []byte) {
-	if c.awaited && c.pac.State() == PaCWaitPAA && from.Addr() == c.paa.Addr() {
-		c.paa = from
+	if c.awaited && c.pac.State() == PaCWaitPAA && from.Addr() == c.paa.Addr() && from != c.paa {
+		// Only a PAR[S] that the PaC takes says by which port the PAA speaks.
+		if taken := c.pac.starts; c.pac.rxElsewhere(now, b) && c.pac.starts != taken {
+			c.paa = from
+		}
+		return
 	}
 	if from != c.paa {
 		c.pac.drop(DiscardAddress)
