@@ -119,9 +119,10 @@
 //   - The lifetime does not end a re-authentication that has begun;
 //     FAILED_SESS_TIMEOUT does (RFC 5609).
 //   - A PAR[S] of another session reaches an open PaC when the PAA was restarted, or
-//     from anybody: the PaC pings at once, a few seconds of silence then end the
-//     session, and it does so every five seconds at most. A PAA sends one, within the
-//     rate limit of PCIs, when a request under AUTH names a session that it has not.
+//     from anybody: the PaC pings at once, every five seconds at most. A PAA sends one,
+//     within the rate limit of PCIs, when a request under AUTH names a session that it
+//     has not. So three seconds of silence end the session where each ping brings a
+//     PAR[S], soon; other PAR[S] take nothing of the session's patience.
 //   - Sessions end at the end of their lifetime without PTR (RFC 5609).
 //   - PTR in a re-authentication is accepted, as RFC 5191 section 5.5 has it.
 //   - A Vendor-Id 0 under the V bit is malformed: it would disguise an IETF AVP.

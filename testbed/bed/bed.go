@@ -257,7 +257,7 @@ func (b *Bed) Close() error {
 	if b.children[topo.MN] != nil {
 		errs = append(errs, b.stop(topo.MN), b.leasesGone())
 	}
-	errs = append(errs, b.stopAll())
+	errs = append(errs, b.stopAll(), b.openLinks())
 	if b.Top != nil && b.before != nil {
 		errs = append(errs, b.compare())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -193,6 +194,26 @@ func (b *Bed) stopAll() error {
 	var errs []error
 	for len(b.order) > 0 {
 		errs = append(errs, b.stop(b.order[len(b.order)-1]))
+	}
+	return errors.Join(errs...)
+}
+
+// openLinks removes the enforcement points that routers leave when they end, as whoever removes
+// the service does.
+func (b *Bed) openLinks() error {
+	if !b.opt.Enforce {
+		return nil
+	}
+	var errs []error
+	for _, n := range topo.Networks {
+		var out []byte
+		err := b.Top.Space(n.Router).Do(func() (err error) {
+			out, err = exec.Command(filepath.Join(b.opt.Bin, "mpa-ar"), "open").CombinedOutput()
+			return err
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("bed: mpa-ar open at %s: %w: %s", n.Router, err, out))
+		}
 	}
 	return errors.Join(errs...)
 }

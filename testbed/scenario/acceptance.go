@@ -76,6 +76,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover, three times: nothing lost, duplicated or reordered", scenario("handover", func(o *Options) { o.Repeat = 3 })},
 		{"handover with a link gone for 50 ms", scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
 		{"handover under 100 Mbit/s", scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
+		{"handover with access links that only authenticated nodes may use: a stranger gets nothing through", scenario("handover", func(o *Options) { o.Enforce, o.Repeat = true, 2 })},
 		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
 		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
 		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},

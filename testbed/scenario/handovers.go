@@ -77,7 +77,10 @@ func (r *run) expectOutcome(name string, m measured, want event.Outcome) {
 func handovers(ctx context.Context, r *run) error {
 	r.keyed = true
 	return r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
-		return r.repeat(ctx, b, r.judgeClean)
+		if err := r.repeat(ctx, b, r.judgeClean); err != nil {
+			return err
+		}
+		return r.strangers(ctx, b)
 	})
 }
 
