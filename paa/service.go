@@ -49,6 +49,7 @@ type Config struct {
 	Lifetime    time.Duration     // of a session
 	AuthTimeout time.Duration     // from the first message to the end of EAP
 	MaxSessions int
+	PerNode     int            // sessions of one identity at once; the oldest gives way. 0: MaxSessions
 	Ping        time.Duration  // silence after which a peer is asked; twice that ends its session. 0: never
 	Allow       []netip.Prefix // who may pre-authenticate (RFC 5873 §6); none: everybody
 	Backend     aaa.Backend
@@ -70,6 +71,7 @@ type Service struct {
 
 	// owner goroutine of server
 	sessions map[uint32]*session
+	begun    uint64 // sessions that were opened, all in all
 }
 
 // session is what the service knows of one PANA session.
@@ -80,6 +82,8 @@ type session struct {
 	span     *event.Span
 	channel  *notify.Channel
 	identity string // of who authenticated last
+	order    uint64 // in which it was opened; 0: not yet
+	ending   bool   // it gives way
 }
 
 // Open listens and serves until Close. The handler is called from then on.
@@ -320,6 +324,11 @@ func (s *Service) opened(o pana.Opened) {
 		return
 	}
 	c.channel = channel
+	if c.order == 0 {
+		s.begun++
+		c.order = s.begun
+		s.giveWay(o.SID, c)
+	}
 	s.cfg.Log.Info("authenticated", "sid", o.SID, "identity", c.identity, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
 	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k, o.Lifetime)
 }

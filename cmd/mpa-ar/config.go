@@ -26,6 +26,7 @@ type configuration struct {
 		Lifetime config.Duration `yaml:"lifetime"`
 		Auth     config.Duration `yaml:"auth"`
 		Sessions int             `yaml:"sessions"`
+		PerNode  int             `yaml:"per-node"`
 		Ping     config.Duration `yaml:"ping"`
 		Allow    []config.Prefix `yaml:"allow"`
 	} `yaml:"pana"`
@@ -72,6 +73,7 @@ identity: {ca: ca.a.example, ar: ar.a.example}
 pana:
   lifetime: 1h
   allow: [10.1.0.0/24]               # from where nodes may pre-authenticate; none: everywhere
+  per-node: 8                        # sessions of one identity at once; the oldest gives way
   ping: 30s                          # a silent node is asked after this; after twice this it is given up
 radius:
   nas-identifier: ar-a
@@ -118,6 +120,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.PANA.Lifetime, config.Duration(time.Hour))
 	config.Default(&c.PANA.Auth, config.Duration(20*time.Second))
 	config.Default(&c.PANA.Sessions, 1000)
+	config.Default(&c.PANA.PerNode, 8)
 	config.Default(&c.PANA.Ping, config.Duration(30*time.Second))
 	config.Default(&c.RADIUS.Timeout, config.Duration(8*time.Second))
 	config.Default(&c.DHCP.Timeout, config.Duration(8*time.Second))
@@ -148,6 +151,8 @@ func (c configuration) Check() error {
 		return config.Errorf("radius.servers", "missing: at least one RADIUS server")
 	case c.RADIUS.Retransmit < 0 || c.RADIUS.Retransmit != 0 && c.RADIUS.Retransmit.D() < minRetransmit:
 		return config.Errorf("radius.retransmit", "expected %v at least: a server that is slow for a moment must not be flooded", minRetransmit)
+	case c.PANA.PerNode < 0 || c.PANA.PerNode == 1: // a new session overlaps the one that it replaces
+		return config.Errorf("pana.per-node", "%d: expected how many sessions a node may have at once, 2 or more", c.PANA.PerNode)
 	case !c.DHCP.Server.Is4():
 		return config.Errorf("dhcp.server", "expected the IPv4 address of the DHCP server")
 	}

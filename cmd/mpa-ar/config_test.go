@@ -84,6 +84,7 @@ func TestMistakes(t *testing.T) {
 		"lifetime: expected": {"lifetime: 1h", "lifetime: long"},
 		"bytes: expected":    {"64MiB", "8 elephants"},
 		"missing: at least":  {"servers: [{address: \"10.0.5.1:1812\", secret-file: radius.secret}]", "servers: []"},
+		"pana.per-node":      {"per-node: 8", "per-node: 1"},
 		"control socket":     {"control: /run/openmpa/a.sock", "control: ''"},
 	} {
 		text := strings.Replace(example, edit[0], edit[1], 1)
