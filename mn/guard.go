@@ -200,6 +200,13 @@ func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.Add
 	if err != nil {
 		return err
 	}
+	switch {
+	case how != notify.Unguard:
+		c.path.landing.open()
+		c.path.leaving.expect(id, readWithin, c.n.cfg.Buffer)
+	case c.serves():
+		c.path.landing.expect(id, lastCopyWithin, c.n.cfg.Buffer)
+	}
 	if t := c.tunnel.Load(); t != nil {
 		_ = t.Refresh() // its router must have heard from this end
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
@@ -36,6 +37,7 @@ func (h *home) newPath(c *candidate) (p *path, err error) {
 	}
 	p.wire = w
 	p.landing.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
+	p.leaving.deliver, p.leaving.ask = p.landing.deliver, w.fence
 	h.wg.Go(w.readNative)
 	h.wg.Go(w.readReplies)
 	return p, nil
@@ -65,11 +67,36 @@ func (w *homeWire) readNative() {
 			}
 			continue
 		}
-		if src == w.home.agent {
+		switch src {
+		case w.home.agent:
 			w.path.landing.take(inner)
-		} else {
+		case w.path.coa:
+			w.fenced(inner)
+		default:
 			w.home.down(w.path, inner, src)
 		}
+	}
+}
+
+// protoNothing is that of a packet which carries nothing (59, No Next Header).
+const protoNothing = 59
+
+// fence sends a packet from the care-of address to itself, behind what waits in the native
+// socket: from elsewhere none with that source gets past the kernel.
+func (w *homeWire) fence(id event.HandoverID) error {
+	pkt, err := ipip.AppendHeader(nil, ipip.Header{Src: w.home.address, Dst: w.home.address, Protocol: protoNothing}, len(id))
+	if err != nil {
+		return err
+	}
+	return w.ipip.Send(w.path.coa, append(pkt, id[:]...), 0)
+}
+
+// fenced takes it.
+func (w *homeWire) fenced(pkt []byte) {
+	var id event.HandoverID
+	_, _, proto, headerLen, total, err := ipip.ParseIPv4(pkt)
+	if err == nil && proto == protoNothing && copy(id[:], pkt[headerLen:total]) == len(id) {
+		w.path.leaving.ended(id)
 	}
 }
 
@@ -113,7 +140,11 @@ func (w *homeWire) fromTunnel(pkt []byte) {
 		w.home.unopened.Add(1)
 		return
 	}
-	w.home.down(w.path, inner, src)
+	if src == w.home.agent {
+		w.path.leaving.take(inner)
+	} else {
+		w.home.down(w.path, inner, src)
+	}
 }
 
 // endMarkerAgain is when the marker that ends a path is sent again: it may be lost,

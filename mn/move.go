@@ -191,7 +191,7 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 		m.Previous = w.peer()
 	}
 	if c.extra != nil {
-		c.path.landing.expect(id, n.cfg.Buffer)
+		c.path.landing.expect(id, lastCopyWithin, n.cfg.Buffer)
 	}
 	c.arriving = true
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})

@@ -21,8 +21,9 @@ type path struct {
 	// where drain ends.
 	always bool
 	merges merges // of what comes by the tunnel
-	// landing is of what comes natively, where the wire takes that itself.
-	landing landing
+	// Where the wire itself takes what comes natively, that waits for what came through the
+	// tunnel before, and the other way round.
+	landing, leaving turn
 
 	// guarded by up.mu
 	delivery *flow.Delivery
@@ -65,7 +66,8 @@ func (p *path) close() {
 	}
 	p.up.mu.Unlock()
 	p.merges.close()
-	p.landing.close()
+	p.leaving.open()
+	p.landing.open()
 	p.up.mu.Lock()
 	for _, s := range p.merges.stats() {
 		for why, n := range s.Dropped {

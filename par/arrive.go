@@ -36,10 +36,8 @@ func (v *visitor) arrive(m *notify.Arrival) {
 	if !v.apply(e) {
 		return
 	}
-	if both { // the node reads what comes natively from another socket
-		if err := v.tunnel.SendMarkerTo(v.outer, tunnel.Marker{Kind: tunnel.Native, Handover: m.Handover}); err != nil {
-			v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
-		}
+	if both {
+		v.natively(v.outer, m.Handover)
 	}
 	v.previous = m.Previous
 	v.came()
@@ -55,6 +53,14 @@ func (v *visitor) arrive(m *notify.Arrival) {
 		v.group.OnDeadline(time.Now())
 		v.ended(gen)
 	})
+}
+
+// natively tells the node, which is on the link, that what went through the tunnel to there
+// is over: it reads what comes natively from another socket. The caller holds mu.
+func (v *visitor) natively(at netip.AddrPort, id event.HandoverID) {
+	if err := v.tunnel.SendMarkerTo(at, tunnel.Marker{Kind: tunnel.Native, Handover: id}); err != nil {
+		v.r.cfg.Log.Warn("marker not sent", "sid", v.sid, "err", err)
+	}
 }
 
 // follow ends the wait for the previous router.

@@ -213,6 +213,20 @@ func (g *guest) receipts() (list []flow.Receipt) {
 	return list
 }
 
+// endedNatively checks that one marker has come, behind all that came by the tunnel.
+func (g *guest) endedNatively() {
+	g.b.t.Helper()
+	g.b.await("the marker", func() bool { return len(g.markers) > 0 })
+	if m := <-g.markers; m.Kind != tunnel.Native || m.Handover != header.Handover || len(g.markers) > 0 {
+		g.b.t.Errorf("marker %+v, and %d more", m, len(g.markers))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := len(g.wire) - g.before; n != 0 {
+		g.b.t.Errorf("%d copies came behind the marker", n)
+	}
+}
+
 // has is how many packets the application has.
 func (g *guest) has() int {
 	g.mu.Lock()

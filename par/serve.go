@@ -109,7 +109,7 @@ func (v *visitor) do(m *notify.Deliver) error {
 		if v.here && v.group.Mode() == flow.Tunnel {
 			v.gen++
 			gen := v.gen
-			v.r.wg.Go(func() { v.unguarded(gen) })
+			v.r.wg.Go(func() { v.unguarded(gen, m.Handover) })
 		}
 	case notify.Both:
 		if err := v.through(flow.Both); err != nil {
@@ -141,8 +141,9 @@ func (v *visitor) through(e flow.Event) error {
 // the node's user space, which puts those in order, takes less.
 const pauseNative = 3 * time.Millisecond
 
-// unguarded delivers by the kernel again, to a node that is on the link, in the next pause.
-func (v *visitor) unguarded(gen uint64) {
+// unguarded delivers by the kernel again, to a node that is on the link, in the next pause;
+// id is of what the node said.
+func (v *visitor) unguarded(gen uint64, id event.HandoverID) {
 	deadline := time.Now().Add(flipWithin)
 	for {
 		now := time.Now()
@@ -161,6 +162,7 @@ func (v *visitor) unguarded(gen uint64) {
 	if v.closed || v.gen != gen || v.group.Mode() != flow.Tunnel || !v.apply(flow.Arrival) {
 		return
 	}
+	v.natively(v.tunnel.Peer(), id)
 	v.came()
 	v.drainAnd(func(event.HandoverID) {})
 }

@@ -25,8 +25,8 @@ const (
 	Resume MarkerKind = 3
 	// Forwarded, router to mobile node: what I held when you said Resume is before this.
 	Forwarded MarkerKind = 4
-	// Native, router to mobile node, where packets went to both places: my last one
-	// through the tunnel to where you are now is before this; what follows comes natively.
+	// Native, router to mobile node on its link: my last downlink packet through the tunnel
+	// to where you are now is before this; what follows comes natively.
 	Native MarkerKind = 5
 )
 

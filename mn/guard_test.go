@@ -1,0 +1,69 @@
+package mn
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"openmpa/internal/host"
+	"openmpa/tunnel/bind"
+)
+
+// slowReader is a machine that has other things to do when it has taken a packet from a
+// native socket, now and then.
+type slowReader struct{ host.Host }
+
+func (h slowReader) OpenIPIP(local netip.Addr, o bind.Options) (host.IPIP, error) {
+	s, err := h.Host.OpenIPIP(local, o)
+	return &slowIPIP{IPIP: s}, err
+}
+
+type slowIPIP struct {
+	host.IPIP
+	n int // packets read, by the one goroutine that reads
+}
+
+func (s *slowIPIP) Read(b []byte) ([]byte, netip.Addr, error) {
+	inner, src, err := s.IPIP.Read(b)
+	if s.n++; s.n%16 == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return inner, src, err
+}
+
+// TestGuardInOrder: while copies are kept packets come through the tunnel, else natively,
+// and what comes through the tunnel overtakes nothing that the node has yet to read.
+func TestGuardInOrder(t *testing.T) {
+	b := start(t, func(c *Config) {
+		c.Host = func(log *slog.Logger, owner string) (host.Host, error) {
+			h, err := host.Linux(log, owner)
+			return slowReader{h}, err
+		}
+	})
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	mn := b.socket(netip.AddrPortFrom(homeAddress, 7000))
+	var quiet atomic.Bool // for the router's change to the kernel's way
+	stop := b.streams(mn, &stream{what: "downlink", from: b.cn, to: mn, every: 20 * time.Microsecond, dst: func() netip.AddrPort {
+		for quiet.Load() {
+			time.Sleep(time.Millisecond)
+		}
+		return netip.AddrPortFrom(homeAddress, 7000)
+	}})
+	guard := func(how GuardWhen) {
+		if err := b.node.Guard(how); err != nil {
+			t.Fatal(err)
+		}
+		b.eventually("copies: "+string(how), func(s Status) bool { return (s.Guard != nil && s.Guard.By != "") == (how == GuardOn) })
+	}
+	for range 20 {
+		guard(GuardOn)
+		quiet.Store(true)
+		guard(GuardOff)
+		b.eventually("the kernel's way", func(Status) bool { return b.routers["b"].Status().Visitors[0].Mode == "direct" })
+		quiet.Store(false)
+		time.Sleep(5 * time.Millisecond)
+	}
+	stop()
+}
