@@ -2,96 +2,50 @@ package pana_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
 	"net"
+	"net/netip"
 	"time"
 
-	"openmpa/paa/keys"
+	"openmpa/aaa"
+	"openmpa/aaa/aaatest"
 	"openmpa/paa/pana"
 )
 
-// onceEAP is an EAP peer for this example: it answers the identity request and
-// takes what follows for a success. A real one is aaa/eap.Peer.
-type onceEAP struct{ done bool }
-
-func (p *onceEAP) Handle(b []byte) ([]byte, error) {
-	if p.done = b[0] == 3; p.done {
-		return nil, nil
-	}
-	return []byte{2, b[1], 0, 7, 1, 'm', 'n'}, nil
-}
-
-func (p *onceEAP) Result() (done, success bool, msk *keys.Secret) {
-	if !p.done {
-		return false, false, nil
-	}
-	return true, true, keys.NewSecret(make([]byte, 64))
-}
-
-// A PAA and a PaC over loopback: authentication, one notification, logout.
+// A PaC and a PAA authenticate over loopback. In the place of aaatest, an EAP method in
+// memory, stand aaa/eap.Peer and aaa.NewRADIUS; in that of Do, in a handler, Post.
 func Example() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	listen := func() *net.UDPConn {
-		conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			panic(err)
-		}
-		return conn
+	ctx, loopback := context.Background(), net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0"))
+	node, err1 := net.ListenUDP("udp", loopback)
+	router, err2 := net.ListenUDP("udp", loopback)
+	eap, err3 := (&aaatest.Backend{}).Start(ctx, aaa.SessionInfo{})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		log.Fatal(err)
 	}
-	replies := make(chan func(time.Time, *pana.PAA), 8) // what EAP says, from outside the handler
-	conn := listen()
-	server, err := pana.Serve(ctx, conn, pana.PAAConfig{}, func(o pana.Output) {
-		switch o := o.(type) {
-		case pana.EAPStart:
-			replies <- func(now time.Time, p *pana.PAA) {
-				_ = p.EAPReply(now, o.SID, pana.EAPReply{Packet: []byte{1, 1, 0, 5, 1}})
-			}
-		case pana.EAPResponse:
-			replies <- func(now time.Time, p *pana.PAA) {
-				_ = p.EAPReply(now, o.SID, pana.EAPReply{
-					Done: true, Success: true, Packet: []byte{3, 1, 0, 4}, MSK: keys.NewSecret(make([]byte, 64)),
-				})
-			}
-		case pana.Notified:
-			fmt.Printf("PAA was told: %s\n", o.AVPs[0].Data)
-		}
-	})
-	if err != nil {
-		panic(err)
+	outputs := make(chan pana.Output, 16)
+	take := func(o pana.Output) { outputs <- o }
+	server, err1 := pana.Serve(ctx, router, pana.PAAConfig{}, take)
+	newEAP := func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil }
+	client, err2 := pana.Dial(ctx, node, router.LocalAddr().(*net.UDPAddr).AddrPort(), pana.PaCConfig{NewEAP: newEAP}, take)
+	if err := errors.Join(err1, err2); err != nil {
+		log.Fatal(err)
 	}
 	defer server.Close()
-	go func() {
-		for f := range replies {
-			_ = server.Do(f)
-		}
-	}()
-	defer close(replies)
-
-	outputs := make(chan pana.Output, 8)
-	cfg := pana.PaCConfig{NewEAP: func() (pana.EAPPeer, error) { return &onceEAP{}, nil }}
-	client, err := pana.Dial(ctx, listen(), conn.LocalAddr().(*net.UDPAddr).AddrPort(), cfg, func(o pana.Output) { outputs <- o })
-	if err != nil {
-		panic(err)
-	}
 	defer client.Close()
 	for o := range outputs {
 		switch o := o.(type) {
+		case pana.EAPStart:
+			_ = server.Do(func(now time.Time, p *pana.PAA) { _ = p.EAPReply(now, o.SID, pana.EAPReply{Packet: eap.Identity()}) })
+		case pana.EAPResponse:
+			r, err := eap.Exchange(ctx, o.Packet)
+			reply := pana.EAPReply{Packet: r.EAP, Done: r.Decision != aaa.Continue, Success: r.Decision == aaa.Accept, MSK: r.MSK, Err: err}
+			_ = server.Do(func(now time.Time, p *pana.PAA) { _ = p.EAPReply(now, o.SID, reply) })
 		case pana.Opened:
 			fmt.Println("open for", o.Lifetime)
-			o.MSK.Clear()
-			_ = client.Do(func(now time.Time, p *pana.PaC) {
-				_, err = p.Notify(now, []pana.AVP{{Code: 1, Vendor: pana.VendorID, Data: []byte("hello")}}, pana.NotifyOptions{})
-			})
-		case pana.NotifyDone:
-			_ = client.Do(func(now time.Time, p *pana.PaC) { p.Terminate(now) })
-		case pana.Closed:
-			fmt.Println(o.Reason)
 			return
 		}
 	}
-	// Output:
-	// open for 1h0m0s
-	// PAA was told: hello
-	// pana: session terminated by this side
+	// Output: open for 1h0m0s
 }
