@@ -41,12 +41,25 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 		return nil
 	}
 	err := n.bind(ctx, id, c, true)
-	if err == nil || ctx.Err() != nil || !old.holds() {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if err = c.mute(err); !old.holds() {
 		return err
 	}
 	n.cfg.Log.Warn("not bound ahead: the router here will hold what comes", "paa", old.net.PAA, "err", err)
 	n.home.fallBack(old.path)
 	return nil
+}
+
+// mute adds to err, for which nothing came by c's tunnel that was waited for, that nothing
+// has come by it at all, if so: PANA has passed, and ESP may not.
+func (c *candidate) mute(err error) error {
+	t := c.tunnel.Load()
+	if t == nil || t.Stats().Received > 0 {
+		return err
+	}
+	return fmt.Errorf("%w; nothing at all has come by the tunnel with %v: does the path let UDP port %d through, both ways?", err, c.net.PAA.Addr(), t.Peer().Port())
 }
 
 // bindFirst moves the binding to c at the last moment, where nobody is left to hold what
