@@ -26,6 +26,9 @@ import (
 // in no other case, packets may overtake others.
 const fenceWithin = time.Second
 
+// beyond the TUN is where such a packet goes to; nobody is there.
+var beyond = netip.AddrFrom4([4]byte{169, 254, 62, 60})
+
 var errFence = fmt.Errorf("a packet through the TUN was lost in %v", fenceWithin)
 
 // fences are packets of the node's own that go through the TUN.
@@ -38,7 +41,7 @@ type fences struct {
 // crossed takes such a packet that has come out.
 func (f *fences) crossed(pkt []byte) bool {
 	const headers = 20 + 8
-	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != standstill.Nobody[0] {
+	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != beyond {
 		return false
 	}
 	f.mu.Lock()
@@ -53,7 +56,7 @@ func (f *fences) crossed(pkt []byte) bool {
 
 // fence returns when all that is in the TUN has come out; from is on it.
 func (h *hooked) fence(from netip.Addr) error {
-	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(standstill.Nobody[0], 9))
+	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(beyond, 9))
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
@@ -107,10 +110,7 @@ func (h *hooked) flip(c *candidate) error {
 	p, net := c.path, h.n.net
 	virtual := osnet.Route{Dst: anywhere, Table: tableVirtual + c.slot}
 	way, mac := h.way(p, tableBound, 0, virtual.Table)
-	var err error
-	if way != nil {
-		err = way.Wait()
-	}
+	err := wait(way)
 	if err == nil {
 		err = h.fence(p.coa)
 	}
@@ -118,11 +118,49 @@ func (h *hooked) flip(c *candidate) error {
 	if way != nil {
 		err = errors.Join(err, way.Release(mac))
 	}
-	err = errors.Join(err, h.route(p), net.DelRule(c.virtualRule()))
-	if way != nil {
-		err = errors.Join(err, net.DelRoute(virtual), way.Forget())
+	routed := h.insist(p)
+	err = errors.Join(err, routed, net.DelRule(c.virtualRule()))
+	if way != nil && routed == nil {
+		err = errors.Join(err, net.DelRoute(virtual))
+		h.leave(way)
 	}
 	return err
+}
+
+// wait has packets wait, if their way is known.
+func wait(way *standstill.Way) error {
+	if way == nil {
+		return nil
+	}
+	if err := way.Prepare(); err != nil {
+		return err
+	}
+	return way.Wait()
+}
+
+// insist is route, tried again if the kernel refuses: what packets took meanwhile is not to stay.
+func (h *hooked) insist(p *path) (err error) {
+	for range 5 {
+		if err = h.route(p); err == nil {
+			return nil
+		}
+		sleep(h.ctx, tryAgain)
+	}
+	return err
+}
+
+// tryAgain is the pause between two attempts.
+const tryAgain = 20 * time.Millisecond
+
+// leave forgets the next hops for which packets waited, behind the real route. Without one
+// they stay until the end, since packets go by them.
+func (h *hooked) leave(way *standstill.Way) {
+	h.wg.Go(func() {
+		way.Settle()
+		if err := way.Forget(); err != nil {
+			h.n.cfg.Log.Error("next hops left in the kernel", "err", err)
+		}
+	})
 }
 
 // flip hands the path over to the kernel; forced: some packets may overtake others.
@@ -145,10 +183,15 @@ func (h *hooked) routeBack(ctx context.Context, from, to *path) error {
 	if way == nil {
 		return h.route(to)
 	}
-	err := way.Wait()
+	err := wait(way)
 	if err == nil {
 		err = h.fence(from.coa)
 		sleep(ctx, overtaken)
 	}
-	return errors.Join(err, way.Release(mac), h.route(to), way.Forget())
+	err = errors.Join(err, way.Release(mac))
+	routed := h.insist(to)
+	if routed == nil {
+		h.leave(way)
+	}
+	return errors.Join(err, routed)
 }

@@ -57,23 +57,11 @@ func (v *visitor) pin(on bool) error {
 	return err
 }
 
-// way is that of the packets for the care-of address while they wait for the end of a flip.
-func (v *visitor) way() *standstill.Way {
-	v.mu.Lock()
-	dst := v.hostRoute().Dst
-	v.mu.Unlock()
-	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Lead: func(via netip.Addr) error {
-		return v.r.host.SetRoute(osnet.Route{Dst: dst, Dev: v.r.cfg.Access, Via: via, OnLink: true})
+// way is that of the packets of route while they wait for the end of a flip.
+func (v *visitor) way(route osnet.Route) *standstill.Way {
+	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Hurry: v.hurried, Lead: func(via netip.Addr) error {
+		return v.r.host.SetRoute(osnet.Route{Dst: route.Dst, Dev: v.r.cfg.Access, Via: via, OnLink: true})
 	}}
-}
-
-// uncapture leaves the care-of address to the kernel's connected route. It does not keep the
-// lock meanwhile: packets go on.
-func (v *visitor) uncapture() error {
-	v.mu.Lock()
-	route := v.hostRoute()
-	v.mu.Unlock()
-	return v.r.host.DelRoute(route)
 }
 
 func (v *visitor) say(err error) {
@@ -156,7 +144,11 @@ func (v *visitor) dropTunnel(why string) {
 	}
 	v.r.proxy.Remove(addr)
 	v.r.capture(addr, nil)
-	if err := errors.Join(v.r.host.DelRoute(route), v.r.host.DelNeighbour(v.r.cfg.Access, addr)); err != nil {
+	err := errors.Join(v.r.host.DelRoute(route), v.r.host.DelNeighbour(v.r.cfg.Access, addr))
+	for _, way := range v.ways {
+		err = errors.Join(err, way.Forget())
+	}
+	if v.ways = nil; err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}
 	if v.stage != stageArrived && !v.served { // else it is here, or may be, whatever becomes of the tunnel

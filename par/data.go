@@ -30,7 +30,11 @@ func (r *Router) readTUN() {
 			c = r.take(buf[:n])
 		}
 		r.endpoint.Uncork()
-		if c != nil {
+		switch {
+		case c == nil:
+		case c.late:
+			c.done <- forced // it is out
+		default:
 			c.done <- r.flip(c, buf)
 		}
 	}

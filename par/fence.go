@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/internal/standstill"
 )
 
 // fence sends packets of the router's own through the TUN: when one has come
@@ -19,8 +21,6 @@ type fence struct {
 	conn net.Conn
 	near netip.Addr // the TUN's own: no packet from elsewhere has it
 	far  netip.Addr // routed into the TUN, nobody's
-
-	turn sync.Mutex // of the visitor whose packets wait on the access link: see package standstill
 
 	mu      sync.Mutex
 	last    uint32
@@ -32,7 +32,9 @@ type fence struct {
 // of the fence says that all before them has come out.
 type crossing struct {
 	visitor *visitor
-	gen     uint64        // of the arrival
+	gen     uint64      // of the arrival
+	route   osnet.Route // that brings the visitor's packets into the TUN
+	way     *standstill.Way
 	began   time.Time     // when its drain was over
 	late    bool          // flip in any case
 	kernel  time.Duration // how long the kernel takes to change a route
@@ -41,6 +43,7 @@ type crossing struct {
 	before  uint64        // packets that had come when the flip began; written before state going
 	state   atomic.Uint32 // underway, going, then waiting, deleted or kept
 	out     bool          // the second packet has come out; the reader's
+	astray  bool          // the kernel would not delete the route; the sender's
 	going   chan struct{} // closed with state going
 	done    chan verdict  // capacity 1
 }
@@ -88,15 +91,15 @@ func newFence(s host.Sockets, p netip.Prefix) (*fence, error) {
 func (f *fence) cross(c *crossing) verdict {
 	v := c.visitor
 	c.going, c.done = make(chan struct{}), make(chan verdict, 1)
+	if c.late {
+		return f.force(c)
+	}
 	c.sent = time.Now()
 	n := f.send(c)
 	for end := time.Now().Add(attention); c.state.Load() == underway && len(c.done) == 0 && time.Now().Before(end); {
 		v.r.host.Yield()
 	}
 	wait := time.After(fenceWait)
-	if c.late {
-		wait = time.After(outWithin) // behind whatever is in the TUN
-	}
 	for c.state.Load() == underway {
 		select {
 		case w := <-c.done:
@@ -109,27 +112,18 @@ func (f *fence) cross(c *crossing) verdict {
 			wait = nil // the reader has it
 		}
 	}
-	f.turn.Lock()
-	defer f.turn.Unlock()
-	if !c.late && v.packets() != c.before {
+	defer v.flipOver()
+	if v.packets() != c.before || v.hurried() {
 		c.state.Store(kept)
-		w := <-c.done
-		v.flipOver()
-		return w
+		return <-c.done
 	}
-	way := v.way()
 	err := errNoPause
-	if c.late || v.lasts(standing) {
-		err = way.Wait()
+	if v.lasts(standing) {
+		err = c.way.Wait()
 	}
-	if err != nil { // the kernel delivers at once
-		if v.say(v.uncapture()); err != errNoPause {
-			v.say(err)
-		}
-		c.state.Store(deleted)
-		w := <-c.done
-		v.flipOver()
-		return w
+	if err != nil {
+		c.state.Store(v.instead(c, err))
+		return <-c.done
 	}
 	c.state.Store(waiting)
 	for {
@@ -137,19 +131,72 @@ func (f *fence) cross(c *crossing) verdict {
 		select {
 		case w := <-c.done:
 			f.lost(n)
-			v.mu.Lock()
-			mac := v.mac
-			v.mu.Unlock()
-			v.say(way.Release(mac))
-			v.say(v.uncapture())
-			v.flipOver()
-			v.say(way.Forget())
+			v.release(c)
 			return w
 		case <-time.After(fenceWait):
 			f.lost(n)
 		}
 	}
 }
+
+// force flips c's visitor without the reader, which may have more to do than it can.
+func (f *fence) force(c *crossing) verdict {
+	v := c.visitor
+	if !v.beginFlip(c) {
+		return notSilent
+	}
+	defer v.flipOver()
+	if err := c.way.Wait(); err != nil {
+		c.state.Store(v.instead(c, err))
+		return v.endFlip(c, false)
+	}
+	c.state.Store(waiting)
+	for end := time.Now().Add(standstill.Longest); !f.came(c) && !v.hurried() && time.Now().Before(end) && v.r.ctx.Err() == nil; {
+	}
+	w := v.endFlip(c, false)
+	v.release(c)
+	return w
+}
+
+// came sends a packet through the TUN for c and says whether it came out in time.
+func (f *fence) came(c *crossing) bool {
+	n := f.send(c)
+	select {
+	case <-c.done:
+		return true
+	case <-time.After(fenceWait):
+		return !f.lost(n)
+	}
+}
+
+// instead has the kernel deliver at once where packets cannot wait, for why.
+func (v *visitor) instead(c *crossing, why error) uint32 {
+	if why != errNoPause {
+		v.say(why)
+	}
+	if err := v.uncapture(c); err != nil {
+		v.say(err)
+		v.say(v.r.host.SetRoute(c.route)) // some may wait
+		return kept
+	}
+	return deleted
+}
+
+// release sends what waits, and has what comes go by the kernel's connected route.
+func (v *visitor) release(c *crossing) {
+	v.mu.Lock()
+	mac := v.mac
+	v.mu.Unlock()
+	v.say(c.way.Release(mac))
+	if err := v.uncapture(c); err != nil {
+		v.say(err)
+		c.astray = true
+	}
+}
+
+// uncapture leaves the care-of address to the kernel's connected route. It does not keep the
+// lock meanwhile: packets go on.
+func (v *visitor) uncapture(c *crossing) error { return v.r.host.DelRoute(c.route) }
 
 // send sends a packet through the TUN, whose number it returns.
 func (f *fence) send(c *crossing) uint32 {

@@ -1,8 +1,11 @@
 package par
 
 import (
+	"slices"
 	"time"
 
+	"openmpa/internal/osnet"
+	"openmpa/internal/standstill"
 	"openmpa/tunnel/flow"
 )
 
@@ -20,9 +23,12 @@ import (
 // While the kernel sends what waited, a packet that comes on another processor may pass the
 // last of it. So a flip wants a pause in which nothing comes meanwhile. Where packets come
 // too often for one, nothing waits: the route is deleted in a shorter pause, and if a packet
-// came out of the TUN meanwhile, others may have passed it, and the flip is a forced one. How long it takes is measured,
-// since the kernel may have much else to do with its tables, and this program may have to
-// wait for a processor. The longer it takes, the less it asks for.
+// came out of the TUN meanwhile, others may have passed it, and the flip is a forced one. How
+// long it takes is measured, since the kernel may have much else to do with its tables, and
+// this program may have to wait for a processor. The longer it takes, the less it asks for.
+//
+// When no pause was found in time, packets wait at once, for a fence as long as they may, and
+// the flip is a forced one, whether that comes out or is lost in a TUN that is too full.
 
 // verdict is what became of an attempt to flip.
 type verdict uint8
@@ -45,10 +51,10 @@ const (
 	standing = time.Millisecond
 	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
 	sweep = 100 * time.Microsecond
-	// outWithin bounds the wait for all that is in the TUN, which may have been lost there.
-	outWithin = 200 * time.Millisecond
 	// lookAgain is how long the sender sleeps when there is no pause.
 	lookAgain = 200 * time.Microsecond
+	// tryAgain is how long it sleeps when the kernel refuses.
+	tryAgain = 20 * time.Millisecond
 )
 
 // demands are what a pause must promise, by the time waited: to last the window so many
@@ -99,13 +105,19 @@ func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
 	if force {
 		deadline = began
 	}
+	route, way, ok := v.prepareFlip(gen)
+	if !ok {
+		return false, false
+	}
 	window := time.Duration(0) // of the attempt before
+	c := &crossing{}
+	defer func() { v.leave(c, way) }()
 	for v.stillDraining(gen) {
-		c := &crossing{visitor: v, gen: gen, began: began, late: !time.Now().Before(deadline)}
+		c = &crossing{visitor: v, gen: gen, route: route, way: way, began: began, late: !time.Now().Before(deadline)}
 		if !c.late {
 			var ok bool
 			if v.lull(began, window) {
-				if c.kernel, ok = v.rehearse(gen); ok {
+				if c.kernel, ok = v.rehearse(c); ok {
 					window = c.kernel
 					ok = v.lull(began, window)
 				}
@@ -123,24 +135,71 @@ func (v *visitor) flip(gen uint64, force bool) (wasForced, ok bool) {
 			return true, true
 		case notSilent:
 			window = c.window()
+			if c.late { // the kernel refuses
+				sleep(v.ctx, tryAgain)
+			}
 		}
 	}
 	return false, false
 }
 
+// prepareFlip makes what waits for what the host route brings have a place, if the arrival
+// gen is still draining.
+func (v *visitor) prepareFlip(gen uint64) (route osnet.Route, way *standstill.Way, ok bool) {
+	v.lock()
+	if !v.draining(gen) {
+		v.mu.Unlock()
+		return osnet.Route{}, nil, false
+	}
+	route = v.hostRoute()
+	way = v.way(route)
+	v.ways = append(v.ways, way)
+	v.flipping = true
+	v.mu.Unlock()
+	v.say(way.Prepare()) // if it cannot, it will be flipped without
+	v.flipOver()
+	return route, way, true
+}
+
+// leave takes back the way by which packets have come to a standstill. If the kernel would
+// not delete the route in the end, packets go by it, and it is asked again until it does, or
+// the route is another.
+func (v *visitor) leave(c *crossing, way *standstill.Way) {
+	v.r.wg.Go(func() {
+		for c.astray {
+			sleep(v.ctx, tryAgain)
+			v.lock()
+			if c.astray = v.ctx.Err() == nil && v.gen == c.gen && v.group.Mode() == flow.Direct; c.astray {
+				v.flipping = true
+				v.mu.Unlock()
+				c.astray = v.uncapture(c) != nil
+				v.flipOver()
+			} else {
+				v.mu.Unlock()
+			}
+		}
+		way.Settle()
+		v.lock()
+		v.flipping = true
+		v.ways = slices.DeleteFunc(v.ways, func(w *standstill.Way) bool { return w == way })
+		v.mu.Unlock()
+		v.say(way.Forget())
+		v.flipOver()
+	})
+}
+
 // rehearse says how long the kernel takes to change the visitor's host route. It does
-// nothing if what arrived by gen is no longer draining.
-func (v *visitor) rehearse(gen uint64) (took time.Duration, ok bool) {
+// nothing if what arrived by c is no longer draining.
+func (v *visitor) rehearse(c *crossing) (took time.Duration, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.draining(gen) {
+	if v.flipping || !v.draining(c.gen) {
 		return 0, false
 	}
-	route := v.hostRoute()
 	v.flipping = true
 	v.mu.Unlock()
 	began := time.Now()
-	err := v.r.host.SetRoute(route)
+	err := v.r.host.SetRoute(c.route)
 	took = time.Since(began)
 	v.mu.Lock()
 	v.flipping = false
@@ -159,7 +218,7 @@ func (r *Router) flip(c *crossing, buf []byte) verdict {
 	v := c.visitor
 	c.transit = time.Since(c.sent)
 	paused := r.poll(c, buf, lookout, func(time.Time) bool { return v.lull(c.began, c.window()) })
-	if !paused && !c.late || !v.beginFlip(c) {
+	if !paused || !v.beginFlip(c) {
 		return notSilent
 	}
 	c.out = false
@@ -169,7 +228,10 @@ func (r *Router) flip(c *crossing, buf []byte) verdict {
 	}
 	switch c.state.Load() {
 	case waiting:
-		r.poll(c, buf, outWithin, func(time.Time) bool { return c.out })
+		asked := time.Now()
+		r.poll(c, buf, standstill.Longest, func(now time.Time) bool {
+			return c.out || v.hurried() && now.Sub(asked) > fenceWait // else it is on its way, mostly
+		})
 	case deleted:
 		r.poll(c, buf, sweep, func(time.Time) bool { return false })
 	}
@@ -180,7 +242,7 @@ func (r *Router) flip(c *crossing, buf []byte) verdict {
 func (v *visitor) beginFlip(c *crossing) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.draining(c.gen) {
+	if v.flipping || !v.draining(c.gen) {
 		return false
 	}
 	v.flipping, c.before = true, v.group.In()
@@ -231,7 +293,7 @@ func (r *Router) poll(c *crossing, buf []byte, within time.Duration, done func(n
 			case nil:
 			case c:
 				c.out = true
-			default: // another visitor's turn comes later
+			default: // another visitor's turn comes later, unless it wants to know no more
 				other.done <- notSilent
 			}
 		}

@@ -3,6 +3,7 @@ package par
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,8 @@ type slowKernel struct {
 	host.Host
 	before, after atomic.Pointer[func()]
 	refuses       atomic.Bool
+	keeps         atomic.Bool   // routes that are to be deleted
+	loses         atomic.Bool   // what the router sends through its TUN itself
 	slow          atomic.Int64  // a time.Duration
 	waits         atomic.Uint32 // routes that have packets wait
 }
@@ -55,7 +58,28 @@ func startSlow(t *testing.T) (*bed, *slowKernel) {
 	}), k
 }
 
+// losing is a socket of a kernel that loses what is sent.
+type losing struct {
+	net.Conn
+	loses *atomic.Bool
+}
+
+func (c losing) Write(b []byte) (int, error) {
+	if c.loses.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (k *slowKernel) DialUDP(dev string, local, remote netip.AddrPort) (net.Conn, error) {
+	c, err := k.Host.DialUDP(dev, local, remote)
+	return losing{c, &k.loses}, err
+}
+
 func (k *slowKernel) DelRoute(r osnet.Route) error {
+	if k.keeps.Load() {
+		return errRefused
+	}
 	for _, f := range []*atomic.Pointer[func()]{&k.before, &k.after} {
 		if f == &k.after {
 			if err := k.Host.DelRoute(r); err != nil {
@@ -212,5 +236,49 @@ func TestFlipInOrder(t *testing.T) {
 	if s := b.status(1); s.Forced != 0 {
 		t.Errorf("%d flips were forced", s.Forced)
 	}
+	b.end(1, idle)
+}
+
+// TestRouteStays: while the kernel does not delete the route by which packets have waited,
+// they go to the node by it, and it is deleted as soon as the kernel does.
+func TestRouteStays(t *testing.T) {
+	b, kernel := startSlow(t)
+	idle := b.idle()
+	g := b.attach(1)
+	stop := b.streamEvery(3*time.Millisecond, g.addr)
+	g.depart(header.Handover)
+	b.await("packets to be held", func() bool { return b.status(1).Buffer.Packets > 20 })
+	kernel.keeps.Store(true)
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	time.Sleep(50 * time.Millisecond) // in which the next hop may be forgotten, which it is not to be
+	route := func() string { return osnettest.IP(t, "route show "+g.addr.String()) }
+	if r := route(); !strings.Contains(r, "lan0") {
+		t.Errorf("route %q, expected one by lan0", r)
+	}
+	time.Sleep(50 * time.Millisecond)
+	kernel.keeps.Store(false)
+	b.await("the route to be deleted", func() bool { return route() == "" })
+	g.exact(stop())
+	b.end(1, idle)
+}
+
+// TestLostFence: a drain comes to its end where nothing comes out of the TUN of what the
+// router sends through it.
+func TestLostFence(t *testing.T) {
+	b, kernel := startSlow(t)
+	idle := b.idle()
+	g := b.attach(1)
+	g.depart(header.Handover)
+	kernel.loses.Store(true)
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	if s := b.status(1); s.Forced != 1 {
+		t.Errorf("%d flips were forced, expected 1", s.Forced)
+	}
+	kernel.loses.Store(false)
+	stop := b.streamEvery(3*time.Millisecond, g.addr)
+	time.Sleep(20 * time.Millisecond)
+	g.exact(stop())
 	b.end(1, idle)
 }

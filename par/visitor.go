@@ -6,10 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
+	"openmpa/internal/standstill"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -26,9 +28,10 @@ type visitor struct {
 
 	mu          sync.Mutex // taken before Router.mu, if both are
 	lulls       flow.Lulls
-	flipping    bool       // the host route is being deleted: see lock
-	flipped     *sync.Cond // signalled when it was
-	identity    string     // as AAA has it
+	hurry       atomic.Int32 // of those who are in lock
+	flipping    bool         // the host route is being deleted: see lock
+	flipped     *sync.Cond   // signalled when it was
+	identity    string       // as AAA has it
 	keys        *keys.SessionKeys
 	ends        time.Time      // of the keys
 	peer        netip.AddrPort // where PANA found it
@@ -62,6 +65,7 @@ type visitor struct {
 	marks       uint64                   // set in the group so far
 	resumed     map[uint64]tunnel.Marker // answers that wait for their mark
 	left        event.HandoverID         // whose departure was answered, while it holds
+	ways        []*standstill.Way        // of flips, until they are forgotten
 	gen         uint64                   // of arrivals; another one ends what the one before has begun
 	unused      *time.Timer
 	await       *time.Timer
@@ -78,14 +82,19 @@ func newVisitor(r *Router, sid uint32) *visitor {
 }
 
 // lock takes mu for what ends a drain, or sets or deletes the host route: while a flip
-// is under way, which takes no longer than a system call, it waits for its end. It is not
-// for the readers of the TUN and of tunnels.
+// is under way it waits for its end, which then comes as soon as order allows. It is not for
+// the readers of the TUN and of tunnels.
 func (v *visitor) lock() {
+	v.hurry.Add(1)
+	defer v.hurry.Add(-1)
 	v.mu.Lock()
 	for v.flipping {
 		v.flipped.Wait()
 	}
 }
+
+// hurried says whether somebody waits for the end of a flip.
+func (v *visitor) hurried() bool { return v.hurry.Load() > 0 }
 
 func (v *visitor) opened(identity string, from netip.AddrPort, k *keys.SessionKeys, life time.Duration) {
 	v.mu.Lock()

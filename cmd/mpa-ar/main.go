@@ -34,9 +34,9 @@ their packets while they move and delivers them when they have arrived.
 
 It runs on the router of an access network, needs CAP_NET_ADMIN, CAP_NET_RAW and
 /dev/net/tun, IPv4 forwarding, and no strict reverse path filter. It removes from
-the kernel what it put there when it ends, and after a crash when it starts again.
-Only an enforcement point stays, so that no restart opens the link: "mpa-ar open"
-removes it, as does a start without "enforce".`,
+the kernel what it put there when it ends, and after a crash when it starts again, or
+with "mpa-ar clean". Only an enforcement point stays, so that no restart opens the
+link: "mpa-ar open" removes it, as does a start without "enforce".`,
 		Example: example,
 		Files:   []daemon.File{{Path: "state", Purpose: "what is kept over a crash; one daemon, one file"}},
 		Check:   config.CheckFiles[configuration],
@@ -44,6 +44,7 @@ removes it, as does a start without "enforce".`,
 		Commands: map[string]daemon.Command{
 			"init":     {Summary: "write the configuration of a router: the first of a site, or one that joins", Flags: init.flags, Run: init.run},
 			"ap-agent": {Daemon: &apAgent},
+			"clean":    {Summary: "remove from the kernel what a router that was killed has left there", Run: clean},
 			"open":     {Summary: "remove the enforcement point that a router has left in the kernel", Run: open},
 			"invite":   {Summary: "let a node or router join the site", Args: "node|router", Flags: inv.flags, Run: inv.run},
 		},

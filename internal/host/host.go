@@ -33,6 +33,9 @@ type Host interface {
 	Sockets
 	// Yield lets others run while a goroutine polls.
 	Yield()
+	// Settle returns when what the kernel was forwarding when it was called has left, or
+	// waits: some milliseconds.
+	Settle()
 	// Close undoes every change of the kernel's tables that still stands. Sockets
 	// are closed by whoever opened them.
 	Close() error
@@ -51,7 +54,10 @@ type Tables interface {
 	AddRule(r osnet.Rule) error
 	DelRule(r osnet.Rule) error
 	SetNeighbour(dev string, addr netip.Addr, mac net.HardwareAddr, permanent bool) error
+	HoldNeighbour(dev string, addr netip.Addr) error
 	DelNeighbour(dev string, addr netip.Addr) error
+	RaiseQueue(dev string, octets int) error
+	LowerQueue(dev string) error
 	Resolve(ctx context.Context, dev string, addr netip.Addr) (net.HardwareAddr, error)
 	SetSysctl(key, value string) error
 	CheckRouter(lan, tun string) error

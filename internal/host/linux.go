@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"runtime"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"openmpa/internal/osnet"
 	"openmpa/tunnel/bind"
@@ -29,6 +32,19 @@ func Linux(log *slog.Logger, owner string) (Host, error) {
 func Beside(n *osnet.Net) Sockets { return linux{n} }
 
 func (linux) Yield() { runtime.Gosched() }
+
+const (
+	membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h
+	// settled is longer than any packet is being forwarded, where the kernel does not say.
+	settled = 50 * time.Millisecond
+)
+
+// Settle waits for a grace period of RCU, under which the kernel forwards: see membarrier(2).
+func (linux) Settle() {
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		time.Sleep(settled)
+	}
+}
 
 func (l linux) ListenUDP(local netip.AddrPort) (UDP, error) {
 	return open(l, func() (UDP, error) { return net.ListenUDP(network(local.Addr()), net.UDPAddrFromAddrPort(local)) })

@@ -93,7 +93,7 @@ func (n *Net) SetNeighbour(dev string, addr netip.Addr, mac net.HardwareAddr, pe
 	}
 	defer n.mu.Unlock()
 	mac = slices.Clone(mac)
-	key := "neighbour " + dev + " " + addr.String()
+	key := neighbourKey(dev, addr)
 	state := uint16(netlink.NUD_REACHABLE)
 	if permanent {
 		state = netlink.NUD_PERMANENT
@@ -131,6 +131,33 @@ func (n *Net) SetNeighbour(dev string, addr netip.Addr, mac net.HardwareAddr, pe
 	return nil
 }
 
+// HoldNeighbour has packets for addr wait in the kernel until SetNeighbour or DelNeighbour. The kernel asks nobody for its
+// link-layer address, and does not give up; what comes beyond the length of the queue drops what waits longest: see
+// RaiseQueue. An answer that somebody gives unasked is taken, so addr is to be one that nobody can guess. An entry that is
+// there already is an error.
+func (n *Net) HoldNeighbour(dev string, addr netip.Addr) error {
+	if !addr.IsValid() {
+		return fmt.Errorf("osnet: hold neighbour on %s: expected an address, came none", dev)
+	}
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	err := n.withIndex(dev, func(index int) error {
+		m := neighbourMessage(index, addr, netlink.NUD_INCOMPLETE, 0).u8(netlink.NDA_PROTOCOL, n.proto)
+		return n.change.do(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m)
+	})
+	if err != nil {
+		return fmt.Errorf("osnet: hold neighbour %s on %s: %w", addr, dev, hint(err))
+	}
+	n.record(neighbourKey(dev, addr), func() error { return n.deleteNeighbour(dev, addr) })
+	return nil
+}
+
+func neighbourKey(dev string, addr netip.Addr) string {
+	return "neighbour " + dev + " " + addr.String()
+}
+
 // DelNeighbour removes the entry, also one the kernel learned by itself; a stranger's permanent entry is a *ForeignError. One
 // request if this Net made it.
 func (n *Net) DelNeighbour(dev string, addr netip.Addr) error {
@@ -138,7 +165,7 @@ func (n *Net) DelNeighbour(dev string, addr netip.Addr) error {
 		return err
 	}
 	defer n.mu.Unlock()
-	if known, err := n.remove("neighbour " + dev + " " + addr.String()); known {
+	if known, err := n.remove(neighbourKey(dev, addr)); known {
 		return err
 	}
 	index, err := n.ifindex(dev)

@@ -76,6 +76,7 @@ type Net struct {
 	closed bool
 	index  map[string]int // interface name to index
 	undo   []undoEntry    // oldest first
+	raised map[string]*raised
 }
 
 type undoEntry struct {
@@ -112,7 +113,7 @@ func openNet(log *slog.Logger, owner string, proto uint8) (*Net, error) {
 	if err != nil {
 		return nil, fmt.Errorf("osnet: open network namespace: %w", err)
 	}
-	n := &Net{log: log, owner: owner, proto: proto, ns: ns, lock: -1, index: make(map[string]int)}
+	n := &Net{log: log, owner: owner, proto: proto, ns: ns, lock: -1, index: make(map[string]int), raised: make(map[string]*raised)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	fail := func(err error) (*Net, error) {
 		n.release()

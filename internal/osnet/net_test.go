@@ -82,7 +82,7 @@ func makeAll(t *testing.T, n *Net) {
 		must(t, n.AddAddress("v0", prefix("2001:db8:77::1/64"), AddrOptions{}))
 		must(t, n.SetRoute(Route{Dst: prefix("10.80.0.0/16"), Via: addr("10.77.0.2"), Dev: "v0", Src: addr("10.77.0.1"), MTU: 1300}))
 		must(t, n.SetRoute(Route{Dst: prefix("10.77.0.0/24"), Dev: "v0", Table: 4000}))
-		must(t, n.SetRoute(Route{Dev: "v0", Via: addr("10.99.0.1"), OnLink: true, Metric: 50}))
+		must(t, n.SetRoute(Route{Dst: prefix("0.0.0.0/0"), Dev: "v0", Via: addr("10.99.0.1"), OnLink: true, Metric: 50}))
 		must(t, n.SetRoute(Route{Dst: prefix("2001:db8:80::/48"), Via: addr("2001:db8:77::2"), Dev: "v0"}))
 		must(t, n.AddRule(Rule{Priority: 1000, IIF: "mpa0", Table: 4000}))
 		must(t, n.AddRule(Rule{Priority: 1001, From: prefix("10.77.0.0/24"), To: prefix("10.80.0.0/16"), Table: 100}))
@@ -138,7 +138,7 @@ func TestDeleteIsIdempotent(t *testing.T) {
 		must(t, n.DelRule(Rule{Priority: 1002, From: prefix("10.77.0.1/32"), UDPFrom: 716, Table: 100}))
 		must(t, n.DelRoute(Route{Dst: prefix("10.80.0.0/16")}))
 		must(t, n.DelRoute(Route{Dst: prefix("10.77.0.0/24"), Table: 4000}))
-		must(t, n.DelRoute(Route{Metric: 50}))
+		must(t, n.DelRoute(Route{Dst: prefix("0.0.0.0/0"), Metric: 50}))
 		must(t, n.DelRoute(Route{Dst: prefix("2001:db8:80::/48")}))
 		must(t, n.DelAddress("v0", prefix("10.77.0.1/24")))
 		must(t, n.DelAddress("v0", prefix("10.78.0.1/24")))
@@ -326,7 +326,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want string
 	}{
 		"no device":       {n.AddAddress("nosuch", prefix("10.0.0.1/24"), AddrOptions{}), "no interface \"nosuch\""},
-		"long name":       {n.SetRoute(Route{Dev: "averyveryverylongname"}), "1 to 15 characters"},
+		"long name":       {n.SetRoute(Route{Dst: prefix("0.0.0.0/0"), Dev: "averyveryverylongname"}), "1 to 15 characters"},
 		"bad prefix":      {n.AddAddress("lo", netip.Prefix{}, AddrOptions{}), "invalid prefix"},
 		"no device given": {n.SetRoute(Route{Dst: prefix("10.0.0.0/8")}), "no interface given"},
 		"families":        {n.SetRoute(Route{Dst: prefix("10.0.0.0/8"), Via: addr("::1"), Dev: "lo"}), "families differ"},

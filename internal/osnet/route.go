@@ -11,7 +11,7 @@ import (
 
 // Route is one unicast route.
 type Route struct {
-	Dst    netip.Prefix // destination; zero: the IPv4 default route
+	Dst    netip.Prefix // destination, 0.0.0.0/0 for the default route
 	Via    netip.Addr   // next hop; zero: on link
 	Dev    string       // interface
 	Table  int          // routing table; 0: main
@@ -30,11 +30,8 @@ const (
 func putU32(b []byte, v uint32) { binary.NativeEndian.PutUint32(b, v) }
 
 func (r Route) normal() (Route, error) {
-	if r.Dst == (netip.Prefix{}) {
-		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
 	if !r.Dst.IsValid() {
-		return r, fmt.Errorf("osnet: route: invalid destination")
+		return r, fmt.Errorf("osnet: route on %q: expected a destination, came none: the default route is 0.0.0.0/0", r.Dev)
 	}
 	r.Dst = r.Dst.Masked()
 	if r.Table == 0 {

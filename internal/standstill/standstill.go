@@ -9,15 +9,20 @@
 //	route via A      packets wait for A
 //	(by the caller)  all that took the way before has gone
 //	route via B      packets wait for B
-//	A is known       all that waited for A is sent, and nothing else goes that way
-//	... by turns, while that takes long ...
+//	A is known       all that waited for A is sent, and what still comes for it
+//	... and so on, while that takes long ...
 //	B is known       what waited for B in this short time is sent
 //	(by the caller)  the real route
+//	A, B forgotten   when nothing can be on its way to them
 //
-// The kernel keeps net.ipv4.neigh.DEV.unres_qlen_bytes of them, and for three seconds.
+// The kernel asks nobody who these next hops are, and nobody can say so unasked: they are
+// drawn by lot, for each time, of addresses that nobody has (240.0.0.0/4, RFC 1112 section 4).
+// It keeps as much as Octets of packets for each, which is more than comes in Longest at
+// 1 Gb/s in packets of full size.
 package standstill
 
 import (
+	"crypto/rand"
 	"errors"
 	"net"
 	"net/netip"
@@ -32,32 +37,76 @@ const (
 	turns = 8
 	brief = 500 * time.Microsecond
 	// chosen is longer than a packet is on its way from the choice of its route to the
-	// device, or to the queue of the next hop.
+	// device, or to the queue of the next hop, unless its processor is taken away meanwhile.
 	chosen = 100 * time.Microsecond
-	// sent is longer than one is on its way from there to the link, also while others run.
-	sent = time.Millisecond
 )
 
 // Turns is how many next hops a kernel that is slow has packets wait for.
 const Turns = turns + 1
 
-// Nobody are the next hops. Nothing of ours has these addresses on any interface.
-var Nobody = [2]netip.Addr{netip.AddrFrom4([4]byte{169, 254, 62, 60}), netip.AddrFrom4([4]byte{169, 254, 62, 61})}
+// Longest is how long a caller may have packets wait.
+const Longest = 200 * time.Millisecond
 
-// Way is one way of packets. On an interface there is one at a time.
+// Octets are what waits for one next hop at most, as the kernel counts: with what it needs
+// to keep them, about half as much again for packets of full size.
+const Octets = 40 << 20
+
+// Way is one way of packets, for one time. Its methods are called in the order in which they
+// stand, Forget by whoever has called Prepare; a second time it does nothing.
 type Way struct {
 	Host host.Host
 	Dev  string // the interface on which packets wait
 	// Lead leads the packets to a next hop on Dev.
 	Lead func(via netip.Addr) error
+	// Hurry says that somebody waits for the end; nil: nobody does.
+	Hurry func() bool
 
-	at int // the hop for which packets wait
+	raised bool
+	led    bool         // to one of hops, if it may be to any
+	hops   []netip.Addr // packets wait for the last one
 }
 
-// Wait has packets wait. What has not chosen its way by then has when it returns.
+// Prepare has all ready for Wait, which is not to take long. Packets go on as they do.
+func (w *Way) Prepare() error {
+	if err := w.Host.RaiseQueue(w.Dev, Octets); err != nil {
+		return err
+	}
+	w.raised = true
+	return w.hop()
+}
+
+// hop makes another next hop.
+func (w *Way) hop() error {
+	hop := Nobody()
+	if err := w.Host.HoldNeighbour(w.Dev, hop); err != nil {
+		return err
+	}
+	w.hops = append(w.hops, hop)
+	return nil
+}
+
+// Nobody is an address that nobody has, and nobody can guess.
+func Nobody() netip.Addr {
+	var a [4]byte
+	_, _ = rand.Read(a[:]) // never fails
+	a[0] |= 0xF0
+	if a == [4]byte{255, 255, 255, 255} {
+		a[3] = 0
+	}
+	return netip.AddrFrom4(a)
+}
+
+// at is the next hop for which packets wait.
+func (w *Way) at() netip.Addr { return w.hops[len(w.hops)-1] }
+
+// Wait has packets wait. What has not chosen its way by then has when it returns. If it
+// fails, some may wait, where there is more than one route to lead.
 func (w *Way) Wait() error {
-	w.at = 0
-	if err := w.Lead(Nobody[0]); err != nil {
+	if len(w.hops) == 0 {
+		return errors.New("standstill: no next hop: expected Prepare to have made one")
+	}
+	w.led = true
+	if err := w.Lead(w.at()); err != nil {
 		return err
 	}
 	w.Let(chosen)
@@ -67,31 +116,51 @@ func (w *Way) Wait() error {
 // Release sends what waits to mac, where what comes goes to as well, until the caller leads
 // it elsewhere.
 func (w *Way) Release(mac net.HardwareAddr) (err error) {
+	if !w.led {
+		return nil // nothing waits
+	}
 	for range turns {
+		before := w.at()
+		if err = w.hop(); err != nil {
+			break
+		}
 		began := time.Now()
-		next := 1 - w.at
-		if e := w.Lead(Nobody[next]); e != nil {
-			err = e
+		if err = w.Lead(w.at()); err != nil {
+			err = errors.Join(err, w.Host.SetNeighbour(w.Dev, before, mac, true))
 			break
 		}
 		w.Let(chosen)
-		before := Nobody[w.at]
-		w.at = next
-		if e := errors.Join(w.Host.SetNeighbour(w.Dev, before, mac, true), w.Host.DelNeighbour(w.Dev, before)); e != nil {
-			err = e
+		if err = w.Host.SetNeighbour(w.Dev, before, mac, true); err != nil {
 			break
 		}
-		if time.Since(began) < brief {
+		if time.Since(began) < brief || w.Hurry != nil && w.Hurry() {
 			break
 		}
 	}
-	return errors.Join(err, w.Host.SetNeighbour(w.Dev, Nobody[w.at], mac, true))
+	return errors.Join(err, w.Host.SetNeighbour(w.Dev, w.at(), mac, true))
 }
 
-// Forget takes the last next hop back, behind the real route.
+// Settle returns when nothing is on its way to a next hop any more that was not led there
+// by the last route.
+func (w *Way) Settle() {
+	if w.led {
+		w.Host.Settle()
+	}
+}
+
+// Forget takes the next hops back: after Settle, when the real route is there. As long as
+// the kernel refuses that, packets go by the last one, and it is not to be called.
 func (w *Way) Forget() error {
-	time.Sleep(sent)
-	return w.Host.DelNeighbour(w.Dev, Nobody[w.at])
+	var errs []error
+	for _, hop := range w.hops {
+		errs = append(errs, w.Host.DelNeighbour(w.Dev, hop))
+	}
+	w.hops = nil
+	if w.raised {
+		w.raised = false
+		errs = append(errs, w.Host.LowerQueue(w.Dev))
+	}
+	return errors.Join(errs...)
 }
 
 // Let lets others run for a time too short to sleep.

@@ -180,6 +180,9 @@ func (h *machineHost) closing(s interface{ shut() }) error {
 // Yield implements host.Host.
 func (h *machineHost) Yield() { time.Sleep(poll) }
 
+// Settle implements host.Host: a machine is done with a packet at once.
+func (h *machineHost) Settle() {}
+
 // change runs fn with the network's lock, unless the host is closed.
 func (h *machineHost) change(fn func() error) error {
 	h.m.w.mu.Lock()

@@ -65,6 +65,7 @@ type Interface struct {
 	strict     bool // answers ARP for its own addresses only
 	counters   osnet.Counters
 	neighbours map[netip.Addr]*neighbour
+	raised     int // users of a longer queue for each
 	raw        []*rawSocket
 	watchers   []*watcher
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"openmpa/internal/acd"
 	"openmpa/internal/osnet"
 )
@@ -36,7 +38,7 @@ func (i *Interface) resolve(a netip.Addr, pkt []byte) {
 		i.send(n.mac, typeIPv4, pkt)
 		return
 	}
-	if len(n.queue) == resolveQueue {
+	if len(n.queue) >= resolveQueue && i.raised == 0 {
 		i.m.w.lost(i.name(), ReasonUnresolved, n.queue[0])
 		n.queue = n.queue[1:]
 	}
@@ -160,6 +162,38 @@ func (h *machineHost) SetNeighbour(dev string, a netip.Addr, mac net.HardwareAdd
 		n.permanent, n.owner = permanent, h.owner
 		h.m.w.note(h.m.name, fmt.Sprintf("neighbour %v at %v on %s, permanent %v", a, to, dev, permanent), nil)
 		return nil
+	})
+}
+
+// HoldNeighbour implements host.Tables.
+func (h *machineHost) HoldNeighbour(dev string, a netip.Addr) error {
+	return h.change(func() error {
+		i, err := h.m.device(dev)
+		if err != nil {
+			return err
+		}
+		if i.neighbours[a] != nil {
+			return fmt.Errorf("simnet: neighbour %v on %s is there: %w", a, dev, unix.EEXIST)
+		}
+		n := i.ask(a)
+		n.tries, n.owner = resolveTries, h.owner // nobody is asked
+		return nil
+	})
+}
+
+// RaiseQueue implements host.Tables: while it is raised nothing is dropped.
+func (h *machineHost) RaiseQueue(dev string, _ int) error { return h.queue(dev, 1) }
+
+// LowerQueue implements host.Tables.
+func (h *machineHost) LowerQueue(dev string) error { return h.queue(dev, -1) }
+
+func (h *machineHost) queue(dev string, by int) error {
+	return h.change(func() error {
+		i, err := h.m.device(dev)
+		if err == nil {
+			i.raised += by
+		}
+		return err
 	})
 }
 
