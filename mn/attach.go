@@ -3,9 +3,11 @@ package mn
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
+	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 )
 
@@ -28,6 +30,9 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 	}()
 	if err = c.acquire(ctx, id); err != nil {
 		return nil, fmt.Errorf("address: %w", err)
+	}
+	if err = c.findAgent(*c.address.lease.Load()); err != nil {
+		return nil, err
 	}
 	if err = c.port.arp.SendGratuitous(c.address.addr()); err != nil {
 		return nil, err
@@ -52,6 +57,23 @@ func (c *candidate) openPath() (err error) {
 		return err
 	}
 	return c.path.onLink()
+}
+
+// findAgent takes the PAA that the DHCP server names (RFC 5192), where the configuration names
+// none, also for preparations from elsewhere. Whoever it is has to authenticate.
+func (c *candidate) findAgent(l dhcp4.Lease) error {
+	given, err := c.n.network(c.net.Name)
+	switch {
+	case err != nil || given.PAA.Addr().IsValid():
+		return err
+	case !l.PAA.IsValid() && !c.net.PAA.Addr().IsValid():
+		return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s", l.ServerID, c.net.Name)
+	case !l.PAA.IsValid(): // leased by the router
+		return nil
+	}
+	c.net.PAA = netip.AddrPortFrom(l.PAA, given.PAA.Port())
+	c.n.agents.Store(c.net.Name, l.PAA)
+	return nil
 }
 
 // detach ends all that c has, from its own address.
@@ -97,7 +119,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 	c.address = newAddress(r.Lease)
 	c.address.byRouter.Store(r.ByRouter)
 	c.address.resumed = true
-	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }); err != nil {
+	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }, func() error { return c.findAgent(r.Lease) }); err != nil {
 		n.cfg.Log.Warn("the address of before is not used again", "addr", r.Lease.Addr, "err", err)
 		n.drop(c)
 		return nil, nil

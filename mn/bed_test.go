@@ -224,6 +224,7 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 		pools = append(pools, dhcpd.Pool{
 			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "0/24"),
 			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), Router: netip.MustParseAddr(lan + "1"), DNS: netip.MustParseAddr("10.0.4.53"),
+			PAA: netip.MustParseAddr(lan + "1"),
 		})
 	}
 	if b.dhcp, err = dhcpd.Serve(far, pools, time.Minute); err != nil {

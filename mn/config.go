@@ -22,7 +22,7 @@ import (
 // Network is one that the node may attach to.
 type Network struct {
 	Name   string
-	PAA    netip.AddrPort // of its access router
+	PAA    netip.AddrPort // of its access router; without an address: the one that DHCP names there
 	Points []string       // of attachment, in order of preference
 }
 

@@ -44,6 +44,7 @@ type Node struct {
 	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
+	agents   sync.Map                  // netip.Addr by name of network: the PAAs that DHCP has named there
 	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
 	away     atomic.Bool               // the link has left the serving network, or is about to
 	dead     atomic.Pointer[candidate] // whose link does not carry anything any more
@@ -314,6 +315,9 @@ func (n *Node) newCandidate(ctx context.Context, net Network) (*candidate, error
 		return nil, fmt.Errorf("%d networks are prepared already", slots)
 	}
 	n.used[slot] = true
+	if agent, ok := n.agents.Load(net.Name); ok {
+		net.PAA = netip.AddrPortFrom(agent.(netip.Addr), net.PAA.Port())
+	}
 	return &candidate{
 		n: n, net: net, port: n.portOf(net), slot: slot, rekeyed: make(chan struct{}, 1), stale: make(chan struct{}, 1),
 		markers: make(chan tunnel.Marker, 4), standbyDue: make(chan struct{}, 1),

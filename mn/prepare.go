@@ -43,6 +43,9 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 			n.abandon(id, old, made, has)
 		}
 	}()
+	if !c.net.PAA.Addr().IsValid() {
+		return nil, fmt.Errorf("the PAA of %s is not known before the node has been there, where DHCP names it: give paa of that network", network.Name)
+	}
 	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
 		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
 	}

@@ -96,7 +96,7 @@ eap:                                  # EAP-TLS
 pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up
 networks:                             # points: of attachment, the preferred one first; external: names alone, [poa-b1, poa-b2]
   - name: b
-    paa: 10.1.0.1
+    paa: 10.1.0.1                     # of its router; left out: as DHCP names it (option 136), once the node has been there
     points: [{name: poa-b1, bssid: 02:00:00:00:0b:01, ssid: site-b, freq: 2412}]
   - name: a
     paa: 10.2.0.1
@@ -170,8 +170,8 @@ func (c configuration) Check() error {
 		switch {
 		case n.Name == "" || names[n.Name]:
 			return config.Errorf(key+".name", "%q: expected a name that no other network has", n.Name)
-		case !n.PAA.Is4():
-			return config.Errorf(key+".paa", "expected the IPv4 address of the network's access router")
+		case n.PAA.IsValid() && !n.PAA.Is4():
+			return config.Errorf(key+".paa", "%v: expected the IPv4 address of the network's access router, or nothing if DHCP names it there", n.PAA)
 		case len(n.Points) == 0:
 			return config.Errorf(key+".points", "missing: at least one point of attachment")
 		}

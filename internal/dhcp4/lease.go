@@ -13,6 +13,7 @@ type Lease struct {
 	Addr     netip.Prefix  // the address, with the subnet's prefix length
 	Router   netip.Addr    // default router; zero if the server named none
 	DNS      []netip.Addr  // at most maxDNS
+	PAA      netip.Addr    // PANA authentication agent of the link (RFC 5192), the first; zero if the server named none
 	ServerID netip.Addr    // option 54
 	ClientID []byte        // option 61 it was leased under, type octet first
 	Start    time.Time     // when the request that got it was first sent (RFC 2131 section 4.4.1)
@@ -31,6 +32,7 @@ type leaseJSON struct {
 	Addr     netip.Prefix `json:"addr"`
 	Router   *netip.Addr  `json:"router,omitempty"`
 	DNS      []netip.Addr `json:"dns,omitempty"`
+	PAA      *netip.Addr  `json:"paa,omitempty"`
 	ServerID netip.Addr   `json:"server_id"`
 	ClientID string       `json:"client_id"`
 	Start    time.Time    `json:"start"`
@@ -42,11 +44,14 @@ type leaseJSON struct {
 // MarshalJSON writes times as seconds and the client identifier as hexadecimal.
 func (l Lease) MarshalJSON() ([]byte, error) {
 	j := leaseJSON{
-		l.Addr, nil, l.DNS, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
+		l.Addr, nil, l.DNS, nil, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
 		l.Lifetime.Seconds(), l.T1.Seconds(), l.T2.Seconds(),
 	}
 	if l.Router.IsValid() {
 		j.Router = &l.Router
+	}
+	if l.PAA.IsValid() {
+		j.PAA = &l.PAA
 	}
 	return json.Marshal(j)
 }
@@ -73,6 +78,9 @@ func (l *Lease) UnmarshalJSON(b []byte) error {
 	}
 	if j.Router != nil {
 		l.Router = *j.Router
+	}
+	if j.PAA != nil {
+		l.PAA = *j.PAA
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func (id *identity) message(typ dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 	if typ == dhcpv4.MessageTypeDiscover || typ == dhcpv4.MessageTypeRequest {
 		m.UpdateOption(dhcpv4.OptMaxMessageSize(maxMessageSize))
 		m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer,
-			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue))
+			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue, dhcpv4.OptionPANAAuthenticationAgent))
 	}
 	if id.giaddr.IsValid() { // RFC 1542 section 4.1.1, RFC 3046 section 2.1
 		m.GatewayIPAddr = ip(id.giaddr)
@@ -169,6 +169,10 @@ func (id *identity) lease(m *dhcpv4.DHCPv4, start time.Time) (Lease, error) {
 		if unicast(d) && len(l.DNS) < maxDNS && !slices.Contains(l.DNS, d) {
 			l.DNS = append(l.DNS, d)
 		}
+	}
+	agents := addrs(m.Options.Get(dhcpv4.OptionPANAAuthenticationAgent))
+	if i := slices.IndexFunc(agents, unicast); i >= 0 {
+		l.PAA = agents[i]
 	}
 	lifetime, ok := optionSeconds(m, dhcpv4.OptionIPAddressLeaseTime)
 	if !ok && m.MessageType() == dhcpv4.MessageTypeOffer {

@@ -33,9 +33,37 @@ func TestMessageGolden(t *testing.T) {
 		t.Errorf("header\n got %s\nwant %s", got, head)
 	}
 	// cookie, 53 discover, 55 list, 57 1500, 61 identifier, 82 last, end
-	const options = "63825363" + "350101" + "3706010306333a3b" + "390205dc" + "3d03006d6e" + "52060104" + "6c616e30" + "ff"
+	const options = "63825363" + "350101" + "3707010306333a3b88" + "390205dc" + "3d03006d6e" + "52060104" + "6c616e30" + "ff"
 	if got := hex.EncodeToString(b[236 : 236+len(options)/2]); got != options {
 		t.Errorf("options\n got %s\nwant %s", got, options)
+	}
+}
+
+// TestAgent: of the PANA authentication agents that a server names (RFC 5192 section 5) the
+// first that can be one is taken.
+func TestAgent(t *testing.T) {
+	id := testIdentity()
+	for _, c := range []struct {
+		option []byte
+		want   netip.Addr
+	}{
+		{nil, netip.Addr{}},
+		{[]byte{10, 2, 0, 1}, giaddr},
+		{[]byte{224, 0, 0, 1, 10, 2, 0, 1, 10, 2, 0, 9}, giaddr},
+		{[]byte{0, 0, 0, 0}, netip.Addr{}},
+		{[]byte{10, 2, 0}, netip.Addr{}},
+	} {
+		m, err := dhcpv4.FromBytes(ackBytes(t, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.option != nil {
+			m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionPANAAuthenticationAgent, c.option))
+		}
+		l, ok, err := id.ack(m.ToBytes(), time.Unix(0, 0), netip.MustParseAddr("10.2.0.100"), serverA)
+		if err != nil || !ok || l.PAA != c.want {
+			t.Errorf("%x: PAA %v, %v, %v, expected %v", c.option, l.PAA, ok, err, c.want)
+		}
 	}
 }
 

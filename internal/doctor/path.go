@@ -103,6 +103,10 @@ func (p *patient) agents() {
 		if port == 0 {
 			port = portPANA
 		}
+		if !n.PAA.IsValid() {
+			p.ok("pana", fmt.Sprintf("network %s: DHCP names its PAA", n.Name))
+			continue
+		}
 		to := netip.AddrPortFrom(n.PAA, port)
 		if p.unreachable("pana", to) {
 			continue

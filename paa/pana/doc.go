@@ -136,5 +136,5 @@
 //
 // # Not covered
 //
-// The relay (RFC 6345); discovery by DHCP (RFC 5192).
+// The relay (RFC 6345). Discovery by DHCP (RFC 5192) is the caller's, as mpa-mn's.
 package pana

@@ -23,6 +23,7 @@ type Pool struct {
 	Low, High netip.Addr // the addresses it leases, both included
 	Router    netip.Addr
 	DNS       netip.Addr
+	PAA       netip.Addr // PANA authentication agent (RFC 5192); the zero Addr: none is named
 }
 
 // State is the state of a lease.
@@ -282,6 +283,9 @@ func (t *Table) reply(p Pool, m *dhcpv4.DHCPv4, kind dhcpv4.MessageType, yours n
 			dhcpv4.WithNetmask(mask(ones)),
 			dhcpv4.WithOption(dhcpv4.OptRouter(p.Router.AsSlice())),
 			dhcpv4.WithOption(dhcpv4.OptDNS(p.DNS.AsSlice())))
+		if p.PAA.IsValid() {
+			mods = append(mods, dhcpv4.WithGeneric(dhcpv4.OptionPANAAuthenticationAgent, p.PAA.AsSlice()))
+		}
 		if yours.IsValid() {
 			mods = append(mods,
 				dhcpv4.WithYourIP(yours.AsSlice()),
