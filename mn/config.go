@@ -42,7 +42,7 @@ type Timers struct {
 	Configure time.Duration // address acquisition and duplicate detection by the router
 	Tunnel    time.Duration
 	Bind      time.Duration
-	Depart    time.Duration // wait for the router's marker, at least five round trips; then the node leaves without it
+	Depart    time.Duration // wait for the router's marker without a packet from it, at least five round trips; ten times that if packets come all the time; then the node leaves without it
 	LinkUp    time.Duration // from leaving one point to the link at the next
 	LinkAuth  time.Duration // in place of LinkUp where the link authenticates, as 802.11 does: with a key that was given to it it takes as long as any, without one it asks its AAA server
 	Arrive    time.Duration // from link up to the router's acknowledgement

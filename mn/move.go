@@ -136,45 +136,6 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	n.home.departed(c)
 }
 
-// Numbers of the first marker of a departure, and of one that ends a tunnel for good.
-const (
-	firstDeparture = 1
-	firstEnd       = 1 << 16
-)
-
-// markEnd sends markers, numbered from first, behind what is in c's tunnel until the
-// router's comes, or there is no time left for it. It returns how many it sent, and
-// whether the tunnel is empty.
-func (c *candidate) markEnd(id event.HandoverID, first uint32, send func(tunnel.Marker) error) (sent uint32, ok bool) {
-	n, rtt := c.n, c.rtt()
-	deadline := time.NewTimer(max(n.cfg.Timers.Depart, 5*rtt))
-	defer deadline.Stop()
-	again := max(20*time.Millisecond, 3*rtt)
-	for {
-		if err := send(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: first + sent}); err != nil {
-			n.cfg.Log.Warn("marker not sent", "paa", c.net.PAA, "err", err)
-		}
-		sent++
-		retry := time.NewTimer(again)
-	wait:
-		for {
-			select {
-			case m := <-c.markers:
-				if m.Kind != tunnel.Departed || m.Handover != id || m.Seq < first {
-					continue
-				}
-				retry.Stop()
-				return sent, true
-			case <-retry.C:
-				break wait
-			case <-deadline.C:
-				retry.Stop()
-				return sent, false
-			}
-		}
-	}
-}
-
 // leaveTunnelRule lets the care-of address speak on the interface.
 func (n *Node) leaveTunnelRule(c *candidate) {
 	if err := n.net.DelRule(c.virtualRule()); err != nil {

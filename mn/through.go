@@ -124,7 +124,7 @@ func (p *passage) alive(ctx context.Context, within time.Duration) bool {
 	if p == nil {
 		return false
 	}
-	for had, tries := p.packets(), 0; tries < aliveTries; tries++ {
+	for had, tries := p.c.packets(), 0; tries < aliveTries; tries++ {
 		timer := time.NewTimer(within)
 		select {
 		case <-p.forwarded:
@@ -135,25 +135,13 @@ func (p *passage) alive(ctx context.Context, within time.Duration) bool {
 			return false
 		case <-timer.C:
 		}
-		now := p.packets()
+		now := p.c.packets()
 		if now == had {
 			return false
 		}
 		had = now
 	}
 	return false
-}
-
-// aliveTries bounds the wait where packets come all the time and Forwarded does not.
-const aliveTries = 10
-
-// packets counts what has come by the tunnel.
-func (p *passage) packets() uint64 {
-	t := p.c.tunnel.Load()
-	if t == nil {
-		return 0
-	}
-	return t.Stats().Delivered
 }
 
 // stop ends the repetition. A nil passage has none.
