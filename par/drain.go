@@ -65,6 +65,5 @@ func (v *visitor) endless(empty bool) []any {
 	}
 	link, comes := v.r.cfg.Link.octets(), v.room.sizer.Arriving(time.Now())
 	packets, octets := v.group.Queued()
-	_, ends := flow.DrainRate(link, comes, octets, flipWithin)
-	return []any{"queued", packets, "arriving_bps", 8 * comes, "link_bps", 8 * link, "endless", !ends}
+	return []any{"queued", packets, "octets", octets, "arriving_bps", 8 * comes, "link_bps", 8 * link, "endless", link > 0 && comes >= link}
 }

@@ -204,7 +204,11 @@ func (t *tenure) free(v *visitor, goodbye bool) {
 		}
 		t.record = &r
 	}
-	t.settle(0)
+	if goodbye {
+		t.settle(0)
+	} else {
+		t.settle(t.l.pauses.shortAbsence) // its arrival may have been lost
+	}
 }
 
 // save writes the record as change leaves it, unless that says no.

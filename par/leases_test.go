@@ -140,6 +140,20 @@ func TestSilentSession(t *testing.T) {
 	b.released(s)
 }
 
+// TestSilentCandidate: nor does one of a node of which nobody has heard that it has arrived.
+func TestSilentCandidate(t *testing.T) {
+	b, s := durable(t)
+	c := b.open(1, b.mac)
+	b.onLink(c.Addr.Addr())
+	b.r.SessionClosed(1, &pana.ErrSilent{For: time.Minute})
+	time.Sleep(1500 * time.Millisecond)
+	if len(b.bound()) != 1 {
+		t.Fatal("the lease was released under a node that uses it")
+	}
+	b.in(func() { osnettest.IP(t, "address del 10.2.0.100/24 dev eth0") })
+	b.released(s)
+}
+
 // TestRestartWhileConfiguring: a lease that the server granted and nobody has heard
 // of is given back, wherever the router died.
 func TestRestartWhileConfiguring(t *testing.T) {

@@ -63,9 +63,8 @@ func (v *visitor) gone() {
 	if v.capture() != nil || !v.apply(flow.Gone) {
 		return
 	}
-	guarded := v.guarded
 	v.away(event.HandoverID{})
-	v.missed, v.guarded = true, guarded
+	v.missed = true
 	v.r.cfg.Log.Info("the node has left the access points: its packets are held", "sid", v.sid)
 }
 

@@ -68,14 +68,6 @@ type Rotation struct {
 	offered time.Time // when next was
 	old     *Inbound
 	dropAt  time.Time // of old; zero: the peer was not seen to seal by the current one yet
-
-	changes, given uint64
-}
-
-// RotationStats counts rekeyings.
-type RotationStats struct {
-	Changes   uint64 // successors that took over
-	Abandoned uint64 // successors that did not
 }
 
 // NewRotation begins with a pair.
@@ -146,7 +138,6 @@ func (r *Rotation) Confirm(now time.Time) error {
 	}
 	r.old, r.dropAt = r.current.In, time.Time{}
 	r.current, r.born, r.next = *r.next, now, nil
-	r.changes++
 	return nil
 }
 
@@ -168,7 +159,6 @@ func (r *Rotation) Abandon() bool {
 		return false
 	}
 	r.next = nil
-	r.given++
 	return true
 }
 
@@ -201,9 +191,4 @@ func (r *Rotation) OnDeadline(now time.Time) {
 	if r.next != nil && r.limits.Patience > 0 && now.Sub(r.offered) >= r.limits.Patience {
 		r.Abandon()
 	}
-}
-
-// Stats returns the counters.
-func (r *Rotation) Stats() RotationStats {
-	return RotationStats{Changes: r.changes, Abandoned: r.given}
 }

@@ -111,8 +111,8 @@ func TestRotationOutOfTurn(t *testing.T) {
 		t.Fatalf("deadline %v %v", at, ok)
 	}
 	r.OnDeadline(at)
-	if len(r.Inbounds()) != 1 || r.Abandon() || r.Stats() != (RotationStats{Abandoned: 1}) {
-		t.Errorf("a successor nobody used: %+v", r.Stats())
+	if n := len(r.Inbounds()); n != 1 || r.Abandon() {
+		t.Errorf("a successor nobody used is there on: %d pairs accept", n)
 	}
 	if err := r.Offer(at, next); err != nil || !r.Arrived(at, next.In.SPI()) {
 		t.Fatalf("%v", err)

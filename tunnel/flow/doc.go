@@ -152,8 +152,7 @@
 //	--------> grows with what comes       | has a smaller share of the bank
 //	      away                                                            arrival: Gaps.Add
 //
-// A Pacer spreads a drain
-// over what the access link takes; DrainRate says how fast, and whether it can ever end.
+// A Pacer spreads a drain over what the access link takes.
 //
 // Covered: RFC 6252 section 6.3 step 4 and section 7.6.1 (buffering at the next
 // access router, and at the previous one on the node's signal; bicasting), section 7.6.2

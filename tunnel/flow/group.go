@@ -31,9 +31,6 @@ func NewGroup(c *Classes, o Options) *Group {
 // Class returns the delivery of a class.
 func (g *Group) Class(i int) *Delivery { return g.each[i] }
 
-// Of returns the class of a packet.
-func (g *Group) Of(pkt []byte) int { return g.classes.Of(pkt) }
-
 // Len is how many classes there are.
 func (g *Group) Len() int { return len(g.each) }
 

@@ -298,7 +298,7 @@ func TestGroupProperties(t *testing.T) {
 					break
 				}
 				k := binary.BigEndian.Uint64(out.Pkt[20:])
-				if g.Of(out.Pkt) != class || last[class] >= k {
+				if g.classes.Of(out.Pkt) != class || last[class] >= k {
 					t.Fatalf("class %d: %d after %d", class, k, last[class])
 				}
 				last[class] = k

@@ -44,20 +44,3 @@ func (p *Pacer) Sent(now time.Time, size int) {
 	}
 	p.next = p.next.Add(time.Duration(float64(size) / p.rate * float64(time.Second)))
 }
-
-// DrainRate returns the rate at which a queue of so many octets is to be drained so
-// that it is empty within a time, while more come: all in octets a second. It is never
-// more than the link's, 0 meaning that this is not known, and never so little that the queue
-// grows where the link could help it. Where packets come as fast as the link takes them, it
-// never is empty: then ok is false, and the owner does without a silence (ForcedFlip), or
-// lets age and bounds thin the queue out.
-func DrainRate(link, arriving float64, queued int, within time.Duration) (rate float64, ok bool) {
-	want := arriving
-	if queued > 0 && within > 0 {
-		want += float64(queued) / within.Seconds()
-	}
-	if link <= 0 {
-		return want, true
-	}
-	return min(want, link), arriving < link
-}

@@ -188,23 +188,3 @@ func TestPacer(t *testing.T) {
 		t.Error("the zero pacer waits")
 	}
 }
-
-func TestDrainRate(t *testing.T) {
-	for name, c := range map[string]struct {
-		link, arriving float64
-		queued         int
-		want           float64
-		ok             bool
-	}{
-		"room":           {10e6, 1e6, 100000, 2e6, true},
-		"nothing queued": {10e6, 1e6, 0, 1e6, true},
-		"link unknown":   {0, 1e6, 100000, 2e6, true},
-		"link is less":   {1.5e6, 1e6, 100000, 1.5e6, true},
-		"as fast":        {1e6, 1e6, 100000, 1e6, false},
-		"faster":         {1e6, 2e6, 100000, 1e6, false},
-	} {
-		if got, ok := DrainRate(c.link, c.arriving, c.queued, 100*time.Millisecond); got != c.want || ok != c.ok {
-			t.Errorf("%s: %v %v, want %v %v", name, got, ok, c.want, c.ok)
-		}
-	}
-}
