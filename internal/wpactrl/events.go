@@ -15,6 +15,7 @@ const (
 	EventAuthReject   = "CTRL-EVENT-AUTH-REJECT"        // address, auth_type, status_code
 	EventTempDisabled = "CTRL-EVENT-SSID-TEMP-DISABLED" // id, ssid, reason
 	EventNotFound     = "CTRL-EVENT-NETWORK-NOT-FOUND"
+	EventScanStarted  = "CTRL-EVENT-SCAN-STARTED"
 	EventScanResults  = "CTRL-EVENT-SCAN-RESULTS"
 	EventScanFailed   = "CTRL-EVENT-SCAN-FAILED"
 	EventSignalChange = "CTRL-EVENT-SIGNAL-CHANGE"  // above, signal, noise, txrate

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"openmpa/internal/wpactrl"
 )
@@ -64,10 +65,11 @@ type supplicantMove struct {
 	network int               // to which it goes
 	list    []wpactrl.Network // nil: not asked
 
-	pinned bool     // the network's bssid was set
-	later  []string // commands that put back what was changed
-	prefer int      // network that is then to be preferred, before the rest of them; anyNetwork: none
-	rest   []string
+	pinned  bool // the network's bssid was set
+	staying sync.WaitGroup
+	later   []string // commands that put back what was changed
+	prefer  int      // network that is then to be preferred, before the rest of them; anyNetwork: none
+	rest    []string
 }
 
 // Ready implements Mover.
@@ -177,17 +179,35 @@ func (m *supplicantMove) Go(ctx context.Context) error {
 	if err != nil {
 		return m.failed("wpa_supplicant", err)
 	}
+	m.staying.Go(m.stay)
 	return nil
+}
+
+// stay keeps the radio on the channel of the link until Done. A wpa_supplicant that was slow scans by what it meant to do
+// while there was no link, and the access point keeps few packets (Linux: 64) for a station that is away, when all that the
+// router has held comes at once.
+func (m *supplicantMove) stay() {
+	for e := range m.sub.C {
+		if e.Name == wpactrl.EventDisconnected { // it has to find a link
+			return
+		}
+		if e.Name != wpactrl.EventScanStarted {
+			continue
+		}
+		if err := m.s.client.Do(m.s.ctx, "ABORT_SCAN"); err != nil {
+			m.s.log.Info("a scan right after the move goes on", "point", m.point, "err", err)
+		}
+	}
 }
 
 func (m *supplicantMove) failed(text string, err error) error {
 	return &AttachError{Point: m.point, BSSID: m.place.BSSID, Text: text, Err: err}
 }
 
-// moved are the events that a move hears: of its end, and of what others do to the link before it.
+// moved are the events that a move hears: of its end, of what others do to the link before it, and of a scan after it.
 var moved = []string{
 	wpactrl.EventConnected, wpactrl.EventDisconnected, wpactrl.EventAssocReject, wpactrl.EventAuthReject,
-	wpactrl.EventTempDisabled, wpactrl.EventNotFound,
+	wpactrl.EventTempDisabled, wpactrl.EventNotFound, wpactrl.EventScanStarted,
 }
 
 // stale says that the link may have changed since it was asked for, as the events tell.
@@ -254,6 +274,7 @@ func (m *supplicantMove) Done() {
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
 	defer cancel()
 	m.sub.Close()
+	m.staying.Wait()
 	var errs []error
 	for _, c := range m.later {
 		errs = append(errs, s.client.Do(ctx, c))

@@ -43,6 +43,33 @@ func TestMoveAsksBefore(t *testing.T) {
 	}
 }
 
+// TestMoveStays: no scan takes the radio away between the handshake and Done; one that looks for a link goes on.
+func TestMoveStays(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		a := newAir(t)
+		s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+		swept(t, a)
+		m, err := s.Ready(t.Context(), "poa-b1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Go(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if lost {
+			a.Emit("<3>CTRL-EVENT-DISCONNECTED bssid=" + bssB1.String() + " reason=4")
+		}
+		a.Emit("<3>CTRL-EVENT-SCAN-STARTED ")
+		if !lost {
+			eventually(t, "the end of the scan", func() bool { return slices.Contains(a.Commands(), "ABORT_SCAN") })
+		}
+		m.Done()
+		if slices.Contains(a.Commands(), "ABORT_SCAN") == lost {
+			t.Errorf("link lost: %v: %q", lost, a.Commands())
+		}
+	}
+}
+
 // TestMoveStale: what was found out is found out again if the link has changed since.
 func TestMoveStale(t *testing.T) {
 	a := newAir(t)
