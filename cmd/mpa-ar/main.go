@@ -14,11 +14,9 @@ import (
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
-	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/paa"
 	"openmpa/paa/notify"
-	"openmpa/paa/pana"
 	"openmpa/par"
 )
 
@@ -81,25 +79,15 @@ func run(ctx context.Context, env daemon.Env) error {
 	if len(c.Points) > 0 {
 		access = points
 	}
-	var gate par.Gate
-	if c.Access.Enforce {
-		g, err := openGate(c)
-		if err != nil {
-			return err
-		}
-		defer func() {
-			if err := g.Close(2 * c.PANA.Ping.D()); err != nil { // until the next router is there, and then its grace
-				env.Log.Error("the enforcement point stays as it is", "err", err)
-			}
-		}()
-		gate = g
-	} else if err := osnet.RemoveGate(osnet.OwnerAccessRouter); err != nil {
+	gate, err := openGate(c, env.Log)
+	if err != nil {
 		return err
 	}
+	defer gate.leave(2*c.PANA.Ping.D(), env.Log) // until the next router is there, and then its grace
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(),
-		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate, Points: access,
+		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate.gate(), Points: access,
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
@@ -123,22 +111,6 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	env.Ready()
 	return server.Run(ctx)
-}
-
-// open is the command that lets everybody pass again.
-func open(_ context.Context, _ daemon.Env, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("open: unexpected argument %q", args[0])
-	}
-	return osnet.RemoveGate(osnet.OwnerAccessRouter)
-}
-
-// openGate stops what nodes send before they have authenticated. Those whom the router before
-// this one let pass have the time until silence is noticed to authenticate again.
-func openGate(c configuration) (*osnet.Gate, error) {
-	return osnet.OpenGate(osnet.GateConfig{
-		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, DHCP: c.DHCP.Server, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
-	})
 }
 
 func radiusClient(c configuration) (*radius.Client, error) {
