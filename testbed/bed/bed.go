@@ -105,7 +105,9 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if b.Links, err = impair.NewSet(b.opt.links(), b.opt.Traffic, b.Thief); err != nil {
 		return err
 	}
-	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), b.opt.plan(), b.Links); err != nil {
+	plan := b.opt.plan()
+	plan.Processor = b.Run.ID // of two labs at once, each begins with another one
+	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), plan, b.Links); err != nil {
 		return err
 	}
 	if err := b.narrow(); err != nil {

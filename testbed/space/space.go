@@ -156,6 +156,34 @@ func (s *Space) Do(fn func() error) error {
 	return <-j.err
 }
 
+// StayOn has the thread, and every process that is started on it from now on, run on one processor: number n of those that
+// this process may use, counted on from the first after the last.
+//
+// A pair of Ethernet devices in the kernel is no wire: what comes out is worked on by the processor on which the sender
+// happens to run, now or later. A sender that moves to another one while the first is busy overtakes itself.
+func (s *Space) StayOn(n int) error {
+	return s.Do(func() error {
+		var may unix.CPUSet
+		if err := unix.SchedGetaffinity(os.Getpid(), &may); err != nil {
+			return fmt.Errorf("space: %s: processors: %w", s.name, err)
+		}
+		n %= may.Count()
+		for cpu := 0; ; cpu++ {
+			if !may.IsSet(cpu) {
+				continue
+			}
+			if n--; n < 0 {
+				var one unix.CPUSet
+				one.Set(cpu)
+				if err := unix.SchedSetaffinity(0, &one); err != nil {
+					return fmt.Errorf("space: %s: stay on processor %d: %w", s.name, cpu, err)
+				}
+				return nil
+			}
+		}
+	})
+}
+
 // Sysctl writes a value below /proc/sys inside the namespace. The path uses
 // slashes: "net/ipv4/ip_forward".
 func (s *Space) Sysctl(path, value string) error {

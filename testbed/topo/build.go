@@ -41,6 +41,7 @@ func Build(ctx context.Context, prefix string, plan Plan, j Joiner) (*Topology, 
 }
 
 func (t *Topology) build(ctx context.Context, prefix string) error {
+	processor := t.Plan.Processor
 	for i, n := range t.Plan.Nodes {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -52,6 +53,12 @@ func (t *Topology) build(ctx context.Context, prefix string) error {
 		t.spaces[n.Name] = s
 		if err := prepare(s, n); err != nil {
 			return err
+		}
+		if n.Runs != "" {
+			if err := s.StayOn(processor); err != nil {
+				return err
+			}
+			processor++
 		}
 		for j, b := range n.Bridges {
 			if err := addBridge(s, b, mac(0xb0+byte(j), byte(i))); err != nil {

@@ -152,6 +152,8 @@ type Plan struct {
 	Addresses  []Address
 	Routes     []Route
 	Neighbours []Neighbour
+	// Processor is the number of the one that the first node with a daemon stays on, the second on the next.
+	Processor int
 }
 
 // LinkNames are the names of the links that have one.

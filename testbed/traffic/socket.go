@@ -69,10 +69,14 @@ func closeFD(fd int) error { return unix.Close(fd) }
 // send is the sender's goroutine.
 func (f *Flow) send() {
 	defer f.sender.Done()
-	// Never unlocked: the thread has a timer slack nobody else should have.
+	// Never unlocked: the thread has a timer slack nobody else should have, and stays where it is, see space.StayOn.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		f.err = fmt.Errorf("timer slack: %w", err)
+		return
+	}
+	if err := stay(); err != nil {
+		f.err = fmt.Errorf("stay on a processor: %w", err)
 		return
 	}
 	to := &unix.SockaddrInet4{Port: int(f.spec.Port), Addr: f.spec.To.Addr.As4()}
@@ -94,6 +98,17 @@ func (f *Flow) send() {
 		p.sent(at)
 	}
 	f.stalls = p.stalls
+}
+
+// stay has the thread run on no other processor than the one it is on.
+func stay() error {
+	var here uint32
+	if _, _, errno := unix.Syscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&here)), 0, 0); errno != 0 {
+		return errno
+	}
+	var one unix.CPUSet
+	one.Set(int(here))
+	return unix.SchedSetaffinity(0, &one)
 }
 
 // sleepUntil sleeps in slices, so that a slow sender can be stopped; false
