@@ -36,6 +36,7 @@ func TestAgentByDHCP(t *testing.T) {
 // TestAgentUnknown: nobody can be asked for the PAA of a network where the node has never been.
 func TestAgentUnknown(t *testing.T) {
 	b := start(t, unnamed("a"))
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby }) // it comes behind the attachment
 	if o, err := b.handover("a"); o != event.Failed || err == nil || !strings.Contains(err.Error(), "is not known before the node has been there") {
 		t.Errorf("%s, %v", o, err)
 	}
