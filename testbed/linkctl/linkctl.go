@@ -202,7 +202,24 @@ func (c *Controller) move(m *Move, bridge netlink.Link) error {
 		return fmt.Errorf("linkctl: link up at %q: %w", m.To, err)
 	}
 	c.point = m.To
-	return nil
+	return c.carries()
+}
+
+// carries waits until the bridge takes what comes. It does when the kernel has told it of the carrier, which the node sees
+// before: its first word would be lost. The limit is far beyond what that takes.
+func (c *Controller) carries() error {
+	for end := monotonic() + 5*time.Second; ; {
+		l, err := c.nl.LinkByIndex(c.port.Attrs().Index)
+		switch {
+		case err != nil:
+			return fmt.Errorf("linkctl: %q: %w", c.point, err)
+		case l.Attrs().OperState == netlink.OperUp:
+			return nil
+		case monotonic() > end:
+			return fmt.Errorf("linkctl: link up at %q: it is %s after five seconds, expected up: is the far end up?", c.point, l.Attrs().OperState)
+		}
+		sleepUntil(monotonic() + 50*time.Microsecond)
+	}
 }
 
 // Mute has the link carry nothing any more, until the next move, while its carrier
