@@ -136,6 +136,7 @@ func config() Config {
 func network(t *testing.T) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
+	osnettest.OneCPU(t)
 	b := &bed{t: t, sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
 	name := fmt.Sprintf("par-%d", os.Getpid())
 	var err error

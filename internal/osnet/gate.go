@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -81,14 +80,9 @@ func OpenGate(cfg GateConfig) (*Gate, error) {
 
 // dialGate speaks with the kernel about an owner's gate, which need not be there.
 func dialGate(owner string) (*Gate, error) {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // whose namespace the socket is of
 	defer runtime.UnlockOSThread()
-	ns, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
-		return nil, fmt.Errorf("osnet: gate: %w", err)
-	}
-	defer ns.Close()
-	conn, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())), nftables.AsLasting(),
+	conn, err := nftables.New(nftables.AsLasting(),
 		nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(gateSend) }))
 	if err != nil {
 		return nil, fmt.Errorf("osnet: gate: %w", hint(err))

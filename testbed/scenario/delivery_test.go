@@ -182,6 +182,8 @@ func TestDeliveryJudges(t *testing.T) {
 		{"bicast, lost on a link", (*run).judgeBicast, moved(measured{Handover: done, down: lost, up: whole, both: true, neither: 1, missed: 1}), "there the node was"},
 		{"bicast, twice", (*run).judgeBicast, moved(measured{Handover: done, down: twice, up: whole, both: true}), "1 duplicated"},
 		{"bicast, not really", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
+		{"bicast of a slow flow, not really", (*run).judgeBicast, away(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
+		{"bicast of a slow flow, nothing came", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), ""},
 		{"elsewhere", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: whole}), ""},
 		{"elsewhere, lost", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: lost}), "1 lost"},
 		{"elsewhere, completed", (*run).judgeElsewhere, moved(measured{Handover: done, down: whole, up: whole}), "expected"},
