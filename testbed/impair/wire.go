@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -113,12 +112,11 @@ func (w *wire) run() {
 	}
 }
 
-// hurry gives the thread real-time priority and exact timers; where that is
-// not allowed, what is measured says what it costs.
+// hurry gives the thread the highest priority that is not real-time, and exact timers; where that is not allowed, what is
+// measured says what it costs. With real-time priority it would now and then keep its processor for a second: the Go
+// runtime waits for another thread by yielding, which to one of less priority is not to yield at all.
 func hurry() {
-	const resetOnFork = 1
-	attr := unix.SchedAttr{Size: uint32(unsafe.Sizeof(unix.SchedAttr{})), Policy: unix.SCHED_FIFO, Priority: 1, Flags: resetOnFork}
-	_ = unix.SchedSetAttr(0, &attr, 0)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 }
 
