@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type DeliveryCase struct {
 	// judge holds a move with datagrams to the promise, and judgeTCP one with a
 	// TCP connection.
 	judge, judgeTCP func(r *run, name string, m measured)
+	// slow is what the direction has that is not under load, packets a second; 0: slowRate.
+	slow float64
 }
 
 // DeliveryCases are those of the matrix, in its order.
@@ -59,7 +62,8 @@ func DeliveryCases() []DeliveryCase {
 				o.Count = true
 				o.Classes = "classes: [{name: all, handling: bicast}]\n"
 			},
-			Doc: "a planned move; packets to the node go to both places and are not held",
+			slow: 1000, // some reach both places however short the time is
+			Doc:  "a planned move; packets to the node go to both places and are not held",
 			Promise: "nothing duplicated or reordered; to the node those are lost that reached each of the two links while the node was not there, each one counted; " +
 				"nothing from the node; TCP: every octet arrives",
 		},
@@ -238,7 +242,7 @@ func (r *run) deliver(ctx context.Context, c DeliveryCell) (err error) {
 		return err
 	}
 	if r.opt.Rate.Bits() {
-		r.opt.Slow = traffic.PerSecond(slowRate)
+		r.opt.Slow = traffic.PerSecond(cmp.Or(way.slow, slowRate))
 		r.opt.Slow.Payload = r.opt.Rate.Payload // the ways are exchanged, and what is counted is told apart by its length
 	}
 	if c.Delay > 0 {

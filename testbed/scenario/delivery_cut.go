@@ -39,7 +39,7 @@ func cutOff(ctx context.Context, r *run, b *bed.Bed, n int, to string) (order, e
 func (r *run) judgeCut(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
 	r.expectFlaws(name, m, tolerance{}, tolerance{onAir: m.onAir.up, refused: m.onAir.refused})
-	if r.manySentAway(m) && m.onAir.down == 0 {
+	if fast := r.opt.Direction == Down; (fast || r.sentAway(m) > 1) && m.onAir.down == 0 {
 		r.problem("%s: no packet to the mobile node was lost on the air, so nothing was shown", name)
 	}
 }
@@ -50,19 +50,21 @@ func (r *run) judgeCutStream(name string, m measured) {
 	r.expectNothingDropped(name, m)
 }
 
-// manySentAway says whether so many packets to the node came while its link was away that some must have been meant for it.
-func (r *run) manySentAway(m measured) bool { return r.opt.Direction == Down || r.sentAway(m) > 1 }
-
 // sentAway is how many packets to the node came to the router of its old link while it had none.
 func (r *run) sentAway(m measured) (n int) {
 	if len(m.moves) == 0 || m.moves[0].Up.IsZero() {
 		return 0
 	}
+	return r.sentTo(m, m.From, m.moves[0].Lost, m.moves[0].Up)
+}
+
+// sentTo is how many packets to the node came to the router of a network in this time.
+func (r *run) sentTo(m measured, network string, begin, end time.Time) (n int) {
 	way := time.Duration(0)
-	if delayedAt(m.From) {
+	if delayedAt(network) {
 		way = r.opt.Links[delayed].In.Delay
 	}
-	from, to := m.moves[0].Lost.Add(-way).UnixNano(), m.moves[0].Up.Add(-way).UnixNano()
+	from, to := begin.Add(-way).UnixNano(), end.Add(-way).UnixNano()
 	for _, at := range m.strips.Down.Sent {
 		if at > from && at < to {
 			n++
@@ -82,12 +84,23 @@ func delayedAt(network string) bool {
 func (r *run) judgeBicast(name string, m measured) {
 	r.expectOutcome(name, m, event.Completed)
 	r.expectFlaws(name, m, tolerance{onAir: m.neither}, tolerance{onAir: m.onAir.up})
-	if r.manySentAway(m) && !m.both {
+	if !m.both && r.mayGoBoth(m) {
 		r.problem("%s: no packet went both ways, so nothing was shown", name)
 	}
 	if m.missed > 0 {
 		r.problem("%s: %d packets did not come out of the link on which they were sent, and there the node was%s", name, m.missed, where(m, m.down))
 	}
+}
+
+// mayGoBoth says whether packets to the node came to the new router after that had said that it sends both ways, and before
+// the node was there: one may be on either side of these instants, two not. Who does not know must take it that they did.
+func (r *run) mayGoBoth(m measured) bool {
+	for _, e := range ofNode(m.records, topo.MN) {
+		if e.Phase == event.PhaseDepart && e.Kind == event.KindEnd && e.Outcome == event.OK && len(m.moves) > 0 {
+			return r.sentTo(m, m.To, e.Time, m.moves[len(m.moves)-1].Up) > 1
+		}
+	}
+	return true
 }
 
 // expectCounted checks a move in which a link was lost without warning, and no router kept copies: lost is what was on it,

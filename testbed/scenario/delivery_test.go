@@ -9,6 +9,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
+	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
 )
 
@@ -150,6 +151,11 @@ func TestDeliveryJudges(t *testing.T) {
 		m.strips.Down.Sent = []int64{up.Add(-800 * time.Microsecond).UnixNano(), up.Add(-500 * time.Microsecond).UnixNano()}
 		return moved(m)
 	}
+	departed := func(at time.Time) measured {
+		e := end(topo.MN, event.PhaseDepart, time.Millisecond, event.OK, nil)
+		e.Time = at
+		return measured{Handover: done, down: whole, up: whole, records: []event.Event{e}}
+	}
 	held := func(node string, packets int) measured {
 		m := measured{Handover: done, down: whole, up: whole}
 		m.From = "b"
@@ -182,8 +188,8 @@ func TestDeliveryJudges(t *testing.T) {
 		{"bicast, lost on a link", (*run).judgeBicast, moved(measured{Handover: done, down: lost, up: whole, both: true, neither: 1, missed: 1}), "there the node was"},
 		{"bicast, twice", (*run).judgeBicast, moved(measured{Handover: done, down: twice, up: whole, both: true}), "1 duplicated"},
 		{"bicast, not really", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
-		{"bicast of a slow flow, not really", (*run).judgeBicast, away(measured{Handover: done, down: whole, up: whole}), "nothing was shown"},
-		{"bicast of a slow flow, nothing came", (*run).judgeBicast, moved(measured{Handover: done, down: whole, up: whole}), ""},
+		{"bicast, not really, two came", (*run).judgeBicast, away(departed(up.Add(-time.Millisecond))), "nothing was shown"},
+		{"bicast, one came", (*run).judgeBicast, away(departed(up.Add(-600 * time.Microsecond))), ""},
 		{"elsewhere", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: whole}), ""},
 		{"elsewhere, lost", (*run).judgeElsewhere, moved(measured{Handover: failed, down: whole, up: lost}), "1 lost"},
 		{"elsewhere, completed", (*run).judgeElsewhere, moved(measured{Handover: done, down: whole, up: whole}), "expected"},
