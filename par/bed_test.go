@@ -42,7 +42,8 @@ type bed struct {
 	t      *testing.T
 	r      *Router
 	far    *space.Space
-	mac    net.HardwareAddr // of far's end of the access link
+	dev    string           // far's end of the access link
+	mac    net.HardwareAddr // of dev
 	dhcp   *dhcpd.Server
 	before string
 	cn     *net.UDPConn
@@ -137,7 +138,7 @@ func network(t *testing.T) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	osnettest.OneCPU(t)
-	b := &bed{t: t, sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
+	b := &bed{t: t, dev: "eth0", sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
 	name := fmt.Sprintf("par-%d", os.Getpid())
 	var err error
 	if b.far, err = space.Create(name); err != nil {
@@ -388,7 +389,7 @@ func (b *bed) onLink(a netip.Addr) (conn *net.UDPConn) {
 	b.t.Helper()
 	var err error
 	b.in(func() {
-		osnettest.IP(b.t, "address add "+a.String()+"/24 dev eth0")
+		osnettest.IP(b.t, "address add "+a.String()+"/24 dev "+b.dev)
 		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: a.AsSlice(), Port: 9000})
 	})
 	if err != nil {

@@ -54,8 +54,13 @@ type guest struct {
 // that stands by.
 func (b *bed) attach(sid uint32) *guest {
 	b.t.Helper()
-	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(sid), time.Hour)
-	g := b.guest(sid, leased)
+	return b.attachAt(sid, leased)
+}
+
+func (b *bed) attachAt(sid uint32, addr netip.Addr) *guest {
+	b.t.Helper()
+	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(addr, 1000), false, sessionKeys(sid), time.Hour)
+	g := b.guest(sid, addr)
 	g.settleIn()
 	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Numbered: true})
 	return g
@@ -136,7 +141,7 @@ func (g *guest) first() {
 // cut takes the node from the link.
 func (g *guest) cut() {
 	g.b.t.Helper()
-	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.addr.String()+"/24 dev eth0") })
+	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.addr.String()+"/24 dev "+g.b.dev) })
 }
 
 // tunnel makes a tunnel, and has the router know where it leads.
@@ -356,6 +361,13 @@ func (g *guest) must(how notify.How, other netip.AddrPort) {
 // made packets come late in one place: that is what is promised.
 func (g *guest) exact(n uint32) {
 	g.b.t.Helper()
+	g.exactFrom(0, n)
+}
+
+// exactFrom is exact where the first of the packets is that number.
+func (g *guest) exactFrom(first, n uint32) {
+	g.b.t.Helper()
+	n -= first
 	g.b.await("all packets", func() bool { return g.has() >= int(n) })
 	time.Sleep(20 * time.Millisecond) // for one too many
 	forced := uint64(0)
@@ -374,7 +386,7 @@ func (g *guest) exact(n uint32) {
 	}
 	slices.Sort(g.got)
 	for i, k := range g.got {
-		if k != uint32(i) {
+		if k != first+uint32(i) {
 			g.b.t.Fatalf("packet %d of %d is number %d, of %d that were sent; around it %v", i, len(g.got), k, n, g.got[max(0, i-3):min(i+4, len(g.got))])
 		}
 	}
@@ -390,6 +402,11 @@ func (b *bed) stream(to netip.Addr) (stop func() uint32) {
 }
 
 func (b *bed) streamEvery(d time.Duration, to netip.Addr) (stop func() uint32) {
+	return b.streamTo(d, func(uint32) netip.Addr { return to })
+}
+
+// streamTo sends the packet of each number to where to says.
+func (b *bed) streamTo(d time.Duration, to func(uint32) netip.Addr) (stop func() uint32) {
 	done, sent := make(chan struct{}), make(chan uint32, 1)
 	go func() {
 		for k := uint32(0); ; k++ {
@@ -398,7 +415,7 @@ func (b *bed) streamEvery(d time.Duration, to netip.Addr) (stop func() uint32) {
 				sent <- k
 				return
 			default:
-				_, _ = b.cn.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(to, 9000))
+				_, _ = b.cn.WriteToUDPAddrPort(binary.BigEndian.AppendUint32(nil, k), netip.AddrPortFrom(to(k), 9000))
 				time.Sleep(d)
 			}
 		}
