@@ -44,6 +44,15 @@ func (v *visitor) answer(probes bool) {
 	}
 }
 
+// announce has hosts on the access link that know the node's link-layer address send to the
+// router, which answers for the care-of address from here on (RFC 5227 section 2.3). A node
+// that comes announces itself. The caller holds mu.
+func (v *visitor) announce() {
+	if err := v.r.proxy.Announce(v.inner); err != nil {
+		v.r.cfg.Log.Warn("the link does not know that the router answers", "sid", v.sid, "err", err)
+	}
+}
+
 // pin keeps the node's link-layer address in the kernel until it is no longer wanted; then
 // it ages like any other. The caller holds mu.
 func (v *visitor) pin(on bool) error {

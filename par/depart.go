@@ -144,11 +144,15 @@ func (v *visitor) away(id event.HandoverID) {
 	v.undrain(event.Cancelled, "the node leaves again")
 	v.makeRoom()
 	v.spans.hold = v.r.cfg.Recorder.Begin(v.handover, event.PhaseHold)
-	if v.here {
+	was := v.here
+	if was {
 		v.here = false
 		v.reached(stagePrepared)
 	}
 	v.answer(false)
+	if was {
+		v.announce()
+	}
 	v.expectUse()
 }
 
@@ -200,11 +204,15 @@ func (v *visitor) switchBack() {
 // back follows a change to delivery through the tunnel. The caller holds mu.
 func (v *visitor) back(why string) {
 	v.pass(false)
+	was := v.here
 	v.left, v.here, v.guarded, v.missed = event.HandoverID{}, false, false, false
 	v.room.ended()
 	v.reached(stagePrepared)
 	v.spans.hold.EndOutcome(event.SwitchedBack, why, "packets", v.total().Queued)
 	v.undrain(event.SwitchedBack, why)
 	v.answer(true)
+	if was {
+		v.announce()
+	}
 	v.expectUse()
 }

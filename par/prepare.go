@@ -259,6 +259,7 @@ func (v *visitor) stand(m *notify.TunnelRequest) error {
 	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
 		return err
 	}
+	v.announce()
 	if err := v.pin(true); err != nil {
 		return err
 	}

@@ -69,6 +69,9 @@ func TestGuardAndCut(t *testing.T) {
 	if s := b.status(1); s.Recovered < 100 || s.Forgotten != 0 {
 		t.Errorf("%d were delivered again, %d given up; at least 100 were lost", s.Recovered, s.Forgotten)
 	}
+	if s := b.status(1).Classes["all"]; s.Confirmed < 50 {
+		t.Errorf("%d copies confirmed; the node had more than 50, and said so", s.Confirmed)
+	}
 	b.end(1, idle)
 }
 
