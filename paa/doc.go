@@ -9,5 +9,5 @@
 //	               Handler (the access router: leases, tunnels, buffers)
 //
 // Covered: RFC 5191 and 5873 as package pana has them, RFC 6252 §6.3 step 1.
-// Not covered yet: enforcement point, first attachment by 802.1X.
+// Elsewhere: the enforcement point (package par), first attachment by 802.1X (hostapd's).
 package paa

@@ -51,7 +51,8 @@ type Config struct {
 	MaxSessions int
 	PerNode     int            // sessions of one identity at once; the oldest gives way. 0: MaxSessions
 	Ping        time.Duration  // silence after which a peer is asked; twice that ends its session. 0: never
-	Allow       []netip.Prefix // who may pre-authenticate (RFC 5873 §6); none: everybody
+	Allow       []netip.Prefix // who may authenticate from elsewhere (RFC 5873 §6); none: everybody
+	Link        netip.Prefix   // of the access link, where everybody may
 	Backend     aaa.Backend
 	Bind        func(*Service) // is given the service before the first session; may be nil
 	Rand        io.Reader
@@ -104,7 +105,7 @@ func Open(cfg Config, h Handler) (*Service, error) {
 		ParCAVPs: func(uint32) []pana.AVP {
 			return []pana.AVP{{Code: notify.AVPIdentities, Vendor: pana.VendorID, Data: identities}}
 		},
-		AllowPreauth: s.allowed,
+		AllowPreauth: s.allowed, AllowStart: s.local,
 	}, func(o pana.Output) {
 		<-s.ready
 		s.output(o)
@@ -130,6 +131,10 @@ func (c Config) listen() (pana.Conn, error) {
 func (s *Service) allowed(a netip.Addr) bool {
 	return len(s.cfg.Allow) == 0 || slices.ContainsFunc(s.cfg.Allow, func(p netip.Prefix) bool { return p.Contains(a) })
 }
+
+// local says who may begin without pre-authentication: whoever is on the link, and who might as
+// well pre-authenticate.
+func (s *Service) local(a netip.Addr) bool { return s.cfg.Link.Contains(a) || s.allowed(a) }
 
 // Close ends every session without a word to the peers and waits for what is
 // under way.

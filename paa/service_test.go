@@ -345,7 +345,9 @@ func TestStaleReply(t *testing.T) {
 
 // TestAllow: who is not in the list gets no pre-authentication.
 func TestAllow(t *testing.T) {
-	_, h, addr := serve(t, &aaatest.Backend{}, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")} })
+	_, h, addr := serve(t, &aaatest.Backend{}, func(c *Config) {
+		c.Allow, c.Link = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, netip.MustParsePrefix("127.0.0.0/8")
+	})
 	n := dial(t, addr, pana.PaCConfig{Preauth: true, AuthTimeout: 300 * time.Millisecond})
 	var e *pana.ErrAuthTimeout
 	if c := want[pana.Closed](n); !errors.As(c.Reason, &e) {
@@ -381,5 +383,55 @@ func TestOpenFails(t *testing.T) {
 		if s, err := Open(c.cfg, nil); err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "paa: ") {
 			t.Errorf("%s: %v, %v", name, s, err)
 		}
+	}
+}
+
+// TestAllowed: whoever is neither on the link nor on the list does not get in by leaving out the E bit.
+func TestAllowed(t *testing.T) {
+	here, elsewhere := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/24")
+	for _, c := range []struct {
+		name    string
+		allow   []netip.Prefix
+		link    netip.Prefix
+		preauth bool
+		gets    bool
+	}{
+		{"everybody", nil, elsewhere, false, true},
+		{"everybody, from elsewhere", nil, elsewhere, true, true},
+		{"on the link", []netip.Prefix{elsewhere}, here, false, true},
+		{"on the list", []netip.Prefix{here}, elsewhere, true, true},
+		{"on the list, as if on the link", []netip.Prefix{here}, elsewhere, false, true},
+		{"stranger", []netip.Prefix{elsewhere}, elsewhere, true, false},
+		{"stranger, as if on the link", []netip.Prefix{elsewhere}, elsewhere, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s, _, addr := serve(t, &aaatest.Backend{}, func(cfg *Config) { cfg.Allow, cfg.Link = c.allow, c.link })
+			n := dial(t, addr, pana.PaCConfig{Preauth: c.preauth, AuthTimeout: patience})
+			if c.gets {
+				want[pana.Opened](n)
+				return
+			}
+			reason := pana.DiscardStartRefused
+			if c.preauth {
+				reason = pana.DiscardPreauthRefused
+			}
+			for began := time.Now(); ; time.Sleep(time.Millisecond) {
+				var refused uint64
+				if err := s.server.Do(func(_ time.Time, p *pana.PAA) {
+					if refused = p.Counters()[reason]; p.Sessions() > 0 {
+						t.Errorf("there is a session")
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if refused > 0 || t.Failed() {
+					return
+				}
+				if time.Since(began) > patience {
+					t.Fatalf("nothing is counted as %v", reason)
+				}
+			}
+		})
 	}
 }

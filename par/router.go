@@ -244,6 +244,9 @@ func (r *Router) access() error {
 	return fmt.Errorf("%s has no address %s; it has %v: set address to one of them", r.cfg.Access, r.cfg.Address, link.Addrs)
 }
 
+// Prefix is that of the access link.
+func (r *Router) Prefix() netip.Prefix { return r.prefix }
+
 // Bind gives the router the PAA it sends through; it must come before the first
 // session. What the router before this one has left is settled from then on.
 func (r *Router) Bind(s Sessions) {

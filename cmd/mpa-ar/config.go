@@ -72,7 +72,7 @@ address: 10.2.0.1                    # of the router there: PANA (UDP 716), ESP 
 identity: {ca: ca.a.example, ar: ar.a.example}
 pana:
   lifetime: 1h
-  allow: [10.1.0.0/24]               # from where nodes may pre-authenticate; none: everywhere
+  allow: [10.1.0.0/24]               # from where nodes may log in, besides the access link; none: everywhere
   per-node: 8                        # sessions of one identity at once; the oldest gives way
   ping: 30s                          # a silent node is asked after this; after twice this it is given up
 radius:

@@ -96,7 +96,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer router.Close()
 	agent, err := paa.Open(paa.Config{
 		Listen: c.listen(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
-		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow,
+		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow, Link: router.Prefix(),
 		Backend: aaa.NewRADIUS(client), Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}, router)
 	if err != nil {

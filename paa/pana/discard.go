@@ -17,6 +17,7 @@ const (
 	DiscardAUTH                          // AUTH missing, wrong, or without a PANA SA
 	DiscardPreauth                       // E bit differs from what the session negotiated
 	DiscardPreauthRefused                // pre-authentication from an address that is not allowed
+	DiscardStartRefused                  // session without pre-authentication from an address that is not allowed
 	DiscardAlgorithms                    // no common algorithm, or one that was not offered
 	DiscardNonce                         // nonce missing or where none belongs
 	DiscardKeyID                         // Key-Id missing, wrong or where none belongs
@@ -32,7 +33,7 @@ const (
 
 var discardNames = [discards]string{
 	"malformed", "invalid", "unexpected", "unknown session", "sequence number", "no request outstanding",
-	"AUTH", "E bit", "pre-authentication not allowed", "algorithms", "nonce", "Key-Id", "EAP", "Result-Code",
+	"AUTH", "E bit", "pre-authentication not allowed", "start not allowed", "algorithms", "nonce", "Key-Id", "EAP", "Result-Code",
 	"source address", "unsolicited PAN[S]", "encryption", "rate limit", "session limit",
 }
 

@@ -21,6 +21,8 @@ var (
 	ErrRunnerClosed = errors.New("pana: closed")
 	// ErrSuperseded: the PaC has gone on with another PAR[S].
 	ErrSuperseded = errors.New("pana: the PaC has begun another session instead")
+	// ErrCrowded: an authentication under way has given way to another's.
+	ErrCrowded = errors.New("pana: too many are being authenticated, and this one gave way")
 	// ErrConfig is wrapped when a configuration cannot be used.
 	ErrConfig = errors.New("pana: configuration")
 )

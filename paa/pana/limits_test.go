@@ -30,14 +30,17 @@ func (m *talker) onDeadline(now time.Time) {
 	}
 }
 
-func (m *talker) packet(time.Time, netip.AddrPort, []byte) {
+func (m *talker) packet(_ time.Time, from netip.AddrPort, _ []byte) {
+	if from.IsValid() { // another's
+		return
+	}
 	m.packets++
 	b := make([]byte, smallBuffer)
 	m.r.queues[classSession] <- datagram{data: &b}
 }
 
 // TestRounds: a session that never stops talking keeps the owner neither from timers nor from
-// calls, nor from its end.
+// calls, nor from what others say, nor from its end.
 func TestRounds(t *testing.T) {
 	conn := &pipeConn{closed: make(chan struct{})}
 	r := newRunner(conn, onlyPeer)
@@ -45,6 +48,10 @@ func TestRounds(t *testing.T) {
 	for range queueLen {
 		b := make([]byte, smallBuffer)
 		r.queues[classSession] <- datagram{data: &b}
+	}
+	for _, c := range []class{classStart, classStranger} {
+		b := make([]byte, smallBuffer)
+		r.queues[c] <- datagram{from: addrOther, data: &b}
 	}
 	r.run(t.Context(), m)
 	timeout := time.After(patience)
@@ -63,6 +70,15 @@ func TestRounds(t *testing.T) {
 	case <-called:
 	case <-timeout:
 		t.Fatal("no call has its turn")
+	}
+	for _, c := range []class{classStart, classStranger} {
+		for len(r.queues[c]) > 0 {
+			select {
+			case <-m.timers:
+			case <-timeout:
+				t.Fatalf("no datagram of class %d has its turn", c)
+			}
+		}
 	}
 	r.cancel()
 	select {

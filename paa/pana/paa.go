@@ -5,7 +5,6 @@ import (
 	"container/heap"
 	"crypto/rand"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"net/netip"
 	"slices"
@@ -27,6 +26,7 @@ type PAAConfig struct {
 	MaxPendingSource int                                // the same for one source address, or the /64 of an IPv6 address; default MaxPending/8, at least 16
 	ParCAVPs         func(sid uint32) []AVP             // what a successful PAR[C] carries besides the AVPs of RFC 5191
 	AllowPreauth     func(netip.Addr) bool              // who may pre-authenticate (RFC 5873 section 6); nil: everybody
+	AllowStart       func(netip.Addr) bool              // whose PAN[S] begins a session without pre-authentication; nil: everybody's
 	PingInterval     time.Duration                      // ping after that much silence; 0: never
 	PingTimeout      time.Duration                      // close after that much more; 0: when Request says so
 	AllowKeyless     bool                               // open sessions without PANA SA when EAP exports no keys; never for pre-authentication
@@ -62,8 +62,7 @@ type PAA struct {
 	cookies  cookies
 	pciAll   bucket
 	pciKnown bucket // for addresses that have a session
-	pciHosts [pciHosts]bucket
-	hostSeed maphash.Seed // spreads source addresses over the buckets unpredictably
+	pciHosts sourceLimits
 
 	sessions map[uint32]*session
 	byAddr   map[netip.AddrPort][]*session // in their first authentication, the oldest first
@@ -120,11 +119,8 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	p := &PAA{
 		cfg: cfg, random: random{cfg.Rand},
 		sessions: make(map[uint32]*session), byAddr: make(map[netip.AddrPort][]*session),
-		sources: make(map[netip.Addr]int), hosts: make(map[netip.Addr]int), hostSeed: maphash.MakeSeed(),
+		sources: make(map[netip.Addr]int), hosts: make(map[netip.Addr]int), pciHosts: newSourceLimits(cfg.PCIRatePerSource),
 		pciAll: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate}, pciKnown: bucket{rate: cfg.PCIRate, burst: cfg.PCIRate},
-	}
-	for i := range p.pciHosts {
-		p.pciHosts[i] = bucket{rate: cfg.PCIRatePerSource, burst: 2 * max(1, cfg.PCIRatePerSource)}
 	}
 	if err := p.cookies.renew(&p.random); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (p *PAA) Initiate(now time.Time, to netip.AddrPort) (sid uint32, err error)
 		return 0, fmt.Errorf("%w: the PaC's address %v needs a port, %d as a rule", ErrConfig, to, Port)
 	case len(p.byAddr[to]) > 0:
 		return 0, fmt.Errorf("pana: %v is being authenticated already", to)
-	case p.full(to.Addr()):
+	case p.full(to.Addr(), false):
 		return 0, fmt.Errorf("pana: no room for a session with %v: %d sessions of at most %d, %d of at most %d being authenticated", to, p.live, p.cfg.MaxSessions, p.pending, p.cfg.MaxPending)
 	}
 	s := p.ask(now, to, false)

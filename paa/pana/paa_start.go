@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,7 +22,6 @@ const (
 	cookieTry  = 4                // session identifiers to choose from, should one be taken
 	maxRivals  = 3                // sessions begun by one address and port, of which one will see nonces
 	cookieLife = 64               // slots until the secret is another one, about 17 minutes
-	pciHosts   = 1024             // buckets, shared by the source addresses that fall into one
 	// closedLinger is how long a closed session answers duplicates of its last
 	// request and keeps its identifier: longer than its PAR[S] is good for.
 	closedLinger = 2 * cookieSlot
@@ -107,7 +105,7 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 	case !p.affordable(now, from):
 		p.counts.add(DiscardRate)
 		return
-	case p.full(from.Addr()):
+	case p.full(from.Addr(), !p.cfg.EAPInStart):
 		p.counts.add(DiscardLimit)
 		return
 	}
@@ -124,18 +122,9 @@ func (p *PAA) rxPCI(now time.Time, from netip.AddrPort, m *Message) {
 // it is told by a PAR[S], as if it had sent a PCI, and so is nobody else. A PNR[A] must
 // be discarded silently (section 4.3).
 func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) {
-	if m.request() && f.auth != nil && !m.Flags.Has(FlagA) && p.allowed(from, m.e()) && !p.full(from.Addr()) && p.affordable(now, from) {
+	if m.request() && f.auth != nil && !m.Flags.Has(FlagA) && p.allowed(from, m.e()) && !p.full(from.Addr(), true) && p.affordable(now, from) {
 		p.open(now, from, m.e())
 	}
-}
-
-// affordable keeps the rate limit on what is answered without a session.
-func (p *PAA) affordable(now time.Time, from netip.AddrPort) bool {
-	host, all := &p.pciHosts[maphash.Comparable(p.hostSeed, from.Addr())%pciHosts], &p.pciAll
-	if p.hosts[from.Addr()] > 0 { // a flood of strangers does not keep those out who are known
-		all = &p.pciKnown
-	}
-	return host.take(now) && all.take(now)
 }
 
 // Invite sends a PAR[S] to a PaC that has not asked for one (RFC 5191 section 4.1):
@@ -154,24 +143,6 @@ func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {
 		}
 	}
 	return false
-}
-
-// full reports whether there is no room for another session with a PaC at from.
-func (p *PAA) full(from netip.Addr) bool {
-	return p.live >= p.cfg.MaxSessions || p.pending >= p.cfg.MaxPending || p.sources[source(from)] >= p.cfg.MaxPendingSource
-}
-
-// source is what limits bind that are of one address: of IPv6 a link's prefix, of which anybody
-// there can have all addresses.
-func source(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return a
-	}
-	prefix, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return a
-	}
-	return prefix.Addr()
 }
 
 // rxStart: PAN[S] without a session. If it answers a PAR[S] of ours the
@@ -196,15 +167,20 @@ func (p *PAA) rxStart(now time.Time, from netip.AddrPort, m *Message, f *fields,
 	case !p.allowed(from, m.e()):
 		p.counts.add(DiscardPreauthRefused)
 		return
+	case !m.e() && p.cfg.AllowStart != nil && !p.cfg.AllowStart(from.Addr()): // the PCI was answered, so that whoever looks finds a PAA
+		p.counts.add(DiscardStartRefused)
+		return
 	case len(rivals) > 0 && rivals[0].sawNonce:
 		p.counts.add(DiscardUnexpected)
 		return
-	case len(rivals) < maxRivals && p.full(from.Addr()):
+	case len(rivals) < maxRivals && p.full(from.Addr(), true):
 		p.counts.add(DiscardLimit)
 		return
 	}
 	if len(rivals) >= maxRivals {
 		rivals[0].supersede(now)
+	} else if p.crowded() {
+		p.makeRoom(now)
 	}
 	s := p.newSession(now, from, m.SID, m.Seq+1, m.e())
 	s.state, s.hs = paaWaitEAP, h

@@ -39,8 +39,13 @@ const (
 // queueLen is how many datagrams of a class may wait.
 const queueLen = 256
 
-// roundLen is how many datagrams of sessions are handled before timers and calls have their turn.
-const roundLen = 16
+// roundLen is how many datagrams of sessions are handled before all else has its turn: timers,
+// calls, and of the other classes startLen datagrams at most. Anybody can have a session begun, and
+// say more in it than can be heard.
+const (
+	roundLen = 16
+	startLen = 4
+)
 
 // runner is what Client and Server share: one owner goroutine, which alone
 // touches the machine, and one reader goroutine for each socket.
@@ -96,7 +101,7 @@ func (r *runner) run(ctx context.Context, m machine) {
 }
 
 // own is the owner goroutine. It works in rounds: first datagrams of sessions, then what is due
-// by time or by a call, and strangers when no session says anything.
+// by time or by a call, a few of the others', and all of theirs when no session says anything.
 func (r *runner) own(ctx context.Context, m machine) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -112,6 +117,8 @@ func (r *runner) own(ctx context.Context, m machine) {
 				m.onDeadline(now)
 			}
 			r.called(m)
+			r.turn(m, classStart, startLen)
+			r.turn(m, classStranger, 1)
 			continue
 		}
 		if waits {
@@ -136,10 +143,13 @@ func (r *runner) own(ctx context.Context, m machine) {
 }
 
 // round handles what sessions say, and reports whether there may be more of it.
-func (r *runner) round(m machine) bool {
-	for range roundLen {
+func (r *runner) round(m machine) bool { return r.turn(m, classSession, roundLen) }
+
+// turn handles n datagrams of a class, and reports whether there were as many.
+func (r *runner) turn(m machine, c class, n int) bool {
+	for range n {
 		select {
-		case d := <-r.queues[classSession]:
+		case d := <-r.queues[c]:
 			r.deliver(m, d)
 			m.flush()
 		default:

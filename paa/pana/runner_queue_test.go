@@ -39,20 +39,22 @@ func (c *pipeConn) Close() error {
 }
 
 // TestQueues: while the owner is busy strangers fill their queue and no more; what a
-// session has to say is handled before what they said, and a PAN[S] has room.
+// session has to say is handled before what they said, all of it, and a PAN[S] has room, and its turn
+// after a round of what sessions say.
 func TestQueues(t *testing.T) {
 	const flood = 5000
 	conn := &pipeConn{in: make(chan pipeDatagram), out: make(chan []byte, 2*flood), closed: make(chan struct{})}
 	type began struct {
-		sid     uint32
-		refused uint64 // pings refused until then
+		sid      uint32
+		refused  uint64 // pings refused until then
+		answered int    // strangers
 	}
 	starts, ready := make(chan began, 10), make(chan struct{})
 	var server *Server
 	server, err := Serve(t.Context(), conn, PAAConfig{AllowKeyless: true, PCIRate: 1e6, PCIRatePerSource: 1e6}, func(o Output) {
 		<-ready
 		if o, ok := o.(EAPStart); ok {
-			starts <- began{o.SID, server.paa.Counters()[DiscardUnexpected]}
+			starts <- began{o.SID, server.paa.Counters()[DiscardUnexpected], len(conn.out)}
 		}
 	})
 	if err != nil {
@@ -116,10 +118,17 @@ func TestQueues(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	close(free)
-	if o := start(); o.sid != other.SID || o.refused != queueLen {
-		t.Errorf("session %08x began after %d pings, expected %08x after %d", o.sid, o.refused, other.SID, queueLen)
+	if o := start(); o.sid != other.SID || o.refused != roundLen || o.answered != 0 {
+		t.Errorf("session %08x began after %d pings and %d strangers, expected %08x after %d and none", o.sid, o.refused, o.answered, other.SID, roundLen)
 	}
 	for range queueLen {
 		hear()
+	}
+	var heard uint64
+	if err := server.Do(func(_ time.Time, p *PAA) { heard = p.Counters()[DiscardUnexpected] }); err != nil {
+		t.Fatal(err)
+	}
+	if heard != queueLen {
+		t.Errorf("%d pings were heard, expected all %d", heard, queueLen)
 	}
 }
