@@ -16,6 +16,7 @@ import (
 	"openmpa/aaa/radius"
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/host"
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/pana"
 )
@@ -182,7 +183,7 @@ func (p *patient) registration() {
 	if err == nil {
 		err = reply.Verify(sa)
 	}
-	switch skew := mip4.Skew(reply.ID, mip4.NTP(p.Now())).Truncate(time.Second); {
+	switch skew := inet.Skew(reply.ID, inet.NTP(p.Now())).Truncate(time.Second); {
 	case err != nil || reply.Code == mip4.CodeMNAuthentication:
 		p.fail("home agent", fmt.Sprintf("%v has another key for %v", to, m.HomeAddress), "bring key-file:, spi: and algorithm: of both sides together")
 	case reply.Code != mip4.CodeIdentification:

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
 
@@ -302,7 +303,7 @@ func TestWorldRefuses(t *testing.T) {
 func TestForwardChecks(t *testing.T) {
 	r := newRig(t)
 	r.bind(r.request(careB))
-	noReverse := mip4.Request{Flags: mip4.FlagD, Lifetime: 60, HomeAddress: home2, HomeAgent: agent, CareOf: careC, ID: mip4.NTP(r.now)}
+	noReverse := mip4.Request{Flags: mip4.FlagD, Lifetime: 60, HomeAddress: home2, HomeAgent: agent, CareOf: careC, ID: inet.NTP(r.now)}
 	if _, err := r.c.HandleRequest(r.now, netip.AddrPortFrom(careC, 434), r.octets(noReverse, sa2)); err != nil {
 		t.Fatal(err)
 	}

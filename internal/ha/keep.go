@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
 
@@ -32,7 +33,7 @@ type KeptBinding struct {
 // keep stores what a request that is about to be accepted makes of n; b is nil for a
 // deregistration. n.registering is held, and no lock of the data path.
 func (c *Core) keep(now time.Time, n *node, b *binding, id uint64) error {
-	k := Kept{ID: id, Until: now.Add(mip4.Skew(id, mip4.NTP(now)) + c.cfg.ClockWindow + time.Second)} // the clock alone refuses it then
+	k := Kept{ID: id, Until: now.Add(inet.Skew(id, inet.NTP(now)) + c.cfg.ClockWindow + time.Second)} // the clock alone refuses it then
 	if b != nil {
 		k.Binding = &KeptBinding{
 			CareOf: b.careOf, Granted: b.granted, Since: b.since, Expires: b.expires,
@@ -67,7 +68,7 @@ func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) (notice Notice, o
 	}
 	n.registering.Lock()
 	defer n.registering.Unlock()
-	if mip4.Skew(k.ID, mip4.NTP(now)) <= c.cfg.ClockWindow {
+	if inet.Skew(k.ID, inet.NTP(now)) <= c.cfg.ClockWindow {
 		n.lastID, n.hasID = k.ID, true
 	} // else our clock was set back: it would refuse the node until it has caught up
 	if k.Binding == nil {

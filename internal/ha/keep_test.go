@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/internal/state"
 	"openmpa/mn/mobility/mip4"
 )
@@ -116,7 +117,7 @@ func TestKeptLongEnough(t *testing.T) {
 	r := newRig(t)
 	q := r.request(careB)
 	q.Lifetime = 1
-	q.ID = mip4.NTP(r.now.Add(6 * time.Second)) // the node's clock is ahead
+	q.ID = inet.NTP(r.now.Add(6 * time.Second)) // the node's clock is ahead
 	r.bind(q)
 	until := r.w.kept[home].Until
 	r.now = until.Add(-time.Nanosecond)

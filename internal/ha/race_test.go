@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
 
@@ -91,7 +92,7 @@ func TestNoAllocationPerPacket(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := mip4.Request{
-		Flags: mip4.FlagD | mip4.FlagT, Lifetime: 600, HomeAddress: home, HomeAgent: agent, CareOf: careB, ID: mip4.NTP(epoch),
+		Flags: mip4.FlagD | mip4.FlagT, Lifetime: 600, HomeAddress: home, HomeAgent: agent, CareOf: careB, ID: inet.NTP(epoch),
 	}
 	b, err := q.AppendSigned(nil, sa)
 	if err != nil {

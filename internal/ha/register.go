@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
 
@@ -63,10 +64,10 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 		a.Notice.What = NoticeRenewed
 		return c.reply(n, a, &req, mip4.CodeAcceptedOneBinding, remaining(bnd, now), req.ID, bnd)
 	}
-	if skew := mip4.Skew(req.ID, mip4.NTP(now)); skew > c.cfg.ClockWindow || skew < -c.cfg.ClockWindow {
+	if skew := inet.Skew(req.ID, inet.NTP(now)); skew > c.cfg.ClockWindow || skew < -c.cfg.ClockWindow {
 		return c.denyIdentification(now, n, a, &req, "the clocks are "+skew.Round(time.Millisecond).String()+" apart")
 	}
-	if n.hasID && !mip4.Newer(req.ID, n.lastID) {
+	if n.hasID && !inet.Newer(req.ID, n.lastID) {
 		return c.denyIdentification(now, n, a, &req, "not newer than the one before: a replay, or a request overtaken by another")
 	}
 	n.lastID, n.hasID = req.ID, true
@@ -187,7 +188,7 @@ func remaining(b *binding, now time.Time) uint16 {
 // denyIdentification denies with code 133: the low half of the identification comes
 // back, the high half is our clock (section 5.7.1).
 func (c *Core) denyIdentification(now time.Time, n *node, a Answer, req *mip4.Request, reason string) (Answer, error) {
-	id := mip4.NTP(now)>>32<<32 | req.ID&0xffffffff
+	id := inet.NTP(now)>>32<<32 | req.ID&0xffffffff
 	return c.deny(n, a, req, mip4.CodeIdentification, id, reason)
 }
 

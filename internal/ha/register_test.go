@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
 
@@ -38,8 +39,8 @@ func TestDenials(t *testing.T) {
 				t.Errorf("got %v (%+v), want %v", p.Code, a.Notice, c.want)
 			}
 			if c.want == mip4.CodeIdentification {
-				if uint32(p.ID) != uint32(q.ID) || p.ID>>32 != mip4.NTP(r.now)>>32 {
-					t.Errorf("identification %#x for %#x at %#x", p.ID, q.ID, mip4.NTP(r.now))
+				if uint32(p.ID) != uint32(q.ID) || p.ID>>32 != inet.NTP(r.now)>>32 {
+					t.Errorf("identification %#x for %#x at %#x", p.ID, q.ID, inet.NTP(r.now))
 				}
 			} else if p.ID != q.ID {
 				t.Errorf("identification %#x for %#x", p.ID, q.ID)

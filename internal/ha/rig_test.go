@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/keys"
 	"openmpa/tunnel/flow"
@@ -119,7 +120,7 @@ func (r *rig) request(careOf netip.Addr) mip4.Request {
 	r.now = r.now.Add(time.Millisecond)
 	return mip4.Request{
 		Flags: mip4.FlagD | mip4.FlagT, Lifetime: 600,
-		HomeAddress: home, HomeAgent: agent, CareOf: careOf, ID: mip4.NTP(r.now),
+		HomeAddress: home, HomeAgent: agent, CareOf: careOf, ID: inet.NTP(r.now),
 	}
 }
 

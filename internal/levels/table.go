@@ -15,6 +15,7 @@ const (
 // longest path that is its own or above it.
 var rooms = map[string]int{
 	"internal/event":   leaf,
+	"internal/inet":    leaf,
 	"internal/levels":  leaf,
 	"internal/manpage": leaf,
 	"paa/keys":         leaf,

@@ -4,6 +4,8 @@ import (
 	"io"
 	"testing"
 	"time"
+
+	"openmpa/internal/inet"
 )
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -97,7 +99,7 @@ func (b *bench) request() Request {
 func (b *bench) answer(q Request, code Code) Reply {
 	r := Reply{Code: code, Lifetime: q.Lifetime, HomeAddress: q.HomeAddress, HomeAgent: agent, ID: q.ID}
 	if code == CodeIdentification {
-		r.ID = NTP(b.now.Add(b.peer))>>32<<32 | q.ID&0xffffffff
+		r.ID = inet.NTP(b.now.Add(b.peer))>>32<<32 | q.ID&0xffffffff
 	}
 	return r
 }

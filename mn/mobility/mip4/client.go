@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"openmpa/internal/inet"
 )
 
 // ErrUnexpectedReply says that a reply belongs to no request that is under way.
@@ -244,8 +246,8 @@ func (c *Client) identification(now time.Time) (uint64, error) {
 	if _, err := io.ReadFull(c.cfg.Rand, low[:]); err != nil {
 		return 0, fmt.Errorf("mip4: identification: no randomness: %w", err)
 	}
-	id := NTP(wall.Add(c.offset))&^0xff | uint64(low[0])
-	if c.hasLast && !Newer(id, c.last) {
+	id := inet.NTP(wall.Add(c.offset))&^0xff | uint64(low[0])
+	if c.hasLast && !inet.Newer(id, c.last) {
 		id = c.last + 1
 	}
 	if uint32(id) == uint32(c.last) { //nolint:gosec // the low 32 bits are meant
@@ -355,7 +357,7 @@ func (c *Client) resynchronise(now time.Time, id uint64) {
 	if c.cfg.Now != nil {
 		wall = c.cfg.Now()
 	}
-	c.offset = time.Duration(int32(uint32(id>>32)-uint32(NTP(wall)>>32))) * time.Second //nolint:gosec // serial numbers
+	c.offset = time.Duration(int32(uint32(id>>32)-uint32(inet.NTP(wall)>>32))) * time.Second //nolint:gosec // serial numbers
 	// The rejected identifications do not count, the accepted ones do, unless that
 	// did not help: then the home agent has another idea of them, and its clock wins.
 	c.last, c.hasLast = c.accepted, c.hasAccept && p.resyncs == 1

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"openmpa/internal/inet"
 )
 
 func TestRegister(t *testing.T) {
@@ -23,7 +25,7 @@ func TestRegister(t *testing.T) {
 	if pm, ok := q.PathMarkers(); !ok || pm.Path != q.ID || pm.OldPath {
 		t.Errorf("offer %+v, %v", pm, ok)
 	}
-	if d := Skew(q.ID, NTP(b.now)); d > 0 || d < -time.Microsecond {
+	if d := inet.Skew(q.ID, inet.NTP(b.now)); d > 0 || d < -time.Microsecond {
 		t.Errorf("identification is %v from the clock", d)
 	}
 	b.now = b.now.Add(30 * time.Millisecond)
@@ -69,7 +71,7 @@ func TestRetransmission(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i > 0 && !Newer(r.ID, last) {
+		if i > 0 && !inet.Newer(r.ID, last) {
 			t.Errorf("identification %#x after %#x", r.ID, last)
 		}
 		last = r.ID
@@ -217,7 +219,7 @@ func TestRenewal(t *testing.T) {
 	b.run(1500 * time.Millisecond)
 	q := b.request()
 	pm, _ := q.PathMarkers()
-	if len(b.sent) != 2 || q.CareOf != careB || pm.Path != first.ID || !Newer(q.ID, first.ID) {
+	if len(b.sent) != 2 || q.CareOf != careB || pm.Path != first.ID || !inet.Newer(q.ID, first.ID) {
 		t.Fatalf("renewal %+v on path %#x, was %#x", q, pm.Path, first.ID)
 	}
 	b.accept(b.answer(q, CodeAccepted))
@@ -314,7 +316,7 @@ func TestRegisterReplacesWhatIsUnderWay(t *testing.T) {
 	old := b.request()
 	b.c.Register(b.now, careA)
 	q := b.request()
-	if !Newer(q.ID, old.ID) || q.CareOf != careA {
+	if !inet.Newer(q.ID, old.ID) || q.CareOf != careA {
 		t.Errorf("%+v after %+v", q, old)
 	}
 	if err := b.deliver(b.answer(old, CodeAccepted)); !errors.Is(err, ErrUnexpectedReply) {
@@ -385,12 +387,12 @@ func TestWallClock(t *testing.T) {
 	b := newBench(t, func(c *ClientConfig) { c.Now = func() time.Time { return wall } })
 	b.c.Register(b.now, careB)
 	first := b.request()
-	if d := Skew(first.ID, NTP(wall)); d > 0 || d < -time.Microsecond {
+	if d := inet.Skew(first.ID, inet.NTP(wall)); d > 0 || d < -time.Microsecond {
 		t.Errorf("off by %v", d)
 	}
 	wall = wall.Add(-time.Hour) // the clock is set back
 	b.run(1100 * time.Millisecond)
-	if q := b.request(); !Newer(q.ID, first.ID) {
+	if q := b.request(); !inet.Newer(q.ID, first.ID) {
 		t.Errorf("%#x after %#x", q.ID, first.ID)
 	}
 }

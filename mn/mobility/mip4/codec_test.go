@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"openmpa/paa/keys"
 )
@@ -296,30 +295,6 @@ func TestSecurityCheck(t *testing.T) {
 	}
 	if _, err := ParseAlgorithm("md5"); err == nil {
 		t.Error("md5 was taken for a name of an algorithm")
-	}
-}
-
-func TestTimestamps(t *testing.T) {
-	// RFC 5905 figure 4: 1970-01-01 is 2208988800 s of era 0, 1999-12-31 3155587200 s.
-	if got := NTP(time.Unix(0, 0)); got != 2208988800<<32 {
-		t.Errorf("1970: %#x", got)
-	}
-	if got := NTP(time.Date(1999, 12, 31, 0, 0, 0, 500_000_000, time.UTC)); got != 3155587200<<32|1<<31 {
-		t.Errorf("1999: %#x", got)
-	}
-	before := NTP(time.Date(2036, 2, 7, 6, 28, 15, 0, time.UTC)) // last second of era 0
-	after := NTP(time.Date(2036, 2, 7, 6, 28, 17, 250_000_000, time.UTC))
-	if before>>32 != 0xffffffff || after>>32 != 1 {
-		t.Fatalf("era: %#x %#x", before, after)
-	}
-	if !Newer(after, before) || Newer(before, after) || Newer(after, after) {
-		t.Error("order across the wrap of 2036")
-	}
-	if got := Skew(after, before); got != 2250*time.Millisecond {
-		t.Errorf("skew %v", got)
-	}
-	if got := Skew(before, after); got != -2250*time.Millisecond {
-		t.Errorf("skew %v", got)
 	}
 }
 

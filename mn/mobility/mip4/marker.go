@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"openmpa/internal/inet"
 )
 
 // Marker is a path-end marker: the sender's last packet on a path. See the package
@@ -54,9 +56,9 @@ func AppendMarkerPacket(dst []byte, m Marker, sa Security) ([]byte, error) {
 	pkt := dst[start:]
 	binary.BigEndian.PutUint16(pkt[2:], uint16(len(pkt)))              //nolint:gosec // below 100
 	binary.BigEndian.PutUint16(pkt[24:], uint16(len(pkt)-ipHeaderLen)) //nolint:gosec // below 100
-	binary.BigEndian.PutUint16(pkt[10:], ^fold(sum(pkt[:ipHeaderLen])))
-	pseudo := sum(pkt[12:20]) + protoUDP + uint32(len(pkt)-ipHeaderLen) //nolint:gosec // below 100
-	check := ^fold(pseudo + sum(pkt[ipHeaderLen:]))
+	binary.BigEndian.PutUint16(pkt[10:], ^inet.Fold(inet.Sum(0, pkt[:ipHeaderLen])))
+	pseudo := inet.Sum(0, pkt[12:20]) + protoUDP + uint32(len(pkt)-ipHeaderLen) //nolint:gosec // below 100
+	check := ^inet.Fold(pseudo + inet.Sum(0, pkt[ipHeaderLen:]))
 	if check == 0 {
 		check = 0xffff // zero means "no checksum" (RFC 768)
 	}
@@ -106,23 +108,4 @@ func ParseMarkerPacket(pkt []byte, sa Security) (Marker, bool) {
 		return Marker{}, false
 	}
 	return m, true
-}
-
-// sum adds the 16-bit words of b, a last odd octet padded with zero (RFC 1071). It
-// is used on less than 2^16 words, so that it cannot overflow.
-func sum(b []byte) uint32 {
-	var s uint32
-	for ; len(b) >= 2; b = b[2:] {
-		s += uint32(b[0])<<8 | uint32(b[1])
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	return s
-}
-
-func fold(s uint32) uint16 {
-	s = s>>16 + s&0xffff
-	s += s >> 16
-	return uint16(s) //nolint:gosec // folded
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+
+	"openmpa/internal/inet"
 )
 
 func marker(t testing.TB, m Marker, sa Security) []byte {
@@ -23,11 +25,11 @@ func TestMarkerRoundTrip(t *testing.T) {
 			if got, ok := ParseMarkerPacket(pkt, sa); !ok || got != want {
 				t.Errorf("%v down=%v: %+v, %v", sa.Algorithm, down, got, ok)
 			}
-			if fold(sum(pkt[:ipHeaderLen])) != 0xffff {
+			if inet.Fold(inet.Sum(0, pkt[:ipHeaderLen])) != 0xffff {
 				t.Error("IP checksum")
 			}
-			pseudo := sum(pkt[12:20]) + protoUDP + uint32(len(pkt)-ipHeaderLen)
-			if fold(pseudo+sum(pkt[ipHeaderLen:])) != 0xffff {
+			pseudo := inet.Sum(0, pkt[12:20]) + protoUDP + uint32(len(pkt)-ipHeaderLen)
+			if inet.Fold(pseudo+inet.Sum(0, pkt[ipHeaderLen:])) != 0xffff {
 				t.Error("UDP checksum")
 			}
 		}

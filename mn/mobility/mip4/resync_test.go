@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"openmpa/internal/inet"
 )
 
 // TestResynchronisation with clocks apart either way, more than the home agent's window.
@@ -20,7 +22,7 @@ func TestResynchronisation(t *testing.T) {
 		if len(b.sent) != 2 {
 			t.Fatalf("%d requests: the second is due at once", len(b.sent))
 		}
-		if d := Skew(q.ID, NTP(b.now.Add(skew))); d > time.Second || d < -time.Second {
+		if d := inet.Skew(q.ID, inet.NTP(b.now.Add(skew))); d > time.Second || d < -time.Second {
 			t.Errorf("clock of the home agent %v away: identification off by %v", skew, d)
 		}
 		if pm, _ := q.PathMarkers(); pm.Path != first.ID {
@@ -31,7 +33,7 @@ func TestResynchronisation(t *testing.T) {
 		// The clock is kept: a later registration needs no second lesson.
 		b.run(10 * time.Second)
 		b.c.Register(b.now, careA)
-		if d := Skew(b.request().ID, NTP(b.now.Add(skew))); d > time.Second || d < -time.Second {
+		if d := inet.Skew(b.request().ID, inet.NTP(b.now.Add(skew))); d > time.Second || d < -time.Second {
 			t.Errorf("later identification off by %v", d)
 		}
 		if b.c.Stats().Resyncs != 1 {
@@ -58,7 +60,7 @@ func TestResynchronisationNeverBelowAccepted(t *testing.T) {
 		t.Fatal("a loop of denials and requests without pause")
 	}
 	b.run(2 * time.Second)
-	if d := Skew(b.request().ID, NTP(b.now.Add(b.peer))); d > time.Second || d < -time.Second {
+	if d := inet.Skew(b.request().ID, inet.NTP(b.now.Add(b.peer))); d > time.Second || d < -time.Second {
 		t.Errorf("identification off by %v", d)
 	}
 }
