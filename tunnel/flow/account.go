@@ -10,8 +10,10 @@ import (
 // guaranteed part; of the rest a visitor may have as much as is still free, so that
 // n greedy visitors have 1/(n+1) of it each, and a newcomer finds some (dynamic
 // thresholds, Choudhury and Hahne 1998). Beyond what a visitor said it would need
-// (Claim) it may have a quarter as much as is free only: whoever is overdue, or brings
-// more than before, leaves room for those who keep to their word.
+// (Claim) it shares that with the others who hold more than their guarantee, as if what is
+// free were theirs in equal parts, down to a quarter: whoever is overdue, or brings more
+// than before, leaves room for those who keep to their word. One alone may have as much as
+// stays free.
 //
 // It is the only thing of this package that visitors share, hence it has a lock.
 type Bank struct {
@@ -21,6 +23,7 @@ type Bank struct {
 	reserved [2]int // guarded by mu: guarantees that are not used, packets and octets
 	used     [2]int // guarded by mu
 	accounts int    // guarded by mu
+	beyond   int    // guarded by mu: accounts that hold more than their guarantee
 	refused  uint64 // guarded by mu
 }
 
@@ -72,8 +75,8 @@ func (b *Bank) Stats() BankStats {
 	return BankStats{Packets: b.used[0], Bytes: b.used[1], Accounts: b.accounts, Refused: b.refused}
 }
 
-// beyondClaim is how much less than others an account may have of what is free beyond
-// its claim.
+// beyondClaim is how much less than others an account may have at most of what is free
+// beyond its claim.
 const beyondClaim = 4
 
 // Claim says how much the visitor will need in all, its guarantee included, until
@@ -99,14 +102,17 @@ func (a *Account) take(size int) bool {
 		b.refused++
 		return false
 	}
-	free := b.free()
+	free, others := b.free(), b.beyond
+	if a.beyond() {
+		others--
+	}
 	for i, n := range [2]int{1, size} {
 		// beyond the guarantee: no more than what stays free
 		now := max(a.used[i]-a.floor[i], 0)
 		after := max(a.used[i]+n-a.floor[i], 0)
 		share := free[i] - (after - now)
 		if a.used[i]+n > a.claim[i] {
-			share /= beyondClaim
+			share /= min(1+others, beyondClaim)
 		}
 		if after > now && after > share {
 			b.refused++
@@ -130,13 +136,22 @@ func (a *Account) give(n, bytes int) {
 	a.add(-n, -bytes)
 }
 
+// beyond says whether the account holds more than its guarantee; the caller holds the lock.
+func (a *Account) beyond() bool { return a.used[0] > a.floor[0] || a.used[1] > a.floor[1] }
+
 // add changes what is used; the caller holds the lock.
 func (a *Account) add(packets, bytes int) {
+	was := a.beyond()
 	for i, n := range [2]int{packets, bytes} {
 		a.bank.reserved[i] -= max(a.floor[i]-a.used[i], 0)
 		a.used[i] += n
 		a.bank.used[i] += n
 		a.bank.reserved[i] += max(a.floor[i]-a.used[i], 0)
+	}
+	if is := a.beyond(); is && !was {
+		a.bank.beyond++
+	} else if was && !is {
+		a.bank.beyond--
 	}
 }
 

@@ -125,7 +125,9 @@
 //
 // A Bank has the memory that all visitors of a router share. Each Account has a
 // guaranteed part, beyond it as much as remains free up to what it claims to need, and
-// a quarter of that from there on; what goes over is dropped as "shared bound".
+// from there on a part of that: all while nobody else holds more than is guaranteed, half
+// beside one who does, a quarter beside three or more. What goes over is dropped as "shared
+// bound".
 //
 // # Classes
 //

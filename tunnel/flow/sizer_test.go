@@ -95,27 +95,59 @@ func TestSizerDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Whoever is overdue leaves most of what is free to those who keep to their claims.
+// Whoever is overdue leaves half of what is free while nobody else needs room, and most
+// of it to those who keep to their claims among several.
 func TestClaims(t *testing.T) {
 	b := NewBank(1000, 1<<20)
 	late, newcomer := open(t, b, 10, 100), open(t, b, 10, 100)
 	late.Claim(100, 1000)
-	if n := greedy(late, 1); n != 10+196 { // of the 980 that are nobody's a quarter as much as stays free
-		t.Errorf("beyond its claim: %d", n)
+	if n := greedy(late, 1); n != 10+490 { // of the 980 that are nobody's as much as stays free
+		t.Errorf("alone, beyond its claim: %d", n)
 	}
 	newcomer.Claim(1<<20, 1<<20)
-	if n := greedy(newcomer, 1); n != 10+392 { // half of what is left
+	if n := greedy(newcomer, 1); n != 10+245 { // half of what is left
 		t.Errorf("the newcomer: %d", n)
 	}
 	if greedy(late, 1) != 0 {
 		t.Error("more for the one that is late, though there is less")
 	}
-	late.give(206, 206)
-	if n := greedy(late, 1); n < 100 {
-		t.Errorf("within its claim: %d", n)
+	late.give(500, 500)
+	if n := greedy(late, 1); n != 10+245 { // of 735, half of what stays free
+		t.Errorf("beside another, beyond its claim: %d", n)
 	}
+	newcomer.give(255, 255)
+	if n := greedy(late, 1); n != 245 {
+		t.Errorf("alone again: %d more", n)
+	}
+	late.give(500, 500)
 	late.Unclaim()
-	if n := greedy(late, 1); n < 100 {
-		t.Errorf("without a claim: %d more", n)
+	if n := greedy(late, 1); n != 10+490 {
+		t.Errorf("without a claim: %d", n)
+	}
+}
+
+func TestClaimsOfMany(t *testing.T) {
+	b := NewBank(1000, 1<<20)
+	var late []*Account
+	for range 4 {
+		a := open(t, b, 0, 0)
+		a.Claim(10, 1<<20)
+		late = append(late, a)
+	}
+	for got := true; got; { // one after the other, a packet each
+		got = false
+		for _, a := range late {
+			got = a.take(1) || got
+		}
+	}
+	for _, a := range late {
+		if a.used[0] < 120 || a.used[0] > 130 { // a quarter of what stays free
+			t.Errorf("one of four that are late: %d", a.used[0])
+		}
+	}
+	newcomer := open(t, b, 0, 0)
+	newcomer.Claim(1000, 1<<20)
+	if n := greedy(newcomer, 1); n < 240 || n > 260 { // half of what is left
+		t.Errorf("the newcomer: %d", n)
 	}
 }
