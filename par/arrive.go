@@ -159,8 +159,7 @@ func (v *visitor) settle(wasForced bool) bool {
 		return false
 	}
 	if !v.standby {
-		v.tunnel.Close()
-		v.tunnel = nil
+		v.retire()
 	}
 	// From here on the entry ages like any other.
 	err := v.pin(false)

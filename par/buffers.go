@@ -184,7 +184,8 @@ func (v *visitor) makeRoom() {
 }
 
 // ageEvery is how often the router looks for packets that are too old, though nothing
-// comes for their visitors any more, and for memory that nothing is in: it is for others.
+// comes for their visitors any more, for memory that nothing is in, which is for others, and
+// for tunnels that have lingered long enough.
 const ageEvery = 500 * time.Millisecond
 
 // ageing drops what is held too long, and gives back what holds nothing.
@@ -210,6 +211,7 @@ func (v *visitor) age(now time.Time) {
 		v.group.OnDeadline(now)
 	}
 	v.group.Rest()
+	v.lateGone(now, mostLate)
 }
 
 // status is what the room knows by itself.

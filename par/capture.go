@@ -122,8 +122,7 @@ func (v *visitor) deleteTunnel() {
 	switch {
 	case v.tunnel == nil || v.group.Has(flow.Drain, flow.Await):
 	case v.group.Mode() == flow.Direct:
-		v.tunnel.Close()
-		v.tunnel = nil
+		v.retire()
 	default:
 		v.dropTunnel("the node asked")
 	}
@@ -132,6 +131,7 @@ func (v *visitor) deleteTunnel() {
 // dropTunnel ends tunnel and delivery, and gives back what the kernel has for them. The
 // caller holds mu.
 func (v *visitor) dropTunnel(why string) {
+	v.lateGone(time.Now(), 0)
 	if !v.inner.IsValid() {
 		return
 	}

@@ -29,6 +29,9 @@
 // there is the only one the design allows, and it is counted. Whatever else the node
 // asks for meanwhile waits for its end (visitor.lock).
 //
+// A tunnel that is replaced, or of a node that has arrived, lingers for a second: what the
+// node had sent when its link was cut may still be under way (late.go).
+//
 // The PMKs that a session makes of its MSK (RFC 5807) go to the access points when
 // the node asks, follow each re-authentication, and go with the session (links.go).
 //

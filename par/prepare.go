@@ -227,9 +227,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	if v.inner.IsValid() && v.inner != m.Inner {
 		v.dropTunnel("the node has another address: " + m.Inner.String())
 	}
-	if v.tunnel != nil { // of a node that has forgotten it
-		v.tunnel.Close()
-	}
+	v.retire() // of a node that has forgotten it
 	v.tunnel, v.inner, v.numbered, v.unreached, v.stray = t, m.Inner, m.Numbered, false, strayed{}
 	if m.Serving {
 		err = v.serve(m)

@@ -20,6 +20,10 @@ type Status struct {
 	Buffer BufferStatus `json:"buffer"`
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
 	Dropped map[string]uint64 `json:"dropped"`
+	// Lingering are tunnels that nodes need no more, for packets that are still under way;
+	// Late is how many packets have come by such ones.
+	Lingering int    `json:"lingering_tunnels"`
+	Late      uint64 `json:"late_packets"`
 	// Again are packets given out a second time, of visitors that are gone, too: to both
 	// places, or as the node had not got them.
 	Again uint64 `json:"again"`
@@ -91,6 +95,7 @@ type ClassStatus struct {
 // Status returns what the router holds at the moment.
 func (r *Router) Status() Status {
 	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Dropped: map[string]uint64{}, Visitors: []VisitorStatus{}}
+	s.Lingering, s.Late = r.endpoint.Lingering(), r.endpoint.Late()
 	for why, n := range r.endpoint.Dropped() {
 		s.Dropped["tunnel: "+string(why)] = n
 	}

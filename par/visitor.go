@@ -47,6 +47,7 @@ type visitor struct {
 	room        *room // what it may hold
 	unsent      unsent
 	tunnel      *tunnel.Tunnel
+	late        []late
 	inner       netip.Addr // whose packets the group delivers; the zero Addr: nobody's
 	numbered    bool       // the node takes packets with shim headers
 	standby     bool       // the tunnel stays when the node has arrived

@@ -60,6 +60,9 @@
 // A reader that has several packets in hand corks the endpoint: what is queued leaves
 // together, and whatever is sent otherwise leaves behind it.
 //
+// A tunnel that is not wanted any more may linger: what the peer had sent by a longer way
+// than it has now is still delivered, in any order with what comes otherwise.
+//
 // Where both ends want it, packets go by IP in IP and unprotected, and all else by ESP: see Plain.
 //
 // Every packet is delivered, or counted under one Reason; Stats say which.

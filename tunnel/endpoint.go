@@ -29,8 +29,9 @@ type Endpoint struct {
 
 	before, after func() // fixed before the first Listen; may be nil
 
-	dropped drops        // atomic; of all sockets and tunnels there ever were
-	corked  atomic.Int64 // atomic; how many hold it so
+	dropped drops         // atomic; of all sockets and tunnels there ever were
+	late    atomic.Uint64 // see Late
+	corked  atomic.Int64  // atomic; how many hold it so
 
 	flushing  sync.Mutex // held while what is queued is sent
 	spare     []*Tunnel  // guarded by flushing
@@ -171,18 +172,25 @@ func (e *Endpoint) remove(t *Tunnel) {
 	}
 }
 
-// Tunnels is the number of tunnels.
-func (e *Endpoint) Tunnels() int {
+// Tunnels is the number of tunnels without those that linger.
+func (e *Endpoint) Tunnels() int { return e.count(false) }
+
+// Lingering is the number of tunnels that linger.
+func (e *Endpoint) Lingering() int { return e.count(true) }
+
+func (e *Endpoint) count(lingering bool) (n int) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	n := 0
 	for spi, t := range e.bySPI {
-		if t != nil && t.SPI() == spi { // one that rekeys has more
+		if t != nil && t.SPI() == spi && t.closed.Load() == lingering { // one that rekeys has more
 			n++
 		}
 	}
 	return n
 }
+
+// Late is how many inner packets have been delivered by tunnels that lingered.
+func (e *Endpoint) Late() uint64 { return e.late.Load() }
 
 // Sockets returns the counters of every open socket.
 func (e *Endpoint) Sockets() []SocketStats {

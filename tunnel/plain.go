@@ -136,7 +136,7 @@ func (t *Tunnel) receivePlain(p *bind.Packet) {
 	t.counters.received.Add(1)
 	r := ReasonOuter
 	switch {
-	case t.closed.Load():
+	case t.deaf.Load():
 		r = ReasonClosed
 	case t.plainly(t.path.Load()):
 		r = t.deliverInner(&t.counters.plainIn, nil, p.Data, p.TOS)

@@ -35,7 +35,7 @@ func (t *Tunnel) startTimers() {
 	t.schedule()
 }
 
-// stopTimers is called under mu by Close, which has set closed.
+// stopTimers is called under mu by whoever has set closed.
 func (t *Tunnel) stopTimers() {
 	if t.keepalive != nil {
 		t.keepalive.Stop()

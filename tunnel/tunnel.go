@@ -111,10 +111,11 @@ type Tunnel struct {
 	// atomic
 	path     atomic.Pointer[path]         // written under mu
 	sas      atomic.Pointer[associations] // written under mu
-	closed   atomic.Bool                  // written under mu
+	closed   atomic.Bool                  // sends nothing, and is not rekeyed; written under mu
+	deaf     atomic.Bool                  // takes nothing, either
 	lastSent atomic.Int64                 // monotonic, see now
 	counters counters
-	done     chan struct{} // closed by Close
+	done     chan struct{} // closed by Close, or Linger before it
 
 	queued queued
 
@@ -157,7 +158,7 @@ func (t *Tunnel) SPI() uint32 { return t.sas.Load().in[0].SPI() }
 // PeerSPI is the index by which packets to the peer name the current security association.
 func (t *Tunnel) PeerSPI() uint32 { return t.sas.Load().out.SPI() }
 
-// Done is closed when the tunnel is.
+// Done is closed when the tunnel is, or lingers.
 func (t *Tunnel) Done() <-chan struct{} { return t.done }
 
 // Stats returns the counters.
@@ -334,9 +335,10 @@ func (t *Tunnel) receive(s *Socket, p *bind.Packet) {
 
 // deliver returns the reason if the packet is to be dropped.
 func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
-	if t.closed.Load() {
+	if t.deaf.Load() {
 		return ReasonClosed
 	}
+	late := t.closed.Load()
 	sas := t.sas.Load()
 	_, spi := esp.Classify(p.Data)
 	in := sas.accepting(spi)
@@ -349,7 +351,7 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 	}
 	current := !sas.watch || t.arrived(in)
 	from := path{socket: s, peer: p.From}
-	if t.cfg.FollowPeer && got.Newest && current {
+	if t.cfg.FollowPeer && got.Newest && current && !late {
 		t.newest = from
 		t.follow(Origin{t: t, at: from})
 	}
@@ -372,6 +374,8 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 			return ReasonDummy
 		case err != nil || t.cfg.Marker == nil:
 			return ReasonMarker
+		case late: // what it says is over
+			return ReasonClosed
 		}
 		t.counters.markersIn.Add(1)
 		origin := Origin{}
@@ -406,6 +410,9 @@ func (t *Tunnel) deliverInner(delivered *atomic.Uint64, shim *flow.Shim, inner [
 		return innerReason(err)
 	}
 	delivered.Add(1)
+	if t.closed.Load() {
+		t.e.late.Add(1)
+	}
 	t.counters.deliveredBytes.Add(uint64(total))
 	if shim != nil {
 		t.cfg.Numbered(*shim, inner)
@@ -415,16 +422,30 @@ func (t *Tunnel) deliverInner(delivered *atomic.Uint64, shim *flow.Shim, inner [
 	return ""
 }
 
+// Linger ends the tunnel but for inner packets that arrive: those that the peer has sent
+// before, and that are still on their way, are delivered, and counted as such, until
+// Close. Nothing is sent from here on, markers are dropped, and the peer is followed no more.
+func (t *Tunnel) Linger() {
+	t.end()
+	t.Flush()
+}
+
 // Close ends the tunnel when what is queued has left: from here on packets with its SPI are counted as
 // unknown and Send fails. A callback that already runs is not waited for, so a
 // callback may call it. It may be called again.
 func (t *Tunnel) Close() {
+	t.deaf.Store(true)
+	t.end()
+	t.Flush()
+	t.e.remove(t)
+}
+
+// end ends all but the receipt of inner packets.
+func (t *Tunnel) end() {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !t.closed.Swap(true) {
 		close(t.done)
 	}
 	t.stopTimers()
-	t.mu.Unlock()
-	t.Flush()
-	t.e.remove(t)
 }
