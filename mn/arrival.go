@@ -85,11 +85,19 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	return nil
 }
 
-// lostWay is how packets come to c where the old link is gone, and nobody could be told.
+// underWay bounds how long the uplink waits for what a link that was cut still carries.
+const underWay = 500 * time.Millisecond
+
+// lostWay is how packets come to c where the old link is gone, and nobody could be told:
+// no marker ends what is under way. One way to c's router takes no longer than there and back.
 func (n *Node) lostWay(old, c *candidate) (w way) {
 	old.endPassage()
 	c.endPassage()
-	if w.behind = !n.home.isBound(c.path); !w.behind || !old.holds() {
+	if w.behind = !n.home.isBound(c.path); !w.behind {
+		n.home.pause()
+		w.clear = old.port.carrier.look().lost.Add(min(c.rtt(), underWay))
+	}
+	if !w.behind || !old.holds() {
 		return w
 	}
 	socket, err := c.outerBy(c.port.name)

@@ -20,9 +20,10 @@ type carrier struct {
 // sight is a look at the carrier.
 type sight struct {
 	osnet.LinkState
-	known      bool   // there was a report
-	ups, downs uint64 // since the node was opened; a report of both counts as both
-	ended      bool   // nobody watches any more
+	known      bool      // there was a report
+	ups, downs uint64    // since the node was opened; a report of both counts as both
+	lost       time.Time // when it was last seen to go down
+	ended      bool      // nobody watches any more
 	changed    <-chan struct{}
 }
 
@@ -47,6 +48,9 @@ func (c *carrier) report(s osnet.LinkState) {
 		if !s.Up || s.Missed {
 			c.now.downs++
 		}
+	}
+	if !s.Up {
+		c.now.lost = s.At
 	}
 	c.now.LinkState, c.now.known = s, true
 	close(c.next)

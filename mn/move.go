@@ -168,6 +168,7 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	// The last message of the 4-way handshake is ours: the access point lets frames pass a moment after it, and drops
 	// what is there before. That the router answers says that it does.
 	_, opensLater := c.port.link.(link.Keyer)
+	opensLater = opensLater || time.Now().Before(w.clear)
 	if !opensLater && answer == nil {
 		open()
 	}
@@ -180,6 +181,11 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 		err = c.acknowledgedArrival(ctx, ack, answer, may)
 	}
 	c.arriving = err != nil
+	if err == nil {
+		if sleep(ctx, time.Until(w.clear)); time.Now().Before(w.clear) {
+			err = context.Cause(ctx)
+		}
+	}
 	if err == nil {
 		open()
 	}

@@ -25,6 +25,9 @@ type way struct {
 	behind   bool           // the binding is not where the node goes: it moves after the link
 	previous *candidate     // who holds; nil: the next one, or nobody where the binding is behind
 	socket   *tunnel.Socket // at the new address, for its tunnel; nil: there is none
+	// clear is when what was sent into the next router's tunnel by a link that was cut has
+	// come to that router. What goes natively from then on passes none of it.
+	clear time.Time
 }
 
 // holds says whether c's router, which serves, can hold what comes for the node, and
