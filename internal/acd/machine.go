@@ -168,7 +168,7 @@ func (m *Machine) Start(now time.Time) error {
 		if i == 0 {
 			lo, hi = 0, m.timers.ProbeWait
 		}
-		d, err := uniform(m.rnd, lo, hi)
+		d, err := Uniform(m.rnd, lo, hi)
 		if err != nil {
 			return fmt.Errorf("acd: start: read random: %w", err)
 		}
@@ -299,8 +299,8 @@ func (m *Machine) Poll() (Output, bool) {
 	return o, true
 }
 
-// uniform draws a duration from lo to hi, both included.
-func uniform(rnd io.Reader, lo, hi time.Duration) (time.Duration, error) {
+// Uniform draws a duration from lo to hi, both included.
+func Uniform(rnd io.Reader, lo, hi time.Duration) (time.Duration, error) {
 	var b [8]byte
 	if _, err := io.ReadFull(rnd, b[:]); err != nil {
 		return 0, err

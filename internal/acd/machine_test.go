@@ -382,7 +382,7 @@ func TestUniformStaysInside(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lo := time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "lo"))
 		hi := lo + time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "span"))
-		d, err := uniform(bytes.NewReader(rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "random")), lo, hi)
+		d, err := Uniform(bytes.NewReader(rapid.SliceOfN(rapid.Byte(), 8, 8).Draw(t, "random")), lo, hi)
 		if err != nil || d < lo || d > hi {
 			t.Fatalf("%v to %v: got %v, %v", lo, hi, d, err)
 		}
@@ -391,7 +391,7 @@ func TestUniformStaysInside(t *testing.T) {
 		rnd  constant
 		want time.Duration
 	}{{0, time.Second}, {0xff, 2 * time.Second}, {0x7f, 1500 * time.Millisecond}} {
-		if d, err := uniform(c.rnd, time.Second, 2*time.Second); err != nil || d.Round(5*time.Millisecond) != c.want {
+		if d, err := Uniform(c.rnd, time.Second, 2*time.Second); err != nil || d.Round(5*time.Millisecond) != c.want {
 			t.Errorf("%x: want %v, got %v, %v", byte(c.rnd), c.want, d, err)
 		}
 	}

@@ -80,13 +80,26 @@ func Keep(ctx context.Context, conn Conn, addr netip.Addr, mac net.HardwareAddr,
 // is a conflict or the address was given up, ctx's error, or what conn returned.
 // An announcing or bound machine is run until one of the last three.
 func Run(ctx context.Context, conn Conn, m *Machine, report func(Output)) error {
+	return Drive(ctx, conn.ReadARP, m, func() (bool, error) { return flush(conn, m, report) })
+}
+
+// Driven is a machine that takes packets P and has one deadline.
+type Driven[P any] interface {
+	HandlePacket(now time.Time, p P)
+	Deadline() (time.Time, bool)
+	OnDeadline(now time.Time)
+}
+
+// Drive gives m what read returns and its deadlines, until flush, called before each, is done or fails, ctx ends (its
+// error) or read fails.
+func Drive[P any](ctx context.Context, read func(context.Context) (P, error), m Driven[P], flush func() (done bool, err error)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	packets := make(chan Packet)
+	packets := make(chan P)
 	failed := make(chan error, 1)
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		for {
-			p, err := conn.ReadARP(ctx)
+			p, err := read(ctx)
 			if err != nil {
 				failed <- err
 				return
@@ -104,7 +117,7 @@ func Run(ctx context.Context, conn Conn, m *Machine, report func(Output)) error 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if done, err := flush(conn, m, report); done || err != nil {
+		if done, err := flush(); done || err != nil {
 			return err
 		}
 		var expired <-chan time.Time

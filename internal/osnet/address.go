@@ -11,6 +11,9 @@ import (
 // AddrOptions are the less common properties of an address.
 type AddrOptions struct {
 	NoPrefixRoute bool // do not let the kernel make the route of the address's subnet
+	// Optimistic has an IPv6 address usable while the kernel still detects duplicates of it (RFC 4429): for one that was probed
+	// before. Needs the sysctl net.ipv6.conf.DEV.optimistic_dad, without which the kernel takes no notice of it.
+	Optimistic bool
 }
 
 const (
@@ -106,14 +109,21 @@ func (n *Net) AddAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 	if n.owns(key) {
 		flags = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 	}
+	var options uint32
+	if opt.NoPrefixRoute {
+		options |= unix.IFA_F_NOPREFIXROUTE
+	}
+	if opt.Optimistic {
+		options |= unix.IFA_F_OPTIMISTIC
+	}
 	set := func(flags int) error {
 		return n.withIndex(ifname, func(index int) error {
 			m := addressMessage(index, p, unix.RT_SCOPE_UNIVERSE).u8(ifaProto, n.proto)
 			if b, ok := broadcast(p); ok {
 				m = m.addr(unix.IFA_BROADCAST, b)
 			}
-			if opt.NoPrefixRoute {
-				m = m.u32(unix.IFA_FLAGS, unix.IFA_F_NOPREFIXROUTE)
+			if options != 0 {
+				m = m.u32(unix.IFA_FLAGS, options)
 			}
 			return n.change.do(unix.RTM_NEWADDR, flags, m)
 		})

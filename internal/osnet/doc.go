@@ -50,5 +50,10 @@
 //
 // [ARPConn] reads and writes ARP packets (RFC 826) of one interface on an AF_PACKET socket with a filter in the kernel, for
 // conflict detection and announcement (RFC 5227) and for proxies. Ethernet and IPv4 only. Not covered: RARP, ARP on other
-// links, IPv6 neighbour discovery.
+// links.
+//
+// # Neighbour discovery
+//
+// [NDConn] does the same for IPv6 (RFC 4861 sections 4.1 to 4.4, validated as 6.1 and 7.1 say), and joins the solicited-node groups of addresses
+// that this host has not. Not covered: redirects, SEND beyond the nonce option, links other than Ethernet.
 package osnet

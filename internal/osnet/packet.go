@@ -44,10 +44,16 @@ func (p *packetConn) Device() string { return p.dev }
 
 // readPacket fills b with the next packet. It waits on while the interface is down.
 func (p *packetConn) readPacket(ctx context.Context, b []byte) (int, error) {
+	k, _, err := p.readPacketFrom(ctx, b)
+	return k, err
+}
+
+// readPacketFrom is readPacket, with the hardware address of the sender.
+func (p *packetConn) readPacketFrom(ctx context.Context, b []byte) (int, net.HardwareAddr, error) {
 	p.read.Lock()
 	defer p.read.Unlock()
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -61,18 +67,22 @@ func (p *packetConn) readPacket(ctx context.Context, b []byte) (int, error) {
 		}
 	}()
 	for {
-		k, _, err := p.c.ReadFrom(b)
+		k, from, err := p.c.ReadFrom(b)
 		switch {
 		case err == nil:
-			return k, nil
+			sender, ok := from.(*packet.Addr)
+			if !ok {
+				return 0, nil, fmt.Errorf("osnet: read packet on %s: sender %T, expected a hardware address", p.dev, from)
+			}
+			return k, sender.HardwareAddr, nil
 		case errors.Is(err, unix.ENETDOWN):
 			continue // reported once; packets come again when the interface is up
 		case p.closed.Load():
-			return 0, fmt.Errorf("osnet: read packet on %s: %w", p.dev, net.ErrClosed)
+			return 0, nil, fmt.Errorf("osnet: read packet on %s: %w", p.dev, net.ErrClosed)
 		case ctx.Err() != nil:
-			return 0, ctx.Err()
+			return 0, nil, ctx.Err()
 		}
-		return 0, fmt.Errorf("osnet: read packet on %s: %w", p.dev, err)
+		return 0, nil, fmt.Errorf("osnet: read packet on %s: %w", p.dev, err)
 	}
 }
 
