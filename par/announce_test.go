@@ -74,10 +74,18 @@ func TestAnnounced(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.await("its packet", func() bool { return b.status(1).Packets == 1 })
+			in(func() { osnettest.IP(t, "neighbour del "+g.addr.String()+" dev lan1") })
+			if _, err := conn.Write([]byte{0, 0, 0, 1}); err != nil {
+				t.Fatal(err)
+			}
+			b.await("another, of a host that has to ask", func() bool { return b.status(1).Packets == 2 })
+			if s := b.r.Status().ARP; s.Answered == 0 {
+				t.Errorf("nobody was answered: %+v", s)
+			}
 			if b.status(1).Mode == "hold" {
 				g.resume(moved)
 			}
-			g.exact(1)
+			g.exact(2)
 		})
 	}
 }

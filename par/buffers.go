@@ -210,6 +210,7 @@ func (v *visitor) age(now time.Time) {
 	if at, ok := v.group.Deadline(); ok && !now.Before(at) {
 		v.group.OnDeadline(now)
 	}
+	v.group.Forget(now.Add(-v.r.cfg.Unused))
 	v.group.Rest()
 	v.lateGone(now, mostLate)
 }

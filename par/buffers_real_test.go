@@ -101,6 +101,23 @@ func TestTooOld(t *testing.T) {
 	}
 }
 
+// TestSilentCopies: copies for a node to which nothing is sent any more take no room from others.
+func TestSilentCopies(t *testing.T) {
+	b := start(t, func(c *Config) { c.Unused = 300 * time.Millisecond })
+	g := b.attach(1)
+	g.must(notify.Guard, netip.AddrPort{})
+	b.send(g.addr, 0, 1, 2, 3, 4)
+	b.await("packets through the tunnel", func() bool { return g.has() == 5 })
+	b.await("copies to be given up", func() bool { return b.status(1).Forgotten == 5 })
+	if s := b.r.Status(); s.Buffer.Packets != 0 || s.Visitors[0].Mode != "copy" {
+		t.Errorf("status %+v", s)
+	}
+	g.cut()
+	g.resume(moved)
+	g.exact(5)
+	b.balanced(1)
+}
+
 // arrives has the node come to the link.
 func (n *end) arrives() *net.UDPConn {
 	conn := n.b.onLink(n.inner)

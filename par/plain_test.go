@@ -84,4 +84,5 @@ func TestForgedPlainIsNoUse(t *testing.T) {
 	if taken == 0 {
 		t.Error("nothing of what was forged came")
 	}
+	b.await("what is forged to be nobody's", func() bool { return b.r.Status().Foreign > 0 })
 }

@@ -6,6 +6,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/wpactrl"
 	"openmpa/par/apctl"
+	"openmpa/par/neigh"
 	"openmpa/tunnel/flow"
 )
 
@@ -16,6 +17,10 @@ type Status struct {
 	Device   string          `json:"device"`
 	Visitors []VisitorStatus `json:"visitors"`
 	Stray    uint64          `json:"stray_packets"` // came through the TUN for nobody
+	// Foreign is IP-in-IP that came for no tunnel: the kernel gives us that of others on this machine, too.
+	Foreign uint64 `json:"foreign_ipip,omitempty"`
+	// ARP is about the addresses of nodes that are away.
+	ARP neigh.Stats `json:"arp"`
 	// Buffer is what all visitors together hold, of what the router may hold.
 	Buffer BufferStatus `json:"buffer"`
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
@@ -96,6 +101,10 @@ type ClassStatus struct {
 func (r *Router) Status() Status {
 	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Dropped: map[string]uint64{}, Visitors: []VisitorStatus{}}
 	s.Lingering, s.Late = r.endpoint.Lingering(), r.endpoint.Late()
+	s.ARP = r.proxy.Stats()
+	if r.plain != nil {
+		s.Foreign = r.plain.Foreign()
+	}
 	for why, n := range r.endpoint.Dropped() {
 		s.Dropped["tunnel: "+string(why)] = n
 	}

@@ -271,10 +271,18 @@ func (d *Delivery) rest() {
 // Rest gives memory back of which an Account knows nothing, since nothing is in it: for who
 // looks now and then. What is needed again soon costs no more than it did at first.
 func (d *Delivery) Rest() {
-	if d.mode.keeps() || d.mode == Copy || d.queue.n > 0 || d.ring.queue.n > 0 {
+	if d.mode.keeps() || d.queue.n > 0 || d.ring.queue.n > 0 {
 		return
 	}
 	d.pool.free, d.queue, d.ring.queue = nil, fifo{}, fifo{}
+}
+
+// Forget gives up copies kept before then, for who looks now and then: nothing was sent since
+// that would have taken their place, and had its link been cut then the node would have said so.
+func (d *Delivery) Forget(before time.Time) {
+	if d.mode == Copy {
+		d.ring.forget(before, &d.pool)
+	}
 }
 
 // Failed says that the last packet given out for to (ToTunnel, ToLink, or ToBoth

@@ -67,7 +67,8 @@
 // the receiver confirms them by a Report. When the node comes out of copy, or out of
 // the hold behind it, at another place, the rest goes into the queue again before all
 // else, with its old numbers, and is taken off Tunneled: each packet counts once. What
-// had to be forgotten before it was confirmed is counted (Stats.Forgotten).
+// had to be forgotten before it was confirmed is counted (Stats.Forgotten). Copies of a node
+// to which nothing is sent any more are so, too, some time later (Delivery.Forget).
 //
 // # Numbers
 //

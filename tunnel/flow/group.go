@@ -231,6 +231,13 @@ func (g *Group) Rest() {
 	}
 }
 
+// Forget is that of every class.
+func (g *Group) Forget(before time.Time) {
+	for _, d := range g.each {
+		d.Forget(before)
+	}
+}
+
 // Queued returns how many packets of all classes are queued, and their octets.
 func (g *Group) Queued() (packets, bytes int) {
 	for _, d := range g.each {

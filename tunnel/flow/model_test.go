@@ -270,7 +270,7 @@ func TestDeliveryProperties(t *testing.T) {
 					d.Recycle(pkt)
 				}
 			case 9:
-				switch rapid.IntRange(0, 2).Draw(t, "rare") {
+				switch rapid.IntRange(0, 3).Draw(t, "rare") {
 				case 0:
 					err := d.ForcedFlip(now)
 					if (err == nil) != (m.mode == Drain) {
@@ -285,6 +285,13 @@ func TestDeliveryProperties(t *testing.T) {
 				case 1:
 					d.OnDeadline(now)
 					m.expire(now)
+				case 3:
+					before := now.Add(-rapid.SampledFrom([]time.Duration{0, 20 * time.Millisecond, time.Second}).Draw(t, "forget"))
+					d.Forget(before)
+					for m.mode == Copy && len(m.ring) > 0 && m.ring[0].at.Before(before) {
+						m.ring = m.ring[1:]
+						m.forgot++
+					}
 				case 2: // the receiver says what it has
 					top := m.last
 					r := Report{Epoch: m.epochs, Top: top, Words: 1, Mask: [ReportWords]uint64{rapid.Uint64().Draw(t, "has") | 1}}

@@ -14,7 +14,7 @@ type ring struct {
 }
 
 // keep puts a copy of a packet in, and forgets what is too much or too old by now.
-// Time passes for copies only here: while nothing is sent nothing is forgotten.
+// While nothing is sent nothing is forgotten here: see forget.
 func (r *ring) keep(now time.Time, e entry, p *pool) {
 	r.copied++
 	size := len(e.buf)
@@ -73,6 +73,14 @@ func (r *ring) confirm(rep Report, p *pool) {
 			continue
 		}
 		r.queue.push(e)
+	}
+}
+
+// forget gives up what is older.
+func (r *ring) forget(before time.Time, p *pool) {
+	for r.queue.n > 0 && r.queue.first().at.Before(before) {
+		r.drop(p)
+		r.forgotten++
 	}
 }
 

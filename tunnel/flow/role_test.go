@@ -201,6 +201,38 @@ func TestCopiesAreForgotten(t *testing.T) {
 	}
 }
 
+// Copies are given up also where nothing is sent any more, and their room is for others; what is held
+// with them is not touched.
+func TestCopiesOfTheSilentAreForgotten(t *testing.T) {
+	bank := NewBank(10, 1<<20)
+	account, err := bank.Open(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newTrail(t, Options{Limits: Limits{Packets: 9}, Copies: Limits{Packets: 9, MaxAge: time.Hour}, Account: account})
+	v.apply(Create, Guard)
+	v.packets(2)
+	early := v.now
+	v.now = v.now.Add(time.Minute)
+	v.packets(1)
+	v.d.Forget(early)
+	if s := v.d.Stats(); s.Forgotten != 0 {
+		t.Errorf("of none that is older: %+v", s)
+	}
+	v.d.Forget(v.now)
+	if s := v.d.Stats(); s.Forgotten != 2 || bank.Stats().Packets != 1 {
+		t.Errorf("of the two that are older: %+v, in the bank %+v", s, bank.Stats())
+	}
+	v.apply(Gone)
+	v.packets(1)
+	v.d.Forget(v.now.Add(time.Hour))
+	v.apply(Create)
+	v.fetch()
+	if s := v.want("t1#1 t2#2 t3#3 t3#3 t4#4"); s.Recovered != 1 || bank.Stats().Packets != 0 {
+		t.Errorf("%+v, in the bank %+v", s, bank.Stats())
+	}
+}
+
 // A packet that could not be sent, of which a copy is kept, is delivered yet, or dropped
 // when the copy is given up.
 func TestFailedCopies(t *testing.T) {
