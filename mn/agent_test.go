@@ -4,8 +4,13 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/osnet"
+	"openmpa/paa/pana"
+	"openmpa/par"
+	"openmpa/testbed/dhcpd"
 )
 
 // unnamed takes the PAA of a network out of the configuration.
@@ -43,5 +48,54 @@ func TestAgentUnknown(t *testing.T) {
 	b.onlyServing()
 	if s := b.node.Status(); s.State != "attached" || s.Network != "b" || s.Session == 0 {
 		t.Errorf("status %+v", s)
+	}
+}
+
+// startUnnamed is start where neither the configuration nor DHCP names the PAA of a network.
+func startUnnamed(t *testing.T, name string, edit func(*Config), routers ...func(*par.Config)) *bed {
+	t.Helper()
+	return startOn(t, nil, func(b *bed) {
+		for i := range b.pools {
+			if b.pools[i].Network == name {
+				b.pools[i].PAA = netip.Addr{}
+			}
+		}
+		_ = b.dhcp.Close() // the one that names it
+		var err error
+		if b.dhcp, err = dhcpd.Serve(b.far, b.pools, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}, func(c *Config) { unnamed(name)(c); c.Await = true; edit(c) }, routers...)
+}
+
+// TestInvited: where nobody names a PAA, the router that lets nobody through without a session
+// invites the node to one (RFC 5191 section 4.1). What it opened passes, and the node knows
+// whom to ask when it comes back prepared.
+func TestInvited(t *testing.T) {
+	b := startUnnamed(t, "b", func(*Config) {}, func(c *par.Config) {
+		g, err := osnet.OpenGate(osnet.GateConfig{Owner: osnet.OwnerAccessRouter, Dev: c.Access, PANA: pana.Port, DHCP: c.DHCPServer, Grace: time.Minute})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c.Gate = g
+		t.Cleanup(func() { _ = g.Close(0) }) // with its namespace
+	})
+	if s := b.node.Status(); s.State != "attached" || s.Network != "b" || s.Session == 0 {
+		t.Fatalf("status %+v", s)
+	}
+	for _, to := range []string{"a", "b"} {
+		if o, err := b.handover(to); o != event.Completed {
+			t.Errorf("to %s: %s, %v", to, o, err)
+		}
+	}
+}
+
+// TestNotInvited: a router that enforces nothing begins no session, and the node says what
+// would help.
+func TestNotInvited(t *testing.T) {
+	b := startUnnamed(t, "a", func(c *Config) { c.Prepare = false })
+	if o, err := b.handover("a"); o == event.Completed || err == nil || !strings.Contains(err.Error(), "10.2.0.1 has begun no session") {
+		t.Errorf("%s, %v", o, err)
 	}
 }

@@ -60,14 +60,18 @@ func (c *candidate) openPath() (err error) {
 }
 
 // findAgent takes the PAA that the DHCP server names (RFC 5192), where the configuration names
-// none, also for preparations from elsewhere. Whoever it is has to authenticate.
+// none, also for preparations from elsewhere; or else the link's router, if it invites the node.
+// Whoever it is has to authenticate.
 func (c *candidate) findAgent(l dhcp4.Lease) error {
 	given, err := c.n.network(c.net.Name)
 	switch {
 	case err != nil || given.PAA.Addr().IsValid():
 		return err
+	case !l.PAA.IsValid() && !c.net.PAA.Addr().IsValid() && c.n.cfg.Await && l.Router.IsValid():
+		c.net.PAA, c.awaits = netip.AddrPortFrom(l.Router, given.PAA.Port()), true
+		return nil
 	case !l.PAA.IsValid() && !c.net.PAA.Addr().IsValid():
-		return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s", l.ServerID, c.net.Name)
+		return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s, or pana.await if its router invites nodes", l.ServerID, c.net.Name)
 	case !l.PAA.IsValid(): // leased by the router
 		return nil
 	}

@@ -157,6 +157,8 @@ type bed struct {
 	t       *testing.T
 	air     func(func())
 	core    func(func())
+	far     *space.Space // of the DHCP server
+	pools   []dhcpd.Pool
 	dhcp    *dhcpd.Server
 	aaa     map[string]*aaatest.Backend
 	routers map[string]*par.Router
@@ -217,17 +219,17 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 			ip("link set d" + n + " master poa-" + n)
 		}
 	})
-	var pools []dhcpd.Pool
+	b.far = far
 	for i, n := range []string{"b", "a"} {
 		lan := fmt.Sprintf("10.%d.0.", i+1)
 		in(func() { ip("address add " + lan + "3/24 dev lan" + n) })
-		pools = append(pools, dhcpd.Pool{
+		b.pools = append(b.pools, dhcpd.Pool{
 			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "0/24"),
 			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), Router: netip.MustParseAddr(lan + "1"), DNS: netip.MustParseAddr("10.0.4.53"),
 			PAA: netip.MustParseAddr(lan + "1"),
 		})
 	}
-	if b.dhcp, err = dhcpd.Serve(far, pools, time.Minute); err != nil {
+	if b.dhcp, err = dhcpd.Serve(far, b.pools, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.dhcp.Close() })

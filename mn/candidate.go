@@ -29,6 +29,9 @@ type candidate struct {
 	rekeyed chan struct{} // the session has other keys than before
 	stale   chan struct{} // a limit of the tunnel's security association is near
 	limit   atomic.Bool   // likewise
+	// awaits: the router is to begin the first session, since nobody has named a PAA. Of whoever
+	// attaches c, and then of its keeper.
+	awaits bool
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
 	markers   chan tunnel.Marker // that came by the tunnel
@@ -42,11 +45,15 @@ type candidate struct {
 // authenticate makes the session with c's router, from the address from. A router
 // takes whoever comes without pre-authentication to have leased the address itself.
 func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from netip.Addr, preauth bool) error {
-	s, err := c.n.openSession(ctx, id, c.net, from, preauth, c.rekeyed)
+	s, err := c.n.openSession(ctx, id, c.net, from, preauth, c.awaits, c.rekeyed)
 	if err != nil {
 		return err
 	}
 	c.session.Store(s)
+	if c.awaits { // who it is has shown, for the next session and for preparations, too
+		c.awaits = false
+		c.n.agents.Store(c.net.Name, c.net.PAA.Addr())
+	}
 	select {
 	case c.rekeyed <- struct{}{}:
 	default:

@@ -85,6 +85,7 @@ type Config struct {
 	Hook       hook.Config // in the place of Home, when it has a command
 	DAD        acd.Timers
 	Timers     Timers
+	Await      bool                 // where nobody names a PAA the link's router may begin the session (RFC 5191 section 4.1)
 	Ping       time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
 	Buffer     flow.Limits          // uplink while between two links, and what waits for a path's end
 	Suites     []esp.Transform      // offered for tunnels, the best first; nil: what the processor likes

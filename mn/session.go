@@ -73,12 +73,17 @@ func (s *session) tlsVersion() string {
 
 var errClosedSession = errors.New("the session has ended")
 
-// openSession authenticates at a network's router, from the address from.
-func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth bool, rekeyed chan<- struct{}) (s *session, err error) {
+// openSession authenticates at a network's router, from the address from; awaited says that
+// the router begins.
+func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth, awaited bool, rekeyed chan<- struct{}) (s *session, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", net.PAA.String(), "preauth", preauth)
 	var at []any
 	defer func() { span.End(err, at...) }()
-	conn, err := n.udp(from)
+	listen := n.udp
+	if awaited {
+		listen = n.invitee
+	}
+	conn, err := listen(from)
 	if err != nil {
 		return nil, err
 	}
@@ -87,10 +92,15 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 		n: n, net: net, acks: map[uint64]chan error{},
 		opened: make(chan opening, 1), rekeyed: rekeyed, stale: make(chan struct{}, 1), waiting: map[question]chan notify.Message{}, closed: make(chan struct{}),
 	}
-	s.client, err = pana.Dial(n.ctx, conn, net.PAA, pana.PaCConfig{
+	cfg := pana.PaCConfig{
 		Preauth: preauth, NewEAP: s.eapPeer, Rand: n.cfg.Rand, AuthTimeout: n.cfg.Timers.Auth,
 		PingInterval: n.cfg.Ping, PingTimeout: n.cfg.Ping, ReauthBefore: reauthBefore,
-	}, s.output)
+	}
+	if awaited {
+		s.client, err = pana.Await(n.ctx, conn, net.PAA.Addr(), cfg, s.output)
+	} else {
+		s.client, err = pana.Dial(n.ctx, conn, net.PAA, cfg, s.output)
+	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -107,6 +117,9 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 		err = explain(s.reason)
 	case <-ctx.Done():
 		err = ctx.Err()
+		if awaited && errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: nobody has named a PAA, and the router %v has begun no session: does mpa-ar run there, with access.enforce? Else give paa of that network", err, net.PAA.Addr())
+		}
 	}
 	if err != nil {
 		s.close()
@@ -388,6 +401,15 @@ func (n *Node) udp(from netip.Addr) (host.UDP, error) {
 	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, 0))
 	if err != nil {
 		return nil, fmt.Errorf("socket at %s: %w", from, err)
+	}
+	return conn, nil
+}
+
+// invitee opens the socket at a care-of address to which a PAA sends who begins a session.
+func (n *Node) invitee(from netip.Addr) (host.UDP, error) {
+	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, pana.Port))
+	if err != nil {
+		return nil, fmt.Errorf("socket at %s for a PAA: %w", from, err)
 	}
 	return conn, nil
 }

@@ -62,6 +62,13 @@ func (k *gatekeeper) set(sid uint32, addr netip.Addr, until time.Time) {
 	}
 }
 
+// authorised reports whether any session authorises addr.
+func (k *gatekeeper) authorised(addr netip.Addr) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.open[addr]) > 0
+}
+
 // next takes an address of which the gate is to be told, and until when it is authorised.
 func (k *gatekeeper) next() (addr netip.Addr, until time.Time, ok bool) {
 	k.mu.Lock()

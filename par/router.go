@@ -37,7 +37,7 @@ type Sessions interface {
 	Send(sid uint32, m notify.Message) error
 	// Terminate ends a session.
 	Terminate(sid uint32) error
-	// Invite tells a node that a session of before is gone.
+	// Invite tells a node that a session of before is gone, or that there may be one.
 	Invite(to netip.AddrPort) error
 }
 
@@ -86,6 +86,7 @@ type Router struct {
 	links    *links
 	stations *stations
 	keeper   *gatekeeper
+	invites  *invitations
 	classes  *flow.Classes
 	buffers  *buffers
 	pace     *pace
@@ -137,7 +138,7 @@ func Open(cfg Config) (r *Router, err error) {
 	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.leases, r.links = newLedger(r, cfg.State), newLinks(r, cfg.Points)
-	r.keeper = newGatekeeper(cfg.Gate)
+	r.keeper, r.invites = newGatekeeper(cfg.Gate), newInvitations()
 	r.stations = &stations{wake: make(chan struct{}, 1), now: map[wpactrl.MAC]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -210,7 +211,11 @@ func Open(cfg Config) (r *Router, err error) {
 			return r, err
 		}
 	}
-	if r.proxy, err = neigh.Listen(r.host, cfg.Access, neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}); err != nil {
+	listener := neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}
+	if cfg.Gate != nil {
+		listener.Heard = r.arpFrom
+	}
+	if r.proxy, err = neigh.Listen(r.host, cfg.Access, listener); err != nil {
 		return r, err
 	}
 	if r.relay, err = dhcp4.OpenRelay(dhcp4.RelayConfig{Sockets: r.host, Giaddr: cfg.Address, Server: cfg.DHCPServer, CircuitID: cfg.Access, Log: cfg.Log}); err != nil {
@@ -224,6 +229,7 @@ func Open(cfg Config) (r *Router, err error) {
 	r.wg.Go(r.ageing)
 	if cfg.Gate != nil {
 		r.wg.Go(r.keepGate)
+		r.wg.Go(r.invite)
 	}
 	return r, nil
 }

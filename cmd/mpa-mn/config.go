@@ -40,7 +40,8 @@ type configuration struct {
 		MaxVersion  string      `yaml:"max-version"`
 	} `yaml:"eap"`
 	PANA struct {
-		Ping config.Duration `yaml:"ping"`
+		Ping  config.Duration `yaml:"ping"`
+		Await bool            `yaml:"await"`
 	} `yaml:"pana"`
 	ClientID config.HexBytes `yaml:"client-id"`
 	Networks []network       `yaml:"networks"`
@@ -93,7 +94,7 @@ eap:                                  # EAP-TLS
   certificate: mn.pem
   key: mn.key
   server-name: aaa.home.example       # that the certificate must have
-pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up
+pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up. await: true: where neither this file nor DHCP names a PAA, the link's router may begin the session
 networks:                             # points: of attachment, the preferred one first; external: names alone, [poa-b1, poa-b2]
   - name: b
     paa: 10.1.0.1                     # of its router; left out: as DHCP names it (option 136), once the node has been there

@@ -68,7 +68,8 @@
 //     the PaC, which may come before with EAP in the PAR[S], carries none (RFC 5191
 //     figure 1, RFC 5609).
 //   - A PAR[S] with EAP, or sent on our own initiative, is repeated by timer and has
-//     a session; the answer to a PCI has none. When initiations cross, the PaC
+//     a session; the answer to a PCI has none, nor has [PAA.Invite], which its caller
+//     repeats: what calls for it may be forged. When initiations cross, the PaC
 //     answers all PAR[S], and the session in which it sends its nonce remains.
 //   - A PAR of the PaC is taken after the PAN for ours, not before (RFC 5609 has it
 //     stop our retransmission): a lost PAN costs a repetition, and no nonce is missed.

@@ -129,8 +129,12 @@ func (p *PAA) rxLost(now time.Time, from netip.AddrPort, m *Message, f *fields) 
 
 // Invite sends a PAR[S] to a PaC that has not asked for one (RFC 5191 section 4.1):
 // to one that had a session before a restart. One that has none, or does not want
-// another, is silent. Nothing is kept.
-func (p *PAA) Invite(now time.Time, to netip.AddrPort) { p.open(now, to, false) }
+// another, is silent. Nothing is kept. Whoever is being authenticated is not interrupted.
+func (p *PAA) Invite(now time.Time, to netip.AddrPort) {
+	if len(p.byAddr[to]) == 0 {
+		p.open(now, to, false)
+	}
+}
 
 // open sends a PAR[S] and forgets it.
 func (p *PAA) open(now time.Time, to netip.AddrPort, e bool) bool {

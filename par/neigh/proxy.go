@@ -30,6 +30,7 @@ type Config struct {
 	Rand     io.Reader                          // spreads probes; default crypto/rand
 	Log      *slog.Logger                       //
 	Conflict func(netip.Addr, net.HardwareAddr) // a stranger uses a set address; must not block
+	Heard    func(netip.Addr)                   // somebody speaks from this address; must not block; nil: nobody wants to know
 }
 
 // Policy is how to answer for one address.
@@ -218,6 +219,9 @@ func (p *Proxy) packet(a acd.Packet) {
 	claimed, isClaimed := p.addrs[a.SenderIP]
 	p.mu.RUnlock()
 
+	if p.cfg.Heard != nil && a.SenderMAC != p.mac && !a.SenderIP.IsUnspecified() {
+		p.cfg.Heard(a.SenderIP)
+	}
 	if isClaimed && a.SenderMAC != p.mac && a.SenderMAC != claimed.visitor {
 		p.conflicts.Add(1)
 		p.cfg.Log.Warn("somebody else uses a visitor's address", "address", a.SenderIP.String(), "mac", a.SenderMAC.String())
