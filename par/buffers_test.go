@@ -143,3 +143,32 @@ func TestPace(t *testing.T) {
 		t.Errorf("nothing is known of the link: wait %v", w)
 	}
 }
+
+// A queue behind what comes goes twice as fast, and never takes much longer than a second.
+func TestChase(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		comes       float64       // octets a second
+		queued      int           // octets
+		least, most time.Duration // until the queue is empty
+	}{
+		{"half a second of 100 Mb/s", 12.5e6, 6.25e6, 400 * time.Millisecond, 550 * time.Millisecond},
+		{"five seconds of 100 Mb/s", 12.5e6, 62.5e6, 1100 * time.Millisecond, 1300 * time.Millisecond},
+		{"nothing comes any more", 0, 5e6, 900 * time.Millisecond, 1100 * time.Millisecond},
+		{"a call", 8600, 8600, 0, time.Millisecond}, // less than any way takes at once
+	} {
+		const size = 1000
+		var v chase
+		start := time.Unix(1000, 0)
+		now, queued := start, float64(c.queued)
+		for queued >= size {
+			wait := v.wait(now, c.comes, int(queued))
+			now = now.Add(wait)
+			v.pacer.Sent(now, size)
+			queued += c.comes*wait.Seconds() - size
+		}
+		if took := now.Sub(start); took < c.least || took > c.most {
+			t.Errorf("%s: the queue is empty after %v, want %v to %v", c.name, took, c.least, c.most)
+		}
+	}
+}

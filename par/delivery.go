@@ -152,6 +152,7 @@ func (v *visitor) next() bool {
 		return true
 	}
 	v.send(class, out, out.Pkt)
+	v.chase.pacer.Sent(time.Now(), len(out.Pkt))
 	v.group.Class(class).Recycle(out.Pkt)
 	return true
 }

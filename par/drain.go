@@ -43,18 +43,22 @@ func (v *visitor) flushUntil(deadline time.Time) bool {
 	}
 }
 
-// mustWait is how long the next packet of the queue has to wait for the access link, if
-// that is where it goes.
+// mustWait is how long the next packet of the queue has to wait: for the access link, if
+// that is where it goes, or for the way to where the node is.
 func (v *visitor) mustWait(now time.Time) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if m := v.group.Mode(); m != flow.Drain && m != flow.Direct {
+	packets, octets := v.group.Queued()
+	switch m := v.group.Mode(); {
+	case packets == 0:
+		v.chase = chase{}
 		return 0
+	case m == flow.Drain || m == flow.Direct:
+		return v.r.pace.wait(now)
+	case m == flow.Tunnel || m == flow.Copy || m == flow.Bicast:
+		return v.chase.wait(now, v.room.sizer.Arriving(now), octets)
 	}
-	if packets, _ := v.group.Queued(); packets == 0 {
-		return 0
-	}
-	return v.r.pace.wait(now)
+	return 0
 }
 
 // endless is what is to be told of a drain that came to no end; nothing of others. The

@@ -28,6 +28,32 @@ func (l Link) burst() int {
 
 func (l Link) octets() float64 { return l.Rate / 8 }
 
+// What is held for a node that is elsewhere by now goes there through its tunnel, by a way
+// of which nobody knows what it takes: it has taken what comes for the node. So the queue
+// goes twice as fast as that, and is gone as long after as it took to come; faster only
+// where that would be longer than catchUp, or nothing comes any more.
+const (
+	outrun  = 2 // times what comes
+	catchUp = time.Second
+)
+
+// chase spreads a queue over the time until it has caught up with what comes. The zero
+// chase is that of an empty queue.
+type chase struct {
+	pacer flow.Pacer
+	rate  float64 // octets a second
+}
+
+// wait is how long the next packet of a queue of so many octets has to wait, where so many
+// more come a second.
+func (c *chase) wait(now time.Time, comes float64, octets int) time.Duration {
+	if rate := max(c.rate, outrun*comes, float64(octets)/catchUp.Seconds()); rate > c.rate {
+		c.rate = rate
+		c.pacer.SetRate(rate, Link{Rate: 8 * rate}.burst())
+	}
+	return c.pacer.At(now).Sub(now)
+}
+
 // pace spreads what all visitors' queues give to the access link over what it takes.
 type pace struct {
 	mu    sync.Mutex // a leaf

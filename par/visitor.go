@@ -46,6 +46,7 @@ type visitor struct {
 	group       *flow.Group
 	room        *room // what it may hold
 	unsent      unsent
+	chase       chase // of the queue behind what comes
 	tunnel      *tunnel.Tunnel
 	late        []late
 	inner       netip.Addr // whose packets the group delivers; the zero Addr: nobody's
