@@ -173,7 +173,7 @@ func (s *session) fits(m *Message, f *fields) bool {
 		s.drop(DiscardKeyID)
 	case complete && f.eap != nil:
 		s.drop(DiscardEAP)
-	case !complete && (f.nonce == nil) != s.sawNonce:
+	case !complete && (f.nonce == nil) != s.sawNonce, complete && f.nonce != nil && s.sawNonce:
 		s.drop(DiscardNonce)
 	default:
 		return true

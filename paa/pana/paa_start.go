@@ -19,7 +19,7 @@ import (
 
 const (
 	cookieSlot = 16 * time.Second // coarse time; a PAR[S] is good for one to two of them
-	cookieTry  = 4                // session identifiers to choose from, should one be taken
+	cookieTry  = 4                // session identifiers to choose from, should one be taken: two bits
 	maxRivals  = 3                // sessions begun by one address and port, of which one will see nonces
 	cookieLife = 64               // slots until the secret is another one, about 17 minutes
 	// closedLinger is how long a closed session answers duplicates of its last
@@ -54,7 +54,8 @@ func (c *cookies) rotate(now time.Time, rnd *random) {
 	}
 }
 
-// make computes what a PAR[S] to from carries.
+// make computes what a PAR[S] to from carries. The last bits of the identifier say which of the
+// tries and slots it is of, so that looking at one, of whomever, costs one hash.
 func (c *cookies) make(from netip.AddrPort, e, mandatory bool, slot int64, try byte) (sid, seq uint32) {
 	secret := c.secret
 	if slot/cookieLife < c.period {
@@ -70,8 +71,12 @@ func (c *cookies) make(from netip.AddrPort, e, mandatory bool, slot int64, try b
 	h.Write(b[:])
 	h.Write([]byte(from.Addr().Zone()))
 	sum := h.Sum(nil)
-	return binary.BigEndian.Uint32(sum), binary.BigEndian.Uint32(sum[4:])
+	return binary.BigEndian.Uint32(sum)&^7 | uint32(try)<<1 | uint32(slot)&1, binary.BigEndian.Uint32(sum[4:])
 }
+
+// tryOf and ofSlot read the last bits of an identifier.
+func tryOf(sid uint32) byte              { return byte(sid >> 1 & (cookieTry - 1)) }
+func ofSlot(sid uint32, slot int64) bool { return sid&1 == uint32(slot)&1 }
 
 func slotOf(now time.Time) int64 { return now.Unix() / int64(cookieSlot/time.Second) }
 
@@ -257,13 +262,10 @@ func (p *PAA) agreed(offered []AVP, m *Message, f *fields) (h handshake, ok bool
 // ours reports whether a PAN[S] answers a recent PAR[S].
 func (p *PAA) ours(now time.Time, from netip.AddrPort, m *Message) bool {
 	p.cookies.rotate(now, &p.random)
-	mandatory := p.mandatory(from)
-	for _, slot := range []int64{slotOf(now), slotOf(now) - 1} {
-		for try := range byte(cookieTry) {
-			if sid, seq := p.cookies.make(from, m.e(), mandatory, slot, try); sid == m.SID && seq == m.Seq && sid != 0 {
-				return true
-			}
-		}
+	slot := slotOf(now)
+	if !ofSlot(m.SID, slot) {
+		slot-- // the one before
 	}
-	return false
+	sid, seq := p.cookies.make(from, m.e(), p.mandatory(from), slot, tryOf(m.SID))
+	return sid == m.SID && seq == m.Seq && sid != 0
 }

@@ -185,3 +185,42 @@ func TestPAARTT(t *testing.T) {
 		t.Errorf("RTT %v of an unknown session", d)
 	}
 }
+
+// TestCompleteFits: what a PAR[C] and a PAN[C] must not carry, even signed with the new key.
+func TestCompleteFits(t *testing.T) {
+	nonce := AVP{Code: CodeNonce, Data: make([]byte, 20)}
+	for _, c := range []struct {
+		message string
+		extra   AVP
+		want    Discard
+	}{
+		{"PAR[C]", nonce, DiscardNonce},
+		{"PAN[C]", nonce, DiscardNonce},
+		{"PAN[C]", AVP{Code: CodeEAP, Data: eapPacket(2, 7, 1)}, DiscardEAP},
+	} {
+		t.Run(fmt.Sprintf("%s with AVP %d", c.message, c.extra.Code), func(t *testing.T) {
+			w := newWorld(t, 1, PAAConfig{})
+			n := w.node(addrOld, PaCConfig{})
+			var counts map[Discard]uint64
+			w.tap = func(_, to netip.AddrPort, b []byte) bool {
+				m, _ := ParseMessage(b)
+				if m.Name() != c.message || counts != nil {
+					return true
+				}
+				m.AVPs = append(m.AVPs[:len(m.AVPs)-1:len(m.AVPs)-1], c.extra) // AUTH was the last
+				if to == addrOld {
+					n.pac.HandlePacket(w.now, encode(m, w.paa.sessions[m.SID].newSA))
+					counts = n.pac.Counters()
+				} else {
+					w.paa.HandlePacket(w.now, addrOld, encode(m, n.pac.sa))
+					counts = w.paa.Counters()
+				}
+				return true
+			}
+			w.open(n) // by what was sent
+			if len(counts) != 1 || counts[c.want] != 1 {
+				t.Errorf("counters %v, expected one %v", counts, c.want)
+			}
+		})
+	}
+}

@@ -84,12 +84,13 @@ func (f *flooder) run(ctx context.Context, rate float64) (sent int, share float6
 	return sent, float64(busy) / float64(time.Since(began)), nil
 }
 
+// threadCPU is the processor time of the calling thread.
 func threadCPU() (time.Duration, error) {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
-		return 0, fmt.Errorf("bench: flood: %w", err)
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, fmt.Errorf("bench: %w", err)
 	}
-	return used(u), nil
+	return time.Duration(t.Nano()), nil
 }
 
 func (f *flooder) close() { _ = f.conn.Close() }

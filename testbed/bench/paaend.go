@@ -40,6 +40,7 @@ type PAAState struct {
 	Live    int               `json:"live"`   // sessions that are not closed
 	Opened  uint64            `json:"opened"` // sessions that have been open
 	CPU     time.Duration     `json:"cpu"`    // user and system, of the process
+	Kernel  time.Duration     `json:"kernel"` // the system's part of it
 	Sent    uint64            `json:"sent"`   // datagrams
 	Heap    uint64            `json:"heap"`   // octets in use after a collection
 	Discard map[string]uint64 `json:"discard"`
@@ -126,7 +127,7 @@ func (e *PAAEnd) Run(ctx context.Context, in io.Reader, out io.Writer) (err erro
 		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
 			return fmt.Errorf("bench: PAA: %w", err)
 		}
-		s.CPU, s.Sent = used(u), conn.sent.Load()
+		s.CPU, s.Kernel, s.Sent = used(u), time.Duration(u.Stime.Nano()), conn.sent.Load()
 		if err := enc.Encode(s); err != nil {
 			return fmt.Errorf("bench: PAA: %w", err)
 		}

@@ -55,7 +55,7 @@ func TestPAAEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s.Live == 40 && s.Opened == 40 {
-			if s.Heap == 0 || s.CPU == 0 || s.Sent < 3*40 {
+			if s.Heap == 0 || s.CPU == 0 || s.Kernel == 0 || s.Kernel >= s.CPU || s.Sent < 3*40 {
 				t.Errorf("%+v", s)
 			}
 			break

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 var (
 	rowSessions = Row{Name: "sessions a second", Unit: "1/s", Better: More}
 	rowPAACPU   = Row{Name: "processor time of the PAA, one session", Unit: "µs", Better: Less}
+	rowKernel   = Row{Name: "of that in the kernel", Unit: "µs", Better: Less}
 	rowPaCCPU   = Row{Name: "processor time of the PaC, one session", Unit: "µs", Better: Less}
 	rowMemory   = Row{Name: "memory of the PAA, one open session", Unit: "KiB", Better: Less}
 )
@@ -126,6 +128,7 @@ func panaSample(ctx context.Context, o Options, a *Adder, paa *paaChild, nodes [
 	n := float64(number)
 	a.Add(rowSessions, subject, n/took.Seconds())
 	a.Add(rowPAACPU, subject, float64((after.CPU-before.CPU).Microseconds())/n)
+	a.Add(rowKernel, subject, float64((after.Kernel-before.Kernel).Microseconds())/n)
 	a.Add(rowPaCCPU, subject, float64((ownAfter-own).Microseconds())/n)
 	return nil
 }
@@ -144,6 +147,13 @@ func machineSessions(o Options, a *Adder) error {
 	if err != nil {
 		return err
 	}
+	runtime.LockOSThread() // whose processor time is looked at
+	defer runtime.UnlockOSThread()
+	process, err1 := ownCPU()
+	thread, err2 := threadCPU()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
 	began := time.Now()
 	var number int
 	var atPAA time.Duration
@@ -156,15 +166,22 @@ func machineSessions(o Options, a *Adder) error {
 		}
 		atPAA += took
 	}
-	n := float64(number)
-	all := time.Since(began)
-	a.Add(rowSessions, subjectMachine, n/all.Seconds())
-	a.Add(rowPAACPU, subjectMachine, float64(atPAA.Nanoseconds())/1e3/n)
-	a.Add(rowPaCCPU, subjectMachine, float64((all-atPAA).Nanoseconds())/1e3/n)
+	took := time.Since(began)
+	processAfter, err1 := ownCPU()
+	threadAfter, err2 := threadCPU()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	// The collection of garbage, which other threads do, is shared as the rest is.
+	each := float64((processAfter - process).Nanoseconds()) / 1e3 / float64(number)
+	share := float64(atPAA) / float64(threadAfter-thread)
+	a.Add(rowSessions, subjectMachine, float64(number)/took.Seconds())
+	a.Add(rowPAACPU, subjectMachine, each*share)
+	a.Add(rowPaCCPU, subjectMachine, each*(1-share))
 	return nil
 }
 
-// machineSession is one session, and how long the PAA took for it.
+// machineSession is one session, and the thread's processor time that the PAA took for it.
 func machineSession(paa *pana.PAA, from netip.AddrPort) (atPAA time.Duration, err error) {
 	pac, err := pana.NewPaC(pana.PaCConfig{NewEAP: func() (pana.EAPPeer, error) { return &loopEAP{}, nil }})
 	if err != nil {
@@ -185,7 +202,10 @@ func machineSession(paa *pana.PAA, from netip.AddrPort) (atPAA time.Duration, er
 				return 0, o.Reason
 			}
 		}
-		began := time.Now()
+		began, err := threadCPU()
+		if err != nil {
+			return 0, err
+		}
 		for _, b := range toPAA {
 			paa.HandlePacket(now, from, b)
 		}
@@ -208,7 +228,11 @@ func machineSession(paa *pana.PAA, from netip.AddrPort) (atPAA time.Duration, er
 				return 0, err
 			}
 		}
-		atPAA += time.Since(began)
+		ended, err := threadCPU()
+		if err != nil {
+			return 0, err
+		}
+		atPAA += ended - began
 		if len(toPAA)+len(toPaC) == 0 && open < 2 {
 			return 0, errors.New("bench: a session comes to no end")
 		}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -266,5 +268,33 @@ func TestEncrypted(t *testing.T) {
 				t.Errorf("shown as %q, expected %q", rows, c.want)
 			}
 		})
+	}
+}
+
+// TestKinds: the script knows every kind of message that package notify has, and no other.
+func TestKinds(t *testing.T) {
+	script, err := os.ReadFile("../../docs/pana.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(script), "local kinds = {")
+	list, _, found := strings.Cut(list, "}")
+	if !found {
+		t.Fatal("the script has no list of kinds")
+	}
+	entry := regexp.MustCompile(`\[(\d+)\] = "(\w+)"`)
+	named := map[string]string{}
+	for _, m := range entry.FindAllStringSubmatch(list, -1) {
+		named[m[1]] = strings.ToLower(m[2])
+	}
+	for k := range 256 {
+		kind := notify.Kind(k)
+		want := ""
+		if name := kind.String(); name != fmt.Sprintf("kind %d", k) {
+			want = strings.ReplaceAll(name, " ", "")
+		}
+		if got := named[strconv.Itoa(k)]; got != want {
+			t.Errorf("kind %d is %q in the script, expected %q", k, got, want)
+		}
 	}
 }
