@@ -278,6 +278,12 @@ func (f *fakeConn) WriteND(p Packet) error {
 	return f.fail
 }
 
+func (f *fakeConn) sent() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.out)
+}
+
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeConn{in: make(chan Packet)}
@@ -287,7 +293,9 @@ func TestRun(t *testing.T) {
 		result := make(chan error)
 		loops := 0
 		go func() { result <- Run(t.Context(), f, machine(t, DefaultTimers()), func(Looped) { loops++ }) }()
-		time.Sleep(1100 * time.Millisecond)
+		for f.sent() < 2 { // the second probe is sent at any time of the first second
+			time.Sleep(time.Millisecond)
+		}
 		f.in <- f.out[1]
 		f.in <- Packet{From: other, Src: addr, Dst: AllNodes(), Msg: Advert{Target: addr}}
 		var conflict *acd.ConflictError
