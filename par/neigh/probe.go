@@ -16,13 +16,9 @@ import (
 // limit for conflicts is kept. nil: free. Errors: *acd.ConflictError (wrapped), ctx's, net.ErrClosed, or the socket's. Takes as
 // long as the timers say, 4 to 7 s with those of the RFC.
 func (p *Proxy) Probe(ctx context.Context, addr netip.Addr, visitor net.HardwareAddr) error {
-	c := &probeConn{p: p, in: make(chan acd.Packet, probeQueue)}
-	if len(visitor) > 0 {
-		var err error
-		if c.visitor, err = acd.MACFrom(visitor); err != nil {
-			return fmt.Errorf("neigh: probe %v: visitor: %w", addr, err)
-		}
-		c.hasVisitor = true
+	c := p.question()
+	if err := c.except(visitor); err != nil {
+		return fmt.Errorf("neigh: probe %v: %w", addr, err)
 	}
 	defer p.register(c)()
 	if err := p.link.Probe(ctx, c, addr, p.mac.HardwareAddr(), p.cfg.Rand); err != nil {
@@ -41,21 +37,32 @@ func (p *Proxy) Present(ctx context.Context, router, addr netip.Addr, visitor ne
 	if err != nil {
 		return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
 	}
-	c := &probeConn{p: p, in: make(chan acd.Packet, probeQueue)}
+	c := p.question()
 	defer p.register(c)()
 	ask := acd.Packet{Op: acd.OpRequest, SenderMAC: p.mac, SenderIP: router, TargetIP: addr}
+	there, err := repeat(ctx,
+		func() error { return c.WriteARP(acd.Broadcast(), ask) }, c.next,
+		func(a acd.Packet) bool { return a.SenderIP == addr && a.SenderMAC == mac })
+	if err != nil {
+		return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
+	}
+	return there, nil
+}
+
+// repeat asks again every presencePause until is takes an answer, which is true, or ctx ends, which is false.
+func repeat[P any](ctx context.Context, ask func() error, next func(context.Context) (P, error), is func(P) bool) (bool, error) {
 	for ctx.Err() == nil {
-		if err := c.WriteARP(acd.Broadcast(), ask); err != nil {
-			return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
+		if err := ask(); err != nil {
+			return false, err
 		}
 		step, cancel := context.WithTimeout(ctx, presencePause)
 		for step.Err() == nil {
-			a, err := c.ReadARP(step)
+			a, err := next(step)
 			switch {
 			case errors.Is(err, net.ErrClosed):
 				cancel()
-				return false, fmt.Errorf("neigh: presence of %v: %w", addr, err)
-			case err == nil && a.SenderIP == addr && a.SenderMAC == mac:
+				return false, err
+			case err == nil && is(a):
 				cancel()
 				return true, nil
 			}
@@ -93,36 +100,14 @@ func (p *Proxy) DefendOrProbe(ctx context.Context, addr netip.Addr, pol Policy) 
 
 // probeConn gives one Probe the packets the proxy reads.
 type probeConn struct {
-	p          *Proxy
-	in         chan acd.Packet
-	visitor    acd.MAC
-	hasVisitor bool
+	listener[acd.Packet]
+	p *Proxy
 }
 
-// offer reports false if the queue is full.
-func (c *probeConn) offer(a acd.Packet) bool {
-	if c.hasVisitor && a.SenderMAC == c.visitor {
-		return true
-	}
-	select {
-	case c.in <- a:
-		return true
-	default:
-		return false
-	}
-}
+func (p *Proxy) question() *probeConn { return &probeConn{listen[acd.Packet](p.done), p} }
 
 // ReadARP implements acd.Conn.
-func (c *probeConn) ReadARP(ctx context.Context) (acd.Packet, error) {
-	select {
-	case a := <-c.in:
-		return a, nil
-	case <-ctx.Done():
-		return acd.Packet{}, ctx.Err()
-	case <-c.p.done:
-		return acd.Packet{}, net.ErrClosed
-	}
-}
+func (c *probeConn) ReadARP(ctx context.Context) (acd.Packet, error) { return c.next(ctx) }
 
 // WriteARP implements acd.Conn. A proxy on an interface that is down probes nothing.
 func (c *probeConn) WriteARP(dst net.HardwareAddr, a acd.Packet) error {

@@ -3,7 +3,6 @@ package neigh
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -184,34 +183,14 @@ func (p *Proxy) Close() error {
 
 func (p *Proxy) run(ctx context.Context) {
 	defer close(p.done)
-	for {
-		a, err := p.conn.ReadARP(ctx)
-		switch {
-		case err == nil:
-			p.packet(a)
-			continue
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, net.ErrClosed):
-			p.cfg.Log.Error("ARP proxy ended: its socket was closed", "error", err)
-			return
-		}
-		p.cfg.Log.Warn("ARP proxy cannot read", "error", err)
-		t := time.NewTimer(retryRead)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-t.C:
-		}
-	}
+	readAll(ctx, p.cfg.Log, "ARP", p.conn.ReadARP, p.packet)
 }
 
 // packet handles one ARP packet: the probes under way see it, and it may be answered.
 func (p *Proxy) packet(a acd.Packet) {
 	p.mu.RLock()
 	for c := range p.probed {
-		if !c.offer(a) {
+		if !c.offer(a.SenderMAC, a) {
 			p.missed.Add(1)
 		}
 	}
