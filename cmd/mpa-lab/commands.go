@@ -34,13 +34,14 @@ type flags struct {
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
 	NAT     bool          `name:"nat" help:"Put an address translator on each access router, between the node and the router it moves to."`
 	Enforce bool          `help:"Have the routers let pass only what authenticated nodes send, and what is for the correspondent, for the bare host."`
+	PAA     string        `name:"paa" enum:"configured,dhcp,invites" default:"configured" help:"Who tells the node of the PAA where it attaches first: its configuration, the DHCP server (option 136), or with --enforce the PAA itself, which begins the session."`
 	Seconds float64       `default:"1" placeholder:"1" help:"How long traffic runs before and after each move."`
 }
 
 func (f flags) options(a *app) (scenario.Options, error) {
 	o := scenario.Options{
 		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true, Logs: f.Logs,
-		Lead: time.Duration(f.Seconds * float64(time.Second)), AAA: f.AAA, DHCP: f.DHCP,
+		Lead: time.Duration(f.Seconds * float64(time.Second)), AAA: f.AAA, DHCP: f.DHCP, Agent: f.PAA,
 	}
 	if f.TLS != "both" {
 		o.TLS = f.TLS
@@ -92,7 +93,7 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 	m := map[string]string{
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": "auto", "buffer": "on",
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
-		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT),
+		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT), "paa": f.PAA,
 	}
 	if f.Enforce {
 		m["enforce"] = "true"

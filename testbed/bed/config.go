@@ -144,15 +144,18 @@ func (b *Bed) rekey() string {
 
 func (b *Bed) configMN() string {
 	var nets strings.Builder
-	for _, n := range b.opt.networks() {
-		points := n.Points
+	for i, n := range b.opt.networks() {
+		points, agent := n.Points, fmt.Sprintf("paa: %v, ", n.Address)
+		if i == 0 && cmp.Or(b.opt.Agent, AgentConfigured) != AgentConfigured {
+			agent = ""
+		}
 		if b.Radio != nil {
 			points = nil
 			for _, p := range n.Points {
 				points = append(points, b.Radio.AP(p).wirelessPoint())
 			}
 		}
-		fmt.Fprintf(&nets, "  - {name: %s, paa: %v, points: [%s]}\n", n.Name, n.Address, strings.Join(points, ", "))
+		fmt.Fprintf(&nets, "  - {name: %s, %spoints: [%s]}\n", n.Name, agent, strings.Join(points, ", "))
 	}
 	trigger := ""
 	if b.Radio != nil && b.opt.Wifi.Trigger != "" {
@@ -166,9 +169,11 @@ func (b *Bed) configMN() string {
 	if b.Radio != nil { // its processor may be an emulated one
 		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s, arrive: 10s}"
 	}
+	ping := ""
 	if b.opt.Quick {
-		timers = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}\npana: {ping: 2s}"
+		timers, ping = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}", "ping: 2s, "
 	}
+	session := fmt.Sprintf("pana: {%sawait: %v}", ping, b.opt.Agent == AgentInvites)
 	return fmt.Sprintf(`node: mn
 control: %s
 state: mn.db
@@ -185,9 +190,10 @@ networks:
 %s
 %s
 %s
+%s
 prepare: %v
 %s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
-		b.mobility(), b.opt.dad(), timers, !b.opt.NoPrepare, trigger+moves)
+		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, trigger+moves)
 }
 
 // interfaces are those of the mobile node, and who moves them.

@@ -30,6 +30,9 @@ type Options struct {
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
 	DHCP string
+	// Agent says how the node finds the PAA of the network that it attaches to first: AgentConfigured
+	// (also when empty), AgentDHCP or AgentInvites.
+	Agent string
 	// Quick gives everything that waits for somebody else's sign of life a few
 	// seconds: for scenarios in which daemons die.
 	Quick bool
@@ -97,6 +100,14 @@ const (
 	DHCPKea       = "kea"
 )
 
+// By whom the node is told of a PAA: its configuration, the DHCP server's option 136 (RFC 5192), or
+// the PAA itself, which begins the session (RFC 5191 section 4.1) at an enforcement point.
+const (
+	AgentConfigured = "configured"
+	AgentDHCP       = "dhcp"
+	AgentInvites    = "invites"
+)
+
 // How a mobile node has its second interface.
 const (
 	SecondUp     = "always"
@@ -143,6 +154,15 @@ func (o Options) check() error {
 		}
 	default:
 		return fmt.Errorf("bed: %q is no DHCP server: expected %s or %s", o.DHCP, DHCPEmbedded, DHCPKea)
+	}
+	switch o.Agent {
+	case "", AgentConfigured, AgentDHCP:
+	case AgentInvites:
+		if !o.Enforce {
+			return errors.New("bed: a PAA invites only nodes that it stops: expected Enforce, too")
+		}
+	default:
+		return fmt.Errorf("bed: nobody finds a PAA by %q: expected %s, %s or %s", o.Agent, AgentConfigured, AgentDHCP, AgentInvites)
 	}
 	if o.VPN {
 		if _, err := (peers.WireGuard{}).Command(); err != nil {

@@ -48,10 +48,14 @@ func (o Options) dhcpPools() []dhcpd.Pool {
 	networks := o.networks()
 	pools := make([]dhcpd.Pool, 0, len(networks))
 	for _, n := range networks {
-		pools = append(pools, dhcpd.Pool{
+		pool := dhcpd.Pool{
 			Network: n.Name, Interface: n.DHCPIf, Server: n.DHCP, Prefix: n.Prefix,
 			Low: n.PoolLo, High: n.PoolHi, Router: n.Address, DNS: topo.DNS,
-		})
+		}
+		if o.Agent == AgentDHCP {
+			pool.PAA = n.Address
+		}
+		pools = append(pools, pool)
 	}
 	return pools
 }

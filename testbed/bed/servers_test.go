@@ -51,7 +51,7 @@ func (c client) do(f func(*nclient4.Client) error) error {
 
 func (c client) lease() (lease *nclient4.Lease, err error) {
 	err = c.do(func(n *nclient4.Client) error {
-		lease, err = n.Request(context.Background())
+		lease, err = n.Request(context.Background(), dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionPANAAuthenticationAgent))
 		return err
 	})
 	return lease, err
@@ -89,7 +89,7 @@ func TestDHCPServersAreAlike(t *testing.T) {
 			if name == DHCPKea {
 				installed(t, peers.Kea{}.Program)
 			}
-			b, err := StartNetwork(context.Background(), Options{Bin: t.TempDir(), DHCP: name})
+			b, err := StartNetwork(context.Background(), Options{Bin: t.TempDir(), DHCP: name, Agent: AgentDHCP})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,6 +123,9 @@ func TestDHCPServersAreAlike(t *testing.T) {
 			}
 			if r := first.ACK.Router(); len(r) != 1 || r[0].String() != "10.1.0.1" || first.ACK.ServerIdentifier().String() != "10.1.0.3" {
 				t.Errorf("router %v, server %v", r, first.ACK.ServerIdentifier())
+			}
+			if a := dhcpv4.GetIPs(dhcpv4.OptionPANAAuthenticationAgent, first.ACK.Options); len(a) != 1 || a[0].String() != "10.1.0.1" {
+				t.Errorf("PAA %v (RFC 5192)", a)
 			}
 			if err := b.DHCP.SetEmpty("b", true); err != nil {
 				t.Fatal(err)

@@ -89,14 +89,18 @@ func (k Kea) settings(hook string) map[string]any {
 	subnets := list{}
 	for i, p := range k.Pools {
 		interfaces = append(interfaces, p.Interface)
+		options := list{
+			{"name": "routers", "data": p.Router.String()},
+			{"name": "domain-name-servers", "data": p.DNS.String()},
+		}
+		if p.PAA.IsValid() {
+			options = append(options, map[string]any{"name": "pana-agent", "code": 136, "data": p.PAA.String()})
+		}
 		subnets = append(subnets, map[string]any{
 			"id": subnetID(i), "subnet": p.Prefix.Masked().String(), "interface": p.Interface,
-			"relay": map[string]any{"ip-addresses": []string{p.Router.String()}},
-			"pools": list{{"pool": p.Low.String() + " - " + p.High.String()}},
-			"option-data": list{
-				{"name": "routers", "data": p.Router.String()},
-				{"name": "domain-name-servers", "data": p.DNS.String()},
-			},
+			"relay":       map[string]any{"ip-addresses": []string{p.Router.String()}},
+			"pools":       list{{"pool": p.Low.String() + " - " + p.High.String()}},
+			"option-data": options,
 		})
 	}
 	return map[string]any{

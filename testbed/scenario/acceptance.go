@@ -76,15 +76,17 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"handover, three times: nothing lost, duplicated or reordered", scenario("handover", func(o *Options) { o.Repeat = 3 })},
 		{"handover with a link gone for 50 ms", scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
 		{"handover under 100 Mbit/s", scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
-		{"handover with access links that only authenticated nodes may use: a stranger gets nothing through", scenario("handover", func(o *Options) { o.Enforce, o.Repeat = true, 2 })},
+		{"handover with access links that only authenticated nodes may use: the node is invited, a stranger gets nothing through", scenario("handover", func(o *Options) {
+			o.Enforce, o.Repeat, o.Agent = true, 2, bed.AgentInvites
+		})},
 		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
 		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
 		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
 		{"a link with 20 ms and loss: lost is what the link lost", func(ctx context.Context) ([]string, error) { return badLink(ctx, opt, p) }},
 		{"every marker lost once: nothing else lost, duplicated or reordered", scenario("handover", func(o *Options) { o.LoseMarkers = true })},
 		{"address translators that forget everything", scenario("nat-rebind", nil)},
-		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2"))},
-		{"handover with FreeRADIUS, TLS 1.3, and Kea", scenario("handover", foreign("1.3"))},
+		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2", bed.AgentConfigured))},
+		{"handover with FreeRADIUS, TLS 1.3, and Kea, which names the PAA", scenario("handover", foreign("1.3", bed.AgentDHCP))},
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
 		{"two interfaces: both up, one set up to move, one cut, and the node killed", scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
 		{"tunnels that have other keys while packets go by them", scenario("rekey", func(o *Options) {
@@ -130,8 +132,8 @@ func badLink(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 }
 
 // foreign has other people's servers in the place of ours.
-func foreign(tls string) func(*Options) {
-	return func(o *Options) { o.AAA, o.DHCP, o.TLS = bed.AAAFreeRADIUS, bed.DHCPKea, tls }
+func foreign(tls, agent string) func(*Options) {
+	return func(o *Options) { o.AAA, o.DHCP, o.TLS, o.Agent = bed.AAAFreeRADIUS, bed.DHCPKea, tls, agent }
 }
 
 // wireless runs a scenario in the virtual machine.

@@ -36,6 +36,7 @@ type Options struct {
 	// Tracks has handovers carry what can be drawn of them.
 	Tracks         bool
 	AAA, DHCP, TLS string // see bed.Options
+	Agent          string // likewise
 	// CrashSeed chooses the crashes of the acceptance set; empty: the commit does.
 	CrashSeed string
 	// Links are the bad links by name.
@@ -98,7 +99,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce,
+		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},
