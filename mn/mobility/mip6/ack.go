@@ -72,7 +72,11 @@ func (c *Client) acknowledged(now time.Time, m *Ack) error {
 	}
 	switch m.Status {
 	case StatusSequence:
-		c.resequence(now, m.Sequence)
+		if err := staleSequence(c.sequence, m.Sequence); err != nil {
+			return err
+		}
+		c.sequence = m.Sequence
+		c.again(now, StatusSequence)
 		return nil
 	case StatusIdentification:
 		return c.resynchronise(now, m, p.sent[i])
@@ -97,7 +101,7 @@ func (c *Client) accept(now time.Time, m *Ack, o outstanding) error {
 	c.stats.Accepted++
 	c.accepted = o.stamp
 	if p.lifetime == 0 {
-		c.pending, c.bindings = nil, nil
+		c.pending, c.bindings, c.doubt = nil, nil, false
 		c.put(Deregistered{})
 		return nil
 	}
@@ -108,7 +112,7 @@ func (c *Client) accept(now time.Time, m *Ack, o outstanding) error {
 		if len(list) == 0 {
 			err = &StatusError{Status: denied[p.list[0]], Peer: c.cfg.HomeAgent}
 		} else {
-			c.bindings = nil
+			c.bindings, c.doubt = nil, false
 		}
 		c.fail(now, err)
 		return nil
@@ -119,7 +123,7 @@ func (c *Client) accept(now time.Time, m *Ack, o outstanding) error {
 	if advice, ok, err := m.Options.RefreshAdvice(); err == nil && ok && advice < granted {
 		b.renewAt = latest(now.Add(minRenew), earliest(b.renewAt, now.Add(LifetimeOf(advice))))
 	}
-	c.pending, c.bindings = nil, b
+	c.pending, c.bindings, c.doubt = nil, b, false
 	c.put(Registered{
 		CareOf: slices.Clone(list), Denied: denied, Lifetime: LifetimeOf(granted), Expires: b.expires, Renewal: p.renewal,
 		Status: m.Status, Tries: p.tries, RTT: now.Sub(o.at),
@@ -157,11 +161,14 @@ func (p *attempt) outcome(s Status, ids []BindingID) (list []CareOf, denied map[
 	return list, denied
 }
 
-// resequence adopts the sequence number the home agent accepted last (RFC 6275 section
-// 11.7.1), and asks once more: at once the first time, at the time-out after that.
-func (c *Client) resequence(now time.Time, last uint16) {
-	c.sequence = last
-	c.again(now, StatusSequence)
+// staleSequence refuses a denial with status 135 that is about an older Update than the
+// last one: the number it names lets that one pass, and to go back to it would use
+// numbers twice (RFC 6275 section 11.7.2).
+func staleSequence(sent, last uint16) error {
+	if sequenceAfter(sent, last) {
+		return fmt.Errorf("mip6: %w: sequence number %d was accepted last, which %d, the last sent, is after", ErrUnexpected, last, sent)
+	}
+	return nil
 }
 
 // resynchronise adopts the home agent's clock (RFC 4285 section 6), of which the answer
@@ -182,6 +189,7 @@ func (c *Client) resynchronise(now time.Time, m *Ack, o outstanding) error {
 	return nil
 }
 
+// again asks once more: at once the first time, at the time-out after that.
 func (c *Client) again(now time.Time, s Status) {
 	p := c.pending
 	c.stats.Resyncs++

@@ -29,6 +29,7 @@ type Client struct {
 
 	pending  *attempt
 	bindings *bindings
+	doubt    bool // an Update went out that may have replaced bindings at the home agent
 
 	stats ClientStats
 }
@@ -145,7 +146,7 @@ func (c *Client) Deadline() (time.Time, bool) {
 // OnDeadline does what is due at now; calling it early does nothing.
 func (c *Client) OnDeadline(now time.Time) {
 	if b := c.bindings; b != nil && due(b.expires, now) {
-		c.bindings = nil
+		c.bindings, c.doubt = nil, false
 		c.put(Expired{CareOf: b.list})
 		if c.pending != nil && c.pending.renewal {
 			c.giveUp(now)
@@ -214,6 +215,7 @@ func (c *Client) send(now time.Time) {
 	p.tries++
 	p.deadline = now.Add(p.timeout)
 	c.rate.sent(now)
+	c.doubt = c.doubt || c.bindings != nil && !slices.Equal(p.list, c.bindings.list)
 	c.stats.Updates++
 	c.put(Send{Packet: b})
 }
@@ -289,13 +291,20 @@ func (c *Client) giveUp(now time.Time) {
 	c.fail(now, &TimeoutError{Peer: c.cfg.HomeAgent, What: "home registration", Tries: p.tries, Waited: now.Sub(p.started), Discarded: p.discard})
 }
 
-// fail ends the registration under way. Bindings go on; their renewal is tried again
-// when half of what is left has passed.
+// fail ends the registration under way. Bindings go on: their renewal is tried again when
+// half of what is left has passed, and at once when Updates that nobody confirmed may have
+// replaced them at the home agent. After a deregistration they only run out.
 func (c *Client) fail(now time.Time, err error) {
 	p := c.pending
 	c.pending = nil
 	c.put(Failed{Err: err, Renewal: p.renewal})
-	if b := c.bindings; b != nil && !b.renewAt.After(now) {
+	switch b := c.bindings; {
+	case b == nil:
+	case p.lifetime == 0:
+		b.renewAt = time.Time{}
+	case c.doubt && !p.renewal:
+		c.renew(now)
+	case due(b.renewAt, now):
 		b.renewAt = now.Add(max(minRenew, b.expires.Sub(now)/2))
 	}
 }

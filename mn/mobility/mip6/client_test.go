@@ -294,6 +294,10 @@ func TestClientSequence(t *testing.T) {
 	if u.Sequence != 0 {
 		t.Errorf("sequence number %d after 65535", u.Sequence)
 	}
+	// A copy of an older one would have numbers used twice.
+	if err := p.HandlePacket(p.now, p.reply(pkt, u, Ack{Status: StatusSequence, Sequence: 65535})); !errors.Is(err, ErrUnexpected) {
+		t.Errorf("a stale denial: %v", err)
+	}
 	// One that is wrong again is not followed at once.
 	p.accept(p.reply(pkt, u, Ack{Status: StatusSequence, Sequence: 77}))
 	if out := drain(p); len(out) != 0 {

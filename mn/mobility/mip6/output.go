@@ -42,8 +42,8 @@ type Registered struct {
 type Deregistered struct{}
 
 // Failed says that a registration, renewal or deregistration came to nothing. A binding
-// that was there before stays until its lifetime ends; after a failed renewal another is
-// tried.
+// that was there before stays until its lifetime ends, and is renewed; after a failed
+// deregistration it only runs out.
 type Failed struct {
 	Err     error // *StatusError, *TimeoutError, or why the request could not be made
 	Renewal bool
@@ -65,7 +65,7 @@ type RouteUp struct {
 type RouteDown struct{ Err error }
 
 // RouteFailed says that a binding at a correspondent could not be made. What was there
-// before stays until its lifetime ends.
+// before stays until its lifetime ends, unless RouteDown follows.
 type RouteFailed struct{ Err error }
 
 // DAD asks for duplicate address detection of a home address on the home link, and of

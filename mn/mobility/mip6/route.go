@@ -32,6 +32,7 @@ type Route struct {
 	until   time.Time // end of the home registration; zero: not known
 	run     *run
 	binding *route
+	doubt   bool // an Update went out that may have ended binding at the correspondent
 
 	stats RouteStats
 }
@@ -161,8 +162,7 @@ func (r *Route) Deadline() (time.Time, bool) {
 // OnDeadline does what is due at now; calling it early does nothing.
 func (r *Route) OnDeadline(now time.Time) {
 	if b := r.binding; b != nil && due(b.expires, now) {
-		r.binding = nil
-		r.put(RouteDown{Err: ErrExpired})
+		r.drop(ErrExpired)
 	}
 	if q := r.run; q != nil {
 		for _, t := range []*test{&q.home, &q.care, &q.update} {
@@ -336,6 +336,7 @@ func (r *Route) sendUpdate(now time.Time) error {
 		q.sent = q.sent[1:]
 	}
 	q.sent = append(q.sent, outstanding{sequence: u.Sequence, at: now})
+	r.doubt = r.doubt || r.binding != nil && (q.deleting || q.careOf != r.binding.careOf)
 	r.wait(now, &q.update, TypeUpdate)
 	r.stats.Updates++
 	r.put(Send{Packet: b})
@@ -350,13 +351,23 @@ func (r *Route) lifetime(now time.Time) time.Duration {
 	return min(r.cfg.Lifetime, r.until.Sub(now))
 }
 
-// fail ends the attempt under way. A binding goes on; its renewal is tried again when
-// half of what is left has passed.
+// fail ends the attempt under way. A binding goes on, unless an Update that nobody
+// confirmed may have replaced it: the way by the home agent is always good. Renewal is
+// tried again when half of what is left has passed.
 func (r *Route) fail(now time.Time, err error) {
 	r.forgetKey()
 	r.run = nil
 	r.put(RouteFailed{Err: err})
+	if r.binding != nil && r.doubt {
+		r.drop(err)
+	}
 	if b := r.binding; b != nil && !b.renewAt.After(now) {
 		b.renewAt = now.Add(max(minRenew, b.expires.Sub(now)/2))
 	}
+}
+
+// drop forgets the binding. Err is nil when that was asked for.
+func (r *Route) drop(err error) {
+	r.binding, r.doubt = nil, false
+	r.put(RouteDown{Err: err})
 }

@@ -93,6 +93,9 @@ func (r *Route) acknowledged(now time.Time, m *Ack) error {
 	}
 	switch {
 	case m.Status == StatusSequence:
+		if err := staleSequence(r.sequence, m.Sequence); err != nil {
+			return err
+		}
 		r.sequence = m.Sequence
 		q.resyncs++
 		if q.resyncs == 1 {
@@ -111,14 +114,13 @@ func (r *Route) acknowledged(now time.Time, m *Ack) error {
 	granted := min(q.lifetime, m.Lifetime)
 	switch {
 	case q.deleting:
-		r.binding = nil
-		r.put(RouteDown{})
+		r.drop(nil)
 	case granted == 0:
-		r.binding = nil
-		r.put(RouteDown{Err: ErrDeregisteredByPeer})
+		r.drop(ErrDeregisteredByPeer)
 	default:
 		// Counted from the Update, so that we are never later than the correspondent.
 		at := q.sent[i].at
+		r.doubt = false
 		r.binding = &route{
 			careOf: q.careOf, expires: at.Add(LifetimeOf(granted)),
 			renewAt: latest(at.Add(LifetimeOf(granted)*3/4), now.Add(minRenew)),
@@ -154,8 +156,7 @@ func (r *Route) erred(now time.Time, m *Error, unexpected error) error {
 	switch {
 	case m.Status == ErrorUnknownBinding && m.Home == r.cfg.Home && r.binding != nil:
 		careOf := r.binding.careOf
-		r.binding = nil
-		r.put(RouteDown{Err: fmt.Errorf("mip6: %v: %w", r.cfg.Correspondent, ErrNoBinding)})
+		r.drop(fmt.Errorf("mip6: %v: %w", r.cfg.Correspondent, ErrNoBinding))
 		if r.run == nil {
 			r.begin(now, &run{careOf: careOf})
 		}
