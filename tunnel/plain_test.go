@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/tunnel/bind"
+	"openmpa/tunnel/ipip"
 )
 
 // wire is a socket for IP in IP whose packets go to another, as if the kernel carried them.
@@ -19,6 +20,8 @@ type wire struct {
 	got   chan bind.Packet
 	done  chan struct{}
 	fails atomic.Int32 // of the next reads
+	marks atomic.Bool  // what it sends meets congestion on the way
+	tos   atomic.Int32 // of the last packet sent
 }
 
 func wires(a, b netip.Addr) (x, y *wire) {
@@ -32,6 +35,10 @@ func (w *wire) LocalAddr() netip.Addr { return w.local }
 func (w *wire) Stats() bind.Stats     { return bind.Stats{} }
 
 func (w *wire) Send(_ netip.Addr, inner []byte, tos uint8) error {
+	w.tos.Store(int32(tos))
+	if w.marks.Load() {
+		tos |= 3
+	}
 	w.to.got <- bind.Packet{Data: bytes.Clone(inner), From: netip.AddrPortFrom(w.local, 0), TOS: tos}
 	return nil
 }
@@ -54,7 +61,7 @@ func (w *wire) Close() error {
 }
 
 // newPlain is a link whose packets go by IP in IP, and its sockets for that.
-func newPlain(t *testing.T) (l *link, mn, ar *wire) {
+func newPlain(t *testing.T, change ...func(mn, ar *TunnelConfig)) (l *link, mn, ar *wire) {
 	t.Helper()
 	here := loopback.Addr()
 	mn, ar = wires(here, here)
@@ -70,6 +77,9 @@ func newPlain(t *testing.T) (l *link, mn, ar *wire) {
 			c.cfg.Plain, c.cfg.PlainPeer, c.cfg.PlainInner, c.cfg.FollowPeer = p, here, visitor, true
 		}
 		m.AllowDst = visitor
+		for _, c := range change {
+			c(m, a)
+		}
 	})
 	return l, mn, ar
 }
@@ -100,6 +110,28 @@ func TestPlain(t *testing.T) {
 		t.Errorf("%d packets went by ESP, expected the marker", out.Packets)
 	}
 	balanced(t, []*Tunnel{l.mn, l.ar}, nil)
+}
+
+// DSCP and ECN are copied outwards and combined inwards, as with ESP (RFC 6040).
+func TestPlainTOS(t *testing.T) {
+	got := make(chan uint8, 1)
+	l, mn, _ := newPlain(t, func(_, ar *TunnelConfig) { ar.Receive = func(inner []byte) { got <- ipip.TOS(inner) } })
+	for _, c := range []struct {
+		congested bool
+		want      uint8
+	}{{false, 0xb8 | 2}, {true, 0xb8 | 3}} {
+		mn.marks.Store(c.congested)
+		if err := l.mn.Send(packet(t, visitor, corr, 0xb8|2, "x")); err != nil {
+			t.Fatal(err)
+		}
+		if tos := <-got; tos != c.want || mn.tos.Load() != 0xb8|2 {
+			t.Errorf("TOS %#x outside, %#x behind the tunnel, expected %#x and %#x", mn.tos.Load(), tos, 0xb8|2, c.want)
+		}
+	}
+	if err := l.mn.Send(packet(t, visitor, corr, 0xb8, "x")); err != nil { // its transport does not know the mark
+		t.Fatal(err)
+	}
+	eventually(t, "a mark that nobody would understand to be a drop", func() bool { return l.ar.Stats().DroppedIn[ReasonECN] == 1 })
 }
 
 // What is not from the peer's address, or has another inner address, is not taken.

@@ -12,8 +12,10 @@ var watched = WatchLimits{Quiet: 100 * time.Millisecond, Wait: 50 * time.Millise
 type wire struct {
 	sends    func(ms int) bool // a packet in this millisecond
 	receives func(ms int) bool
-	answers  func(ms int) bool // one that is asked gives a sign of life 2 ms later
+	answers  func(ms int) bool // one that is asked gives a sign of life 2 ms later, or
+	after    int               // ms later, if not 0
 	stalls   func(ms int) bool // the watchdog is not called
+	frozen   bool              // nor does anything else happen then: what would come, comes behind its next step
 }
 
 func never(int) bool  { return false }
@@ -27,11 +29,15 @@ func play(w wire, ms int) (said map[Verdict][]int) {
 	answerAt := -1
 	next := 0
 	for t := range ms {
+		if w.frozen && w.stalls(t) {
+			continue
+		}
 		if w.sends(t) {
 			sent++
 		}
-		if w.receives(t) || t == answerAt {
+		if w.receives(t) || answerAt >= 0 && t >= answerAt && !(w.frozen && w.stalls(t-1)) {
 			received++
+			answerAt = -1
 		}
 		if t < next || w.stalls(t) {
 			continue
@@ -40,7 +46,7 @@ func play(w wire, ms int) (said map[Verdict][]int) {
 		v := dog.Step(base.Add(time.Duration(t)*time.Millisecond), received, sent)
 		said[v] = append(said[v], t)
 		if v == Ask && w.answers(t) {
-			answerAt = t + 2
+			answerAt = t + max(2, w.after)
 		}
 	}
 	return said
@@ -108,6 +114,25 @@ func TestWatchdogUnderLoad(t *testing.T) {
 		w.receives, w.stalls = both(every(gap), until(15000)), both(w.stalls, until(15000))
 		if said := play(w, len(stall)); len(said[Dead]) != 1 || said[Dead][0] < 15000 {
 			t.Fatalf("seed %d: dead at %v, expected once after 15000", seed, said[Dead])
+		}
+	}
+}
+
+// TestWatchdogFrozen: a machine that did not run at all, as one that was suspended, has heard
+// nothing of a link that is as good as before.
+func TestWatchdogFrozen(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		frozen := make([]bool, 20000)
+		for at := 1; at < len(frozen); {
+			at += r.IntN(400)
+			for end := min(at+100+r.IntN(1200), len(frozen)); at < end; at++ {
+				frozen[at] = true
+			}
+		}
+		w := wire{sends: always, receives: never, answers: always, after: 60, frozen: true, stalls: func(ms int) bool { return ms > 0 && frozen[ms] }}
+		if said := play(w, len(frozen)); len(said[Dead]) > 0 {
+			t.Fatalf("seed %d: dead at %v, where each question is answered within 60 ms", seed, said[Dead])
 		}
 	}
 }
