@@ -67,3 +67,42 @@ func TestGuardInOrder(t *testing.T) {
 	}
 	stop()
 }
+
+// TestGuardPolicy: copies are kept while the signal is weak, if the configuration says so, and
+// whatever that says as a person wants.
+func TestGuardPolicy(t *testing.T) {
+	b := start(t, func(c *Config) { c.Guard = GuardWeak })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	guarded := func(want bool) {
+		t.Helper()
+		mode := map[bool]string{true: "copy", false: "direct"}[want]
+		b.eventually("the router to be in mode "+mode, func(s Status) bool {
+			return (s.Guard != nil && s.Guard.By == "b") == want && b.routers["b"].Status().Visitors[0].Mode == mode
+		})
+	}
+	told := func(how GuardWhen) {
+		t.Helper()
+		if err := b.node.Guard(how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	guarded(false)
+	b.node.weaken(true)
+	guarded(true)
+	b.node.weaken(false)
+	guarded(false)
+	told(GuardOn)
+	guarded(true)
+	told(GuardOff)
+	guarded(false)
+	b.node.weaken(true)
+	told(GuardAuto)
+	guarded(true)
+	b.stopRouter("b")
+	b.open["b"]()
+	b.eventually("another session, guarded", func(s Status) bool {
+		v := b.routers["b"].Status().Visitors
+		return s.Guard != nil && s.Guard.By == "b" && len(v) == 1 && v[0].SID == s.Session && v[0].Mode == "copy"
+	})
+	b.works()
+}

@@ -1,6 +1,10 @@
 package mn
 
 import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -83,4 +87,43 @@ func TestMovesOnMeanwhile(t *testing.T) {
 		return s.State == "attached" && s.Network == "b" && s.Bound != "" && len(b.node.turn) == 0
 	})
 	b.works()
+}
+
+// TestResumeRepeated: the first words to the previous router from the new place are lost; it is asked
+// again for what it holds.
+func TestResumeRepeated(t *testing.T) {
+	if _, err := exec.LookPath("nft"); err != nil && os.Getenv("OPENMPA_TEST_ALL") == "" {
+		t.Skip("needs nft: apt install nftables")
+	}
+	b := start(t, func(c *Config) { c.Hold = HoldPrevious })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	b.inside["a"](func() {
+		const rules = `table ip lossy { chain forward { type filter hook forward priority 0;
+			ip daddr 10.1.0.1 udp dport 4500 quota until 300 bytes counter drop
+		}; }`
+		if out, err := exec.Command("nft", rules).CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s", err, out)
+		}
+	})
+	mn := b.socket(netip.AddrPortFrom(homeAddress, 7000))
+	stop := b.streams(mn, &stream{what: "downlink", from: b.cn, to: mn, every: time.Millisecond, dst: func() netip.AddrPort {
+		return netip.AddrPortFrom(homeAddress, 7000)
+	}})
+	h, err := b.node.Handover("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err := h.Wait(t.Context()); outcome != event.Completed {
+		t.Errorf("%v: %v", outcome, err)
+	}
+	stop()
+	for _, e := range b.node.cfg.Recorder.Events(h.ID) {
+		if e.Phase == event.PhaseForward && e.Kind == event.KindEnd && e.Outcome == event.OK {
+			if fmt.Sprint(e.Attrs["markers"]) == "1" {
+				t.Error("asked once, and that was lost")
+			}
+			return
+		}
+	}
+	t.Error("the previous router did not say that it has sent everything")
 }
