@@ -46,6 +46,7 @@ var rooms = map[string]int{
 	"aaa":                 service,
 	"aaa/server":          service,
 	"internal/dhcp4":      service, // its raw sockets are internal/osnet's
+	"internal/dhcp6":      service,
 	"internal/doctor":     daemon,
 	"internal/enroll":     service,
 	"internal/hostapd":    service,
@@ -90,7 +91,7 @@ var thirdParties = map[string][]string{
 	"github.com/fiorix/go-diameter":       {"aaa/diameter"},
 	"github.com/goccy/go-yaml":            {"internal/config", "testbed"},
 	"github.com/google/nftables":          {"internal/osnet", "testbed"},
-	"github.com/insomniacslk/dhcp":        {"internal/dhcp4", "testbed"},
+	"github.com/insomniacslk/dhcp":        {"internal/dhcp4", "internal/dhcp6", "testbed"},
 	"github.com/mdlayher":                 {"internal/osnet", "testbed"},
 	"github.com/pion":                     {"mn/mobility", "testbed"},
 	"github.com/prometheus/client_golang": {"internal/control"},

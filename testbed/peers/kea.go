@@ -48,16 +48,8 @@ func leaseCommands() (string, error) {
 
 // Command writes the configuration and returns how the server is started: in
 // the foreground, saying what it has to say on standard output.
-//
-// The program is started through the dynamic loader: Debian's AppArmor profile
-// for its path lets it write in /run/kea and /var/lib/kea only, which is where
-// nothing of a lab has any business.
 func (k Kea) Command() ([]string, error) {
 	path, err := k.Program()
-	if err != nil {
-		return nil, err
-	}
-	loader, err := loaderOf(path)
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +57,23 @@ func (k Kea) Command() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(map[string]any{"Dhcp4": k.settings(hook)}, "", "  ")
+	return keaCommand(path, filepath.Join(k.Dir, k.Name+".conf"), map[string]any{"Dhcp4": k.settings(hook)})
+}
+
+// keaCommand writes the configuration and returns how the program is started.
+//
+// That is through the dynamic loader: Debian's AppArmor profile
+// for its path lets it write in /run/kea and /var/lib/kea only, which is where
+// nothing of a lab has any business.
+func keaCommand(path, conf string, settings map[string]any) ([]string, error) {
+	loader, err := loaderOf(path)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(settings, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
-	conf := filepath.Join(k.Dir, k.Name+".conf")
 	if err := os.WriteFile(conf, append(text, '\n'), 0o600); err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
 	}
