@@ -294,3 +294,25 @@ func TestPhases(t *testing.T) {
 		}
 	})
 }
+
+// TestTerminationEnds: a PTR that nobody answers ends with what was to end the re-authentication that
+// it broke off, when its retransmissions do not.
+func TestTerminationEnds(t *testing.T) {
+	endless := Retransmission{IRT: time.Second, MRT: time.Minute}
+	both(t, func(t *testing.T, side string) {
+		w, n, s := opened(t, PAAConfig{Request: endless, AuthTimeout: 20 * time.Second}, PaCConfig{Request: endless, AuthTimeout: 20 * time.Second})
+		w.tap = func(netip.AddrPort, netip.AddrPort, []byte) bool { return false }
+		if side == "PaC" {
+			n.pac.enterReauth(w.now)
+			n.do(func(now time.Time, p *PaC) { p.Terminate(now) })
+		} else {
+			s.enterReauth(w.now)
+			w.paa.Terminate(w.now, s.sid)
+			w.flush()
+		}
+		w.pass(30 * time.Second)
+		if side == "PaC" && n.pac.State() != PaCClosed || side == "PAA" && s.state != paaClosed {
+			t.Errorf("states %v and %v", n.pac.State(), s.state)
+		}
+	})
+}

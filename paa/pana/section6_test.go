@@ -258,3 +258,23 @@ func TestTimers(t *testing.T) {
 		}
 	})
 }
+
+// TestForgedNumber: the number of a PAR before there were keys, which anybody may have sent, does not
+// decide which numbers count afterwards.
+func TestForgedNumber(t *testing.T) {
+	w := newWorld(t, 1, PAAConfig{})
+	n := w.node(addrOld, PaCConfig{})
+	w.tap = func(_, _ netip.AddrPort, b []byte) bool {
+		if m, _ := ParseMessage(b); m.Name() == "PAN[C]" {
+			s := w.paa.sessions[m.SID]
+			s.rxSeq, s.rxKnown = s.rxSeq+1000, true
+		}
+		return true
+	}
+	w.open(n)
+	notify(w, n, "PaC", "heard")
+	w.pass(time.Second)
+	if !slices.Equal(texts(w.outs), []string{"heard"}) {
+		t.Errorf("the PAA heard %v, counters %v", texts(w.outs), w.paa.Counters())
+	}
+}

@@ -17,7 +17,7 @@ import (
 var (
 	rowSessions = Row{Name: "sessions a second", Unit: "1/s", Better: More}
 	rowPAACPU   = Row{Name: "processor time of the PAA, one session", Unit: "µs", Better: Less}
-	rowKernel   = Row{Name: "of that in the kernel", Unit: "µs", Better: Less}
+	rowKernel   = Row{Name: "of the PAA's, in the kernel", Unit: "µs", Better: Less}
 	rowPaCCPU   = Row{Name: "processor time of the PaC, one session", Unit: "µs", Better: Less}
 	rowMemory   = Row{Name: "memory of the PAA, one open session", Unit: "KiB", Better: Less}
 )
