@@ -22,7 +22,7 @@ type sight struct {
 	osnet.LinkState
 	known      bool      // there was a report
 	ups, downs uint64    // since the node was opened; a report of both counts as both
-	lost       time.Time // when it was last seen to go down
+	lost       time.Time // when it went down last, or later if nobody saw that
 	ended      bool      // nobody watches any more
 	changed    <-chan struct{}
 }
@@ -47,10 +47,8 @@ func (c *carrier) report(s osnet.LinkState) {
 		}
 		if !s.Up || s.Missed {
 			c.now.downs++
+			c.now.lost = s.At
 		}
-	}
-	if !s.Up {
-		c.now.lost = s.At
 	}
 	c.now.LinkState, c.now.known = s, true
 	close(c.next)

@@ -13,6 +13,7 @@ import (
 	"openmpa/mn"
 	"openmpa/testbed/simnet"
 	"openmpa/testbed/topo"
+	"openmpa/tunnel"
 )
 
 // TestDelivery: what the application gets of each way to move, where no cable loses
@@ -52,6 +53,14 @@ func TestDelivery(t *testing.T) {
 			return then(b)
 		}
 	}
+	// What the node had sent by the long way comes behind it.
+	late := func(b *bed) error {
+		err := carried("a")(b)
+		if s := b.routers["a"].router.Status(); err == nil && (s.Late < 2 || s.Dropped["tunnel: "+string(tunnel.ReasonUnknownSPI)] > 0) {
+			err = fmt.Errorf("%d packets came when the tunnel was needed no more; dropped: %v", s.Late, s.Dropped)
+		}
+		return err
+	}
 	for name, c := range map[string]struct {
 		hold   mn.HoldAt
 		guard  mn.GuardWhen
@@ -60,6 +69,7 @@ func TestDelivery(t *testing.T) {
 		at     string // the network where it ends
 		cut    bool   // what the node sends until it knows is lost
 		late   bool   // order to the node is not promised
+		far    bool   // the network it comes from is, and the gap is short
 	}{
 		"held by the next router":     {play: moved, at: "a"},
 		"held by the previous router": {hold: mn.HoldPrevious, play: moved, at: "a"},
@@ -72,6 +82,7 @@ func TestDelivery(t *testing.T) {
 		"guarded, then by the previous router":  {hold: mn.HoldPrevious, guard: mn.GuardAlways, play: guarded("b", moved), at: "a"},
 		"cut, not prepared":                     {guard: mn.GuardAlways, play: guarded("b", carried("a")), at: "a", cut: true, late: true},
 		"cut, prepared":                         {guard: mn.GuardAlways, play: prepared(guarded("a", carried("a"))), at: "a", cut: true},
+		"cut, prepared, from far away":          {guard: mn.GuardAlways, play: prepared(guarded("a", late)), at: "a", cut: true, far: true},
 		"cut, prepared, held by the previous":   {hold: mn.HoldPrevious, guard: mn.GuardAlways, play: prepared(guarded("b", carried("a"))), at: "a", cut: true, late: true},
 		"cut, prepared, and up at a third":      {guard: mn.GuardAlways, play: prepared(guarded("a", carried("c"))), at: "c", cut: true, late: true},
 		"cut, held by the previous, at a third": {hold: mn.HoldPrevious, guard: mn.GuardAlways, play: prepared(guarded("b", carried("c"))), at: "c", cut: true, late: true},
@@ -94,6 +105,11 @@ func TestDelivery(t *testing.T) {
 					for _, label := range cables {
 						d := simnet.Impairment{Delay: 3 * time.Millisecond, Loss: loss}
 						plan.Cables[label] = [2]simnet.Impairment{d, d}
+					}
+					gap := gap
+					if c.far {
+						d := simnet.Impairment{Delay: 40 * time.Millisecond, Loss: loss}
+						plan.Cables["rb-core"], gap = [2]simnet.Impairment{d, d}, 4*time.Millisecond
 					}
 					b, err := newBed(plan, creds, nil)
 					if err != nil {
