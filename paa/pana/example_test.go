@@ -2,7 +2,6 @@ package pana_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net"
@@ -18,22 +17,17 @@ import (
 // memory, stand aaa/eap.Peer and aaa.NewRADIUS; in that of Do, in a handler, Post.
 func Example() {
 	ctx, loopback := context.Background(), net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0"))
-	node, err1 := net.ListenUDP("udp", loopback)
-	router, err2 := net.ListenUDP("udp", loopback)
-	eap, err3 := (&aaatest.Backend{}).Start(ctx, aaa.SessionInfo{})
-	if err := errors.Join(err1, err2, err3); err != nil {
-		log.Fatal(err)
-	}
+	node, router := must(net.ListenUDP("udp", loopback)), must(net.ListenUDP("udp", loopback))
 	outputs := make(chan pana.Output, 16)
 	take := func(o pana.Output) { outputs <- o }
-	server, err1 := pana.Serve(ctx, router, pana.PAAConfig{}, take)
-	newEAP := func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil }
-	client, err2 := pana.Dial(ctx, node, router.LocalAddr().(*net.UDPAddr).AddrPort(), pana.PaCConfig{NewEAP: newEAP}, take)
-	if err := errors.Join(err1, err2); err != nil {
-		log.Fatal(err)
-	}
+
+	server := must(pana.Serve(ctx, router, pana.PAAConfig{}, take))
 	defer server.Close()
+	newEAP := func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil }
+	client := must(pana.Dial(ctx, node, router.LocalAddr().(*net.UDPAddr).AddrPort(), pana.PaCConfig{NewEAP: newEAP}, take))
 	defer client.Close()
+
+	eap := must((&aaatest.Backend{}).Start(ctx, aaa.SessionInfo{}))
 	for o := range outputs {
 		switch o := o.(type) {
 		case pana.EAPStart:
@@ -48,4 +42,11 @@ func Example() {
 		}
 	}
 	// Output: open for 1h0m0s
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return v
 }
