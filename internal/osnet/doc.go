@@ -55,5 +55,5 @@
 // # Neighbour discovery
 //
 // [NDConn] does the same for IPv6 (RFC 4861 sections 4.1 to 4.4, validated as 6.1 and 7.1 say), and joins the solicited-node groups of addresses
-// that this host has not. Not covered: redirects, SEND beyond the nonce option, links other than Ethernet.
+// that this host has not. [RouterAdverts] reads what a router daemon of this very host sends as well. Not covered: redirects, SEND beyond the nonce option, links other than Ethernet.
 package osnet

@@ -55,17 +55,7 @@ func (p *packetConn) readPacketFrom(ctx context.Context, b []byte) (int, net.Har
 	if err := ctx.Err(); err != nil {
 		return 0, nil, err
 	}
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = p.c.SetReadDeadline(time.Unix(1, 0)) // fails only when closed, and then the read ends by itself
-	})
-	defer func() {
-		if !stop() {
-			<-woken
-			_ = p.c.SetReadDeadline(time.Time{}) // likewise
-		}
-	}()
+	defer interruptible(ctx, p.c)()
 	for {
 		k, from, err := p.c.ReadFrom(b)
 		switch {
@@ -83,6 +73,21 @@ func (p *packetConn) readPacketFrom(ctx context.Context, b []byte) (int, net.Har
 			return 0, nil, ctx.Err()
 		}
 		return 0, nil, fmt.Errorf("osnet: read packet on %s: %w", p.dev, err)
+	}
+}
+
+// interruptible has ctx's end wake who reads from c, until the returned function is called.
+func interruptible(ctx context.Context, c interface{ SetReadDeadline(at time.Time) error }) (end func()) {
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // fails only when closed, and then the read ends by itself
+	})
+	return func() {
+		if !stop() {
+			<-woken
+			_ = c.SetReadDeadline(time.Time{}) // likewise
+		}
 	}
 }
 
