@@ -124,6 +124,9 @@
 //     within the rate limit of PCIs, when a request under AUTH names a session that it
 //     has not. So three seconds of silence end the session where each ping brings a
 //     PAR[S], soon; other PAR[S] take nothing of the session's patience.
+//   - A PAN[S] that proves its source takes the place of a session in its first authentication
+//     when there is no other place: of the source that has most, rather one that has said no
+//     more, and the oldest. A PCI, which proves nothing, takes nobody's.
 //   - Sessions end at the end of their lifetime without PTR (RFC 5609).
 //   - PTR in a re-authentication is accepted, as RFC 5191 section 5.5 has it.
 //   - A Vendor-Id 0 under the V bit is malformed: it would disguise an IETF AVP.
