@@ -92,6 +92,34 @@ func TestAliveWhileBusy(t *testing.T) {
 	b.works()
 }
 
+// TestDeadKeeps: what is to be sent while the link is known to be dead is kept, and comes when it is
+// not any more.
+func TestDeadKeeps(t *testing.T) {
+	b := startWatched(t)
+	up, err := net.DialUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice()}, &net.UDPAddr{IP: agentAddr.AsSlice(), Port: 7000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	b.link.silence(true)
+	b.found("dead")
+	b.eventually("the turn to be free", func(Status) bool { return len(b.node.turn) == 0 })
+	for k := range byte(5) {
+		if _, err := up.Write([]byte{k}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.eventually("packets to be kept", func(s Status) bool { return s.Uplink.Queued >= 5 })
+	b.link.silence(false)
+	for k := range byte(5) {
+		buf := make([]byte, 10)
+		_ = b.cn.SetReadDeadline(time.Now().Add(patience))
+		if n, err := b.cn.Read(buf); err != nil || n != 1 || buf[0] != k {
+			t.Fatalf("packet %d: %v, %v", k, buf[:n], err)
+		}
+	}
+}
+
 // TestDeadFlaps: a link that was dead goes and comes, and carries again: the next move
 // waits for markers, which a dead link gets none by.
 func TestDeadFlaps(t *testing.T) {

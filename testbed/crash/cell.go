@@ -44,9 +44,9 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 	begun := time.Now()
 	rec := Record{
 		Victim: cell.Victim, Point: cell.Point, At: begun,
-		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP,
+		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP, Guard: cell.Guard,
 	}
-	opt.Logs, opt.Quick, opt.AAA, opt.DHCP = logs, true, cell.AAA, cell.DHCP
+	opt.Logs, opt.Quick, opt.AAA, opt.DHCP, opt.Guard = logs, true, cell.AAA, cell.DHCP, cell.Guard
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		rec.problem("the lab does not start: %v", err)
@@ -81,7 +81,13 @@ func (r *cellRun) play(ctx context.Context) (err error) {
 		r.rec.Down, r.rec.Up, e = t.end(r.second)
 		err = errors.Join(err, e)
 	}()
+	if err := r.guarded(ctx, false); err != nil {
+		return err
+	}
 	if r.before, err = r.bed.Kernel(); err != nil {
+		return err
+	}
+	if err := r.guarded(ctx, true); err != nil {
 		return err
 	}
 	if err := bed.Sleep(ctx, lead); err != nil {
@@ -303,7 +309,11 @@ func (r *cellRun) again(ctx context.Context) error {
 // settled waits until nothing reminds of the crash: no lease is left but the
 // one of the network where the node is, and the kernel holds what it held
 // before the handover. What it holds on the node depends on where that is.
-func (r *cellRun) settled(ctx context.Context) error {
+func (r *cellRun) settled(ctx context.Context) (err error) {
+	if err := r.guarded(ctx, false); err != nil { // copies come by a host route
+		return err
+	}
+	defer func() { err = errors.Join(err, r.guarded(ctx, true)) }()
 	begun := time.Now()
 	for {
 		wrong, err := r.unsettled()

@@ -142,8 +142,8 @@ type How struct {
 	// Hasty asks for the next handover when traffic goes on, and not only when
 	// nothing of the crash is left.
 	Hasty bool
-	// AAA and DHCP are the servers, see [bed.Options].
-	AAA, DHCP string
+	// AAA and DHCP are the servers, and Guard says when copies are kept, see [bed.Options].
+	AAA, DHCP, Guard string
 }
 
 // String is how a cell is written on the command line.
@@ -179,7 +179,7 @@ func Sample(seed string) []Cell {
 	rnd := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // no secret: it has to be the same for the same seed
 	var chosen []Cell
 	for i, n := range rnd.Perm(len(Points))[:len(Victims)] {
-		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded}})
+		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded, Guard: []string{bed.GuardNever, bed.GuardAlways}[rnd.IntN(2)]}})
 	}
 	return chosen
 }

@@ -14,6 +14,7 @@ type Record struct {
 	Hasty   bool   `json:"hasty,omitempty"`
 	AAA     string `json:"aaa"`
 	DHCP    string `json:"dhcp"`
+	Guard   string `json:"guard,omitempty"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
 	Problems []string  `json:"problems,omitempty"`
@@ -55,7 +56,7 @@ type Flow struct {
 // Cell is the cell of the record.
 func (r Record) Cell() Cell {
 	return Cell{Victim: r.Victim, Point: r.Point, How: How{
-		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP,
+		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP, Guard: r.Guard,
 	}}
 }
 

@@ -2,11 +2,13 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
+	"openmpa/internal/control"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/topo"
 )
@@ -19,13 +21,29 @@ type nodeStatus struct {
 	Address string `json:"address"` // with the length of the prefix
 	Bound   string `json:"bound"`
 	Session uint32 `json:"session"`
+	Guard   *struct {
+		By string `json:"by"`
+	} `json:"guard"`
 }
 
 // routerStatus is what it reads of a router's.
 type routerStatus struct {
-	Visitors []struct {
-		SID uint32 `json:"sid"`
-	} `json:"visitors"`
+	Visitors []visitorStatus `json:"visitors"`
+}
+
+type visitorStatus struct {
+	SID  uint32 `json:"sid"`
+	Mode string `json:"mode"`
+}
+
+// delivers says whether the kernel delivers to the node of a session.
+func (r routerStatus) delivers(sid uint32) bool {
+	for _, v := range r.Visitors {
+		if v.SID == sid {
+			return v.Mode == "direct"
+		}
+	}
+	return false
 }
 
 // agentStatus is what it reads of the home agent's.
@@ -63,6 +81,34 @@ func standing(ctx context.Context, b *bed.Bed) (network, missing string) {
 		}
 	}
 	return network, whole(network, node, router, agent)
+}
+
+// guarded has a router keep copies as the cell wants it, and waits until it does; or has none, and
+// waits until the kernel delivers again.
+func (r *cellRun) guarded(ctx context.Context, on bool) error {
+	if r.cell.Guard != bed.GuardAlways {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	how := map[bool]string{true: "auto", false: "off"}[on]
+	if err := r.bed.Client(topo.MN).Command(ctx, control.CommandGuard, control.GuardArgs{Guard: how}, nil); err != nil {
+		return err
+	}
+	for {
+		var node nodeStatus
+		var router routerStatus
+		err := r.bed.Client(topo.MN).Status(ctx, &node)
+		if err == nil && node.Network != "" {
+			err = r.bed.Client(node.Network).Status(ctx, &router)
+		}
+		if err == nil && (node.Guard != nil && node.Guard.By != "") == on && router.delivers(node.Session) != on {
+			return nil
+		}
+		if sleep := bed.Sleep(ctx, look); sleep != nil {
+			return fmt.Errorf("crash: copies are not as they should be (guard %s): %w", how, errors.Join(sleep, err))
+		}
+	}
 }
 
 // whole compares what the parties say.
