@@ -127,6 +127,12 @@ func (s *server) taken(a netip.Addr) bool {
 	return false
 }
 
+func (s *server) relayed() []*dhcpv6.RelayMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.outer)
+}
+
 func (s *server) behave(fn func(req, resp *dhcpv6.Message) *dhcpv6.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +293,7 @@ func TestOnLink(t *testing.T) {
 	n, s := lab(t)
 	c := &Client{Sockets: n, Local: local, MAC: macA, ClientID: []byte{0, 2, 0, 0, 0x30, 0x39, 'm', 'n'}, IAID: [4]byte{1, 2, 3, 4}, Subnet: subnet, Timing: fast}
 	life(t, c, s)
-	if s.messages(dhcpv6.MessageTypeSolicit)[0].Options.OneIANA().IaId != c.IAID || len(s.outer) != 0 {
+	if s.messages(dhcpv6.MessageTypeSolicit)[0].Options.OneIANA().IaId != c.IAID || len(s.relayed()) != 0 {
 		t.Error("not as this client")
 	}
 }
@@ -303,7 +309,7 @@ func TestRelayed(t *testing.T) {
 		t.Errorf("relay elsewhere: %v", err)
 	}
 	life(t, &Client{Relay: r, MAC: macA, ClientID: []byte{0, 2, 0, 0, 0x30, 0x39, 'm', 'n'}, Subnet: subnet, Timing: fast}, s)
-	for _, o := range s.outer {
+	for _, o := range s.relayed() {
 		hw, mac := o.Options.ClientLinkLayerAddress()
 		if o.LinkAddr.String() != linkAddr.String() || o.PeerAddr.String() != nd.LinkLocal(acd.MAC(macA)).String() || o.HopCount != 0 ||
 			string(o.Options.InterfaceID()) != "lan0" || hw != iana.HWTypeEthernet || mac.String() != macA.String() {

@@ -334,11 +334,12 @@ func TestNDProbe(t *testing.T) {
 		}
 		result := make(chan error)
 		go func() { result <- p.Probe(context.Background(), nCoA6, nil) }()
-		for len(f.out) == 0 {
+		var sent []nd.Packet
+		for len(sent) == 0 {
 			time.Sleep(time.Millisecond)
-			synctest.Wait()
+			sent = f.take()
 		}
-		f.in <- f.out[0] // the link has a loop
+		f.in <- sent[0] // the link has a loop
 		synctest.Wait()
 		if p.Looped() != 1 {
 			t.Errorf("%d probes came back, want 1", p.Looped())
