@@ -21,8 +21,9 @@
 // Whatever a server says is checked before it is believed: message type, transaction, both identifiers, the IA's identifier, an
 // address inside the prefix expected, lifetimes and the order of T1 and T2. What is refused is ignored, and named in the error if nothing better comes.
 //
-// Covered: RFC 8415 sections 15 (retransmission), 16.2 to 16.10 (validation by clients), 18.2.1 to 18.2.5 except Confirm, 18.2.7, 18.2.8, 18.2.10,
-// 19.1.1 and 19.2 as the relay nearest to the client, 21.2 to 21.9, 21.13, 21.14, 21.18, 21.23 of RFC 3646's servers; RFC 6939. Not covered: comparing several servers
+// Covered: RFC 8415 sections 15 (retransmission), 16.3 and 16.10 (validation), 18.2.1, 18.2.2, 18.2.4, 18.2.5, 18.2.7, 18.2.8 and 18.2.10 (Solicit,
+// Request, Renew, Rebind, Release, Decline and their answers), 19.1.1 and 19.2 as the relay nearest to the client, 21.2 to 21.4, 21.6, 21.7,
+// 21.9, 21.10, 21.13, 21.14 and 21.18 (options); RFC 3646 (name servers); RFC 6939. Not covered: comparing several servers
 // (section 18.2.9: the first valid Advertise is taken), Confirm, Information-request, Reconfigure, temporary addresses, prefix delegation,
-// authentication, servers' unicast option.
+// authentication, servers' unicast option, SOL_MAX_RT (Timing.Max and Tries bound the asking instead).
 package dhcp6
