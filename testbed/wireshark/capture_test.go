@@ -62,23 +62,12 @@ var (
 	router = netip.MustParseAddrPort("10.2.0.1:716")
 )
 
-// write makes a capture of raw IPv4 (LINKTYPE_RAW), checksums zero.
+// write makes a capture of datagrams in IPv4, checksums zero.
 func write(t *testing.T, list []datagram) string {
 	t.Helper()
-	le := binary.LittleEndian
-	var b []byte
-	for _, v := range []uint32{0xa1b2c3d4, 2 | 4<<16, 0, 0, 65535, 101} {
-		b = le.AppendUint32(b, v)
-	}
-	at := time.Unix(1_700_000_000, 0)
-	for i, d := range list {
-		n := 28 + len(d.data)
-		b = le.AppendUint32(b, uint32(at.Unix())+uint32(i))
-		b = le.AppendUint32(b, 0)
-		b = le.AppendUint32(b, uint32(n))
-		b = le.AppendUint32(b, uint32(n))
-		b = append(b, 0x45, 0)
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
+	var packets [][]byte
+	for _, d := range list {
+		b := binary.BigEndian.AppendUint16([]byte{0x45, 0}, uint16(28+len(d.data)))
 		b = append(b, 0, 0, 0, 0, 64, 17, 0, 0)
 		for _, a := range []netip.Addr{d.from.Addr(), d.to.Addr()} {
 			ip := a.As4()
@@ -88,7 +77,26 @@ func write(t *testing.T, list []datagram) string {
 		b = binary.BigEndian.AppendUint16(b, d.to.Port())
 		b = binary.BigEndian.AppendUint16(b, uint16(8+len(d.data)))
 		b = append(b, 0, 0)
-		b = append(b, d.data...)
+		packets = append(packets, append(b, d.data...))
+	}
+	return writePackets(t, packets)
+}
+
+// writePackets makes a capture of IP packets (LINKTYPE_RAW), a second apart.
+func writePackets(t *testing.T, packets [][]byte) string {
+	t.Helper()
+	le := binary.LittleEndian
+	var b []byte
+	for _, v := range []uint32{0xa1b2c3d4, 2 | 4<<16, 0, 0, 65535, 101} {
+		b = le.AppendUint32(b, v)
+	}
+	at := time.Unix(1_700_000_000, 0)
+	for i, p := range packets {
+		b = le.AppendUint32(b, uint32(at.Unix())+uint32(i))
+		b = le.AppendUint32(b, 0)
+		b = le.AppendUint32(b, uint32(len(p)))
+		b = le.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
 	}
 	name := filepath.Join(t.TempDir(), "capture.pcap")
 	if err := os.WriteFile(name, b, 0o600); err != nil {

@@ -29,6 +29,7 @@ type world struct {
 	copied    float64
 	late      time.Duration // longest delay
 	delivered int
+	said      [][]byte // all packets, lost ones, too
 
 	notices []Output // of the mobile node
 	changes int
@@ -97,6 +98,7 @@ func (w *world) settle() {
 			}
 			continue
 		}
+		w.said = append(w.said, s.Packet)
 		p, _ := ParsePacket(s.Packet)
 		if s.Tunnel {
 			careOf := w.attached[len(w.attached)-1]
@@ -119,6 +121,7 @@ func (w *world) settle() {
 	for _, o := range drain(w.agent) {
 		switch o := o.(type) {
 		case Send:
+			w.said = append(w.said, o.Packet)
 			w.carry(func() { w.toNode(o.Packet, false) })
 		case DAD:
 			w.after(time.Second, func() { w.agent.DADDone(w.now, o.Home, true); w.settle() })
@@ -128,6 +131,7 @@ func (w *world) settle() {
 	}
 	for _, o := range drain(w.peer) {
 		pkt := o.(Send).Packet
+		w.said = append(w.said, pkt)
 		if p, _ := ParsePacket(pkt); p.Dst != home {
 			w.carry(func() { w.toNode(pkt, false) })
 			continue
