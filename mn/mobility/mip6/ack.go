@@ -24,14 +24,7 @@ func (c *Client) HandlePacket(now time.Time, pkt []byte) error {
 }
 
 func (c *Client) handle(now time.Time, pkt []byte) error {
-	p, err := ParsePacket(pkt)
-	if err != nil {
-		return err
-	}
-	if p.Proto != Protocol || p.Source() != c.cfg.HomeAgent {
-		return fmt.Errorf("mip6: %w: protocol %d from %v", ErrNotOurs, p.Proto, p.Source())
-	}
-	m, err := Parse(p.Payload, p.Source(), p.Destination())
+	p, m, err := open(pkt, func(p *Packet) bool { return p.Source() == c.cfg.HomeAgent })
 	if err != nil {
 		return err
 	}

@@ -186,14 +186,7 @@ func (a *Agent) HandlePacket(now time.Time, pkt []byte) error {
 }
 
 func (a *Agent) handle(now time.Time, pkt []byte) error {
-	p, err := ParsePacket(pkt)
-	if err != nil {
-		return err
-	}
-	if p.Proto != Protocol || p.Destination() != a.cfg.Address {
-		return fmt.Errorf("mip6: %w: protocol %d to %v", ErrNotOurs, p.Proto, p.Destination())
-	}
-	m, err := Parse(p.Payload, p.Source(), p.Destination())
+	p, m, err := open(pkt, func(p *Packet) bool { return p.Destination() == a.cfg.Address })
 	if err != nil {
 		return a.answerUnknown(now, &a.errors, &p, a.cfg.Address, err)
 	}

@@ -19,14 +19,7 @@ func (c *Correspondent) HandlePacket(now time.Time, pkt []byte) error {
 }
 
 func (c *Correspondent) handle(now time.Time, pkt []byte) error {
-	p, err := ParsePacket(pkt)
-	if err != nil {
-		return err
-	}
-	if p.Proto != Protocol || p.Destination() != c.cfg.Address {
-		return fmt.Errorf("mip6: %w: protocol %d to %v", ErrNotOurs, p.Proto, p.Destination())
-	}
-	m, err := Parse(p.Payload, p.Source(), p.Destination())
+	p, m, err := open(pkt, func(p *Packet) bool { return p.Destination() == c.cfg.Address })
 	if err != nil {
 		return c.answerUnknown(now, &c.errors, &p, c.cfg.Address, err)
 	}

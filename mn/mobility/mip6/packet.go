@@ -291,3 +291,16 @@ func build(m Message, src, dst, fromCareOf, toCareOf netip.Addr, sign *Signer) (
 	}
 	return b, nil
 }
+
+// open parses a packet and the mobility header in it, when it is ours.
+func open(pkt []byte, ours func(p *Packet) bool) (Packet, Message, error) {
+	p, err := ParsePacket(pkt)
+	if err != nil {
+		return p, nil, err
+	}
+	if p.Proto != Protocol || !ours(&p) {
+		return p, nil, fmt.Errorf("mip6: %w: protocol %d from %v to %v", ErrNotOurs, p.Proto, p.Source(), p.Destination())
+	}
+	m, err := Parse(p.Payload, p.Source(), p.Destination())
+	return p, m, err
+}

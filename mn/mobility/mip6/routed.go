@@ -23,14 +23,7 @@ func (r *Route) HandlePacket(now time.Time, pkt []byte, tunnelled bool) error {
 }
 
 func (r *Route) handle(now time.Time, pkt []byte, tunnelled bool) error {
-	p, err := ParsePacket(pkt)
-	if err != nil {
-		return err
-	}
-	if p.Proto != Protocol || p.Source() != r.cfg.Correspondent {
-		return fmt.Errorf("mip6: %w: protocol %d from %v", ErrNotOurs, p.Proto, p.Source())
-	}
-	m, err := Parse(p.Payload, p.Source(), p.Destination())
+	p, m, err := open(pkt, func(p *Packet) bool { return p.Source() == r.cfg.Correspondent })
 	if err != nil {
 		return err
 	}
