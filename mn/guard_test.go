@@ -71,7 +71,7 @@ func TestGuardInOrder(t *testing.T) {
 // TestGuardPolicy: copies are kept while the signal is weak, if the configuration says so, and
 // whatever that says as a person wants.
 func TestGuardPolicy(t *testing.T) {
-	b := start(t, func(c *Config) { c.Guard = GuardWeak })
+	b := start(t, func(c *Config) { c.Guard, c.Ping = GuardWeak, 300*time.Millisecond })
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	guarded := func(want bool) {
 		t.Helper()
