@@ -223,3 +223,26 @@ func TestFarApart(t *testing.T) {
 		}
 	}
 }
+
+// TestInvitePending: a PaC that is being authenticated already is not invited, others are.
+func TestInvitePending(t *testing.T) {
+	p, err := NewPAA(PAAConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if _, err := p.Initiate(now, addrOld); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := p.Poll(); !ok {
+		t.Fatal("no PAR[S] of the session begun")
+	}
+	p.Invite(now, addrOld)
+	if o, ok := p.Poll(); ok {
+		t.Errorf("%+v to who is being authenticated", o)
+	}
+	p.Invite(now, addrNew)
+	if o, ok := p.Poll(); !ok || o.(Send).To != addrNew {
+		t.Errorf("%+v, expected a PAR[S] to %v", o, addrNew)
+	}
+}
