@@ -170,6 +170,7 @@ func TestCorrespondentReplays(t *testing.T) {
 	p.status("bound again", ask(5), StatusAccepted)
 	p.now = p.now.Add(20 * time.Second)
 	p.OnDeadline(p.now)
+	p.OnDeadline(p.now.Add(time.Second))
 	p.status("replayed after its end", ask(5), StatusSequence)
 	// As long as the tokens can be good, and no longer.
 	p.now = p.now.Add(maxNonceLifetime)

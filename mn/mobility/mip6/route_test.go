@@ -362,3 +362,36 @@ func TestRouteBelieves(t *testing.T) {
 		t.Error("not counted")
 	}
 }
+
+// TestRouteDenied: a correspondent that knows none of its nonces is asked a bounded number
+// of times, and one that denies otherwise once.
+func TestRouteDenied(t *testing.T) {
+	for s, updates := range map[Status]int{StatusNonces: 4, StatusHomeNonce: 4, StatusCareOfNonce: 4, StatusResources: 1} {
+		b := newBoth(t)
+		b.lose = func(pkt []byte) bool {
+			p, err := ParsePacket(pkt)
+			if err != nil || p.Payload[2] != TypeUpdate {
+				return false
+			}
+			_, u := opened[*Update](t, pkt)
+			var sign *Signer
+			if s == StatusResources {
+				sign = routeSigner(b.Route.run.key, careA, cn)
+			}
+			ack := acknowledgement(&Ack{Status: s, Sequence: u.Sequence}, cn, home, careA, true, sign)
+			if err := b.HandlePacket(b.now, ack.(Send).Packet, false); err != nil {
+				t.Error(err)
+			}
+			return true
+		}
+		b.start(careA)
+		b.to(b.now.Add(20 * time.Second))
+		var e *StatusError
+		if len(b.fail) != 1 || !errors.As(b.fail[0].Err, &e) || e.Status != s {
+			t.Errorf("%v: %+v", s, b.fail)
+		}
+		if n := b.types(); n[TypeUpdate] != updates {
+			t.Errorf("%v: %d updates, expected %d", s, n[TypeUpdate], updates)
+		}
+	}
+}
