@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func TestAgentUnknown(t *testing.T) {
 }
 
 // startUnnamed is start where neither the configuration nor DHCP names the PAA of a network.
-func startUnnamed(t *testing.T, name string, edit func(*Config), routers ...func(*par.Config)) *bed {
+func startUnnamed(t *testing.T, name string, routers ...func(*par.Config)) *bed {
 	t.Helper()
 	return startOn(t, nil, func(b *bed) {
 		for i := range b.pools {
@@ -65,14 +66,14 @@ func startUnnamed(t *testing.T, name string, edit func(*Config), routers ...func
 		if b.dhcp, err = dhcpd.Serve(b.far, b.pools, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-	}, func(c *Config) { unnamed(name)(c); c.Await = true; edit(c) }, routers...)
+	}, func(c *Config) { unnamed(name)(c); c.Await = true }, routers...)
 }
 
 // TestInvited: where nobody names a PAA, the router that lets nobody through without a session
 // invites the node to one (RFC 5191 section 4.1). What it opened passes, and the node knows
 // whom to ask when it comes back prepared.
 func TestInvited(t *testing.T) {
-	b := startUnnamed(t, "b", func(*Config) {}, func(c *par.Config) {
+	b := startUnnamed(t, "b", func(c *par.Config) {
 		g, err := osnet.OpenGate(osnet.GateConfig{Owner: osnet.OwnerAccessRouter, Dev: c.Access, PANA: pana.Port, DHCP: c.DHCPServer, Grace: time.Minute})
 		if err != nil {
 			t.Error(err)
@@ -94,8 +95,17 @@ func TestInvited(t *testing.T) {
 // TestNotInvited: a router that enforces nothing begins no session, and the node says what
 // would help.
 func TestNotInvited(t *testing.T) {
-	b := startUnnamed(t, "a", func(c *Config) { c.Prepare = false })
-	if o, err := b.handover("a"); o == event.Completed || err == nil || !strings.Contains(err.Error(), "10.2.0.1 has begun no session") {
-		t.Errorf("%s, %v", o, err)
+	b := start(t, nil)
+	b.node.mu.Lock()
+	c := b.node.serving
+	b.node.mu.Unlock()
+	if err := c.port.arp.SendGratuitous(c.address.addr()); err != nil { // who enforces would invite now
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := b.node.openSession(ctx, event.HandoverID{}, c.net, c.address.addr(), false, true, nil)
+	if err == nil || !strings.Contains(err.Error(), "10.1.0.1 has begun no session") {
+		t.Error(err)
 	}
 }
