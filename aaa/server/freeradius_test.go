@@ -209,14 +209,23 @@ func TestFreeRADIUSRestarts(t *testing.T) {
 		if !errors.Is(err, aaa.ErrTimeout) || r.Decision != aaa.Continue || !strings.Contains(err.Error(), "no answer from "+f.Listen.String()) {
 			t.Errorf("%v, %v", r.Decision, err)
 		}
-		// The conversation was that server's. The next one is the other's, at once.
+		// The conversation was that server's. The next one is the other's, at once: nothing comes where that server was.
 		before := client.Counters()
+		dead, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(f.Listen))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dead.Close()
 		p, r, err := authenticate(t, backend, node)
 		if err != nil || r.Decision != aaa.Accept {
 			t.Errorf("%v, %v, node: %v", r.Decision, err, p.Err())
 		}
-		if n := client.Counters(); n.Retransmitted != before.Retransmitted || n.Failovers != before.Failovers {
+		if n := client.Counters(); n.Timeouts != before.Timeouts || n.Failovers != before.Failovers {
 			t.Errorf("%+v, before %+v", n, before)
+		}
+		_ = dead.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if n, from, err := dead.ReadFromUDPAddrPort(make([]byte, 64)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d octets came from %v to the server that is away (%v)", n, from, err)
 		}
 	})
 }
