@@ -48,7 +48,7 @@ type Timers struct {
 	Arrive    time.Duration // from link up to the router's acknowledgement
 	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one
 	Prepared  time.Duration // how long a complete candidate is kept for its move
-	PathEnd   time.Duration // wait for the marker that ends the old path, from the first packet on the new one
+	PathEnd   time.Duration // wait for the marker that ends the old path, from the last packet on it, or the first on the new one if that is later
 }
 
 // DefaultTimers are generous for a path around the world, except those that

@@ -327,14 +327,18 @@ func (h *home) settle() {
 
 // emptied waits for the marker that ends the path bound before.
 func (h *home) emptied() {
-	for end := time.Now().Add(h.n.cfg.Timers.PathEnd); time.Now().Before(end) && h.ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
-		h.gateMu.Lock()
-		armed := h.gate.Armed()
-		h.gateMu.Unlock()
-		if !armed {
-			return
-		}
+	for armed := h.expectEnd(); armed && h.ctx.Err() == nil; armed = h.expectEnd() {
+		sleep(h.ctx, 2*time.Millisecond)
 	}
+}
+
+// expectEnd begins the wait for the end of the path before, and says whether there is any.
+func (h *home) expectEnd() bool {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.Expect(time.Now())
+	h.watchGate()
+	return h.gate.Armed()
 }
 
 // fromTUN takes packets of the home address.
@@ -388,6 +392,11 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 		return
 	}
 	h.pass() // a full gate opens
+	h.watchGate()
+}
+
+// watchGate has the gate looked at when nothing more is waited for. The caller holds gateMu.
+func (h *home) watchGate() {
 	if d, ok := h.gate.Deadline(); ok {
 		h.timer.Reset(time.Until(d))
 	}
@@ -406,9 +415,7 @@ func (h *home) gateDeadline() {
 	defer h.gateMu.Unlock()
 	h.gate.OnDeadline(time.Now())
 	h.pass()
-	if d, ok := h.gate.Deadline(); ok {
-		h.timer.Reset(time.Until(d))
-	}
+	h.watchGate()
 }
 
 func (h *home) status(s *Status) {

@@ -41,8 +41,8 @@ type mobility interface {
 	// hurry has a binding under way asked for again at once: something that held it
 	// up is gone.
 	hurry()
-	// emptied waits until nothing is under way any more on the path bound before, at
-	// most as long as Timers.PathEnd.
+	// emptied waits until nothing is under way any more on the path bound before, or
+	// nothing has come by it for as long as Timers.PathEnd.
 	emptied()
 	// departed is called when the node has c's uplink on hold and is about to leave
 	// the link.

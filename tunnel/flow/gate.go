@@ -8,6 +8,9 @@ const (
 	maxStages = 8
 	// maxEarly bounds how many markers that came before their Arm are remembered.
 	maxEarly = 8
+	// mostWaits bounds how long packets wait for a path that carries others all the time, and
+	// no marker: so many times what they would wait for a silent one.
+	mostWaits = 10
 )
 
 // GateStats counts packets. In == Delivered + Queued + the sum of Dropped.
@@ -31,6 +34,7 @@ type stage struct {
 	token    uint64
 	wait     time.Duration
 	deadline time.Time // zero: nothing waits for it yet
+	latest   time.Time // how far packets of the path before may put off the deadline
 	open     bool
 	queue    fifo
 }
@@ -65,8 +69,9 @@ func NewGate(l Limits) *Gate {
 }
 
 // Arm announces a change of path: what comes by New from here on is held until
-// the marker with this token came by the old path, or wait after the first
-// packet by the new one. Tokens must differ from each other. A marker that came
+// the marker with this token came by the old path, or nothing has for as long as wait since
+// the first packet by the new one: while the old path still carries packets its marker is
+// behind them, as behind those that a router has held. Tokens must differ from each other. A marker that came
 // before its Arm counts. Arming while a gate is still closed makes the new path
 // of that one the old path of this one.
 func (g *Gate) Arm(_ time.Time, token uint64, wait time.Duration) {
@@ -128,6 +133,9 @@ func (g *Gate) New(now time.Time, pkt []byte) (deliver bool) {
 // take delivers or holds a packet of stage i; stages are collapsed.
 func (g *Gate) take(now time.Time, pkt []byte, i int) bool {
 	g.in++
+	for j := range g.stages[i+1:] {
+		g.stages[i+1+j].putOff(now)
+	}
 	if i == 0 && g.stages[0].queue.n == 0 {
 		g.delivered++
 		return true
@@ -146,9 +154,7 @@ func (g *Gate) take(now time.Time, pkt []byte, i int) bool {
 	g.stages[i].queue.push(entry{buf: g.pool.copyOf(pkt), at: now})
 	for j := range g.stages[:i+1] {
 		// A path before that never carries a packet must not wait for ever either.
-		if s := &g.stages[j]; s.deadline.IsZero() {
-			s.deadline = now.Add(s.wait)
-		}
+		g.stages[j].expect(now)
 	}
 	g.queued++
 	g.bytes += len(pkt)
@@ -158,6 +164,31 @@ func (g *Gate) take(now time.Time, pkt []byte, i int) bool {
 		g.openAll()
 	}
 	return false
+}
+
+// expect begins the wait for the end of the path before, if that has not begun.
+func (s *stage) expect(now time.Time) {
+	if s.deadline.IsZero() {
+		s.deadline, s.latest = now.Add(s.wait), now.Add(mostWaits*s.wait)
+	}
+}
+
+// putOff goes on with the wait: the path before is not silent.
+func (s *stage) putOff(now time.Time) {
+	if s.deadline.IsZero() {
+		return
+	}
+	if s.deadline = now.Add(s.wait); s.deadline.After(s.latest) {
+		s.deadline = s.latest
+	}
+}
+
+// Expect begins to wait for the end of the older paths although nothing came by the newest
+// one: they are about to be closed.
+func (g *Gate) Expect(now time.Time) {
+	for i := 1; i < len(g.stages); i++ {
+		g.stages[i].expect(now)
+	}
 }
 
 func (g *Gate) full() (Reason, bool) {

@@ -318,6 +318,14 @@ func TestGateDeadline(t *testing.T) {
 	v.g.OnDeadline(v.now) // too soon
 	v.old(1)
 	v.want(1)
+	last := v.now
+	v.now = at
+	v.g.OnDeadline(v.now) // the old path is not silent for long enough
+	fetchAll(v.g, v.note)
+	v.want(1)
+	if at, ok = v.g.Deadline(); !ok || !at.Equal(last.Add(50*time.Millisecond)) {
+		t.Fatalf("deadline with a packet by the old path: %v, %v", at, ok)
+	}
 	v.now = at
 	v.g.OnDeadline(v.now)
 	fetchAll(v.g, v.note)
@@ -326,6 +334,36 @@ func TestGateDeadline(t *testing.T) {
 	v.want(1, 2, 3, 9)
 	if s := v.g.Stats(); s.ByDeadline != 1 || s.ByMarker != 0 || s.Late != 1 {
 		t.Errorf("got %+v", s)
+	}
+}
+
+// An old path that carries packets all the time, and no marker, is not waited for without
+// end, and one that is about to be closed without a packet by the new one.
+func TestGateDeadlineIsBounded(t *testing.T) {
+	v := newGateDrive(t, Limits{Packets: 10})
+	const wait = 50 * time.Millisecond
+	v.g.Arm(v.now, 7, wait)
+	v.g.Expect(v.now)
+	var want []uint64
+	for n := uint64(1); v.g.Armed() && n < 1000; n++ {
+		v.old(n)
+		want = append(want, n)
+		v.now = v.now.Add(wait / 5)
+		if n == 40 {
+			v.new(5000)
+		}
+		v.g.OnDeadline(v.now)
+		v.g.Expect(v.now) // said again it begins nothing anew
+	}
+	fetchAll(v.g, v.note)
+	v.want(append(want, 5000)...)
+	if took := v.now.Sub(epoch); took != mostWaits*wait {
+		t.Errorf("opened after %v", took)
+	}
+	v.g.Arm(v.now, 8, wait)
+	v.g.Expect(v.now)
+	if at, ok := v.g.Deadline(); !ok || !at.Equal(v.now.Add(wait)) {
+		t.Errorf("deadline of a silent path: %v, %v", at, ok)
 	}
 }
 

@@ -67,6 +67,23 @@ func (l *Lulls) Lasts(silent, more, untold time.Duration) float64 {
 	return float64(l.from(lullIndex(silent+more)+1)) / float64(longer)
 }
 
+// Apart is the part of the time after which nothing comes for more, by the pauses known: how
+// likely that is from any moment on, however the packets before it were bunched. Of a pause
+// no more than most counts: how long nobody spoke tells nothing of who does. Where too
+// little is known it is certain.
+func (l *Lulls) Apart(more, most time.Duration) float64 {
+	if l.total < lullEnough {
+		return 1
+	}
+	var all, apart float64
+	for i, n := range l.counts {
+		d := min(time.Duration(math.Exp2(float64(i)/lullSteps)*float64(time.Microsecond)), most) // the shortest of its kind
+		all += float64(n) * float64(d)
+		apart += float64(n) * float64(max(0, d-more))
+	}
+	return apart / all
+}
+
 // from counts the pauses from an index on.
 func (l *Lulls) from(i int) (n int) {
 	for _, c := range l.counts[min(i, len(l.counts)):] {

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -49,6 +50,39 @@ func TestLulls(t *testing.T) {
 	now := time.Unix(0, 0)
 	if n := testing.AllocsPerRun(100, func() { none.Came(now); none.Lasts(ms, ms, ms) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestLullsApart: how likely nothing comes for a time depends on the time between bursts, and
+// not on how many packets one has.
+func TestLullsApart(t *testing.T) {
+	const us, ms = time.Microsecond, time.Millisecond
+	for name, c := range map[string]struct {
+		pauses      []time.Duration
+		least, most float64
+	}{
+		"speech":              {[]time.Duration{20 * ms}, 0.99, 1},
+		"a thousand a second": {[]time.Duration{1060 * us}, 0.9, 0.96},
+		"that, in bunches":    {[]time.Duration{5 * us, 5 * us, 5 * us, 5 * us, 5 * us, 6 * ms}, 0.95, 1},
+		"100 Mb/s":            {[]time.Duration{120 * us}, 0.4, 0.6},
+		"that, after an hour": {append([]time.Duration{time.Hour}, slices.Repeat([]time.Duration{120 * us}, 200)...), 0.4, 0.85},
+		"at once":             {[]time.Duration{0}, 0, 0},
+	} {
+		var l Lulls
+		now := time.Unix(0, 0)
+		for range 2000 / len(c.pauses) {
+			for _, p := range c.pauses {
+				now = now.Add(p)
+				l.Came(now)
+			}
+		}
+		if got := l.Apart(50*us, 20*ms); got < c.least || got > c.most {
+			t.Errorf("%s: %v, expected %v to %v", name, got, c.least, c.most)
+		}
+	}
+	var none Lulls
+	if none.Apart(ms, ms) != 1 {
+		t.Error("of one who knows nothing")
 	}
 }
 
