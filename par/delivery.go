@@ -180,13 +180,6 @@ func (v *visitor) pausedFor(now time.Time) time.Duration {
 	return v.group.SilentFor(now)
 }
 
-// packets counts what has come for the visitor.
-func (v *visitor) packets() uint64 {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.group.In()
-}
-
 // total are the counters of all classes; the caller holds mu.
 func (v *visitor) total() flow.Stats {
 	v.unsent.tell(v.group)

@@ -113,13 +113,16 @@ func (f *fence) cross(c *crossing) verdict {
 		}
 	}
 	defer v.flipOver()
-	if v.packets() != c.before || v.hurried() {
+	v.mu.Lock()
+	came, seldom := v.group.In() != c.before, v.seldom()
+	v.mu.Unlock()
+	if came && !seldom || v.hurried() {
 		c.state.Store(kept)
 		return <-c.done
 	}
 	err := errNoPause
-	if v.lasts(standing) {
-		err = c.way.Wait()
+	if seldom {
+		err = c.way.Wait() // and if something has come it is ahead of the next packet of the fence
 	}
 	if err != nil {
 		c.state.Store(v.instead(c, err))

@@ -21,10 +21,11 @@ import (
 //	sender:  what waited is sent, route deleted (package standstill)
 //
 // While the kernel sends what waited, a packet that comes on another processor may pass the
-// last of it. So a flip wants a pause in which nothing comes meanwhile. Where packets come
-// too often for one, nothing waits: the route is deleted in a shorter pause, and if a packet
-// came out of the TUN meanwhile, others may have passed it, and the flip is a forced one. How
-// long it takes is measured, since the kernel may have much else to do with its tables, and
+// last of it. So a flip wants a pause in which nothing comes meanwhile, for a time, and then
+// makes do with that being unlikely in the moment it takes to send the last of it. Where
+// packets come too often for that, nothing waits: the route is deleted in a pause, and if a
+// packet came out of the TUN meanwhile, others may have passed it, and the flip is a forced
+// one. How long it takes is measured, since the kernel may have much else to do with its tables, and
 // this program may have to wait for a processor. The longer it takes, the less it asks for.
 //
 // When no pause was found in time, packets wait at once, for a fence as long as they may, and
@@ -47,8 +48,9 @@ const (
 	longEnough = 3 * time.Millisecond
 	// lookout is how long the reader looks for a pause at a time.
 	lookout = 300 * time.Microsecond
-	// standing is how long packets wait as a rule.
-	standing = time.Millisecond
+	// passing is how long the kernel takes to send what has waited last. A packet that comes
+	// meanwhile, on another processor, may pass some of it.
+	passing = 50 * time.Microsecond
 	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
 	sweep = 100 * time.Microsecond
 	// lookAgain is how long the sender sleeps when there is no pause.
@@ -78,20 +80,20 @@ func (v *visitor) lull(began time.Time, window time.Duration) bool {
 		return false
 	}
 	silent := v.group.SilentFor(now)
-	for _, d := range demands {
+	for i, d := range demands {
 		if now.Sub(began) < d.until {
+			if i > 0 && v.seldom() {
+				break
+			}
 			return v.lulls.Lasts(silent, d.window*window, longEnough) >= d.chance
 		}
 	}
 	return silent >= quiet
 }
 
-// lasts says whether nearly all pauses are longer than that.
-func (v *visitor) lasts(d time.Duration) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.lulls.Lasts(0, d, 0) >= demands[0].chance
-}
+// seldom says whether it is unlikely that a packet comes while the kernel sends what has waited
+// last. That is so of bursts, too: most of the time nothing comes. The caller holds mu.
+func (v *visitor) seldom() bool { return v.lulls.Apart(passing, fenceWait) >= demands[0].chance }
 
 // window is how long a flip takes from the decision on.
 func (c *crossing) window() time.Duration { return c.kernel + c.transit }
