@@ -5,7 +5,8 @@
 //	             |── ends by itself ───────────────> failure, with the tail of its log
 //	             |
 //	Stop: SIGTERM ──> ends in time, code 0 ────────> fine
-//	                  ends otherwise, or SIGKILL ──> failure
+//	                  ends otherwise ──────────────> failure
+//	                  not: SIGQUIT, SIGKILL ───────> failure, its log tells where it hung
 //
 // A child starts on the thread of its namespace and so lives in it. It is in
 // a process group of its own: a Ctrl-C on the terminal reaches the lab only,

@@ -150,13 +150,31 @@ func (c *Child) Stop(limit time.Duration) error {
 	case <-c.done:
 	case <-time.After(limit):
 		err := fmt.Errorf("proc: %s does not end within %v of SIGTERM and was killed%s", c.spec.Name, limit, c.Tail(12))
-		return errors.Join(err, c.Kill())
+		return errors.Join(err, c.dump(), c.Kill())
 	}
 	var err error
 	if c.waited != nil {
 		err = fmt.Errorf("proc: %s ends with an error: %w%s", c.spec.Name, c.waited, c.Tail(12))
 	}
 	return errors.Join(err, c.run.Forget(c.spec.Name))
+}
+
+// dumping is how long a Go program takes to write where its goroutines are.
+const dumping = 2 * time.Second
+
+// dump has a child that hangs write into its log where each of its goroutines is, of which it ends.
+func (c *Child) dump() error {
+	if !c.Ours() {
+		return nil
+	}
+	if err := c.cmd.Process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("proc: have %s tell where it hangs: %w", c.spec.Name, err)
+	}
+	select {
+	case <-c.done:
+	case <-time.After(dumping):
+	}
+	return nil
 }
 
 // Kill ends the child at once, as a crash would.

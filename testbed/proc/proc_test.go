@@ -78,11 +78,12 @@ func TestStopTellsWhatWentWrong(t *testing.T) {
 	if err := c.Stop(10 * time.Second); err == nil || !strings.Contains(err.Error(), "last words") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("got %v", err)
 	}
-	c = start(t, "sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done")
+	c = start(t, "sh", "-c", "trap '' TERM; trap 'echo where it hangs' QUIT; echo up; while :; do sleep 0.05; done")
 	waitLog(t, c, "up")
 	if err := c.Stop(100 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
 		t.Errorf("got %v", err)
 	}
+	waitLog(t, c, "where it hangs")
 }
 
 func TestTailShowsACrash(t *testing.T) {
