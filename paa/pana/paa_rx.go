@@ -38,8 +38,6 @@ func (s *session) rxRequest(now time.Time, from netip.AddrPort, m *Message, f *f
 	case !s.verify(f, raw):
 		s.drop(DiscardAUTH)
 	case !s.unwrap(s.sa, m, f):
-	case activates && s.sa == nil: // RFC 5873 section 3: a PANA SA is required
-		s.drop(DiscardAUTH)
 	case m.Type == TypeNtfy && !activates && !s.heed.take(now):
 		s.drop(DiscardRate)
 	case m.Type == TypeAuth && f.eap == nil:

@@ -81,6 +81,27 @@ func TestMoves(t *testing.T) {
 			t.Errorf("session at %v", s.to)
 		}
 	})
+	t.Run("whoever was first with a ping has the session until the PaC speaks again", func(t *testing.T) {
+		w, n, s := opened(t, PAAConfig{}, PaCConfig{PingInterval: 15 * time.Second, PingTimeout: 15 * time.Second})
+		thief := addrOther
+		raced := false
+		w.tap = func(from, _ netip.AddrPort, b []byte) bool {
+			if m, _ := ParseMessage(b); m.Name() == "PNR[P]" && from == addrOld && !raced {
+				raced = true
+				w.paa.HandlePacket(w.now, thief, slices.Clone(b))
+			}
+			return true
+		}
+		n.do(func(now time.Time, p *PaC) { _, _ = p.Notify(now, nil, NotifyOptions{}) })
+		w.run(time.Second, func() bool { return s.to == thief })
+		since := w.now
+		if !w.run(time.Minute, func() bool { return s.to == addrOld }) || w.now.Sub(since) > 16*time.Second {
+			t.Errorf("session at %v for %v, expected at %v after the next ping, within 15 s", s.to, w.now.Sub(since), addrOld)
+		}
+		if count[AddressChanged](w.outs) != 2 || n.closed() != nil {
+			t.Errorf("outputs %v, closed with %v", kinds(w.outs), n.closed())
+		}
+	})
 	t.Run("the I bit asks for another address after success", func(t *testing.T) {
 		for _, on := range []bool{false, true} {
 			for _, e := range []bool{false, true} {
@@ -169,6 +190,26 @@ func TestCandidates(t *testing.T) {
 		w.pass(10 * time.Second)
 		if count[Opened](w.outs)+count[Opened](n.outs) != 0 {
 			t.Error("a pre-authentication without keys has opened")
+		}
+	})
+	t.Run("without keys nothing activates", func(t *testing.T) { // section 3: a PANA SA is required
+		w := newWorld(t, 1, PAAConfig{AllowKeyless: true})
+		w.newEAP = func() *fakeServer { return &fakeServer{rounds: 1, keyless: true} }
+		tried := map[paaState]bool{}
+		n := w.node(addrOld, PaCConfig{Preauth: true})
+		w.tap = func(from, to netip.AddrPort, _ []byte) bool {
+			for sid, s := range w.paa.sessions {
+				tried[s.state] = true
+				for seq := range uint32(2) {
+					w.paa.HandlePacket(w.now, addrOld, encode(&Message{Type: TypeNtfy, Flags: FlagR | FlagP, SID: sid, Seq: s.rxSeq + seq}, nil))
+				}
+			}
+			return true
+		}
+		n.do(func(now time.Time, p *PaC) { p.Start(now) })
+		w.pass(10 * time.Second)
+		if count[Activated](w.outs) != 0 || !tried[paaWaitPAN] || !tried[paaWaitFail] {
+			t.Errorf("outputs %v, tried in %v", kinds(w.outs), tried)
 		}
 	})
 	t.Run("several candidates at once", func(t *testing.T) {
