@@ -25,8 +25,9 @@ const gateAgain = time.Second
 //	authenticated here (E=0) ---------------> open, at most for the life of the keys
 //	candidate departs to us, or activates --> open: its packets follow its arrival closely
 //	arrival, sealed ------------------------> open
-//	departs from us, resumes elsewhere, speaks
-//	from another address, session ends -----> closed
+//	speaks from another address ------------> closed, and open again when it speaks from its own
+//	departs from us, resumes elsewhere,
+//	session ends ---------------------------> closed
 //	the router ends ------------------------> as it was: the gate outlives the router
 type gatekeeper struct {
 	gate Gate // nil: nothing is enforced
@@ -138,15 +139,39 @@ func (k *gatekeeper) tell() error {
 // pass authorises the visitor at the enforcement point, for as long as its keys are good, or
 // no longer. The caller holds mu.
 func (v *visitor) pass(authorised bool) {
+	v.let(authorised)
+	v.entitled = v.passes.IsValid()
+}
+
+// speaks follows a visitor that may pass to where it speaks from: from elsewhere it passes no more,
+// and from its own address again. Somebody else may have been there first with what it has said
+// (RFC 5191 section 5.6 goes by the source of a message alone): that must not close the gate for
+// longer than until the next thing it says. The caller holds mu.
+func (v *visitor) speaks(from netip.Addr) {
+	if v.entitled {
+		own := v.own()
+		v.let(own == from || !own.IsValid())
+	}
+}
+
+// own is the visitor's address, leased or served; the zero Addr before there is one. The caller
+// holds mu.
+func (v *visitor) own() netip.Addr {
+	if v.lease == nil {
+		return v.inner
+	}
+	return v.lease.Addr.Addr()
+}
+
+// let tells the gate. The caller holds mu.
+func (v *visitor) let(authorised bool) {
 	k := v.r.keeper
 	if k.gate == nil {
 		return
 	}
-	addr := v.peer.Addr().Unmap()
-	if v.lease != nil {
-		addr = v.lease.Addr.Addr()
-	} else if v.inner.IsValid() {
-		addr = v.inner
+	addr := v.own()
+	if !addr.IsValid() {
+		addr = v.peer.Addr().Unmap()
 	}
 	authorised = authorised && !v.closed && v.r.prefix.Contains(addr)
 	if v.passes.IsValid() && (!authorised || v.passes != addr) {

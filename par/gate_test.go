@@ -120,6 +120,50 @@ func TestGateGuest(t *testing.T) {
 	b.opens(gate, leased, false, "the word from elsewhere")
 }
 
+// TestGateRace: somebody else on the link, or on the way, was first with what a node has said, so
+// that its session is at his address. He does not pass by that, and the node passes again as soon
+// as it says something more. Whoever has left in the meantime does not.
+func TestGateRace(t *testing.T) {
+	thief := netip.AddrPortFrom(netip.MustParseAddr("10.2.0.77"), 1000)
+	node := netip.AddrPortFrom(leased, 1000)
+	b, gate := startGate(t)
+	g := b.attach(1)
+	b.opens(gate, leased, true, "the login")
+	for _, from := range []netip.AddrPort{thief, netip.AddrPortFrom(outer, 1000)} {
+		b.r.SessionMoved(1, from)
+		b.opens(gate, leased, false, "the race")
+		if n := gate.life(from.Addr()); n != 0 {
+			t.Errorf("whoever was first, from %v, passes for %v", from, n)
+		}
+		b.r.SessionMoved(1, node)
+		b.opens(gate, leased, true, "the node's next word")
+	}
+	b.r.SessionMoved(1, thief)
+	g.depart(moved)
+	b.r.SessionMoved(1, node)
+	b.settled()
+	if gate.life(leased) != 0 {
+		t.Error("a node that has departed passes by its address alone")
+	}
+}
+
+// TestGateRaceAtLogin: the same with the last message of the login of a node whose address is not
+// the router's. It goes by the address that the session has (RFC 5191 section 5.6), on this link.
+func TestGateRaceAtLogin(t *testing.T) {
+	thief := netip.MustParseAddr("10.2.0.77")
+	b, gate := startGate(t)
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(thief, 1000), false, sessionKeys(1), time.Hour)
+	b.opens(gate, thief, true, "the login")
+	b.r.SessionMoved(1, netip.AddrPortFrom(leased, 1000))
+	b.opens(gate, leased, true, "the node's next word")
+	b.opens(gate, thief, false, "the node's next word")
+	b.r.SessionMoved(1, netip.AddrPortFrom(outer, 1000))
+	b.opens(gate, leased, false, "the word from elsewhere")
+	if n := gate.life(outer); n != 0 {
+		t.Errorf("an address of another network passes for %v", n)
+	}
+}
+
 // TestGateTwoSessions: one address, two sessions of a node that has begun again.
 func TestGateTwoSessions(t *testing.T) {
 	b, gate := startGate(t)

@@ -58,6 +58,7 @@ type visitor struct {
 	missed      bool       // it left the access points, and nothing was heard since
 	pinned      bool       // its link-layer address
 	passes      netip.Addr // that the enforcement point lets pass; the zero Addr: none
+	entitled    bool       // it may pass where it is, and no more once it has left; see speaks
 	unreached   bool       // what is for the tunnel is held until something has come through it
 	stray       strayed
 	outer       netip.AddrPort // of the other place, while packets go to both
@@ -111,9 +112,7 @@ func (v *visitor) moved(to netip.AddrPort) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.peer = to
-	if v.passes.IsValid() && v.passes != to.Addr().Unmap() {
-		v.pass(false) // it is elsewhere; its arrival opens again
-	}
+	v.speaks(to.Addr().Unmap())
 }
 
 // activated: the node has said from the link that it has come (RFC 5873 section 3).
@@ -151,10 +150,7 @@ func (v *visitor) reached(s stage) {
 func (v *visitor) address() netip.Addr {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.lease == nil {
-		return v.inner
-	}
-	return v.lease.Addr.Addr()
+	return v.own()
 }
 
 // close gives back all the router holds for the visitor.
