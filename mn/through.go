@@ -65,6 +65,9 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 		_ = before.Close()
 		if speak {
 			c.speakFrom(at)
+			if s := c.session.Load(); s != nil {
+				s.knock() // RFC 5191 section 5.6
+			}
 		}
 		p.run(ctx)
 	})

@@ -89,6 +89,37 @@ func TestMovesOnMeanwhile(t *testing.T) {
 	b.works()
 }
 
+// TestHeldRouterIsTold: a router that goes on for the node while it is elsewhere is told where that is,
+// by PANA, too, at once (RFC 6252 appendix C.2, RFC 5191 section 5.6).
+func TestHeldRouterIsTold(t *testing.T) {
+	b := start(t, func(c *Config) { c.Ping = time.Hour })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	old := b.node.serving
+	peer := func() string {
+		if v := b.routers["b"].Status().Visitors; len(v) == 1 {
+			return v[0].Peer
+		}
+		return "one of several"
+	}
+	before := peer()
+	if at, err := netip.ParseAddrPort(before); err != nil || at.Addr() != old.address.addr() {
+		t.Fatalf("the router has the session at %q, expected %v", before, old.address.addr())
+	}
+	socket, err := old.outer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.node.turn <- struct{}{}
+	defer func() { <-b.node.turn }()
+	if err := old.goOn(event.HandoverID{1}, old, socket); err != nil { // another port, as it would be another address
+		t.Fatal(err)
+	}
+	eventually(t, "the session at another place", func() bool { return peer() != before })
+	b.node.comeBack(event.HandoverID{1}, old)
+	b.node.proceed(old)
+	b.works()
+}
+
 // TestResumeRepeated: the first words to the previous router from the new place are lost; it is asked
 // again for what it holds.
 func TestResumeRepeated(t *testing.T) {

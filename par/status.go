@@ -73,6 +73,7 @@ type VisitorStatus struct {
 	MAC      string                 `json:"mac,omitempty"`
 	Station  *wpactrl.MAC           `json:"station,omitempty"` // that has this session's keys at the access points
 	Mode     string                 `json:"mode"`
+	Peer     string                 `json:"peer"`            // where it speaks PANA from
 	Outer    string                 `json:"outer,omitempty"` // where the tunnel leads
 	Handover *event.HandoverID      `json:"handover,omitempty"`
 	Packets  uint64                 `json:"packets"`
@@ -131,7 +132,7 @@ func (v *visitor) status() VisitorStatus {
 	defer v.mu.Unlock()
 	d := v.total()
 	s := VisitorStatus{
-		SID: v.sid, Mode: v.group.Mode().String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
+		SID: v.sid, Mode: v.group.Mode().String(), Peer: v.peer.String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
 		Dropped: d.Dropped, Forced: d.ForcedFlips, Buffer: v.room.status(time.Now()), Bicast: d.Bicast, Recovered: d.Recovered, Forgotten: d.Forgotten,
 		Classes: map[string]ClassStatus{},
 	}
