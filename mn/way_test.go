@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/par"
 )
 
 // TestNobodyHolds: the previous router was to hold, and is gone when the node leaves, or
@@ -95,13 +96,14 @@ func TestHeldRouterIsTold(t *testing.T) {
 	b := start(t, func(c *Config) { c.Ping = time.Hour })
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	old := b.node.serving
-	peer := func() string {
-		if v := b.routers["b"].Status().Visitors; len(v) == 1 {
-			return v[0].Peer
+	visitor := func() par.VisitorStatus {
+		v := b.routers["b"].Status().Visitors
+		if len(v) != 1 {
+			t.Fatalf("visitors %+v", v)
 		}
-		return "one of several"
+		return v[0]
 	}
-	before := peer()
+	before := visitor().Peer
 	if at, err := netip.ParseAddrPort(before); err != nil || at.Addr() != old.address.addr() {
 		t.Fatalf("the router has the session at %q, expected %v", before, old.address.addr())
 	}
@@ -114,9 +116,10 @@ func TestHeldRouterIsTold(t *testing.T) {
 	if err := old.goOn(event.HandoverID{1}, old, socket); err != nil { // another port, as it would be another address
 		t.Fatal(err)
 	}
-	eventually(t, "the session at another place", func() bool { return peer() != before })
+	eventually(t, "the session at another place", func() bool { return visitor().Peer != before })
 	b.node.comeBack(event.HandoverID{1}, old)
 	b.node.proceed(old)
+	eventually(t, "delivery on the link", func() bool { return visitor().Mode == "direct" }) // what is on its way to a port that is closed is lost
 	b.works()
 }
 
