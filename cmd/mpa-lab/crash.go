@@ -24,6 +24,7 @@ type crashCmd struct {
 	AAA      string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
 	DHCP     string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	Guard    string        `enum:"never,always" default:"never" help:"Whether the router that serves keeps copies, and sends through the tunnel that stands by: never or always."`
+	Enforce  bool          `help:"Have the routers let pass only what authenticated nodes send; a station that has not authenticated tries to send all the time."`
 	Jobs     int           `default:"1" placeholder:"1" help:"Labs beside one another."`
 	JSON     string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
 	Resume   string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
@@ -37,7 +38,7 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 	if c.Delay < 0 || c.Delay > time.Minute {
 		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
 	}
-	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard}
+	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce}
 	for _, s := range c.Cells {
 		cell, err := crash.ParseCell(s)
 		if err != nil {

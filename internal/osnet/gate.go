@@ -266,18 +266,43 @@ func (g *Gate) change(what string, addr netip.Addr, life time.Duration) error {
 func (g *Gate) Permitted() ([]netip.Addr, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	elements, err := g.elements(g.set)
+	list, err := g.addresses(g.set)
 	if err != nil {
 		return nil, fmt.Errorf("osnet: gate: %w", hint(err))
 	}
-	var list []netip.Addr
+	return list, nil
+}
+
+// addresses reads the set, in order.
+func (g *Gate) addresses(set *nftables.Set) (list []netip.Addr, err error) {
+	elements, err := g.elements(set)
 	for _, e := range elements {
 		if a, ok := netip.AddrFromSlice(e.Key); ok {
 			list = append(list, a)
 		}
 	}
 	slices.SortFunc(list, netip.Addr.Compare)
-	return list, nil
+	return list, err
+}
+
+// GateLeft lists whom the gate of owner in the network namespace of the calling thread lets pass,
+// whether or not its process is still there; there says that there is one.
+func GateLeft(owner string) (list []netip.Addr, there bool, err error) {
+	g, err := dialGate(owner)
+	if err != nil {
+		return nil, false, err
+	}
+	set, err := g.conn.GetSetByName(g.table, gateSet)
+	switch there = err == nil; {
+	case errors.Is(err, unix.ENOENT):
+		err = nil
+	case there:
+		list, err = g.addresses(set)
+	}
+	if err = errors.Join(err, g.conn.CloseLasting()); err != nil {
+		return nil, there, fmt.Errorf("osnet: gate: %w", hint(err))
+	}
+	return list, there, nil
 }
 
 // Close lets go of the gate, which stays: whom it lets pass it does so for grace more at most,

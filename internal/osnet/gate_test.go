@@ -190,6 +190,10 @@ func TestGateAgain(t *testing.T) {
 	must(t, old.Permit(other, time.Hour))
 	must(t, old.conn.CloseLasting()) // as kill -9 does
 	b.expect("the process is dead", true, gateNode, gateServer)
+	dead, there, err := GateLeft(OwnerLab)
+	if err != nil || !there || !slices.Equal(dead, []netip.Addr{node, other}) {
+		t.Errorf("left behind: %v, %v, %v, expected both", dead, there, err)
+	}
 
 	cfg := gateConfig()
 	g, err := OpenGate(cfg)
@@ -222,6 +226,9 @@ func TestGateAgain(t *testing.T) {
 	for range 2 { // that there is none is no error
 		must(t, RemoveGate(OwnerLab))
 		b.expect("removed", true, gateNode, gateServer)
+		if list, there, err := GateLeft(OwnerLab); err != nil || there || len(list) > 0 {
+			t.Errorf("removed, and there is %v, %v, %v", list, there, err)
+		}
 	}
 }
 

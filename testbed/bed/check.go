@@ -33,6 +33,13 @@ func (b *Bed) states() (map[string]kstate.State, error) {
 // Kernel is what the kernel holds in the lab's namespaces now, by node.
 func (b *Bed) Kernel() (map[string]kstate.State, error) { return b.states() }
 
+// Left tells what a node's kernel holds now and did not before the daemons started, and the other
+// way round.
+func (b *Bed) Left(node string) ([]string, error) {
+	now, err := kstate.Take(b.Top.Space(node), kstate.Options{IgnoreLinkState: node == topo.Air})
+	return kstate.Diff(b.before[node], now), err
+}
+
 // compare tells what differs from before the daemons started.
 func (b *Bed) compare() error {
 	after, err := b.states()

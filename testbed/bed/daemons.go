@@ -206,16 +206,22 @@ func (b *Bed) openLinks() error {
 	}
 	var errs []error
 	for _, n := range topo.Networks {
-		var out []byte
-		err := b.Top.Space(n.Router).Do(func() (err error) {
-			out, err = exec.Command(filepath.Join(b.opt.Bin, "mpa-ar"), "open").CombinedOutput()
-			return err
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("bed: mpa-ar open at %s: %w: %s", n.Router, err, out))
-		}
+		errs = append(errs, b.AtRouter(n, "open"))
 	}
 	return errors.Join(errs...)
+}
+
+// AtRouter runs a command of mpa-ar that changes the kernel of a network's router.
+func (b *Bed) AtRouter(n topo.Network, command string) error {
+	var out []byte
+	err := b.Top.Space(n.Router).Do(func() (err error) {
+		out, err = exec.Command(filepath.Join(b.opt.Bin, "mpa-ar"), command).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("bed: mpa-ar %s at %s: %w: %s", command, n.Router, err, out)
+	}
+	return nil
 }
 
 func (b *Bed) killAll() error {

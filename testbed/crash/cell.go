@@ -44,9 +44,9 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 	begun := time.Now()
 	rec := Record{
 		Victim: cell.Victim, Point: cell.Point, At: begun,
-		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP, Guard: cell.Guard,
+		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP, Guard: cell.Guard, Enforce: cell.Enforce,
 	}
-	opt.Logs, opt.Quick, opt.AAA, opt.DHCP, opt.Guard = logs, true, cell.AAA, cell.DHCP, cell.Guard
+	opt.Logs, opt.Quick, opt.AAA, opt.DHCP, opt.Guard, opt.Enforce = logs, true, cell.AAA, cell.DHCP, cell.Guard, cell.Enforce
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		rec.problem("the lab does not start: %v", err)
@@ -71,7 +71,26 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 	return rec
 }
 
-func (r *cellRun) play(ctx context.Context) (err error) {
+func (r *cellRun) play(ctx context.Context) error {
+	if !r.cell.Enforce {
+		return r.moves(ctx)
+	}
+	s, err := r.openStrangers(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.moves(ctx)
+	if err == nil {
+		err = r.cleaned()
+	}
+	if err = errors.Join(err, s.end(r.rec)); err == nil {
+		err = r.opened(ctx)
+	}
+	return err
+}
+
+// moves is the crash in a handover, and another handover.
+func (r *cellRun) moves(ctx context.Context) (err error) {
 	t, err := openTraffic(r.bed)
 	if err != nil {
 		return err
@@ -356,6 +375,13 @@ func (r *cellRun) unsettled() (wrong []string, err error) {
 		for _, line := range kstate.Diff(r.before[node], state) {
 			wrong = append(wrong, node+": "+line)
 		}
+	}
+	if r.cell.Enforce {
+		gates, err := r.gates(network, leases[0].Addr)
+		if err != nil {
+			return nil, err
+		}
+		wrong = append(wrong, gates...)
 	}
 	slices.Sort(wrong)
 	return wrong, nil

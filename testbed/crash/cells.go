@@ -144,6 +144,8 @@ type How struct {
 	Hasty bool
 	// AAA and DHCP are the servers, and Guard says when copies are kept, see [bed.Options].
 	AAA, DHCP, Guard string
+	// Enforce makes the routers enforcement points.
+	Enforce bool
 }
 
 // String is how a cell is written on the command line.
@@ -179,7 +181,7 @@ func Sample(seed string) []Cell {
 	rnd := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // no secret: it has to be the same for the same seed
 	var chosen []Cell
 	for i, n := range rnd.Perm(len(Points))[:len(Victims)] {
-		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded, Guard: []string{bed.GuardNever, bed.GuardAlways}[rnd.IntN(2)]}})
+		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded, Guard: []string{bed.GuardNever, bed.GuardAlways}[rnd.IntN(2)], Enforce: rnd.IntN(2) == 1}})
 	}
 	return chosen
 }

@@ -107,13 +107,13 @@ func TestSampleRotates(t *testing.T) {
 func record(commit string, c Cell, problems ...string) Record {
 	f := 1.5
 	return Record{
-		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Problems: problems, Passed: problems == nil,
+		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce, Problems: problems, Passed: problems == nil,
 		HitMS: &f, RecoveryMS: &f, Outcome: "completed", Down: &Flow{Lost: 3}, Up: &Flow{},
 	}
 }
 
 func TestRecordsAreOfTheirCells(t *testing.T) {
-	for _, c := range []Cell{{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea", "always"}}, {HA, Points[1], How{}}} {
+	for _, c := range []Cell{{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea", "always", true}}, {HA, Points[1], How{}}} {
 		if r := record("c1", c, "broken"); r.Cell() != c || r.Built() != "c1" || r.Verdict() || !record("c1", c).Verdict() {
 			t.Errorf("%+v as a record of %+v", r, c)
 		}

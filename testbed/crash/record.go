@@ -15,6 +15,7 @@ type Record struct {
 	AAA     string `json:"aaa"`
 	DHCP    string `json:"dhcp"`
 	Guard   string `json:"guard,omitempty"`
+	Enforce bool   `json:"enforce,omitempty"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
 	Problems []string  `json:"problems,omitempty"`
@@ -56,7 +57,7 @@ type Flow struct {
 // Cell is the cell of the record.
 func (r Record) Cell() Cell {
 	return Cell{Victim: r.Victim, Point: r.Point, How: How{
-		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP, Guard: r.Guard,
+		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP, Guard: r.Guard, Enforce: r.Enforce,
 	}}
 }
 
