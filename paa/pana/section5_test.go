@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// TestPhases, TestNumbers, TestTimers, TestMoves, TestCandidates and TestDiscards
-// have a test for each rule of RFC 5191 and RFC 5873, named after it.
+// ruleTests has the test of each rule of RFC 5191 and RFC 5873.
 
 // seen is a message on the wire.
 type seen struct {

@@ -205,6 +205,12 @@ func TestTimers(t *testing.T) {
 			t.Errorf("sent for %v", last)
 		}
 	})
+	t.Run("without MRC and MRD it has no end", func(t *testing.T) {
+		s := send(t, Retransmission{IRT: time.Second, MRT: 30 * time.Second}, 1)
+		if last := s[len(s)-1]; last < time.Hour {
+			t.Errorf("ended after %v", last)
+		}
+	})
 	t.Run("the parameters of PCI and REQ", func(t *testing.T) {
 		if defaultPCI != (Retransmission{IRT: time.Second, MRT: 120 * time.Second}) || defaultREQ != (Retransmission{IRT: time.Second, MRT: 30 * time.Second, MRC: 10}) {
 			t.Errorf("%+v and %+v", defaultPCI, defaultREQ)
