@@ -18,6 +18,7 @@ import (
 	"net/netip"
 
 	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
 	"openmpa/internal/osnet"
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/tun"
@@ -39,6 +40,14 @@ type Host interface {
 	// Close undoes every change of the kernel's tables that still stands. Sockets
 	// are closed by whoever opened them.
 	Close() error
+}
+
+// IPv6 is a Host with what only IPv6 asks for.
+type IPv6 interface {
+	Host
+	CheckRouter6(devs ...string) error
+	// OpenND opens the neighbour discovery socket of an interface.
+	OpenND(dev string) (ND, error)
 }
 
 // Tables are what the kernel keeps: see osnet.Net.
@@ -143,6 +152,15 @@ type ARP interface {
 	MAC() net.HardwareAddr
 	Device() string
 	SendGratuitous(addr netip.Addr) error
+}
+
+// ND is the neighbour discovery socket of one interface: see osnet.NDConn.
+type ND interface {
+	nd.Conn
+	io.Closer
+	MAC() net.HardwareAddr
+	Join(addr netip.Addr) error
+	Leave(addr netip.Addr) error
 }
 
 // UDPTap reads and writes whole IPv4 packets of one interface: see osnet.UDPTap.

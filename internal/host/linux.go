@@ -21,6 +21,15 @@ type linux struct{ *osnet.Net }
 
 // Linux is the Opener for the network namespace of the calling thread.
 func Linux(log *slog.Logger, owner string) (Host, error) {
+	h, err := LinuxIPv6(log, owner)
+	if err != nil {
+		return nil, err // not an interface that holds nothing
+	}
+	return h, nil
+}
+
+// LinuxIPv6 is Linux for a daemon that needs IPv6, too.
+func LinuxIPv6(log *slog.Logger, owner string) (IPv6, error) {
 	n, err := osnet.OpenClean(log, owner)
 	if err != nil {
 		return nil, err
@@ -95,6 +104,10 @@ func (l linux) OpenTUN(cfg tun.Config) (TUN, error) {
 
 func (l linux) OpenARP(dev string) (ARP, error) {
 	return open(l, func() (ARP, error) { return l.Net.OpenARP(dev) })
+}
+
+func (l linux) OpenND(dev string) (ND, error) {
+	return open(l, func() (ND, error) { return l.Net.OpenND(dev) })
 }
 
 func (l linux) OpenUDPTap(dev string, port uint16) (UDPTap, error) {

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { osnettest.Main(m) }
 // a nil pointer, so that "if it is there, close it" works.
 func TestNothingOnError(t *testing.T) {
 	osnettest.Enter(t)
-	h, err := Linux(nil, osnet.OwnerMobileNode)
+	h, err := LinuxIPv6(nil, osnet.OwnerMobileNode)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +34,8 @@ func TestNothingOnError(t *testing.T) {
 	check(t, "OpenTUN", dev == nil, err)
 	arp, err := h.OpenARP("nothing0")
 	check(t, "OpenARP", arp == nil, err)
+	nd, err := h.OpenND("nothing0")
+	check(t, "OpenND", nd == nil, err)
 	tap, err := h.OpenUDPTap("nothing0", 68)
 	check(t, "OpenUDPTap", tap == nil, err)
 }

@@ -126,6 +126,23 @@ func (n *Net) CheckRouter(lan, tun string) error {
 	return errors.Join(errs...)
 }
 
+// CheckRouter6 checks that the kernel forwards IPv6, also what comes in by the interfaces of devs; see CheckRouter.
+func (n *Net) CheckRouter6(devs ...string) error {
+	var errs []error
+	for _, dev := range append([]string{"all"}, devs...) {
+		v, err := n.Sysctl("net/ipv6/conf/" + dev + "/forwarding")
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			errs = append(errs, fmt.Errorf("osnet: no IPv6 on interface %q of this network namespace: check the name with ip link, and the kernel's parameter ipv6.disable", dev))
+		case err != nil:
+			errs = append(errs, err)
+		case v == "0":
+			errs = append(errs, fmt.Errorf("osnet: this host does not forward IPv6 (%s): run: sysctl -w net/ipv6/conf/%s/forwarding=1", dev, dev))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (n *Net) conf(dev, name string) (int, error) {
 	key := "net/ipv4/conf/" + dev + "/" + name
 	s, err := n.Sysctl(key)

@@ -31,5 +31,6 @@
 //
 // Not covered: ICMP relaying (RFC 2003 section 4) and tunnel MTU discovery
 // (section 5): tunnel devices announce a lower MTU for good; fragmentation in user
-// space; IPv6 (RFC 2473).
+// space. Of IPv6 in IPv6 (RFC 2473), in ip6.go: sections 3.1, 3.2 and 4.1.2; not the
+// encapsulation limit (section 4.1.1).
 package ipip

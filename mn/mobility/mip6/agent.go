@@ -29,6 +29,10 @@ type AgentConfig struct {
 	Lifetime    time.Duration  // longest that is granted
 	ClockWindow time.Duration  // how far a request's time stamp may be from our clock
 	MaxCareOf   int            // bindings of one home address; 1: one care-of address only
+	// Commit makes what is about to be confirmed good, before anything else comes of it: it is
+	// stored, and the home address's packets are intercepted. With an error a registration is
+	// denied with status 130; a deregistration is accepted all the same. Nil: nothing to do.
+	Commit func(home netip.Addr, k Kept) error
 	// Now is the wall clock for time stamps. Nil: the now of each call.
 	Now func() time.Time
 }

@@ -58,7 +58,7 @@ func (a *Agent) update(now time.Time, p *Packet, u *Update) error {
 	case s != StatusAccepted:
 		a.deny(n, q, s)
 	case u.Lifetime == 0:
-		a.unbind(n, q)
+		a.unbind(now, n, q)
 	case len(n.bindings) == 0:
 		if n.tested == nil {
 			a.put(DAD{Home: home, LinkLocal: u.Flags&FlagL != 0})
@@ -178,6 +178,10 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 		}
 	}
 	if failed < len(ids) {
+		if err := a.commit(now, n, next); err != nil {
+			a.deny(n, q, StatusResources)
+			return
+		}
 		n.bindings = next
 		a.put(Changed{Home: n.Home, Bindings: next})
 	}
@@ -225,13 +229,15 @@ func (a *Agent) place(n *node, next *[]Binding, id BindingID, b Binding) Status 
 
 // unbind removes the bindings q names, all if it names none (RFC 6275 section 10.3.2, RFC
 // 5648 section 6.2), and accepts it.
-func (a *Agent) unbind(n *node, q *request) {
+func (a *Agent) unbind(now time.Time, n *node, q *request) {
 	var left []Binding
 	for _, b := range n.bindings {
 		if len(q.ids) > 0 && !slices.ContainsFunc(q.ids, func(id BindingID) bool { return id.ID == b.ID }) {
 			left = append(left, b)
 		}
 	}
+	// A node at home is worse off with a binding than with one that might come back after a crash.
+	_ = a.commit(now, n, left)
 	n.bindings = left
 	a.put(Changed{Home: n.Home, Bindings: left})
 	a.stats.Accepted++
