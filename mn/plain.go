@@ -24,7 +24,7 @@ func (c *candidate) plainly(from *candidate, r *notify.TunnelReply, cfg *tunnel.
 	if cfg.Plain, err = n.endpoint.AttachPlain(s); err != nil {
 		return err
 	}
-	cfg.PlainPeer, cfg.PlainInner, cfg.AllowDst = r.Outer, c.address.addr(), c.address.addr()
+	cfg.PlainPeer, cfg.PlainInner = r.Outer, c.address.addr()
 	n.cfg.Log.Info("packets go by IP-in-IP, unprotected", "paa", c.net.PAA, "addr", c.address.addr())
 	return nil
 }

@@ -73,5 +73,5 @@
 // 4301 section 4.4.2.1), and rekeying before they end.
 //
 // Not covered: IKE on the same port (packets with the non-ESP marker are
-// counted), ESP as protocol 50, IPv6, kernel XFRM.
+// counted), ESP as protocol 50, IP in IP of IPv6, kernel XFRM.
 package tunnel

@@ -23,6 +23,8 @@ var (
 	loopback = netip.MustParseAddrPort("127.0.0.1:0")
 	visitor  = netip.MustParseAddr("10.2.0.100")
 	corr     = netip.MustParseAddr("10.0.4.1")
+	visitor6 = netip.MustParseAddr("2001:db8:2::100")
+	corr6    = netip.MustParseAddr("2001:db8:4::1")
 	handover = event.HandoverID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 )
 
@@ -88,12 +90,25 @@ func packet(t testing.TB, src, dst netip.Addr, tos uint8, payload string) []byte
 
 func up(t testing.TB, payload string) []byte { return packet(t, visitor, corr, 0, payload) }
 
+// packet6 is an IPv6 packet of protocol 17.
+func packet6(t testing.TB, src, dst netip.Addr, payload string) []byte {
+	t.Helper()
+	h := append([]byte{0x60, 0, 0, 0, 0, byte(len(payload)), 17, 64}, src.AsSlice()...)
+	return append(append(h, dst.AsSlice()...), payload...)
+}
+
 // log collects what a tunnel delivers, as text: "packet PAYLOAD" or "KIND SEQ".
 type log chan string
 
 func newLog() log { return make(log, 4096) }
 
-func (l log) receive(inner []byte)      { l <- "packet " + string(inner[ipip.HeaderLen:]) }
+func (l log) receive(inner []byte) {
+	n := ipip.HeaderLen
+	if inner[0]>>4 == 6 {
+		n = ipip.HeaderLen6
+	}
+	l <- "packet " + string(inner[n:])
+}
 func (l log) marker(m Marker, _ Origin) { l <- fmt.Sprint(m.Kind, " ", m.Seq) }
 
 func (l log) next(t testing.TB) string {

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/tunnel/ipip"
 	"openmpa/tunnel/tun"
 )
 
@@ -21,20 +23,30 @@ type node struct {
 	end  *Endpoint
 	sock *Socket
 	app  *net.UDPConn
+
+	inner netip.Addr
+}
+
+// nodad has the kernel use an address at once.
+func nodad(addr string) string {
+	if strings.Contains(addr, ":") {
+		return " nodad"
+	}
+	return ""
 }
 
 func newNode(t *testing.T, outer, inner string) *node {
 	t.Helper()
-	n := &node{end: NewEndpoint(nil)}
+	n := &node{end: NewEndpoint(nil), inner: netip.MustParsePrefix(inner).Addr()}
 	var err error
 	if n.tun, err = tun.Open(tun.Config{Name: "mpa0"}); err != nil {
 		t.Fatal(err)
 	}
-	osnettest.IP(t, "address add "+inner+"/24 dev mpa0")
+	osnettest.IP(t, "address add "+inner+" dev mpa0"+nodad(inner))
 	if n.sock, err = n.end.Listen(netip.MustParseAddrPort(outer), "veth0"); err != nil {
 		t.Fatal(err)
 	}
-	if n.app, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(inner), Port: 7000}); err != nil {
+	if n.app, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IP(netip.MustParsePrefix(inner).Addr().AsSlice()), Port: 7000}); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -61,7 +73,7 @@ func (n *node) connect(t *testing.T, wg *sync.WaitGroup, cfg TunnelConfig) *Tunn
 				t.Error(err)
 				return
 			}
-			if buf[0]>>4 == 4 { // the kernel's router solicitations are not for the tunnel
+			if src, _, _, _, err := ipip.Parse(buf[:k]); err == nil && src == n.inner { // the kernel's router solicitations are not for the tunnel
 				if err := link.Send(buf[:k]); err != nil {
 					t.Error(err)
 				}
@@ -71,20 +83,42 @@ func (n *node) connect(t *testing.T, wg *sync.WaitGroup, cfg TunnelConfig) *Tunn
 	return link
 }
 
-// Applications in two namespaces talk through TUN, tunnel, veth, tunnel and TUN.
+// TestThroughNamespaces: applications in two namespaces talk through TUN, tunnel, veth,
+// tunnel and TUN, with each family inside and outside, also where what is outside does not fit the path.
 func TestThroughNamespaces(t *testing.T) {
+	type ends struct{ mn, ar string }
+	outer := map[string]ends{"IPv4": {"10.83.0.1", "10.83.0.2"}, "IPv6": {"2001:db8:83::1", "2001:db8:83::2"}}
+	inner := map[string]ends{"IPv4": {"10.84.0.1/24", "10.84.0.2/24"}, "IPv6": {"2001:db8:84::1/64", "2001:db8:84::2/64"}}
+	for o, out := range outer {
+		for i, in := range inner {
+			for _, mtu := range []int{1500, 1300} {
+				t.Run(fmt.Sprintf("%s in %s, link of %d octets", i, o, mtu), func(t *testing.T) {
+					throughNamespaces(t, out.mn, out.ar, in.mn, in.ar, mtu)
+				})
+			}
+		}
+	}
+}
+
+func throughNamespaces(t *testing.T, outerMN, outerAR, innerMN, innerAR string, mtu int) {
 	osnettest.Enter(t)
 	far := osnettest.Other(t)
 	osnettest.VethTo(t, "veth0", "peer0", far)
-	osnettest.IP(t, "address add 10.83.0.1/24 dev veth0")
+	length := "/24"
+	if nodad(outerMN) != "" {
+		length = "/64"
+	}
+	osnettest.IP(t, fmt.Sprintf("link set veth0 mtu %d", mtu))
+	osnettest.IP(t, "address add "+outerMN+length+" dev veth0"+nodad(outerMN))
 	var mn, ar *node
-	mn = newNode(t, "10.83.0.1:4500", "10.84.0.1")
+	port := func(a string) string { return netip.AddrPortFrom(netip.MustParseAddr(a), 4500).String() }
+	mn = newNode(t, port(outerMN), innerMN)
 	far(func() {
 		osnettest.IP(t, "link set peer0 down")
 		osnettest.IP(t, "link set peer0 name veth0")
-		osnettest.IP(t, "link set veth0 up")
-		osnettest.IP(t, "address add 10.83.0.2/24 dev veth0")
-		ar = newNode(t, "10.83.0.2:4500", "10.84.0.2")
+		osnettest.IP(t, fmt.Sprintf("link set veth0 up mtu %d", mtu))
+		osnettest.IP(t, "address add "+outerAR+length+" dev veth0"+nodad(outerAR))
+		ar = newNode(t, port(outerAR), innerAR)
 	})
 	if t.Failed() {
 		t.FailNow()
@@ -92,7 +126,7 @@ func TestThroughNamespaces(t *testing.T) {
 	var wg sync.WaitGroup
 	up := mn.connect(t, &wg, TunnelConfig{Peer: ar.sock.LocalAddr(), Out: outbound(t, 256, 1), In: inbound(t, 257, 2)})
 	down := ar.connect(t, &wg, TunnelConfig{
-		FollowPeer: true, Out: outbound(t, 257, 2), In: inbound(t, 256, 1), AllowSrc: netip.MustParseAddr("10.84.0.1"),
+		FollowPeer: true, Out: outbound(t, 257, 2), In: inbound(t, 256, 1), AllowSrc: mn.inner,
 	})
 
 	buf := make([]byte, 2000)
@@ -103,10 +137,14 @@ func TestThroughNamespaces(t *testing.T) {
 		}
 	}
 	for i := range 100 {
-		// The last fills the TUN's MTU: with all headers it is still no fragment.
+		// The last fills the TUN's MTU: with all headers of IPv4 it is still no fragment on a
+		// link of 1500 octets.
 		want := append(fmt.Appendf(nil, "%d ", i), bytes.Repeat([]byte("x"), i*13)...)
 		if i == 99 {
-			want = bytes.Repeat([]byte("x"), tun.DefaultMTU-28)
+			want = bytes.Repeat([]byte("x"), tun.DefaultMTU-8-ipip.HeaderLen)
+			if mn.inner.Is6() {
+				want = want[ipip.HeaderLen6-ipip.HeaderLen:]
+			}
 		}
 		for _, dir := range [][2]*node{{mn, ar}, {ar, mn}} {
 			from, to := dir[0].app, dir[1].app

@@ -89,7 +89,7 @@ func (t *Tunnel) QueueAs(s flow.Shim, inner []byte) error {
 	if err != nil {
 		return err
 	}
-	return t.enqueue(s, nil, inner, esp.NextHeaderIPv4)
+	return t.enqueue(s, nil, inner, nextHeader(inner))
 }
 
 // QueueNumbered is SendNumbered as Queue is Send.

@@ -26,7 +26,7 @@ const (
 	ReasonReplay      Reason = "replay"            // received before
 	ReasonTooOld      Reason = "too old"           // left of the replay window
 	ReasonAuth        Reason = "auth"              // integrity check failed
-	ReasonNextHeader  Reason = "next header"       // neither IPv4 nor a dummy, nor numbered where that is agreed on
+	ReasonNextHeader  Reason = "next header"       // neither IPv4, IPv6 nor a dummy, nor numbered where that is agreed on
 	ReasonDummy       Reason = "dummy"             // dummy packet of another implementation
 	ReasonMarker      Reason = "marker"            // marker of another version or kind, or cut short
 	ReasonSource      Reason = "inner source"      // not the address allowed (AllowSrc)
@@ -38,7 +38,7 @@ const (
 // Reasons for both directions, and those for packets to be sent.
 const (
 	ReasonShim      Reason = "shim"         // no shim header of a version and class known here
-	ReasonInner     Reason = "inner packet" // no sane IPv4 packet inside
+	ReasonInner     Reason = "inner packet" // no sane packet inside
 	ReasonExpired   Reason = "expired"      // lifetime of the security association has ended
 	ReasonClosed    Reason = "closed"       // the tunnel or its socket is closed
 	ReasonExhausted Reason = "sequence"     // sequence numbers used up

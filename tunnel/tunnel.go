@@ -29,7 +29,7 @@ type TunnelConfig struct {
 	Out *esp.Outbound
 	In  *esp.Inbound
 
-	// Receive gets inner packets, sane IPv4 packets of exactly their length. Marker
+	// Receive gets inner packets, sane packets of IPv4 or IPv6 of exactly their length. Marker
 	// gets markers, and where they came from; nil: they are dropped. Both run on a reader
 	// goroutine and must not block; inner is valid until Receive returns. They may call any
 	// method of the tunnel.
@@ -37,8 +37,8 @@ type TunnelConfig struct {
 	Marker  func(Marker, Origin)
 
 	// AllowSrc and AllowDst, where valid, are the only source and destination that
-	// inner packets may have when they arrive. A router sets AllowSrc to the
-	// visitor's address (RFC 3948 section 3.1.1).
+	// inner packets may have when they arrive, and so say which IP they are of. A router
+	// sets AllowSrc to the visitor's address (RFC 3948 section 3.1.1), the visitor AllowDst.
 	AllowSrc, AllowDst netip.Addr
 
 	// Marking makes DSCP and ECN of outer packets; zero copies the inner ones.
@@ -86,8 +86,8 @@ func (c *TunnelConfig) check(e *Endpoint) error {
 	case c.Plain != nil && (c.Plain.e != e || !c.PlainPeer.Is4() || !c.PlainInner.Is4()):
 		return fmt.Errorf("tunnel: IP in IP with %v for %v, expected a socket of this endpoint and IPv4 addresses", c.PlainPeer, c.PlainInner)
 	case c.Peer == netip.AddrPort{} && c.FollowPeer:
-	case !c.Peer.Addr().Is4() || c.Peer.Port() == 0:
-		return fmt.Errorf("tunnel: peer %v, expected an IPv4 address and a port", c.Peer)
+	case !c.Peer.Addr().IsValid() || c.Peer.Addr().Is4() != c.Socket.LocalAddr().Addr().Is4() || c.Peer.Port() == 0:
+		return fmt.Errorf("tunnel: peer %v, expected an address of the family of %v and a port", c.Peer, c.Socket.LocalAddr())
 	}
 	if c.Keepalive < 0 || c.Lifetime < 0 {
 		return fmt.Errorf("tunnel: keepalive %v and lifetime %v, expected no negative time", c.Keepalive, c.Lifetime)
@@ -185,7 +185,7 @@ func (t *Tunnel) Rebind(s *Socket, peer netip.AddrPort) error {
 // packets ever grow one.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
-// Send sends one IPv4 packet through the tunnel; octets behind its total length
+// Send sends one packet of IPv4 or IPv6 through the tunnel; octets behind its total length
 // are left out. A packet that is not sent is counted, and the error says why: it
 // matches ErrClosed, ErrNoPeer, ipip.ErrFormat, esp.ErrExpired,
 // esp.ErrSequenceExhausted or the kernel's. inner is not kept.
@@ -194,12 +194,20 @@ func (t *Tunnel) Send(inner []byte) error {
 	if err != nil {
 		return err
 	}
-	return t.carry(*t.path.Load(), nil, inner, esp.NextHeaderIPv4)
+	return t.carry(*t.path.Load(), nil, inner, nextHeader(inner))
+}
+
+// nextHeader is the next header of ESP for a sane inner packet.
+func nextHeader(inner []byte) byte {
+	if inner[0]>>4 == 6 {
+		return esp.NextHeaderIPv6
+	}
+	return esp.NextHeaderIPv4
 }
 
 // sane returns an inner packet without what is behind it.
 func (t *Tunnel) sane(inner []byte) ([]byte, error) {
-	_, _, _, _, total, err := ipip.ParseIPv4(inner)
+	_, _, _, total, err := ipip.Parse(inner)
 	if err != nil {
 		return nil, t.notSent(ReasonInner, fmt.Errorf("tunnel: packet to be sent: %w", err))
 	}
@@ -356,7 +364,10 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 		t.follow(Origin{t: t, at: from})
 	}
 	switch got.NextHeader {
-	case esp.NextHeaderIPv4:
+	case esp.NextHeaderIPv4, esp.NextHeaderIPv6:
+		if len(got.Inner) > 0 && nextHeader(got.Inner) != got.NextHeader {
+			return ReasonInner
+		}
 		return t.deliverInner(&t.counters.delivered, nil, got.Inner, p.TOS)
 	case esp.NextHeaderNumbered:
 		if t.cfg.Numbered == nil {
@@ -391,7 +402,7 @@ func (t *Tunnel) deliver(s *Socket, p *bind.Packet) Reason {
 // deliverInner gives an inner packet to Receive, or, with a shim header, to Numbered, and
 // counts it before.
 func (t *Tunnel) deliverInner(delivered *atomic.Uint64, shim *flow.Shim, inner []byte, outerTOS uint8) Reason {
-	src, dst, _, _, total, err := ipip.ParseIPv4(inner)
+	src, dst, _, total, err := ipip.Parse(inner)
 	if err != nil {
 		return ReasonInner
 	}

@@ -151,7 +151,11 @@ func TestDropsHaveReasons(t *testing.T) {
 	}
 	send(seal(up(t, "second"), esp.NextHeaderIPv4))
 	send(old)
+	send(seal(up(t, "x"), 6)) // transport mode, and nobody to take it
 	send(seal(up(t, "x"), esp.NextHeaderIPv6))
+	send(seal(packet6(t, corr6, visitor6, "x"), esp.NextHeaderIPv4))
+	send(seal(packet6(t, corr6, visitor6, "x")[:39], esp.NextHeaderIPv6))
+	send(seal(packet6(t, visitor6, corr6, "x"), esp.NextHeaderIPv6)) // the tunnel is for an address of IPv4
 	send(seal(nil, esp.NextHeaderDummy))
 	send(seal([]byte("noise"), esp.NextHeaderDummy))
 	send(seal([]byte("MPAm\x01\x01"), esp.NextHeaderDummy))
@@ -171,7 +175,7 @@ func TestDropsHaveReasons(t *testing.T) {
 	}
 	wantTunnel := map[Reason]uint64{
 		ReasonReplay: 1, ReasonFormat: 1, ReasonAuth: 1, ReasonTooOld: 1, ReasonNextHeader: 1, ReasonDummy: 2,
-		ReasonMarker: 1, ReasonInner: 1, ReasonSource: 1, ReasonDestination: 1, ReasonECN: 1,
+		ReasonMarker: 1, ReasonInner: 4, ReasonSource: 2, ReasonDestination: 1, ReasonECN: 1,
 	}
 	if s := l.ar.Stats(); fmt.Sprint(s.DroppedIn) != fmt.Sprint(wantTunnel) || s.Delivered != 3 {
 		t.Errorf("tunnel: %+v, want %v", s, wantTunnel)

@@ -28,7 +28,7 @@ const (
 type Batch struct {
 	msgs  []unix.Mmsghdr
 	iovs  []unix.Iovec
-	froms []unix.RawSockaddrInet4
+	froms []unix.RawSockaddrInet6 // or, in the front of it, a RawSockaddrInet4
 	ctls  [][ctlSize]byte
 	bufs  [][]byte
 
@@ -47,7 +47,7 @@ func NewBatch(n, size int) *Batch {
 	b := &Batch{
 		msgs:    make([]unix.Mmsghdr, n),
 		iovs:    make([]unix.Iovec, n),
-		froms:   make([]unix.RawSockaddrInet4, n),
+		froms:   make([]unix.RawSockaddrInet6, n),
 		ctls:    make([][ctlSize]byte, n),
 		bufs:    make([][]byte, n),
 		packets: make([]Packet, 0, n),
@@ -92,7 +92,7 @@ func (b *Batch) read(raw syscall.RawConn) (truncated int, errno unix.Errno, err 
 	b.packets = b.packets[:0]
 	for i := range b.msgs {
 		h := &b.msgs[i].Hdr
-		h.Namelen = unix.SizeofSockaddrInet4
+		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(ctlSize)
 		h.Flags = 0
 	}
@@ -109,14 +109,12 @@ func (b *Batch) read(raw syscall.RawConn) (truncated int, errno unix.Errno, err 
 			truncated++
 			continue
 		}
-		from := &b.froms[i]
-		port := (*[2]byte)(unsafe.Pointer(&from.Port))
 		tos, segment := controls(b.ctls[i][:min(uint64(m.Hdr.Controllen), ctlSize)])
 		data := b.bufs[i][:m.Len]
 		if segment <= 0 {
 			segment = len(data)
 		}
-		p := Packet{From: netip.AddrPortFrom(netip.AddrFrom4(from.Addr), binary.BigEndian.Uint16(port[:])), TOS: tos}
+		p := Packet{From: from(&b.froms[i]), TOS: tos}
 		for first := true; first || len(data) > 0; first = false {
 			n := min(segment, len(data))
 			p.Data, data = data[:n:n], data[n:]
@@ -124,6 +122,16 @@ func (b *Batch) read(raw syscall.RawConn) (truncated int, errno unix.Errno, err 
 		}
 	}
 	return truncated, 0, nil
+}
+
+// from is the source of a packet; the port is in network order at one place in both families.
+func from(a *unix.RawSockaddrInet6) netip.AddrPort {
+	addr := netip.AddrFrom16(a.Addr)
+	if a.Family == unix.AF_INET {
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr)
+	}
+	port := (*[2]byte)(unsafe.Pointer(&a.Port))
+	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:]))
 }
 
 // controls finds the TOS of the outer header among control messages, and of packets that
@@ -137,6 +145,8 @@ func controls(ctl []byte) (tos uint8, segment int) {
 		switch {
 		case h.Level == unix.SOL_IP && h.Type == unix.IP_TOS && len(data) >= 1:
 			tos = data[0]
+		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
+			tos = uint8(binary.NativeEndian.Uint32(data)) //nolint:gosec // it is an octet, as an int
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			segment = int(int32(binary.NativeEndian.Uint32(data)))
 		}

@@ -22,10 +22,11 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	loopback = netip.MustParseAddrPort("127.0.0.1:0")
-	addrA    = netip.MustParseAddr("10.81.0.1")
-	addrB    = netip.MustParseAddr("10.81.0.2")
-	addrC    = netip.MustParseAddr("10.81.0.3")
+	loopback  = netip.MustParseAddrPort("127.0.0.1:0")
+	loopback6 = netip.MustParseAddrPort("[::1]:0")
+	addrA     = netip.MustParseAddr("10.81.0.1")
+	addrB     = netip.MustParseAddr("10.81.0.2")
+	addrC     = netip.MustParseAddr("10.81.0.3")
 )
 
 func openUDP(t testing.TB, local netip.AddrPort, o Options) *UDP {
@@ -77,7 +78,13 @@ func innerPacket(t testing.TB, tos uint8, payload string) []byte {
 }
 
 func TestUDP(t *testing.T) {
-	a, b := openUDP(t, loopback, Options{}), openUDP(t, loopback, Options{})
+	for _, local := range []netip.AddrPort{loopback, loopback6} {
+		t.Run(local.Addr().String(), func(t *testing.T) { toAndFro(t, local) })
+	}
+}
+
+func toAndFro(t *testing.T, local netip.AddrPort) {
+	a, b := openUDP(t, local, Options{}), openUDP(t, local, Options{})
 	const sent = 50
 	for i := range sent {
 		if err := a.Send(b.LocalAddr(), fmt.Appendf(nil, "packet %d", i), uint8(4*i)); err != nil {
@@ -117,17 +124,22 @@ func TestUDP(t *testing.T) {
 }
 
 func TestBadDestination(t *testing.T) {
-	u := openUDP(t, loopback, Options{})
-	for _, to := range []string{"[::1]:7", "127.0.0.1:0"} {
-		if err := u.Send(netip.MustParseAddrPort(to), []byte("x"), 0); err == nil {
-			t.Errorf("sent to %s", to)
+	for local, bad := range map[netip.AddrPort][]string{
+		loopback:  {"[::1]:7", "[::ffff:127.0.0.1]:7", "127.0.0.1:0"},
+		loopback6: {"127.0.0.1:7", "[fe80::1%lo]:7", "[::ffff:127.0.0.1]:7", "[::1]:0"},
+	} {
+		u := openUDP(t, local, Options{})
+		for _, to := range bad {
+			if err := u.Send(netip.MustParseAddrPort(to), []byte("x"), 0); err == nil {
+				t.Errorf("from %v sent to %s", local, to)
+			}
 		}
-	}
-	if err := u.Send(u.LocalAddr(), make([]byte, 65536), 0); !errors.Is(err, unix.EMSGSIZE) {
-		t.Errorf("64 KiB: %v", err)
-	}
-	if s := u.Stats(); s.SendErrors != 3 || s.Sent != 0 {
-		t.Errorf("%+v", s)
+		if err := u.Send(u.LocalAddr(), make([]byte, 65536), 0); !errors.Is(err, unix.EMSGSIZE) {
+			t.Errorf("%v, 64 KiB: %v", local, err)
+		}
+		if s := u.Stats(); s.SendErrors != uint64(len(bad)+1) || s.Sent != 0 {
+			t.Errorf("%v: %+v", local, s)
+		}
 	}
 }
 
@@ -218,7 +230,9 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{taken.LocalAddr().String(), Options{}, unix.EADDRINUSE, "another process uses the port"},
 		{"198.51.100.1:0", Options{}, unix.EADDRNOTAVAIL, "no interface has this address"},
-		{"[::1]:0", Options{}, nil, "expected IPv4"},
+		{"[::ffff:127.0.0.1]:0", Options{}, nil, "expected IPv4"},
+		{"[fe80::1%lo]:0", Options{}, nil, "without a zone"},
+		{"[2001:db8::1]:0", Options{}, unix.EADDRNOTAVAIL, "no interface has this address"},
 		{"127.0.0.1:0", Options{Device: "nosuchdevice"}, unix.ENODEV, "bind to device nosuchdevice"},
 		{"127.0.0.1:0", Options{RecvBuffer: -1}, nil, "expected positive sizes"},
 	} {
@@ -418,6 +432,34 @@ func TestNarrowPath(t *testing.T) {
 	}
 }
 
+// TestNarrowPath6: no router fragments IPv6. What is longer than the path takes is
+// fragmented here as soon as the kernel has heard of it; a socket that may not is told.
+func TestNarrowPath6(t *testing.T) {
+	osnettest.Enter(t)
+	far := osnettest.Other(t)
+	osnettest.VethTo(t, "near0", "far0", far)
+	osnettest.IP(t, "address add 2001:db8::1/64 dev near0 nodad")
+	osnettest.IP(t, "route add 2001:db8::2/128 dev near0 mtu 1300")
+	u := openUDP(t, netip.MustParseAddrPort("[2001:db8::1]:4500"), Options{})
+	var v *UDP
+	far(func() {
+		osnettest.IP(t, "address add 2001:db8::2/64 dev far0 nodad")
+		v = openUDP(t, netip.MustParseAddrPort("[2001:db8::2]:4500"), Options{})
+	})
+	big := bytes.Repeat([]byte("x"), 1400)
+	if err := u.Send(v.LocalAddr(), big, 0xb8); err != nil {
+		t.Fatal(err)
+	}
+	packets, err := v.ReadBatch(NewBatch(1, 2000))
+	if err != nil || len(packets) != 1 || !bytes.Equal(packets[0].Data, big) || packets[0].TOS != 0xb8 {
+		t.Fatalf("%v, %v", packets, err)
+	}
+	df := openUDP(t, netip.MustParseAddrPort("[2001:db8::1]:0"), Options{DontFragment: true})
+	if err := df.Send(v.LocalAddr(), big, 0); !errors.Is(err, unix.EMSGSIZE) {
+		t.Fatalf("may not fragment: %v", err)
+	}
+}
+
 func TestDeviceAndMark(t *testing.T) {
 	enter(t)
 	osnettest.Veth(t, "bind0", "bind1")
@@ -447,17 +489,19 @@ func TestNoAllocation(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool drop entries at random")
 	}
-	a, b := openUDP(t, loopback, Options{}), openUDP(t, loopback, Options{})
-	batch, pkt, to := NewBatch(4, 2000), make([]byte, 1400), b.LocalAddr()
-	if n := testing.AllocsPerRun(300, func() {
-		if err := a.Send(to, pkt, 0xb8); err != nil {
-			t.Fatal(err)
+	for _, local := range []netip.AddrPort{loopback, loopback6} {
+		a, b := openUDP(t, local, Options{}), openUDP(t, local, Options{})
+		batch, pkt, to := NewBatch(4, 2000), make([]byte, 1400), b.LocalAddr()
+		if n := testing.AllocsPerRun(300, func() {
+			if err := a.Send(to, pkt, 0xb8); err != nil {
+				t.Fatal(err)
+			}
+			if packets, err := b.ReadBatch(batch); err != nil || len(packets) != 1 {
+				t.Fatal(packets, err)
+			}
+		}); n != 0 {
+			t.Fatalf("%v: %v allocations per datagram", local, n)
 		}
-		if packets, err := b.ReadBatch(batch); err != nil || len(packets) != 1 {
-			t.Fatal(packets, err)
-		}
-	}); n != 0 {
-		t.Fatalf("%v allocations per datagram", n)
 	}
 }
 

@@ -6,7 +6,7 @@
 //	            Send(to, packet, tos)               ReadBatch
 //	                   |                                ^
 //	+------------------v---------------------+ +--------+--------------------+
-//	| outer IPv4 header: kernel              | | TOS (IP_RECVTOS, for ECN)   |
+//	| outer header: kernel                   | | TOS (IP_RECVTOS, for ECN)   |
 //	|   TOS  per packet (cmsg IP_TOS)        | | source address              |
 //	|   DF   clear (IP_PMTUDISC_DONT)        | | receive queue, RecvBuffer   |
 //	+----------------------------------------+ +-----------------------------+
@@ -22,6 +22,10 @@
 // (UDP_SEGMENT), and takes those that it has merged (UDP_GRO), since a call costs
 // more than a packet. A kernel, a device or a path that cannot do it gets them one by one.
 //
+// UDP goes over IPv6, too, by the options of the same purpose: the traffic class is the TOS,
+// the checksum is there always (RFC 8200 section 8.1), and what is longer than the path takes is fragmented
+// here, since routers do not; how long that may be the kernel learns of ICMP, 1280 octets at least.
+//
 // Sending and receiving do not allocate. Every packet that a socket of this
 // package was given is in one of the counters of its Stats, those the kernel
 // dropped for want of room included.
@@ -31,5 +35,5 @@
 // section 3 with the outer header of the kernel; RFC 6040 on receipt of IP in IP.
 //
 // Not covered: copying DF outwards per packet (RFC 2003 section 3.1), which a
-// kernel-built header does not allow; IPv6.
+// kernel-built header does not allow; IP in IP over IPv6; link-local outer addresses.
 package bind

@@ -9,7 +9,8 @@ import (
 const (
 	// MaxSegments is how many packets SendBatch takes (UDP_MAX_SEGMENTS of older kernels).
 	MaxSegments = 64
-	// MaxSegmented is how many octets they may have together: what fits one datagram.
+	// MaxSegmented is how many octets they may have together: what fits one datagram of
+	// IPv4, which is the smaller.
 	MaxSegmented = 1<<16 - 1 - 20 - 8
 )
 
@@ -17,7 +18,7 @@ const (
 // the last may be shorter, as so many datagrams: in one call where the kernel segments.
 // It returns how many were sent; errors are those of Send, of the first that was not.
 func (u *UDP) SendBatch(to netip.AddrPort, pkts []byte, size int, tos uint8) (sent int, err error) {
-	if size < 1 || len(pkts) <= size || !u.offload.Load() || len(pkts) > MaxSegments*size || len(pkts) > MaxSegmented || !sendable(to) {
+	if size < 1 || len(pkts) <= size || !u.offload.Load() || len(pkts) > MaxSegments*size || len(pkts) > MaxSegmented || !u.sendable(to) {
 		return u.sendEach(to, pkts, size, tos)
 	}
 	errno, err := u.tx.send(u.raw, to, pkts, tos, uint16(size))

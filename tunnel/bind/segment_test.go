@@ -38,14 +38,25 @@ func TestSendBatch(t *testing.T) {
 	far := osnettest.Other(t)
 	osnettest.VethTo(t, "near0", "far0", far)
 	osnettest.IP(t, "address add 10.1.0.1/24 dev near0")
-	far(func() { osnettest.IP(t, "address add 10.1.0.2/24 dev far0") })
-	for _, x := range []struct{ near, far bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
-		near, err := OpenUDP(netip.MustParseAddrPort("10.1.0.1:0"), Options{Offload: x.near})
+	osnettest.IP(t, "address add 2001:db8::1/64 dev near0 nodad")
+	far(func() {
+		osnettest.IP(t, "address add 10.1.0.2/24 dev far0")
+		osnettest.IP(t, "address add 2001:db8::2/64 dev far0 nodad")
+	})
+	for _, x := range []struct{ near, far, six bool }{
+		{true, true, false}, {true, false, false}, {false, true, false}, {false, false, false},
+		{true, true, true}, {true, false, true}, {false, true, true}, {false, false, true},
+	} {
+		here, there := netip.MustParseAddrPort("10.1.0.1:0"), netip.MustParseAddrPort("10.1.0.2:0")
+		if x.six {
+			here, there = netip.MustParseAddrPort("[2001:db8::1]:0"), netip.MustParseAddrPort("[2001:db8::2]:0")
+		}
+		near, err := OpenUDP(here, Options{Offload: x.near})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var peer *UDP
-		far(func() { peer, err = OpenUDP(netip.MustParseAddrPort("10.1.0.2:0"), Options{Offload: x.far}) })
+		far(func() { peer, err = OpenUDP(there, Options{Offload: x.far}) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +109,7 @@ func TestSendBatchFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.Close()
-	for _, to := range []string{"192.0.2.1:4500", "127.0.0.1:0"} {
+	for _, to := range []string{"192.0.2.1:4500", "127.0.0.1:0", "[::1]:4500"} {
 		before := u.Stats().SendErrors
 		if n, err := u.SendBatch(netip.MustParseAddrPort(to), make([]byte, 250), 100, 0); n != 0 || err == nil {
 			t.Errorf("to %s: %d sent, %v", to, n, err)

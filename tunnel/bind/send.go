@@ -19,7 +19,7 @@ const controlRoom = 48
 type sendState struct {
 	msg   unix.Msghdr
 	iov   unix.Iovec
-	to    unix.RawSockaddrInet4
+	to    unix.RawSockaddrInet6 // or, in the front of it, a RawSockaddrInet4
 	ctl   [controlRoom]byte
 	errno unix.Errno
 	call  func(fd uintptr) bool
@@ -29,9 +29,7 @@ type sendPool struct{ pool sync.Pool }
 
 func newSendState() *sendState {
 	s := new(sendState)
-	s.to.Family = unix.AF_INET
 	s.msg.Name = (*byte)(unsafe.Pointer(&s.to))
-	s.msg.Namelen = unix.SizeofSockaddrInet4
 	s.msg.Iov = &s.iov
 	s.msg.SetIovlen(1)
 	s.call = func(fd uintptr) bool {
@@ -47,6 +45,20 @@ func newSendState() *sendState {
 		}
 	}
 	return s
+}
+
+// address has the message go to an address of either family.
+func (s *sendState) address(to netip.AddrPort) (is4 bool) {
+	port := to.Port()
+	be := *(*uint16)(unsafe.Pointer(&[2]byte{byte(port >> 8), byte(port)}))
+	if is4 = to.Addr().Is4(); is4 {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.to)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: be, Addr: to.Addr().As4()}
+		s.msg.Namelen = unix.SizeofSockaddrInet4
+	} else {
+		s.to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: be, Addr: to.Addr().As16()}
+		s.msg.Namelen = unix.SizeofSockaddrInet6
+	}
+	return is4
 }
 
 // control appends a control message to the n octets of control that are there.
@@ -65,14 +77,16 @@ func (p *sendPool) send(raw syscall.RawConn, to netip.AddrPort, pkt []byte, tos 
 	if s == nil {
 		s = newSendState()
 	}
-	s.to.Addr = to.Addr().As4()
-	port := to.Port()
-	s.to.Port = *(*uint16)(unsafe.Pointer(&[2]byte{byte(port >> 8), byte(port)}))
+	is4 := s.address(to)
 	s.iov.Base = unsafe.SliceData(pkt)
 	s.iov.SetLen(len(pkt))
 	n := 0
-	if tos != 0 {
+	switch class := int32(tos); {
+	case tos == 0:
+	case is4:
 		n = s.control(n, unix.SOL_IP, unix.IP_TOS, []byte{tos})
+	default:
+		n = s.control(n, unix.SOL_IPV6, unix.IPV6_TCLASS, (*[4]byte)(unsafe.Pointer(&class))[:])
 	}
 	if segment != 0 {
 		n = s.control(n, unix.SOL_UDP, unix.UDP_SEGMENT, (*[2]byte)(unsafe.Pointer(&segment))[:])

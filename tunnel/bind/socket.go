@@ -86,6 +86,16 @@ func (s *socket) open(network, local string, o Options, more func(fd int) error)
 	return nil
 }
 
+type option struct {
+	what       string
+	level, opt int
+}
+
+var (
+	mtuDiscover4 = option{"IP_MTU_DISCOVER", unix.SOL_IP, unix.IP_MTU_DISCOVER}
+	mtuDiscover6 = option{"IPV6_MTU_DISCOVER", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER}
+)
+
 func setOptions(fd int, o Options, more func(fd int) error) error {
 	set := func(what string, level, opt, value int) error {
 		if err := unix.SetsockoptInt(fd, level, opt, value); err != nil {
@@ -93,14 +103,19 @@ func setOptions(fd int, o Options, more func(fd int) error) error {
 		}
 		return nil
 	}
-	pmtu := unix.IP_PMTUDISC_DONT
+	pmtu, discover := unix.IP_PMTUDISC_DONT, mtuDiscover4
 	if o.DontFragment {
 		pmtu = unix.IP_PMTUDISC_DO
+	}
+	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
+		return fmt.Errorf("ask for SO_DOMAIN: %w", err)
+	} else if family == unix.AF_INET6 { // the values are the same
+		discover = mtuDiscover6
 	}
 	if err := errors.Join(
 		setBuffer(fd, "SO_RCVBUF", unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.RecvBuffer),
 		setBuffer(fd, "SO_SNDBUF", unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer),
-		set("IP_MTU_DISCOVER", unix.SOL_IP, unix.IP_MTU_DISCOVER, pmtu),
+		set(discover.what, discover.level, discover.opt, pmtu),
 	); err != nil {
 		return err
 	}

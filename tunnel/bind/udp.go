@@ -19,17 +19,22 @@ type UDP struct {
 	offload atomic.Bool // until the kernel refuses
 }
 
-// OpenUDP opens a UDP socket on an IPv4 address and port (port 0: one the
-// kernel picks), in the network namespace of the calling thread. Errors match
-// unix.EADDRINUSE, unix.EADDRNOTAVAIL and unix.EPERM where the kernel said so.
+// OpenUDP opens a UDP socket on an address of IPv4, or of IPv6 without a zone, and a port
+// (port 0: one the kernel picks), in the network namespace of the calling thread. It
+// speaks that family only. Errors match unix.EADDRINUSE, unix.EADDRNOTAVAIL and
+// unix.EPERM where the kernel said so.
 func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
-	if !local.Addr().Is4() {
-		return nil, fmt.Errorf("bind: local address %v, expected IPv4", local)
+	is4 := local.Addr().Is4()
+	if !is4 && !plain6(local.Addr()) {
+		return nil, fmt.Errorf("bind: local address %v, expected IPv4, or IPv6 without a zone", local)
 	}
-	u := new(UDP)
-	err := u.open("udp4", local.String(), o, func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVTOS, 1); err != nil {
-			return fmt.Errorf("set IP_RECVTOS: %w", err)
+	u, network, class := new(UDP), "udp6", option{"IPV6_RECVTCLASS", unix.SOL_IPV6, unix.IPV6_RECVTCLASS}
+	if is4 {
+		network, class = "udp4", option{"IP_RECVTOS", unix.SOL_IP, unix.IP_RECVTOS}
+	}
+	err := u.open(network, local.String(), o, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, class.level, class.opt, 1); err != nil {
+			return fmt.Errorf("set %s: %w", class.what, err)
 		}
 		if o.Offload {
 			// Segments are merged where they were sent so, or the device does it.
@@ -37,6 +42,9 @@ func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
 				return fmt.Errorf("set UDP_GRO (switch offload off if the kernel cannot do it): %w", err)
 			}
 			return nil // the kernel segments datagrams with a checksum only
+		}
+		if !is4 {
+			return nil // RFC 8200 section 8.1: there is no datagram without
 		}
 		// RFC 3948 section 2.1: the checksum should be zero; ESP has its own.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
@@ -50,21 +58,28 @@ func OpenUDP(local netip.AddrPort, o Options) (*UDP, error) {
 	u.offload.Store(o.Offload)
 	u.conn = u.pc.(*net.UDPConn)
 	u.local = u.conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	u.name = "udp4 " + u.local.String()
+	u.name = network + " " + u.local.String()
 	return u, nil
 }
 
 // LocalAddr is the address and port the socket is bound to.
 func (u *UDP) LocalAddr() netip.AddrPort { return u.local }
 
-func sendable(to netip.AddrPort) bool { return to.Addr().Is4() && to.Port() != 0 }
+// plain6 reports whether an address is IPv6 and means the same on every interface.
+func plain6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() && a.Zone() == "" }
+
+// sendable reports whether the socket can send there.
+func (u *UDP) sendable(to netip.AddrPort) bool {
+	a := to.Addr()
+	return a.Is4() == u.local.Addr().Is4() && (a.Is4() || plain6(a)) && to.Port() != 0
+}
 
 // Send sends one datagram with the given TOS in the outer header. It waits
 // while the send buffer is full. Errors match net.ErrClosed or the kernel's.
 func (u *UDP) Send(to netip.AddrPort, pkt []byte, tos uint8) error {
-	if !sendable(to) {
+	if !u.sendable(to) {
 		u.sendErrors.Add(1)
-		return fmt.Errorf("bind: %s: destination %v, expected an IPv4 address and a port", u.name, to)
+		return fmt.Errorf("bind: %s: destination %v, expected an address of the socket's own family and a port", u.name, to)
 	}
 	if errno, err := u.tx.send(u.raw, to, pkt, tos, 0); err != nil || errno != 0 {
 		u.sendErrors.Add(1)

@@ -82,7 +82,7 @@
 //	+-------+-------+---------------+-------------------------------+
 //	|                            Number                             |
 //	+---------------------------------------------------------------+
-//	|   inner packet, IPv4                                          |
+//	|   inner packet, IPv4 or IPv6                                  |
 //
 // Version is 1, Reserved is sent as 0 and not looked at. Each class of each direction of
 // each node has a numbering of its own, from 1 on. It wraps. A sender that begins again,

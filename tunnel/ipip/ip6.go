@@ -45,6 +45,16 @@ func SetTrafficClass(pkt []byte, tc uint8) {
 	pkt[0], pkt[1] = 0x60|tc>>4, tc<<4|pkt[1]&0x0F
 }
 
+// Parse is ParseIPv4 or ParseIPv6, by the version of the packet at the start of pkt. Of IPv6
+// proto is the first next header, which may be that of an extension.
+func Parse(pkt []byte) (src, dst netip.Addr, proto uint8, totalLen int, err error) {
+	if len(pkt) > 0 && pkt[0]>>4 == 6 {
+		return ParseIPv6(pkt)
+	}
+	src, dst, proto, _, totalLen, err = ParseIPv4(pkt)
+	return src, dst, proto, totalLen, err
+}
+
 // Encapsulate6 writes the outer header for a tunnel from src to exit into the first
 // HeaderLen6 octets of buf; the rest is the inner packet, which ParseIPv6 accepts, of
 // exactly its length (RFC 2473 section 3.1). The traffic class is copied (RFC 6040

@@ -194,11 +194,11 @@ func TestSetTOS(t *testing.T) {
 			}
 		}
 	}
-	for _, other := range [][]byte{nil, {0x45}, append([]byte{0x60}, make([]byte, 39)...)} {
+	for _, other := range [][]byte{nil, {0x45}, {0x60}, append([]byte{0x50}, make([]byte, 39)...)} {
 		before := bytes.Clone(other)
 		SetTOS(other, 7)
 		if !bytes.Equal(before, other) || TOS(other) != 0 || DSCP(other) != 0 {
-			t.Errorf("%x was taken for an IPv4 packet", before)
+			t.Errorf("%x was taken for an IP packet", before)
 		}
 	}
 }
