@@ -37,25 +37,6 @@ func (k *keeper) commit(home netip.Addr, v Kept) error {
 
 func newKeeper(t testing.TB) *keeper { return &keeper{TB: t, kept: make(map[netip.Addr]Kept)} }
 
-func (b *bench) bound() []netip.Addr {
-	var out []netip.Addr
-	for _, x := range b.Bindings(home) {
-		out = append(out, x.Addr)
-	}
-	return out
-}
-
-// bind registers from src, with duplicate address detection where it is asked for.
-func (b *bench) bind(src netip.Addr) Status {
-	b.Helper()
-	if err := b.HandlePacket(b.now, b.packet(want{src: src, lifetime: 100})); err != nil {
-		b.Fatal(err)
-	}
-	b.DADDone(b.now, home, true)
-	_, ack := opened[*Ack](b, pick[Send](b, b.Agent).Packet)
-	return ack.Status
-}
-
 // TestRestored: a home agent that was killed knows the binding, until when, and what it has
 // seen of the mobile node; a recorded Update is no use.
 func TestRestored(t *testing.T) {
@@ -65,9 +46,7 @@ func TestRestored(t *testing.T) {
 		b := newBench(t, config)
 		first := b.packet(want{src: careB, lifetime: 100})
 		b.now = b.now.Add(time.Second)
-		if s := b.bind(careA); s != StatusAccepted {
-			t.Fatal(s)
-		}
+		b.status("first", b.ask(want{src: careA, lifetime: 100}), StatusAccepted)
 		before := b.Bindings(home)
 
 		after := &bench{TB: t, Agent: newTestAgent(t, config), now: b.now.Add(time.Second), seq: b.seq}
@@ -79,20 +58,11 @@ func TestRestored(t *testing.T) {
 		}) {
 			t.Errorf("%+v, before %+v", c, before)
 		}
-		if err := after.HandlePacket(after.now, first); err != nil {
-			t.Fatal(err)
-		}
-		wanted := map[bool]Status{false: StatusIdentification, true: StatusSequence}[sequence]
-		if _, ack := opened[*Ack](t, pick[Send](t, after.Agent).Packet); ack.Status != wanted {
-			t.Errorf("a replay was answered with %v, want %v", ack.Status, wanted)
-		}
-		if s := after.bind(careC); s != StatusAccepted || !slices.Equal(after.bound(), []netip.Addr{careC}) {
-			t.Errorf("%v, bound to %v", s, after.bound())
-		}
+		after.status("a replay", after.deliver(first), map[bool]Status{false: StatusIdentification, true: StatusSequence}[sequence])
+		after.status("the next", after.ask(want{src: careC, lifetime: 100}), StatusAccepted)
+		after.bound(CareOf{Addr: careC})
 		// Deregistered: what recognises replays is kept.
-		if err := after.HandlePacket(after.now, after.packet(want{src: careC})); err != nil {
-			t.Fatal(err)
-		}
+		after.status("deregistration", after.ask(want{src: careC}), StatusAccepted)
 		left := k.kept[home]
 		if len(left.Bindings) != 0 || left.HasSequence != true || left.HasStamp == sequence {
 			t.Errorf("%+v", left)
@@ -112,27 +82,17 @@ func TestRestored(t *testing.T) {
 func TestNotKept(t *testing.T) {
 	k := newKeeper(t)
 	b := newBench(t, func(c *AgentConfig) { c.Commit = k.commit })
-	k.full = errors.New("disk full")
-	if s := b.bind(careA); s != StatusResources || len(b.bound()) != 0 {
-		t.Errorf("%v, bound to %v", s, b.bound())
-	}
+	full := errors.New("disk full")
+	k.full = full
+	b.status("nothing bound", b.ask(want{lifetime: 100}), StatusResources)
+	b.bound()
 	k.full = nil
-	b.now = b.now.Add(time.Second)
-	if s := b.bind(careA); s != StatusAccepted {
-		t.Fatal(s)
-	}
-	k.full = errors.New("disk full")
-	b.now = b.now.Add(time.Second)
-	if s := b.bind(careB); s != StatusResources || !slices.Equal(b.bound(), []netip.Addr{careA}) {
-		t.Errorf("%v, bound to %v", s, b.bound())
-	}
-	b.now = b.now.Add(time.Second)
-	if err := b.HandlePacket(b.now, b.packet(want{src: careA})); err != nil {
-		t.Fatal(err)
-	}
-	if _, ack := opened[*Ack](t, pick[Send](t, b.Agent).Packet); ack.Status != StatusAccepted || len(b.bound()) != 0 {
-		t.Errorf("%v, bound to %v", ack.Status, b.bound())
-	}
+	b.status("room again", b.ask(want{lifetime: 100}), StatusAccepted)
+	k.full = full
+	b.status("a move", b.ask(want{src: careB, lifetime: 100}), StatusResources)
+	b.bound(CareOf{Addr: careA})
+	b.status("deregistration", b.ask(want{}), StatusAccepted)
+	b.bound()
 }
 
 // TestRestoreRefuses: what is over, or cannot be, is no binding; a clock that was set back
@@ -167,18 +127,17 @@ func TestRestoreRefuses(t *testing.T) {
 				t.Fatalf("bound %v, %v", bound, err)
 			}
 			if !bound {
-				if out := drain(b.Agent); len(out) != 0 || len(b.bound()) != 0 {
-					t.Errorf("%+v, bound to %v", out, b.bound())
+				if out := drain(b); len(out) != 0 {
+					t.Errorf("%+v", out)
 				}
+				b.bound()
 				return
 			}
 			if at, ok := b.Deadline(); !ok || at.After(c.now.Add(DefaultLifetime)) {
 				t.Errorf("it ends at %v", at)
 			}
-			drain(b.Agent)
-			if s := b.bind(careB); s != StatusAccepted {
-				t.Errorf("the next registration: %v", s)
-			}
+			drain(b)
+			b.status("the next", b.ask(want{src: careB, lifetime: 100}), StatusAccepted)
 		})
 	}
 }
