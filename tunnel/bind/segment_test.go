@@ -44,8 +44,14 @@ func TestSendBatch(t *testing.T) {
 		osnettest.IP(t, "address add 2001:db8::2/64 dev far0 nodad")
 	})
 	for _, x := range []struct{ near, far, six bool }{
-		{true, true, false}, {true, false, false}, {false, true, false}, {false, false, false},
-		{true, true, true}, {true, false, true}, {false, true, true}, {false, false, true},
+		{true, true, false},
+		{true, false, false},
+		{false, true, false},
+		{false, false, false},
+		{true, true, true},
+		{true, false, true},
+		{false, true, true},
+		{false, false, true},
 	} {
 		here, there := netip.MustParseAddrPort("10.1.0.1:0"), netip.MustParseAddrPort("10.1.0.2:0")
 		if x.six {
