@@ -34,13 +34,7 @@ type configuration struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"hold"`
-}
-
-type mobileNode struct {
-	HomeAddress config.Addr       `yaml:"home-address,required"`
-	SPI         uint32            `yaml:"spi,required"`
-	KeyFile     config.SecretFile `yaml:"key-file,required"`
-	Algorithm   string            `yaml:"algorithm"`
+	IPv6 *ipv6 `yaml:"ipv6"`
 }
 
 const example = `node: ha                             # name in events and reports
@@ -57,6 +51,15 @@ clock-window: 7s                     # how far a node's clock may be off before 
 marker-wait: 500ms                   # how long a new path waits for the end of the old one
 old-path: 5s                         # how long packets are taken from the care-of address before
 hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
+ipv6:                                # Mobile IPv6 as well; leave it out for Mobile IPv4 alone
+  address: 2001:db8:9::1             # of this home agent, within the home network; no interface may have it
+  home: {interface: home0, prefix: 2001:db8:9::/64}   # without an interface nothing is answered for
+  tunnel: {device: mpa6, mtu: 1400}  # mtu: of an inner packet, 40 octets less than any path carries
+  nodes:
+    - {home-address: 2001:db8:9::2, spi: 257, key-file: mn-ha.key, sequence: false}   # true: replays are told by sequence numbers, not time stamps
+  lifetime: 600s
+  clock-window: 7s
+  old-path: 5s
 `
 
 // Check implements the hook of config.Load.

@@ -36,6 +36,11 @@ func TestMistakes(t *testing.T) {
 		"reserved spi":      {"spi: 256", "spi: 255", goodKey, "reserved"},
 		"algorithm":         {"algorithm: hmac-sha256", "algorithm: sha1", goodKey, "sha1"},
 		"window too narrow": {"clock-window: 7s", "clock-window: 2s", goodKey, "clock window"},
+		"IPv4 in ipv6":      {"address: 2001:db8:9::1 ", "address: 10.0.3.1 ", goodKey, "routable IPv6"},
+		"agent not at home": {"address: 2001:db8:9::1 ", "address: 2001:db8:8::1 ", goodKey, "2001:db8:9::/64"},
+		"node not at home":  {"home-address: 2001:db8:9::2", "home-address: 2001:db8:8::2", goodKey, "2001:db8:9::/64"},
+		"reserved spi of 6": {"spi: 257", "spi: 255", goodKey, "reserved"},
+		"narrow tunnel":     {"device: mpa6, mtu: 1400", "device: mpa6, mtu: 1279", goodKey, "1280"},
 		"short key":         {"node: ha", "node: ha", "short", "at least 16"},
 	} {
 		if !strings.Contains(example, c.old) {

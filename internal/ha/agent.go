@@ -99,7 +99,7 @@ type Agent struct {
 	wake  chan struct{}
 	start time.Time
 
-	badRequests throttle
+	badRequests Throttle
 }
 
 // Open opens everything, by default in the network namespace of the calling thread, removes what a

@@ -148,7 +148,7 @@ func (h *homeLink) serve(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return closed(err)
+			return Closed(err)
 		}
 		// A request whose sender is its target is the mobile node's own announcement.
 		if p.Op != acd.OpRequest || p.SenderIP == p.TargetIP || !h.has(p.TargetIP) {

@@ -3,12 +3,8 @@ package ha
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,14 +39,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// closed turns the error of a reader whose socket was closed into nil.
-func closed(err error) error {
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return fmt.Errorf("ha: %w", err)
-}
-
 // requests reads registration requests and has them answered, several at once: they
 // wait for the disk, and those that wait together are written together.
 func (a *Agent) requests() error {
@@ -61,7 +49,7 @@ func (a *Agent) requests() error {
 	for {
 		n, from, err := a.udp.ReadFromUDPAddrPort(buf)
 		if err != nil {
-			return closed(err)
+			return Closed(err)
 		}
 		b := bytes.Clone(buf[:n])
 		g.Go(func() error {
@@ -75,7 +63,7 @@ func (a *Agent) requests() error {
 func (a *Agent) request(from netip.AddrPort, b []byte) {
 	answer, err := a.core.HandleRequest(time.Now(), from, b)
 	if err != nil {
-		if dropped, ok := a.badRequests.allow(time.Now()); ok {
+		if dropped, ok := a.badRequests.Allow(time.Now()); ok {
 			a.cfg.Log.Warn("registration request dropped", "from", from, "err", err, "not_logged_before", dropped)
 		}
 		return
@@ -105,7 +93,7 @@ func (a *Agent) downlink() error {
 	for {
 		n, err := a.tun.Read(buf)
 		if err != nil {
-			return closed(err)
+			return Closed(err)
 		}
 		a.core.Down(buf[:n])
 	}
@@ -117,7 +105,7 @@ func (a *Agent) uplink() error {
 	for {
 		packets, err := a.ipip.ReadBatch(batch)
 		if err != nil {
-			return closed(err)
+			return Closed(err)
 		}
 		now := time.Now()
 		for _, p := range packets {
@@ -130,24 +118,11 @@ func (a *Agent) uplink() error {
 
 // timer calls the core when it is due.
 func (a *Agent) timer(ctx context.Context) error {
-	t := time.NewTimer(time.Hour)
-	defer t.Stop()
-	for {
-		wait := time.Hour
-		if at, ok := a.core.Deadline(); ok {
-			wait = time.Until(at)
+	return Timer(ctx, a.wake, a.core.Deadline, func(now time.Time) {
+		for _, n := range a.core.OnDeadline(now) {
+			a.record(n)
 		}
-		t.Reset(wait)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-a.wake:
-		case <-t.C:
-			for _, n := range a.core.OnDeadline(time.Now()) {
-				a.record(n)
-			}
-		}
-	}
+	})
 }
 
 // record puts a notice into the timeline.
@@ -176,23 +151,4 @@ func lifetimeSeconds(d time.Duration) int64 {
 		return mip4.LifetimeInfinite
 	}
 	return int64(d / time.Second)
-}
-
-// throttle lets one thing a second through and counts the others.
-type throttle struct {
-	mu      sync.Mutex
-	last    time.Time
-	skipped uint64
-}
-
-// allow reports whether this one may pass, and how many did not since the last that did.
-func (t *throttle) allow(now time.Time) (skipped uint64, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now.Sub(t.last) < time.Second {
-		t.skipped++
-		return 0, false
-	}
-	skipped, t.last, t.skipped = t.skipped, now, 0
-	return skipped, true
 }

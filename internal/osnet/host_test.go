@@ -215,6 +215,27 @@ func TestCheckRouter(t *testing.T) {
 	}
 }
 
+func TestCheckRouter6(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Veth(t, "lan0", "lan1")
+	n := open(t, OwnerHomeAgent)
+	for _, c := range []struct{ all, lan, want string }{
+		{"1", "1", ""},
+		{"1", "0", "net/ipv6/conf/lan0/forwarding=1"},
+		{"0", "1", "net/ipv6/conf/all/forwarding=1"},
+	} {
+		must(t, n.SetSysctl("net/ipv6/conf/all/forwarding", c.all)) // sets those of the interfaces, too
+		must(t, n.SetSysctl("net/ipv6/conf/lan0/forwarding", c.lan))
+		err := n.CheckRouter6("lan0")
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if err := n.CheckRouter6("nosuch"); err == nil || !strings.Contains(err.Error(), `"nosuch"`) {
+		t.Errorf("no interface: %v", err)
+	}
+}
+
 func TestARP(t *testing.T) {
 	osnettest.Enter(t)
 	osnettest.Veth(t, "v0", "v1")

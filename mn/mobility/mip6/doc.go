@@ -69,7 +69,8 @@
 //
 // At the home agent time stamps (RFC 4285 section 6), or sequence numbers where the
 // security association says so; either is remembered also while there is no binding. At the
-// correspondent sequence numbers, which outlive the binding by the life of a nonce.
+// correspondent sequence numbers, which outlive the binding by the life of a nonce. What a home
+// agent must know after a crash is [Kept].
 //
 // # Covered
 //

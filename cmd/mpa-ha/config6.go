@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+
+	"openmpa/internal/config"
+	"openmpa/internal/ha/ha6"
+	"openmpa/mn/mobility/mip6"
+)
+
+// ipv6 is the home agent for Mobile IPv6, beside the other.
+type ipv6 struct {
+	Address config.Addr `yaml:"address,required"`
+	Home    struct {
+		Interface string        `yaml:"interface"`
+		Prefix    config.Prefix `yaml:"prefix,required"`
+	} `yaml:"home"`
+	Tunnel struct {
+		Device string `yaml:"device"`
+		MTU    int    `yaml:"mtu"`
+	} `yaml:"tunnel"`
+	Nodes       []mobileNode6   `yaml:"nodes,required"`
+	Lifetime    config.Duration `yaml:"lifetime"`
+	ClockWindow config.Duration `yaml:"clock-window"`
+	OldPath     config.Duration `yaml:"old-path"`
+}
+
+type mobileNode6 struct {
+	HomeAddress config.Addr       `yaml:"home-address,required"`
+	SPI         uint32            `yaml:"spi,required"`
+	KeyFile     config.SecretFile `yaml:"key-file,required"`
+	Sequence    bool              `yaml:"sequence"`
+}
+
+type mobileNode struct {
+	HomeAddress config.Addr       `yaml:"home-address,required"`
+	SPI         uint32            `yaml:"spi,required"`
+	KeyFile     config.SecretFile `yaml:"key-file,required"`
+	Algorithm   string            `yaml:"algorithm"`
+}
+
+// Check implements the hook of config.Load.
+func (c ipv6) Check() error {
+	if !mip6.Unicast(c.Address) {
+		return config.Errorf("address", "expected a routable IPv6 address, found %v", c.Address)
+	}
+	if !c.Home.Prefix.Contains(c.Address) {
+		return config.Errorf("address", "%v does not lie in the home network %v", c.Address, c.Home.Prefix)
+	}
+	for i, n := range c.Nodes {
+		key := fmt.Sprintf("nodes[%d]", i)
+		if !c.Home.Prefix.Contains(n.HomeAddress) {
+			return config.Errorf(key+".home-address", "%v does not lie in the home network %v", n.HomeAddress, c.Home.Prefix)
+		}
+		if n.SPI <= mip6.SPIReserved {
+			return config.Errorf(key+".spi", "%d is reserved: expected 256 or more", n.SPI)
+		}
+	}
+	return nil
+}
+
+// agent reads the keys. clear wipes them when the home agent has ended.
+func (c ipv6) agent() (cfg ha6.Config, clear func(), err error) {
+	cfg = ha6.Config{
+		HomeInterface: c.Home.Interface, Device: c.Tunnel.Device, MTU: c.Tunnel.MTU,
+		Core: ha6.CoreConfig{
+			OldPath: c.OldPath.D(),
+			Agent: mip6.AgentConfig{
+				Address: c.Address, Prefixes: []config.Prefix{c.Home.Prefix}, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(),
+			},
+		},
+	}
+	clear = func() {
+		for _, n := range cfg.Core.Agent.Nodes {
+			n.Security.Key.Clear()
+		}
+	}
+	for _, n := range c.Nodes {
+		key, err := n.KeyFile.Load()
+		if err != nil {
+			clear()
+			return cfg, nil, err
+		}
+		cfg.Core.Agent.Nodes = append(cfg.Core.Agent.Nodes, mip6.Node{
+			Home: n.HomeAddress, Security: mip6.Security{SPI: n.SPI, Key: key, Sequence: n.Sequence},
+		})
+	}
+	return cfg, clear, nil
+}
