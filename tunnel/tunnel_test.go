@@ -429,7 +429,9 @@ func TestKeepalive(t *testing.T) {
 	for l.arSock.Stats().Keepalives == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	l.mn.Close()
+	if err := l.mnEnd.Close(); err != nil { // waits for the timer, which counts what it has sent
+		t.Fatal(err)
+	}
 	if s := l.mn.Stats(); s.KeepalivesOut < 4 || s.Sent != 0 {
 		t.Fatalf("%+v", s)
 	}
