@@ -188,9 +188,15 @@ func sum(m map[Reason]uint64) (n uint64) {
 	return n
 }
 
-// balanced checks that every packet is accounted for.
+// balanced ends the tunnels' endpoints, so that nothing is under way, and checks that every
+// packet is accounted for.
 func balanced(t testing.TB, tunnels []*Tunnel, sockets []*Socket) {
 	t.Helper()
+	for _, tun := range tunnels {
+		if err := tun.e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 	for _, tun := range tunnels {
 		if s := tun.Stats(); s.Received != s.Delivered+s.MarkersIn+sum(s.DroppedIn) {
 			t.Errorf("tunnel %#x: packets without an owner: %+v", tun.SPI(), s)

@@ -157,15 +157,15 @@ func throughNamespaces(t *testing.T, outerMN, outerAR, innerMN, innerAR string, 
 			}
 		}
 	}
-	for _, tun := range []*Tunnel{up, down} {
-		if s := tun.Stats(); s.Sent != 100 || s.Delivered != 100 || sum(s.DroppedIn)+sum(s.DroppedOut) != 0 {
-			t.Errorf("%+v", s)
-		}
-	}
 	for _, n := range []*node{mn, ar} {
 		if err := errors.Join(n.tun.Close(), n.end.Close(), n.app.Close()); err != nil {
 			t.Error(err)
 		}
 	}
-	wg.Wait()
+	wg.Wait() // what was sent is counted behind its sending
+	for _, tun := range []*Tunnel{up, down} {
+		if s := tun.Stats(); s.Sent != 100 || s.Delivered != 100 || sum(s.DroppedIn)+sum(s.DroppedOut) != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
 }

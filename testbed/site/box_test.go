@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -141,9 +142,14 @@ func (b *box) run(script string) string {
 	return out
 }
 
+// cables is locked while one has not got to its ends.
+var cables sync.Mutex
+
 // cable connects two machines; nil is that of the test.
 func cable(t testing.TB, a *box, devA string, b *box, devB string) {
 	t.Helper()
+	cables.Lock()
+	defer cables.Unlock()
 	const tmpA, tmpB = "cable0", "cable1" // both ends begin here
 	output(t, "ip", "link", "add", tmpA, "type", "veth", "peer", "name", tmpB)
 	for _, end := range []struct {

@@ -37,8 +37,12 @@ func TestPackages(t *testing.T) {
 		t.Fatalf("packages %v, %v; expected three", debs, err)
 	}
 	t.Run("contents", func(t *testing.T) { contents(t, debs) })
-	t.Run("units", func(t *testing.T) { units(t, debs) })
-	t.Run("two-routers", func(t *testing.T) { twoRouters(t, debs) })
+	for name, used := range map[string]func(*testing.T, []string){"units": units, "two-routers": twoRouters} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			used(t, debs)
+		})
+	}
 }
 
 // contents installs the packages into a folder, looks at what is there, and purges them.
