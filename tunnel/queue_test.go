@@ -135,7 +135,7 @@ func TestQueueFromSeveral(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	if n := got.Load(); n != senders*each {
-		t.Errorf("%d of %d arrived", n, senders*each)
+		t.Errorf("%d of %d arrived: sent %+v, received %+v by %+v", n, senders*each, l.mn.Stats(), l.ar.Stats(), l.ar.Socket().Stats())
 	}
 }
 

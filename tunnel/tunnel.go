@@ -296,9 +296,13 @@ func (t *Tunnel) transmit(head, payload []byte, nextHeader byte, tos uint8) erro
 	return t.transmitBy(*t.path.Load(), head, payload, nextHeader, tos)
 }
 
-// transmitBy is transmit by a path.
+// transmitBy is transmit by a path. Sequence numbers leave in their order: a sender that is held
+// up between sealing and sending would find its packet left of the peer's replay window when
+// others have sent more than that meanwhile.
 func (t *Tunnel) transmitBy(p path, head, payload []byte, nextHeader byte, tos uint8) error {
-	t.Flush()
+	t.queued.mu.Lock()
+	defer t.queued.mu.Unlock()
+	t.flush()
 	if t.closed.Load() {
 		return t.notSent(ReasonClosed, ErrClosed)
 	}
