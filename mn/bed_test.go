@@ -38,7 +38,7 @@ var (
 	homeAddress = netip.MustParseAddr("10.9.0.2")
 	agentAddr   = netip.MustParseAddr("10.0.3.1")
 	discard     = slog.New(slog.DiscardHandler)
-	limits      = flow.Limits{Packets: 4096, Bytes: 8 << 20, MaxAge: 10 * time.Second}
+	limits      = flow.Limits{Packets: 8192, Bytes: 16 << 20} // as mpa-mn has them
 	dad         = acd.Timers{
 		ProbeWait: time.Millisecond, ProbeNum: 1, ProbeMin: 5 * time.Millisecond, ProbeMax: 10 * time.Millisecond, AnnounceWait: 20 * time.Millisecond,
 		AnnounceNum: 1, AnnounceInterval: time.Millisecond, MaxConflicts: 3, RateLimitInterval: time.Minute, DefendInterval: time.Second,
@@ -267,8 +267,9 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 	if os.Getenv("OPENMPA_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	cfg.Timers.Auth, cfg.Timers.Tunnel, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, time.Second, 1500*time.Millisecond, 3*time.Second
-	cfg.Timers.LinkUp, cfg.Timers.Arrive, cfg.Timers.Settle = 1500*time.Millisecond, time.Second, time.Second
+	// Those in which it is found that somebody is dead are shorter than they are by default, where it costs a test little.
+	cfg.Timers.Auth, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, 1500*time.Millisecond, 3*time.Second
+	cfg.Timers.Arrive, cfg.Timers.Settle = time.Second, time.Second
 	cfg.Timers.Depart = 2 * time.Second // a machine under load is no dead router
 	if edit != nil {
 		edit(&cfg)
