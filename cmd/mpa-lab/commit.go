@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+
+	"openmpa/testbed/matrix"
 )
 
 // commit names the source this program was built from: what the build
@@ -30,7 +32,7 @@ func commit(self string) string {
 	// unless it is told that this is meant.
 	out, err := exec.Command("git", "-c", "safe.directory=*", "-C", filepath.Dir(self), "describe", "--always", "--dirty", "--abbrev=40").Output()
 	if err != nil {
-		return "unknown"
+		return matrix.Unknown
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -33,9 +33,12 @@ type Book[C Cell, R Record[C]] struct {
 	done map[C]R
 }
 
+// Unknown is the commit of a program that was built outside of a checkout.
+const Unknown = "unknown"
+
 // OpenBook opens a file to append to, or makes it. Cells that it has a verdict
-// of for this commit are done. What was built from changed sources has no name
-// by which it could be recognised, and is never done.
+// of for this commit are done. What was built from changed sources, or of nobody knows
+// which commit, has no name by which it could be recognised, and is never done.
 func OpenBook[C Cell, R Record[C]](path, commit string) (*Book[C, R], error) {
 	b := &Book[C, R]{done: make(map[C]R)}
 	old, err := os.ReadFile(path)
@@ -53,7 +56,7 @@ func OpenBook[C Cell, R Record[C]](path, commit string) (*Book[C, R], error) {
 			}
 			return nil, fmt.Errorf("matrix: %s, line %d: expected a record of a cell: %w", path, n, err)
 		}
-		if r.Built() == commit && !strings.HasSuffix(commit, "-dirty") {
+		if r.Built() == commit && commit != Unknown && !strings.HasSuffix(commit, "-dirty") {
 			b.done[r.Cell()] = r
 		}
 	}

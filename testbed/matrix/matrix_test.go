@@ -66,6 +66,12 @@ func TestBookResumes(t *testing.T) {
 	if _, ok := open(t, path, "c1-dirty").Done("three"); ok {
 		t.Error("changed sources are recognised")
 	}
+	if err := b.Add(record{Of: "three", Commit: Unknown}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := open(t, path, Unknown).Done("three"); ok {
+		t.Error("sources of nobody knows which commit are recognised")
+	}
 	// A line that was cut short is written again.
 	text, err := os.ReadFile(path)
 	if err != nil {
