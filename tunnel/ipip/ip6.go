@@ -36,15 +36,6 @@ func ParseIPv6(pkt []byte) (src, dst netip.Addr, next uint8, totalLen int, err e
 	return netip.AddrFrom16([16]byte(pkt[8:24])), netip.AddrFrom16([16]byte(pkt[24:40])), pkt[6], totalLen, nil
 }
 
-// TrafficClass returns the traffic class (DSCP and ECN) of an IPv6 packet that ParseIPv6
-// accepts.
-func TrafficClass(pkt []byte) uint8 { return pkt[0]<<4 | pkt[1]>>4 }
-
-// SetTrafficClass changes it in place.
-func SetTrafficClass(pkt []byte, tc uint8) {
-	pkt[0], pkt[1] = 0x60|tc>>4, tc<<4|pkt[1]&0x0F
-}
-
 // Parse is ParseIPv4 or ParseIPv6, by the version of the packet at the start of pkt. Of IPv6
 // proto is the first next header, which may be that of an extension.
 func Parse(pkt []byte) (src, dst netip.Addr, proto uint8, totalLen int, err error) {
@@ -72,7 +63,8 @@ func Encapsulate6(buf []byte, src, exit netip.Addr) error {
 		return ErrTooBig
 	}
 	clear(buf[:8])
-	SetTrafficClass(buf, TrafficClass(inner))
+	buf[0] = 0x60
+	SetTOS(buf, TOS(inner))
 	binary.BigEndian.PutUint16(buf[4:], uint16(len(inner))) //nolint:gosec // checked above
 	buf[6], buf[7] = Protocol6, DefaultTTL
 	s, d := src.As16(), exit.As16()
@@ -92,14 +84,4 @@ func CheckEncapsulation6(inner []byte, exit netip.Addr) error {
 		return ErrLoop
 	}
 	return nil
-}
-
-// DecapsulateECN6 is DecapsulateECN for an inner IPv6 packet.
-func DecapsulateECN6(inner []byte, outer uint8) (Alarm, error) {
-	tc, drop, alarm := Inner(TrafficClass(inner), outer)
-	if drop {
-		return alarm, ErrECN
-	}
-	SetTrafficClass(inner, tc)
-	return alarm, nil
 }

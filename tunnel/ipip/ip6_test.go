@@ -19,7 +19,8 @@ var (
 func packet6(src, dst netip.Addr, tc uint8, payload string) (buf, inner []byte) {
 	buf = make([]byte, 2*HeaderLen6, 2*HeaderLen6+len(payload))
 	inner = buf[HeaderLen6:]
-	SetTrafficClass(inner, tc)
+	inner[0] = 0x60
+	SetTOS(inner, tc)
 	inner[5], inner[6], inner[7] = byte(len(payload)), 17, 63
 	s, d := src.As16(), dst.As16()
 	copy(inner[8:], s[:])
@@ -94,9 +95,9 @@ func TestECN6(t *testing.T) {
 	} {
 		_, b := packet6(cn6, hoa6, c.inner, "x")
 		b[1], b[2], b[3] = b[1]|0x0a, 0xbc, 0xde
-		_, err := DecapsulateECN6(b, c.outer)
-		if !errors.Is(err, c.err) || err == nil != (c.err == nil) || TrafficClass(b) != c.want {
-			t.Errorf("%#x inside, %#x outside: %#x, %v", c.inner, c.outer, TrafficClass(b), err)
+		_, err := DecapsulateECN(b, c.outer)
+		if !errors.Is(err, c.err) || err == nil != (c.err == nil) || TOS(b) != c.want {
+			t.Errorf("%#x inside, %#x outside: %#x, %v", c.inner, c.outer, TOS(b), err)
 		}
 		if b[0]>>4 != 6 || b[1]&0x0f != 0x0a || b[2] != 0xbc || b[3] != 0xde {
 			t.Errorf("version or flow label changed: %x", b[:4])

@@ -74,7 +74,7 @@ func (c *Core) toAgent(now time.Time, buf []byte, outer bool) (signal []byte) {
 		c.counters.add(ctrSignalIn)
 		return pkt
 	case p.Proto == ipip.Protocol6 && plain && outer:
-		return c.up(now, &p, ipip.TrafficClass(pkt), buf[len(buf)-len(p.Payload)-Headroom:])
+		return c.up(now, &p, ipip.TOS(pkt), buf[len(buf)-len(p.Payload)-Headroom:])
 	case p.Proto == protoICMPv6 && plain:
 		c.icmp(pkt, &p)
 	default:
@@ -103,7 +103,7 @@ func (c *Core) up(now time.Time, p *mip6.Packet, outer uint8, buf []byte) (signa
 	}
 	buf = buf[:Headroom+total]
 	inner := buf[Headroom:]
-	if _, err := ipip.DecapsulateECN6(inner, outer); err != nil {
+	if _, err := ipip.DecapsulateECN(inner, outer); err != nil {
 		c.counters.add(ctrUpDropFormat)
 		return nil
 	}

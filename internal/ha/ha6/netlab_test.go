@@ -205,7 +205,7 @@ func (l *lab) read() {
 		case p.Proto == mip6.Protocol:
 			l.pending <- slices.Clone(buf[:n])
 		case p.Proto == ipip.Protocol6 && p.Src == agent:
-			l.down <- arrival{p.Dst, p.Payload, ipip.TrafficClass(buf)}
+			l.down <- arrival{p.Dst, p.Payload, ipip.TOS(buf)}
 		}
 	}
 }
@@ -303,7 +303,8 @@ var (
 func datagram(src, dst netip.AddrPort, class byte, text string) []byte {
 	size := 8 + len(text)
 	b := make([]byte, ipip.HeaderLen6, ipip.HeaderLen6+size)
-	ipip.SetTrafficClass(b, class)
+	b[0] = 0x60
+	ipip.SetTOS(b, class)
 	binary.BigEndian.PutUint16(b[4:], uint16(size))
 	b[6], b[7] = 17, 64
 	s, d := src.Addr().As16(), dst.Addr().As16()
