@@ -4,12 +4,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
 )
@@ -155,24 +158,58 @@ func TestRekeyDueByAge(t *testing.T) {
 	}
 }
 
+// silent is a socket to which nothing comes.
+type silent struct{ done chan struct{} }
+
+func (silent) LocalAddr() netip.AddrPort                { return loopback }
+func (silent) Send(netip.AddrPort, []byte, uint8) error { return nil }
+func (silent) Stats() bind.Stats                        { return bind.Stats{} }
+
+func (silent) SendBatch(_ netip.AddrPort, pkts []byte, size int, _ uint8) (int, error) {
+	return (len(pkts) + size - 1) / size, nil
+}
+
+func (s silent) ReadBatch(*bind.Batch) ([]bind.Packet, error) {
+	<-s.done
+	return nil, net.ErrClosed
+}
+
+func (s silent) Close() error {
+	close(s.done)
+	return nil
+}
+
 // The lifetime of the tunnel is that of its association.
 func TestRekeyBeginsLifetimeAnew(t *testing.T) {
-	t.Parallel()
-	const lifetime = 2 * time.Second
-	over := make(chan time.Time, 1)
-	l := newLink(t, func(mn, _ *TunnelConfig) {
-		mn.Lifetime = lifetime
-		mn.Expired = func() { over <- time.Now() }
+	synctest.Test(t, func(t *testing.T) {
+		const lifetime = 2 * time.Second
+		e := NewEndpoint(nil)
+		defer e.Close()
+		s, err := e.Attach(silent{make(chan struct{})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan time.Time, 1)
+		tun := add(t, e, TunnelConfig{
+			Socket: s, Peer: netip.MustParseAddrPort("192.0.2.1:4500"), Out: outbound(t, spiToRouter, 1), In: inbound(t, spiToNode, 2),
+			Receive: func([]byte) {}, Lifetime: lifetime, Expired: func() { over <- time.Now() },
+		})
+		time.Sleep(lifetime / 8)
+		before := time.Now()
+		spi, err := e.AllocateSPI(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(tun.Offer(esp.Pair{In: inbound(t, spi, 10), Out: outbound(t, spiToRouter+1, 11)}), tun.Confirm()); err != nil {
+			t.Fatal(err)
+		}
+		if lasted := (<-over).Sub(before); lasted != lifetime {
+			t.Errorf("the successor was good for %v, want %v", lasted, lifetime)
+		}
+		if err := tun.Send(up(t, "x")); !errors.Is(err, esp.ErrExpired) {
+			t.Errorf("after its end: %v", err)
+		}
 	})
-	time.Sleep(lifetime / 8)
-	before := time.Now()
-	rekey(t, l, 10)
-	if lasted := (<-over).Sub(before); lasted < lifetime {
-		t.Errorf("the successor was good for %v, want %v", lasted, lifetime)
-	}
-	if err := l.mn.Send(up(t, "x")); !errors.Is(err, esp.ErrExpired) {
-		t.Errorf("after its end: %v", err)
-	}
 }
 
 func TestRekeyRefuses(t *testing.T) {

@@ -165,15 +165,18 @@ func TestRekeyingLosesNothing(t *testing.T) {
 		var sentA, sentB, n int
 		var forA, forB *Pair // halves whose request or answer is on its way
 		now, asked := epoch, epoch
+		fromA := func() {
+			pkt, err := a.r.Current().Out.Seal(nil, []byte("from a"), NextHeaderIPv4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.wire = append(b.wire, pkt)
+			sentA++
+		}
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0, 1:
-				pkt, err := a.r.Current().Out.Seal(nil, []byte("from a"), NextHeaderIPv4)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.wire = append(b.wire, pkt)
-				sentA++
+				fromA()
 			case 2, 3:
 				pkt, err := b.r.Current().Out.Seal(nil, []byte("from b"), NextHeaderIPv4)
 				if err != nil {
@@ -203,6 +206,8 @@ func TestRekeyingLosesNothing(t *testing.T) {
 						break // until nothing lingers
 					} else if err := a.r.Confirm(now); err != nil {
 						t.Fatal(err)
+					} else {
+						fromA() // before b gives the successor up
 					}
 					forA = nil
 				}
