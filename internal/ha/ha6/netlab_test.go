@@ -65,7 +65,6 @@ type lab struct {
 type arrival struct {
 	careOf netip.Addr
 	inner  []byte
-	class  byte // of the outer packet
 }
 
 func newLab(t *testing.T) *lab {
@@ -205,7 +204,7 @@ func (l *lab) read() {
 		case p.Proto == mip6.Protocol:
 			l.pending <- slices.Clone(buf[:n])
 		case p.Proto == ipip.Protocol6 && p.Src == agent:
-			l.down <- arrival{p.Dst, p.Payload, ipip.TOS(buf)}
+			l.down <- arrival{p.Dst, p.Payload}
 		}
 	}
 }
