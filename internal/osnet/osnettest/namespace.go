@@ -222,11 +222,11 @@ func VethTo(t testing.TB, a, b string, do func(func())) {
 	t.Helper()
 	var ns *os.File
 	do(func() { ns = Path(t) })
-	// Made there, since a move there waits for all of the kernel, with all changes of links, of anybody, behind it.
-	cmd := exec.Command("ip", "link", "add", a, "type", "veth", "peer", "name", b, "netns", "/proc/self/fd/3")
+	IP(t, "link add "+a+" type veth peer name "+b)
+	cmd := exec.Command("ip", "link", "set", b, "netns", "/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{ns}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("ip link add %s, %s: %v\n%s", a, b, err, out)
+		t.Fatalf("ip link set %s netns: %v\n%s", b, err, out)
 	}
 	IP(t, "link set "+a+" up")
 	do(func() { IP(t, "link set "+b+" up") })
