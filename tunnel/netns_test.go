@@ -27,12 +27,20 @@ type node struct {
 	inner netip.Addr
 }
 
-// nodad has the kernel use an address at once.
-func nodad(addr string) string {
-	if strings.Contains(addr, ":") {
-		return " nodad"
+// address gives a device one that can be used at once.
+func address(t *testing.T, prefix, dev string) {
+	t.Helper()
+	addr := netip.MustParsePrefix(prefix).Addr()
+	if addr.Is4() {
+		osnettest.IP(t, "address add "+prefix+" dev "+dev)
+		return
 	}
-	return ""
+	osnettest.IP(t, "address add "+prefix+" dev "+dev+" nodad")
+	// It can be bound at once, but the kernel makes its local route in a work of its own, and drops
+	// what comes before that.
+	eventually(t, "a local route of "+addr.String(), func() bool {
+		return strings.Contains(osnettest.IP(t, "-6 route show table local dev "+dev), "local "+addr.String()+" ")
+	})
 }
 
 func newNode(t *testing.T, outer, inner string) *node {
@@ -42,7 +50,7 @@ func newNode(t *testing.T, outer, inner string) *node {
 	if n.tun, err = tun.Open(tun.Config{Name: "mpa0"}); err != nil {
 		t.Fatal(err)
 	}
-	osnettest.IP(t, "address add "+inner+" dev mpa0"+nodad(inner))
+	address(t, inner, "mpa0")
 	if n.sock, err = n.end.Listen(netip.MustParseAddrPort(outer), "veth0"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,11 +113,11 @@ func throughNamespaces(t *testing.T, outerMN, outerAR, innerMN, innerAR string, 
 	far := osnettest.Other(t)
 	osnettest.VethTo(t, "veth0", "peer0", far)
 	length := "/24"
-	if nodad(outerMN) != "" {
+	if netip.MustParseAddr(outerMN).Is6() {
 		length = "/64"
 	}
 	osnettest.IP(t, fmt.Sprintf("link set veth0 mtu %d", mtu))
-	osnettest.IP(t, "address add "+outerMN+length+" dev veth0"+nodad(outerMN))
+	address(t, outerMN+length, "veth0")
 	var mn, ar *node
 	port := func(a string) string { return netip.AddrPortFrom(netip.MustParseAddr(a), 4500).String() }
 	mn = newNode(t, port(outerMN), innerMN)
@@ -117,7 +125,7 @@ func throughNamespaces(t *testing.T, outerMN, outerAR, innerMN, innerAR string, 
 		osnettest.IP(t, "link set peer0 down")
 		osnettest.IP(t, "link set peer0 name veth0")
 		osnettest.IP(t, fmt.Sprintf("link set veth0 up mtu %d", mtu))
-		osnettest.IP(t, "address add "+outerAR+length+" dev veth0"+nodad(outerAR))
+		address(t, outerAR+length, "veth0")
 		ar = newNode(t, port(outerAR), innerAR)
 	})
 	if t.Failed() {
