@@ -89,7 +89,8 @@ func (t *Tunnel) after(wait time.Duration) {
 	t.rotate.Reset(wait)
 }
 
-// onRotate drops what has lingered, and says when a successor is wanted.
+// onRotate drops what has lingered, tells the peer again what seals, and says when a
+// successor is wanted.
 func (t *Tunnel) onRotate() {
 	if !t.enter() {
 		return
@@ -97,13 +98,16 @@ func (t *Tunnel) onRotate() {
 	defer t.e.wg.Done()
 	now := time.Now()
 	t.mu.Lock()
-	t.rotation.OnDeadline(now)
+	say := t.rotation.OnDeadline(now)
 	gone := t.publish()
 	due := t.cfg.RekeyDue != nil && !t.told && t.rotation.Due(now)
 	t.told = t.told || due
 	t.schedule()
 	t.mu.Unlock()
 	t.e.forget(t, gone)
+	if say {
+		_ = t.Refresh() // counted
+	}
 	if due {
 		t.cfg.RekeyDue()
 	}
@@ -139,8 +143,8 @@ func (t *Tunnel) Offer(next esp.Pair) error {
 }
 
 // Confirm seals by the successor from here on: the peer's answer says that it accepts
-// by it. A dummy packet goes first, so that the peer does the same. The lifetime of
-// the tunnel begins anew.
+// by it. A dummy packet goes first, so that the peer does the same, and again every second
+// until that is seen. The lifetime of the tunnel begins anew.
 func (t *Tunnel) Confirm() error {
 	t.mu.Lock()
 	if t.closed.Load() {

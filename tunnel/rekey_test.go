@@ -212,6 +212,89 @@ func TestRekeyBeginsLifetimeAnew(t *testing.T) {
 	})
 }
 
+// cable is one end of a cable that loses what lose says.
+type cable struct {
+	local, far netip.AddrPort
+	in, out    chan []byte
+	done       chan struct{}
+	lose       func() bool
+}
+
+func (c *cable) LocalAddr() netip.AddrPort { return c.local }
+func (c *cable) Stats() bind.Stats         { return bind.Stats{} }
+
+func (c *cable) Send(_ netip.AddrPort, pkt []byte, _ uint8) error {
+	if !c.lose() {
+		c.out <- append([]byte(nil), pkt...)
+	}
+	return nil
+}
+
+func (c *cable) SendBatch(to netip.AddrPort, pkts []byte, _ int, tos uint8) (int, error) {
+	return 1, c.Send(to, pkts, tos)
+}
+
+func (c *cable) ReadBatch(*bind.Batch) ([]bind.Packet, error) {
+	select {
+	case <-c.done:
+		return nil, net.ErrClosed
+	case pkt := <-c.in:
+		return []bind.Packet{{Data: pkt, From: c.far}}, nil
+	}
+}
+
+func (c *cable) Close() error {
+	close(c.done)
+	return nil
+}
+
+// TestRekeyTold: nobody sends anything, and what says that the successor seals is lost for a
+// time, in one direction or both. Both ends change all the same, drop what was before, and
+// can be rekeyed again; they do not go on for ever.
+func TestRekeyTold(t *testing.T) {
+	for name, lost := range map[string][2]int{"none": {}, "from who asks": {7, 0}, "from who answers": {0, 3}, "both": {5, 3}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				left := lost
+				loses := func(n *int) func() bool {
+					return func() bool {
+						*n--
+						return *n >= 0
+					}
+				}
+				there, back := make(chan []byte, 100), make(chan []byte, 100)
+				mnAddr, arAddr := netip.MustParseAddrPort("192.0.2.1:4500"), netip.MustParseAddrPort("192.0.2.2:4500")
+				l := &link{atMN: newLog(), atAR: newLog(), mnEnd: NewEndpoint(nil), arEnd: NewEndpoint(nil)}
+				defer l.mnEnd.Close()
+				defer l.arEnd.Close()
+				var err, err2 error
+				l.mnSock, err = l.mnEnd.Attach(&cable{mnAddr, arAddr, back, there, make(chan struct{}), loses(&left[0])})
+				l.arSock, err2 = l.arEnd.Attach(&cable{arAddr, mnAddr, there, back, make(chan struct{}), loses(&left[1])})
+				if err := errors.Join(err, err2); err != nil {
+					t.Fatal(err)
+				}
+				l.mn = add(t, l.mnEnd, TunnelConfig{Socket: l.mnSock, Peer: arAddr, Out: outbound(t, spiToRouter, 1), In: inbound(t, spiToNode, 2), Receive: l.atMN.receive})
+				l.ar = add(t, l.arEnd, TunnelConfig{Socket: l.arSock, Peer: mnAddr, Out: outbound(t, spiToNode, 2), In: inbound(t, spiToRouter, 1), Receive: l.atAR.receive})
+				rekey(t, l, 10)
+				time.Sleep(2 * time.Minute) // longer than the router keeps a successor that nobody uses
+				if l.mn.Rekeying() || l.ar.Rekeying() || l.mn.PeerSPI() != l.ar.SPI() || l.ar.PeerSPI() != l.mn.SPI() {
+					t.Errorf("rekeying %v and %v, the node seals for %#x, the router takes %#x", l.mn.Rekeying(), l.ar.Rekeying(), l.mn.PeerSPI(), l.ar.SPI())
+				}
+				if err := l.mn.Send(up(t, "x")); err != nil {
+					t.Error(err)
+				}
+				l.atAR.want(t, "packet x")
+				quiet := [2]uint64{l.mn.Stats().Received, l.ar.Stats().Received}
+				time.Sleep(time.Hour)
+				if now := [2]uint64{l.mn.Stats().Received, l.ar.Stats().Received}; now != quiet {
+					t.Errorf("received %d, an hour later %d", quiet, now)
+				}
+				rekey(t, l, 20)
+			})
+		})
+	}
+}
+
 func TestRekeyRefuses(t *testing.T) {
 	l := newLink(t, nil)
 	one, _ := successors(t, l, 10)

@@ -33,6 +33,10 @@ type RekeyLimits struct {
 	Patience time.Duration
 }
 
+// sayAgain is how often each end says that it seals by a new pair while what that replaced
+// lingers: a dummy packet may be lost, and nothing else be sent.
+const sayAgain = time.Second
+
 // hardAfter is for how long at least a successor may be asked for in vain.
 const hardAfter = 5 * time.Minute
 
@@ -55,6 +59,7 @@ func (l RekeyLimits) Hard() time.Duration {
 //	and new, seals by new                ---> Arrived: seals by new as well
 //	             <--------------------------
 //	drops old Linger after that               drops old Linger after that
+//	             <-- while one of them has old, it says every second that it seals by new -->
 //
 // At every moment each accepts what the other seals by, so nothing is lost however
 // long the answer takes. It is pure, and has no lock. Both may find a successor due;
@@ -68,6 +73,7 @@ type Rotation struct {
 	offered time.Time // when next was
 	old     *Inbound
 	dropAt  time.Time // of old; zero: the peer was not seen to seal by the current one yet
+	said    time.Time // that current seals
 }
 
 // NewRotation begins with a pair.
@@ -137,7 +143,7 @@ func (r *Rotation) Confirm(now time.Time) error {
 		return fmt.Errorf("%w: no successor stands ready", ErrRekeying)
 	}
 	r.old, r.dropAt = r.current.In, time.Time{}
-	r.current, r.born, r.next = *r.next, now, nil
+	r.current, r.born, r.said, r.next = *r.next, now, now, nil
 	return nil
 }
 
@@ -163,7 +169,7 @@ func (r *Rotation) Abandon() bool {
 }
 
 // Deadline returns when OnDeadline is to be called, if at all: for Due by age, for a
-// successor nobody uses, or for what lingers.
+// successor nobody uses, for what lingers, or for the peer to be told again.
 func (r *Rotation) Deadline() (at time.Time, ok bool) {
 	sooner := func(t time.Time) {
 		if !ok || t.Before(at) {
@@ -172,6 +178,9 @@ func (r *Rotation) Deadline() (at time.Time, ok bool) {
 	}
 	if r.old != nil && !r.dropAt.IsZero() {
 		sooner(r.dropAt)
+	}
+	if again := r.said.Add(sayAgain); r.says(again) {
+		sooner(again)
 	}
 	switch {
 	case r.next != nil && r.limits.Patience > 0:
@@ -182,13 +191,24 @@ func (r *Rotation) Deadline() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// OnDeadline drops what has lingered, and a successor that was not used. Whether one
+// says reports whether the peer is to be told at that time what seals: as long as what that
+// replaced lingers, and the peer may have the successor still.
+func (r *Rotation) says(at time.Time) bool {
+	return r.old != nil && at.Sub(r.born) <= r.limits.Patience+r.limits.Linger
+}
+
+// OnDeadline drops what has lingered, and a successor that was not used. True: something
+// is to be sent to the peer, so that it sees what seals. Whether a successor
 // is wanted is Due's to say: it stays so until Offer.
-func (r *Rotation) OnDeadline(now time.Time) {
+func (r *Rotation) OnDeadline(now time.Time) (say bool) {
 	if r.old != nil && !r.dropAt.IsZero() && !now.Before(r.dropAt) {
 		r.old = nil
 	}
 	if r.next != nil && r.limits.Patience > 0 && now.Sub(r.offered) >= r.limits.Patience {
 		r.Abandon()
 	}
+	if say = now.Sub(r.said) >= sayAgain && r.says(now); say {
+		r.said = now
+	}
+	return say
 }
