@@ -30,6 +30,7 @@ type air struct {
 	keyless  wpactrl.MAC // associated with it, and nothing more
 	state    string      // then
 	slow     bool        // a scan does not end
+	scanning func()      // is called before the answer to SCAN
 	scans    int
 	gone     map[string]int // BSSIDs that are not heard any more, and the last scan in which they were
 	pmksa    []cached
@@ -80,6 +81,9 @@ func (a *air) answer(c string) string {
 	case word == "LIST_NETWORKS":
 		return "network id / ssid / bssid / flags\n" + a.listed
 	case word == "SCAN" && a.slow:
+		if a.scanning != nil {
+			a.scanning()
+		}
 	case word == "ABORT_SCAN":
 		defer a.Emit("<3>CTRL-EVENT-SCAN-FAILED ret=-125")
 	case word == "NEIGHBOR_REP_REQUEST":

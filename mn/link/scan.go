@@ -38,15 +38,17 @@ func (s *Supplicant) Scan(ctx context.Context, freqs ...int) error {
 		command += sep + strconv.Itoa(f)
 		sep = ","
 	}
+	defer func() {
+		if ctx.Err() != nil { // its results could come at a bad moment; also of one whose beginning nobody has confirmed
+			_ = s.client.Do(context.WithoutCancel(ctx), "ABORT_SCAN")
+		}
+	}()
 	err = s.client.Do(ctx, command)
 	if err != nil && !strings.Contains(err.Error(), "FAIL-BUSY") {
 		return fmt.Errorf("link: scan: %w", err)
 	}
 	for {
 		e, err := next(ctx, sub)
-		if ctx.Err() != nil { // its results could come at a bad moment
-			_ = s.client.Do(context.WithoutCancel(ctx), "ABORT_SCAN")
-		}
 		switch {
 		case err != nil:
 			return fmt.Errorf("link: scan: %w", err)

@@ -175,20 +175,28 @@ func TestLookGivesWay(t *testing.T) {
 	}
 }
 
-// TestScanAborted: the results of a scan that nobody waits for would come later, and wpa_supplicant could choose by them.
+// TestScanAborted: the results of a scan that nobody waits for would come later, and wpa_supplicant could choose by them,
+// also of one that was asked for and not answered yet.
 func TestScanAborted(t *testing.T) {
-	a := newAir(t)
-	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
-	a.mu.Lock()
-	a.slow = true
-	a.mu.Unlock()
-	ctx, cancel := context.WithCancel(t.Context())
-	looked := make(chan error)
-	go func() { looked <- s.Look(ctx, "poa-a1") }()
-	eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN TYPE=ONLY freq=2412") })
-	cancel()
-	if err := <-looked; !errors.Is(err, context.Canceled) || !slices.Contains(a.Commands(), "ABORT_SCAN") {
-		t.Errorf("%v %q", err, a.Commands())
+	for name, answered := range map[string]bool{"answered": true, "not answered": false} {
+		t.Run(name, func(t *testing.T) {
+			a := newAir(t)
+			s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+			ctx, cancel := context.WithCancel(t.Context())
+			a.mu.Lock()
+			a.slow = true
+			if !answered {
+				a.scanning = cancel
+			}
+			a.mu.Unlock()
+			looked := make(chan error)
+			go func() { looked <- s.Look(ctx, "poa-a1") }()
+			eventually(t, "the scan", func() bool { return slices.Contains(a.Commands(), "SCAN TYPE=ONLY freq=2412") })
+			cancel()
+			if err := <-looked; !errors.Is(err, context.Canceled) || !slices.Contains(a.Commands(), "ABORT_SCAN") {
+				t.Errorf("%v %q", err, a.Commands())
+			}
+		})
 	}
 }
 
