@@ -114,14 +114,14 @@ func (f *fence) cross(c *crossing) verdict {
 	}
 	defer v.flipOver()
 	v.mu.Lock()
-	came, seldom := v.group.In() != c.before, v.seldom()
+	came, waits := v.group.In() != c.before, v.waits(c)
 	v.mu.Unlock()
-	if came && !seldom || v.hurried() {
+	if came && !waits || v.hurried() {
 		c.state.Store(kept)
 		return <-c.done
 	}
 	err := errNoPause
-	if seldom {
+	if waits {
 		err = c.way.Wait() // and if something has come it is ahead of the next packet of the fence
 	}
 	if err != nil {

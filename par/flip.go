@@ -21,12 +21,13 @@ import (
 //	sender:  what waited is sent, route deleted (package standstill)
 //
 // While the kernel sends what waited, a packet that comes on another processor may pass the
-// last of it. So a flip wants a pause in which nothing comes meanwhile, for a time, and then
-// makes do with that being unlikely in the moment it takes to send the last of it. Where
-// packets come too often for that, nothing waits: the route is deleted in a pause, and if a
-// packet came out of the TUN meanwhile, others may have passed it, and the flip is a forced
-// one. How long it takes is measured, since the kernel may have much else to do with its tables, and
+// last of it. So they wait where each comes long after the one before. Where they come in
+// bursts, or too often, nothing waits: the route is deleted in a pause, and if a packet came
+// out of the TUN meanwhile, others may have passed it, and the flip is a forced one. How long
+// it takes is measured, since the kernel may have much else to do with its tables, and
 // this program may have to wait for a processor. The longer it takes, the less it asks for.
+// Where no such pause is found for a time, bursts wait, too, if it is unlikely that one
+// is just coming in the moment it takes to send the last of what waits.
 //
 // When no pause was found in time, packets wait at once, for a fence as long as they may, and
 // the flip is a forced one, whether that comes out or is lost in a TUN that is too full.
@@ -51,6 +52,8 @@ const (
 	// passing is how long the kernel takes to send what has waited last. A packet that comes
 	// meanwhile, on another processor, may pass some of it.
 	passing = 50 * time.Microsecond
+	// single is a pause longer than those in a burst, by which packets come one by one.
+	single = 4 * passing
 	// sweep is longer than a packet is on its way from the choice of its route to the TUN.
 	sweep = 100 * time.Microsecond
 	// lookAgain is how long the sender sleeps when there is no pause.
@@ -89,6 +92,14 @@ func (v *visitor) lull(began time.Time, window time.Duration) bool {
 		}
 	}
 	return silent >= quiet
+}
+
+// waits says whether packets may wait in the flip c. The caller holds mu.
+func (v *visitor) waits(c *crossing) bool {
+	if !v.seldom() {
+		return false
+	}
+	return v.lulls.Lasts(0, single, 0) >= demands[0].chance || time.Since(c.began) >= demands[0].until
 }
 
 // seldom says whether it is unlikely that a packet comes while the kernel sends what has waited
