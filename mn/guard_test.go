@@ -12,7 +12,7 @@ import (
 )
 
 // slowReader is a machine that has other things to do when it has taken a packet from a
-// native socket, now and then.
+// native socket, now and then: it reads 16,000 a second.
 type slowReader struct{ host.Host }
 
 func (h slowReader) OpenIPIP(local netip.Addr, o bind.Options) (host.IPIP, error) {
@@ -45,7 +45,8 @@ func TestGuardInOrder(t *testing.T) {
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	mn := b.socket(netip.AddrPortFrom(homeAddress, 7000))
 	var quiet atomic.Bool // for the router's change to the kernel's way
-	stop := b.streams(mn, &stream{what: "downlink", from: b.cn, to: mn, every: 20 * time.Microsecond, dst: func() netip.AddrPort {
+	// More than it can read would be behind by more than packets wait for, on a machine where the change of ways takes its time.
+	stop := b.streams(mn, &stream{what: "downlink", from: b.cn, to: mn, every: 100 * time.Microsecond, dst: func() netip.AddrPort {
 		for quiet.Load() {
 			time.Sleep(time.Millisecond)
 		}
