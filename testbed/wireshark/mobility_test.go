@@ -24,17 +24,18 @@ var (
 // they say.
 type mobile struct {
 	*testing.T
-	now    time.Time
-	client *mip6.Client
-	route  *mip6.Route
-	agent  *mip6.Agent
-	peer   *mip6.Correspondent
-	said   [][]byte
+	now      time.Time
+	security mip6.Security
+	client   *mip6.Client
+	route    *mip6.Route
+	agent    *mip6.Agent
+	peer     *mip6.Correspondent
+	said     [][]byte
 }
 
 func newMobile(t *testing.T) *mobile {
 	sa := mip6.Security{SPI: 256, Key: keys.NewSecret([]byte("0123456789abcdef"))}
-	m := &mobile{T: t, now: time.Unix(1_700_000_000, 0)}
+	m := &mobile{T: t, now: time.Unix(1_700_000_000, 0), security: sa}
 	var err error
 	must := func() {
 		if err != nil {
@@ -144,6 +145,13 @@ func TestMobileIPv6(t *testing.T) {
 	}
 	m.client.Deregister(m.now, mipCareA)
 	m.talk()
+	for _, down := range []bool{false, true} {
+		b, err := mip6.AppendMarkerPacket(nil, mip6.Marker{Home: mipHome, HomeAgent: mipAgent, ID: 1, Down: down}, m.security)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.said = append(m.said, b)
+	}
 
 	capture := writePackets(t, m.said)
 	checked := []string{"-o", "udp.check_checksum:TRUE"}
@@ -162,7 +170,7 @@ func TestMobileIPv6(t *testing.T) {
 		}
 	}
 	slices.Sort(types)
-	if want := []string{"", "0", "1", "2", "3", "4", "5", "6", "7"}; !slices.Equal(types, want) {
+	if want := []string{"", "0", "1", "11", "2", "3", "4", "5", "6", "7"}; !slices.Equal(types, want) {
 		t.Errorf("types %q, expected all: %q", types, want)
 	}
 	verbose := strings.Join(tshark(t, capture, append(checked, "-V")...), "\n")

@@ -34,6 +34,27 @@
 // Binding Update; an acknowledgement has that of its update. For a correspondent it is the
 // home address when the binding is deleted.
 //
+// # Path-end markers (an experiment of this project, numbers of RFC 5096)
+//
+// What they are for package mip4 says. Offer and answer are an option of Binding Update and
+// acknowledgement, in front of what authenticates them:
+//
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|  Type = 18    |  Length = 10  | Sub-Type = 98 |O|  reserved   |  begins at 8n + 4
+//	+                  Path identification (64 bits)                +
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//
+// A marker is a whole inner packet without extension headers between the home address
+// and the home agent, sent inside IPv6-in-IPv6 as the last one on the old path:
+//
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	| Payload = 59  | Header Len 4  | MH Type = 11  |   Reserved    |
+//	|           Checksum            | Sub-Type = 98 | 0 up, 1 down  |
+//	+                  Path identification (64 bits)                +
+//	|  padding, and option 9 (RFC 4285) over home agent | home      |
+//	|  address | message up to the authenticator                    |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//
 // # Client (registration with the home agent)
 //
 //	            Register                       BA < 128

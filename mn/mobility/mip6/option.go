@@ -18,6 +18,7 @@ const (
 	OptIdentifier     = 8  // of the mobile node, RFC 4283
 	OptAuthentication = 9  // mobility message authentication, RFC 4285 section 5
 	OptReplay         = 10 // mobility message replay protection, RFC 4285 section 6
+	OptExperimental   = 18 // RFC 5096 section 4
 	OptBinding        = 35 // binding identifier, RFC 5648 section 4.3
 )
 
@@ -68,6 +69,8 @@ func (o Option) align() (x, y int) {
 		return 8, 6
 	case OptReplay:
 		return 8, 2
+	case OptExperimental:
+		return 8, 4 // ours has 64 bits behind two octets
 	case OptBinding:
 		if len(o.Data) > bindingLen {
 			return 8, 2

@@ -1,0 +1,151 @@
+package mip6
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"testing"
+
+	"openmpa/internal/inet"
+	"openmpa/paa/keys"
+)
+
+const anID = 0x1122334455667788
+
+func marker(t testing.TB, m Marker, sa Security) []byte {
+	t.Helper()
+	b, err := AppendMarkerPacket(nil, m, sa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestMarkerRoundTrip(t *testing.T) {
+	sa := testSecurity()
+	for _, down := range []bool{false, true} {
+		want := Marker{Home: home, HomeAgent: agent, ID: anID, Down: down}
+		pkt := marker(t, want, sa)
+		if got, ok := ParseMarkerPacket(pkt, sa); !ok || got != want {
+			t.Errorf("down=%v: %+v, %v", down, got, ok)
+		}
+		src, dst := want.ends()
+		if inet.Fold(inet.Sum(pseudo(src, dst, len(pkt)-ip6Len), pkt[ip6Len:])) != 0xffff {
+			t.Error("checksum")
+		}
+		if _, err := Parse(pkt[ip6Len:], src, dst); err == nil {
+			t.Error("a marker outside the tunnel is taken for a message")
+		}
+	}
+}
+
+// TestMarkerGolden holds the form of the package comment fast.
+func TestMarkerGolden(t *testing.T) {
+	pkt := marker(t, Marker{Home: home, HomeAgent: agent, ID: anID}, testSecurity())
+	const want = "60000000" + "0028" + "8740"
+	if got := hex.EncodeToString(pkt[:8]); got != want {
+		t.Errorf("%s, expected %s", got, want)
+	}
+	b := bytes.Clone(pkt[ip6Len:])
+	clear(b[4:6]) // checksum
+	const message = "3b040b00" + "0000" + "62" + "00" + "1122334455667788" + "0103000000" + "09110100000100"
+	if got := hex.EncodeToString(b[:28]); got != message {
+		t.Errorf("%s, expected %s", got, message)
+	}
+}
+
+func TestMarkerAppends(t *testing.T) {
+	m := Marker{Home: home, HomeAgent: agent, ID: 1}
+	b, err := AppendMarkerPacket([]byte("abc"), m, testSecurity())
+	if err != nil || string(b[:3]) != "abc" || !bytes.Equal(b[3:], marker(t, m, testSecurity())) {
+		t.Fatalf("%x, %v", b, err)
+	}
+	m.Home = netip.IPv6Loopback()
+	if _, err := AppendMarkerPacket(nil, m, testSecurity()); err == nil {
+		t.Error("a marker of the loopback address")
+	}
+	m.Home = home
+	if _, err := AppendMarkerPacket(nil, m, Security{SPI: 256}); err == nil {
+		t.Error("a marker without a key")
+	}
+}
+
+func TestMarkerRefused(t *testing.T) {
+	sa := testSecurity()
+	good := marker(t, Marker{Home: home, HomeAgent: agent, ID: anID}, sa)
+	for n := range good {
+		if _, ok := ParseMarkerPacket(good[:n], sa); ok {
+			t.Errorf("cut to %d octets was believed", n)
+		}
+	}
+	for at := range good {
+		switch at {
+		case 0, 1, 2, 3, 7, ip6Len + 4, ip6Len + 5: // class, flow label, hop limit, checksum
+			continue
+		}
+		b := bytes.Clone(good)
+		b[at] ^= 0x01
+		if _, ok := ParseMarkerPacket(b, sa); ok {
+			t.Errorf("believed with octet %d changed", at)
+		}
+	}
+	longer := append(bytes.Clone(good), make([]byte, 8)...)
+	binary.BigEndian.PutUint16(longer[4:], uint16(len(longer)-ip6Len))
+	longer[ip6Len+1]++
+	if _, ok := ParseMarkerPacket(longer, sa); ok {
+		t.Error("believed with something behind the authenticator")
+	}
+	if _, ok := ParseMarkerPacket(good, Security{SPI: sa.SPI, Key: keys.NewSecret([]byte("another, too long"))}); ok {
+		t.Error("believed under another key")
+	}
+}
+
+func TestPathMarkersOption(t *testing.T) {
+	sa := testSecurity()
+	for _, want := range []PathMarkers{{Path: anID}, {Path: 1, OldPath: true}} {
+		u := &Update{Options: Options{{Type: OptExperimental, Data: []byte("another's")}, AlternateOption(careA), want.Option()}}
+		b := encode(t, u, sa.Signer(careA, home))
+		m, err := Parse(b, careA, agent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := m.list().PathMarkers()
+		if !ok || got != want {
+			t.Errorf("%+v %v, expected %+v", got, ok, want)
+		}
+		if err := m.(*Update).Verify(sa, careA, home); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, ok := (Options{{Type: OptExperimental, Data: []byte{experiment}}}).PathMarkers(); ok {
+		t.Error("a short option")
+	}
+}
+
+func TestOrdinaryPacketsCostNothing(t *testing.T) {
+	sa := testSecurity()
+	pkt := marker(t, Marker{Home: home, HomeAgent: agent, ID: 1}, sa)
+	pkt[6] = 17
+	if n := testing.AllocsPerRun(100, func() {
+		if _, ok := ParseMarkerPacket(pkt, sa); ok {
+			t.Error("taken for a marker")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for an ordinary packet", n)
+	}
+}
+
+// FuzzMarker: what is believed is what was sent.
+func FuzzMarker(f *testing.F) {
+	sa := testSecurity()
+	f.Add(marker(f, Marker{Home: home, HomeAgent: agent, ID: anID}, sa))
+	f.Add(marker(f, Marker{Home: home, HomeAgent: agent, ID: 1, Down: true}, sa))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if m, ok := ParseMarkerPacket(b, sa); ok {
+			if again := marker(t, m, sa); len(again) != len(b) || !bytes.Equal(again[8:ip6Len], b[8:ip6Len]) {
+				t.Fatalf("%x was taken for %+v", b, m)
+			}
+		}
+	})
+}
