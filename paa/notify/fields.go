@@ -6,37 +6,42 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Types of the fields.
 const (
-	fReason    = 1
-	fClientID  = 2
-	fMAC       = 3
-	fAddr      = 4 // address, then prefix length
-	fRouter    = 5
-	fRouterMAC = 6
-	fDNS       = 7
-	fServerID  = 8
-	fLease     = 9  // age ms, lifetime s, T1 s, T2 s
-	fTook      = 10 // DHCP ms, DAD ms
-	fInner     = 11
-	fSPI       = 12
-	fNonce     = 13
-	fOuter     = 14 // address, then port
-	fMTU       = 15
-	fEvents    = 16
-	fLinkLife  = 17 // s
-	fPoints    = 18 // of each: BSSID, number of the suite
-	fOptions   = 19 // bits, see options
-	fSuites    = 20 // of each: its number
-	fSuite     = 21
-	fOld       = 22 // SPI
-	fHow       = 23
-	fReceipts  = 24 // as package flow appends them
-	fPrevious  = 25 // address, then port
-	fPlain     = 26 // outer address
+	fReason     = 1
+	fClientID   = 2
+	fMAC        = 3
+	fAddr       = 4 // address, then prefix length
+	fRouter     = 5
+	fRouterMAC  = 6
+	fDNS        = 7
+	fServerID   = 8
+	fLease      = 9  // age ms, lifetime s, T1 s, T2 s
+	fTook       = 10 // DHCP ms, DAD ms
+	fInner      = 11
+	fSPI        = 12
+	fNonce      = 13
+	fOuter      = 14 // address, then port
+	fMTU        = 15
+	fEvents     = 16
+	fLinkLife   = 17 // s
+	fPoints     = 18 // of each: BSSID, number of the suite
+	fOptions    = 19 // bits, see options
+	fSuites     = 20 // of each: its number
+	fSuite      = 21
+	fOld        = 22 // SPI
+	fHow        = 23
+	fReceipts   = 24 // as package flow appends them
+	fPrevious   = 25 // address, then port
+	fPlain      = 26 // outer address
+	fFamily     = 27 // 6; absent: 4
+	fWanted     = 28 // IPv6 address
+	fIAID       = 29
+	fRA         = 30 // ICMPv6 message
+	fServerDUID = 31 // DUID
+	fPreferred  = 32 // s
 )
 
 // fields maps the type of a field to its value.
@@ -135,102 +140,6 @@ func (f fields) reason() (string, bool, error) {
 
 func putReason(b []byte, s string) []byte {
 	return put(b, fReason, []byte(s[:min(len(s), MaxReason)]))
-}
-
-func (m ConfigRequest) appendFields(b []byte) ([]byte, error) {
-	if n := len(m.ClientID); n == 0 || n > maxClientID {
-		return nil, fmt.Errorf("client identifier of %d octets, expected 1 to %d", n, maxClientID)
-	}
-	if len(m.MAC) != 6 {
-		return nil, fmt.Errorf("link-layer address of %d octets, expected 6", len(m.MAC))
-	}
-	return put(put(b, fClientID, m.ClientID), fMAC, m.MAC), nil
-}
-
-func (m *ConfigRequest) parseFields(f fields) (err error) {
-	if m.ClientID, err = f.sized(fClientID, 1, maxClientID); err != nil {
-		return err
-	}
-	m.MAC, err = f.mac(fMAC)
-	return err
-}
-
-func (m ConfigReply) appendFields(b []byte) ([]byte, error) {
-	if m.Reason != "" {
-		return putReason(b, m.Reason), nil
-	}
-	if len(m.RouterMAC) != 6 || len(m.DNS) > maxDNS || !m.Addr.IsValid() || !m.Router.IsValid() || !m.ServerID.IsValid() {
-		return nil, fmt.Errorf("incomplete: address %s, router %s at %s, server %s, %d DNS servers", m.Addr, m.Router, m.RouterMAC, m.ServerID, len(m.DNS))
-	}
-	b = put(b, fAddr, m.Addr.Addr().AsSlice(), []byte{byte(m.Addr.Bits())})
-	b = put(b, fRouter, m.Router.AsSlice())
-	b = put(b, fRouterMAC, m.RouterMAC)
-	var dns []byte
-	for _, a := range m.DNS {
-		if !a.Is4() {
-			return nil, fmt.Errorf("DNS server %s is not IPv4", a)
-		}
-		dns = append(dns, a.AsSlice()...)
-	}
-	if len(dns) > 0 {
-		b = put(b, fDNS, dns)
-	}
-	b = put(b, fServerID, m.ServerID.AsSlice())
-	b = put(b, fLease, u32(millis(m.Age)), u32(seconds(m.Lifetime)), u32(seconds(m.T1)), u32(seconds(m.T2)))
-	return put(b, fTook, u32(millis(m.DHCP)), u32(millis(m.DAD))), nil
-}
-
-func (m *ConfigReply) parseFields(f fields) (err error) {
-	var refused bool
-	if m.Reason, refused, err = f.reason(); refused || err != nil {
-		return err
-	}
-	v, err := f.sized(fAddr, 5, 17)
-	if err != nil {
-		return err
-	}
-	a, ok := netip.AddrFromSlice(v[:len(v)-1])
-	if !ok || !usable(a) {
-		return fmt.Errorf("field %d: %x is not a unicast address", fAddr, v)
-	}
-	if m.Addr = netip.PrefixFrom(a, int(v[len(v)-1])); !m.Addr.IsValid() || m.Addr.Bits() == 0 {
-		return fmt.Errorf("field %d: prefix length %d of %s", fAddr, v[len(v)-1], a)
-	}
-	if m.Router, err = f.addr(fRouter); err != nil {
-		return err
-	}
-	if !m.Addr.Contains(m.Router) || m.Router == a {
-		return fmt.Errorf("router %s is not another address of %s", m.Router, m.Addr.Masked())
-	}
-	if m.RouterMAC, err = f.mac(fRouterMAC); err != nil {
-		return err
-	}
-	if m.ServerID, err = f.addr(fServerID); err != nil {
-		return err
-	}
-	if dns, given := f[fDNS]; given {
-		if len(dns) == 0 || len(dns)%4 != 0 || len(dns) > 4*maxDNS {
-			return fmt.Errorf("field %d of %d octets, expected 4 to %d in fours", fDNS, len(dns), 4*maxDNS)
-		}
-		for ; len(dns) > 0; dns = dns[4:] {
-			m.DNS = append(m.DNS, netip.AddrFrom4([4]byte(dns)))
-		}
-	}
-	l, err := f.u32s(fLease, 4)
-	if err != nil {
-		return err
-	}
-	m.Age = time.Duration(l[0]) * time.Millisecond
-	m.Lifetime, m.T1, m.T2 = time.Duration(l[1])*time.Second, time.Duration(l[2])*time.Second, time.Duration(l[3])*time.Second
-	if m.Lifetime <= m.Age || m.T1 > m.T2 || m.T2 > m.Lifetime {
-		return fmt.Errorf("lease of %s is %s old, T1 %s, T2 %s", m.Lifetime, m.Age, m.T1, m.T2)
-	}
-	t, err := f.u32s(fTook, 2)
-	if err != nil {
-		return err
-	}
-	m.DHCP, m.DAD = time.Duration(t[0])*time.Millisecond, time.Duration(t[1])*time.Millisecond
-	return nil
 }
 
 func (TunnelDelete) appendFields(b []byte) ([]byte, error) { return b, nil }

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"time"
 
 	"openmpa/internal/event"
@@ -93,36 +91,12 @@ const MaxReport = 1100
 // MaxPoints is how many access points fit a LinkKeysReply.
 const MaxPoints = 64
 
-const (
-	maxClientID = 255
-	maxDNS      = 4
-	nonceLen    = 32
-)
+const nonceLen = 32
 
 // ErrMalformed is wrapped by every error of Parse.
 var ErrMalformed = errors.New("malformed message")
 
 type (
-	// ConfigRequest asks the configuration agent for an address.
-	ConfigRequest struct {
-		Header
-		ClientID []byte           // DHCP client identifier of the MN, 1 to 255 octets (RFC 2132 §9.14)
-		MAC      net.HardwareAddr // link-layer address of the MN, 6 octets
-	}
-	// ConfigReply answers a ConfigRequest.
-	ConfigReply struct {
-		Header
-		Reason    string           // why there is no address; empty on success
-		Addr      netip.Prefix     // nCoA and its mask
-		Router    netip.Addr       // default router
-		RouterMAC net.HardwareAddr // its link-layer address
-		DNS       []netip.Addr     // at most 4
-		ServerID  netip.Addr       // the DHCP server that granted the lease
-		Age       time.Duration    // how long ago the lease began, ms resolution
-		Lifetime  time.Duration    // of the lease from its beginning, seconds
-		T1, T2    time.Duration    // renewal and rebinding, seconds
-		DHCP, DAD time.Duration    // what acquisition and duplicate detection took, ms resolution
-	}
 	// TunnelDelete ends a tunnel that will not be used.
 	TunnelDelete struct{ Header }
 	// SwitchBack turns delivery through the tunnel on again.
@@ -152,12 +126,6 @@ type (
 		AKM   uint8 // number of its suite under OUI 00-0F-AC
 	}
 )
-
-// Kind implements Message.
-func (ConfigRequest) Kind() Kind { return KindConfigRequest }
-
-// Kind implements Message.
-func (ConfigReply) Kind() Kind { return KindConfigReply }
 
 // Kind implements Message.
 func (TunnelDelete) Kind() Kind { return KindTunnelDelete }

@@ -18,12 +18,13 @@ var (
 	testID    = event.HandoverID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	testMAC   = net.HardwareAddr{2, 0, 0, 0, 0, 7}
 	testNonce = bytes.Repeat([]byte{0xa5}, nonceLen)
+	testRA    = []byte{134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0} // for 1800 s, without prefixes
 )
 
 func messages() []Message {
 	h := Header{Handover: testID}
 	return []Message{
-		&ConfigRequest{Header: h, ClientID: []byte{1, 2, 0, 0, 0, 0, 7}, MAC: testMAC},
+		&ConfigRequest{Header: h, Family: 4, ClientID: []byte{1, 2, 0, 0, 0, 0, 7}, MAC: testMAC},
 		&ConfigReply{Header: h, Reason: "no address left"},
 		&ConfigReply{
 			Header: h, Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: netip.MustParseAddr("10.2.0.1"), RouterMAC: testMAC,
@@ -57,6 +58,22 @@ func messages() []Message {
 		&RekeyReply{Header: h, Old: 0x1234, SPI: 0x3456, Nonce: testNonce, Suite: 2},
 		&RekeyReply{Header: h, Reason: "no such tunnel"},
 		&RekeyDue{Header: h, Old: 0x1234},
+		&ConfigReply{
+			Header: h, Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: netip.MustParseAddr("10.2.0.1"), RouterMAC: testMAC,
+			ServerID: netip.MustParseAddr("10.2.0.3"), Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute, ClientID: []byte{0, 9},
+		},
+		&ConfigRequest{Header: h, Family: 6, ClientID: []byte{0, 3, 0, 1, 2, 0, 0, 0, 0, 7}, MAC: testMAC, IAID: 0x7},
+		&ConfigRequest{Header: h, Family: 6, ClientID: []byte{0, 4}, MAC: testMAC, Addr: netip.MustParseAddr("2001:db8:2::7")},
+		&ConfigReply{Header: h, Router: netip.MustParseAddr("fe80::1"), RouterMAC: testMAC, RA: testRA, DNS: []netip.Addr{netip.MustParseAddr("2001:db8::53")}},
+		&ConfigReply{
+			Header: h, Addr: netip.MustParsePrefix("2001:db8:2::7/64"), Router: netip.MustParseAddr("fe80::1"), RouterMAC: testMAC,
+			Lifetime: (1<<32 - 1) * time.Second, Preferred: (1<<32 - 1) * time.Second, DAD: time.Second,
+		},
+		&ConfigReply{
+			Header: h, Addr: netip.MustParsePrefix("2001:db8:2::8/128"), Router: netip.MustParseAddr("fe80::1"), RouterMAC: testMAC, RA: testRA,
+			Lifetime: time.Hour, Preferred: 40 * time.Minute, T1: 30 * time.Minute, T2: 50 * time.Minute, Age: time.Second,
+			ServerDUID: []byte{0, 3, 0, 1, 2, 0, 0, 0, 0, 1}, ClientID: []byte{0, 4, 1},
+		},
 		&LinkKeysReply{Header: h, Lifetime: time.Hour, Points: []LinkPoint{{[6]byte{2, 0, 0, 0, 1, 0}, 1}, {[6]byte{2, 0, 0, 0, 1, 1}, 5}}},
 	}
 }
@@ -101,6 +118,10 @@ func TestRefused(t *testing.T) {
 	head := append([]byte{byte(KindTunnelRequest)}, testID[:]...)
 	good, _ := Append(nil, messages()[3])
 	reply, _ := Append(nil, messages()[2])
+	request := append([]byte{byte(KindConfigRequest)}, testID[:]...)
+	six := put(put(put(put(bytes.Clone(request), fClientID, []byte{0, 4}), fMAC, testMAC), fFamily, []byte{6}), fIAID, u32(1))
+	linkLocal, global := netip.MustParseAddr("fe80::1").AsSlice(), netip.MustParseAddr("2001:db8::1").AsSlice()
+	took := put(put(append([]byte{byte(KindConfigReply)}, testID[:]...), fRouterMAC, testMAC), fTook, u32(0), u32(0))
 	for name, b := range map[string][]byte{
 		"unknown kind":      append([]byte{99}, testID[:]...),
 		"field twice":       append(bytes.Clone(good), put(nil, fSPI, u32(300))...),
@@ -109,11 +130,40 @@ func TestRefused(t *testing.T) {
 		"multicast address": put(put(put(bytes.Clone(head), fInner, []byte{224, 0, 0, 1}), fSPI, u32(256)), fNonce, testNonce),
 		"broadcast MAC": put(put(append([]byte{byte(KindConfigRequest)}, testID[:]...), fClientID, []byte{1}),
 			fMAC, bytes.Repeat([]byte{255}, 6)),
-		"router elsewhere": bytes.Replace(reply, put(nil, fRouter, []byte{10, 2, 0, 1}), put(nil, fRouter, []byte{10, 3, 0, 1}), 1),
-		"empty reason":     put(append([]byte{byte(KindTunnelReply)}, testID[:]...), fReason),
+		"router elsewhere":          bytes.Replace(reply, put(nil, fRouter, []byte{10, 2, 0, 1}), put(nil, fRouter, []byte{10, 3, 0, 1}), 1),
+		"family 5":                  put(put(put(bytes.Clone(request), fClientID, []byte{1}), fMAC, testMAC), fFamily, []byte{5}),
+		"no IAID":                   put(put(put(bytes.Clone(request), fClientID, []byte{1}), fMAC, testMAC), fFamily, []byte{6}),
+		"wants link-local":          put(bytes.Clone(six), fWanted, linkLocal),
+		"wants IPv4":                put(bytes.Clone(six), fWanted, []byte{10, 0, 0, 1}),
+		"neither address nor RA":    put(bytes.Clone(took), fRouter, linkLocal),
+		"router not link-local":     put(put(bytes.Clone(took), fRouter, global), fRA, testRA),
+		"RA too short":              put(put(bytes.Clone(took), fRouter, linkLocal), fRA, testRA[:15]),
+		"RA too long":               put(put(bytes.Clone(took), fRouter, linkLocal), fRA, make([]byte, MaxRA+1)),
+		"preferred beyond valid":    put(put(put(put(bytes.Clone(took), fRouter, linkLocal), fAddr, global, []byte{64}), fPreferred, u32(11)), fLease, u32(0), u32(10), u32(0), u32(0)),
+		"link-local address leased": put(put(put(put(bytes.Clone(took), fRouter, linkLocal), fAddr, linkLocal, []byte{64}), fPreferred, u32(1)), fLease, u32(0), u32(10), u32(0), u32(0)),
+		"address without router":    put(put(put(put(bytes.Clone(took), fRouter, []byte{10, 0, 0, 1}), fAddr, global, []byte{64}), fPreferred, u32(1)), fLease, u32(0), u32(10), u32(0), u32(0)),
+		"empty reason":              put(append([]byte{byte(KindTunnelReply)}, testID[:]...), fReason),
 	} {
 		if m, err := Parse(b); err == nil {
 			t.Errorf("%s: accepted as %+v", name, m)
+		}
+	}
+}
+
+// What makes no message of IPv6 is not sent.
+func TestNotAppended(t *testing.T) {
+	h, router := Header{Handover: testID}, netip.MustParseAddr("fe80::1")
+	for name, m := range map[string]Message{
+		"family 5":             &ConfigRequest{Header: h, Family: 5, ClientID: []byte{1}, MAC: testMAC},
+		"DUID too long":        &ConfigRequest{Header: h, Family: 6, ClientID: make([]byte, 131), MAC: testMAC},
+		"IPv4 wants":           &ConfigRequest{Header: h, Family: 4, ClientID: []byte{1}, MAC: testMAC, Addr: netip.MustParseAddr("2001:db8::1")},
+		"no RA and no address": &ConfigReply{Header: h, Router: router, RouterMAC: testMAC},
+		"RA too long":          &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, RA: make([]byte, MaxRA+1)},
+		"families mixed":       &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, Addr: netip.MustParsePrefix("10.2.0.100/24"), Lifetime: time.Hour},
+		"DNS of IPv4":          &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, RA: testRA, DNS: []netip.Addr{netip.MustParseAddr("10.0.4.53")}},
+	} {
+		if b, err := Append(nil, m); err == nil {
+			t.Errorf("%s: appended as %x", name, b)
 		}
 	}
 }
