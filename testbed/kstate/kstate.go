@@ -1,8 +1,10 @@
 package kstate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sort"
@@ -101,10 +103,30 @@ func links(s *space.Space, opt Options, add func(string, ...any)) error {
 	if err != nil {
 		return fmt.Errorf("addresses: %w", err)
 	}
+	hardware := make(map[int]net.HardwareAddr, len(all))
+	for _, l := range all {
+		hardware[l.Attrs().Index] = l.Attrs().HardwareAddr
+	}
 	for _, a := range addrs {
-		add("address %v on %s", a.IPNet, names[a.LinkIndex])
+		if !kernelMade(a, hardware[a.LinkIndex]) {
+			add("address %v on %s", a.IPNet, names[a.LinkIndex])
+		}
 	}
 	return nil
+}
+
+// kernelMade reports whether the kernel has made an IPv6 address by itself: the link-local one of a hardware address (RFC 4291,
+// appendix A), or one from a router advertisement, which alone have temporary ones beside them.
+func kernelMade(a netlink.Addr, mac net.HardwareAddr) bool {
+	ip := a.IP
+	if ip.To4() != nil || len(ip) != net.IPv6len {
+		return false
+	}
+	if a.Flags&unix.IFA_F_MANAGETEMPADDR != 0 {
+		return true
+	}
+	return ip.IsLinkLocalUnicast() && len(mac) == 6 &&
+		bytes.Equal(ip[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
 }
 
 func names(all []netlink.Link) map[int]string {
@@ -134,8 +156,8 @@ func routes(s *space.Space, _ Options, add func(string, ...any)) error {
 			if r.Dst != nil {
 				dst = r.Dst.String()
 			}
-			if family == netlink.FAMILY_V6 && r.Type != unix.RTN_UNICAST {
-				continue // the kernel's own local and multicast entries
+			if family == netlink.FAMILY_V6 && (r.Type != unix.RTN_UNICAST || r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA) {
+				continue // the kernel's own: local and multicast entries, prefixes of addresses, routers that advertise themselves
 			}
 			line := fmt.Sprintf("route %s type %d table %d protocol %d scope %d", dst, r.Type, r.Table, int(r.Protocol), int(r.Scope))
 			if r.Gw != nil {
@@ -221,19 +243,23 @@ func neighbours(s *space.Space, _ Options, add func(string, ...any)) error {
 	return nil
 }
 
-// settings reads net/ipv4 of the namespace: the files of every interface,
+// settings reads net/ipv4 and net/ipv6 of the namespace: the files of every interface,
 // and whether it forwards.
 func settings(s *space.Space, opt Options, add func(string, ...any)) error {
 	if opt.SkipSettings {
 		return nil
 	}
 	return s.Do(func() error {
-		const base = "/proc/sys/net/ipv4"
-		files, err := filepath.Glob(base + "/conf/*/*")
+		const base = "/proc/sys/net/"
+		four, err := filepath.Glob(base + "ipv4/conf/*/*")
 		if err != nil {
 			return err
 		}
-		for _, f := range append(files, base+"/ip_forward") {
+		six, err := filepath.Glob(base + "ipv6/conf/*/*")
+		if err != nil {
+			return err
+		}
+		for _, f := range append(append(four, six...), base+"ipv4/ip_forward") {
 			b, err := os.ReadFile(f)
 			if err != nil {
 				continue // write-only, or its interface went just now

@@ -21,6 +21,7 @@ type Topology struct {
 	Plan   Plan
 	joiner Joiner
 	spaces map[string]*space.Space
+	six    bool // the kernel has IPv6
 }
 
 // A Joiner makes links that are no veth pairs. Join makes two Ethernet devices,
@@ -41,6 +42,10 @@ func Build(ctx context.Context, prefix string, plan Plan, j Joiner) (*Topology, 
 }
 
 func (t *Topology) build(ctx context.Context, prefix string) error {
+	var err error
+	if t.six, err = sixAvailable(); err != nil {
+		return err
+	}
 	processor := t.Plan.Processor
 	for i, n := range t.Plan.Nodes {
 		if err := ctx.Err(); err != nil {
@@ -75,12 +80,12 @@ func (t *Topology) build(ctx context.Context, prefix string) error {
 		}
 	}
 	for _, a := range t.Plan.Addresses {
-		if err := addAddress(t.spaces[a.Node], a.If, a.Addr); err != nil {
+		if err := t.addAddress(t.spaces[a.Node], a.If, a.Addr); err != nil {
 			return err
 		}
 	}
 	for _, r := range t.Plan.Routes {
-		if err := addRoute(t.spaces[r.Node], r); err != nil {
+		if err := t.addRoute(t.spaces[r.Node], r); err != nil {
 			return err
 		}
 	}
@@ -113,8 +118,8 @@ func (t *Topology) Close() error {
 // link is in it.
 func prepare(s *space.Space, n Node) error {
 	values := map[string]string{
-		"net/ipv6/conf/all/disable_ipv6":     "1",
-		"net/ipv6/conf/default/disable_ipv6": "1",
+		"net/ipv6/conf/all/disable_ipv6":     "0",
+		"net/ipv6/conf/default/disable_ipv6": "0",
 		"net/ipv4/conf/all/rp_filter":        "0",
 		"net/ipv4/conf/default/rp_filter":    "0",
 		"net/ipv4/ip_forward":                "0",
@@ -124,8 +129,16 @@ func prepare(s *space.Space, n Node) error {
 		"net/bridge/bridge-nf-call-ip6tables": "0",
 		"net/bridge/bridge-nf-call-arptables": "0",
 	}
+	if n.Name != MN { // which is as it comes: what its kernel does about advertisements and duplicates is its daemon's business
+		values["net/ipv6/conf/all/accept_ra"] = "0"
+		values["net/ipv6/conf/default/accept_ra"] = "0"
+		values["net/ipv6/conf/all/accept_dad"] = "0"
+		values["net/ipv6/conf/default/accept_dad"] = "0"
+	}
 	if n.Forward {
 		values["net/ipv4/ip_forward"] = "1"
+		values["net/ipv6/conf/all/forwarding"] = "1"
+		values["net/ipv6/conf/default/forwarding"] = "1"
 		values["net/ipv4/conf/all/send_redirects"] = "0"
 		values["net/ipv4/conf/default/send_redirects"] = "0"
 	}
@@ -192,7 +205,7 @@ func (t *Topology) addLink(i int, l Link) error {
 			}
 		}
 		if e.Addr.IsValid() {
-			if err := addAddress(s, e.If, e.Addr); err != nil {
+			if err := t.addAddress(s, e.If, e.Addr); err != nil {
 				return err
 			}
 		}
@@ -278,27 +291,37 @@ func join(s *space.Space, ifname, bridge string) error {
 	return nil
 }
 
-func addAddress(s *space.Space, ifname string, addr netip.Prefix) error {
+// addAddress adds an IPv4 address and its twin, which needs no duplicate address detection.
+func (t *Topology) addAddress(s *space.Space, ifname string, addr netip.Prefix) error {
 	l, err := s.Netlink().LinkByName(ifname)
 	if err == nil {
 		err = s.Netlink().AddrAdd(l, &netlink.Addr{IPNet: ipNet(addr)})
 	}
+	if err == nil && t.six {
+		err = s.Netlink().AddrAdd(l, &netlink.Addr{IPNet: ipNet(SixPrefix(addr)), Flags: unix.IFA_F_NODAD})
+	}
 	if err != nil {
-		return fmt.Errorf("%s: address %v on %s: %w", s.Name(), addr, ifname, err)
+		return fmt.Errorf("%s: address %v, or its twin, on %s: %w", s.Name(), addr, ifname, err)
 	}
 	return nil
 }
 
-func addRoute(s *space.Space, r Route) error {
-	err := s.Netlink().RouteAdd(&netlink.Route{
-		Dst: ipNet(r.Dst), Gw: r.Via.AsSlice(), Protocol: unix.RTPROT_STATIC,
-	})
+// addRoute adds an IPv4 route and its twin.
+func (t *Topology) addRoute(s *space.Space, r Route) error {
+	add := func(dst netip.Prefix, via netip.Addr) error {
+		return s.Netlink().RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice(), Protocol: unix.RTPROT_STATIC})
+	}
+	err := add(r.Dst, r.Via)
+	if err == nil && t.six {
+		err = add(SixPrefix(r.Dst).Masked(), Six(r.Via))
+	}
 	if err != nil {
-		return fmt.Errorf("%s: route %v via %v: %w", s.Name(), r.Dst, r.Via, err)
+		return fmt.Errorf("%s: route %v via %v, or its twin: %w", s.Name(), r.Dst, r.Via, err)
 	}
 	return nil
 }
 
+// addNeighbour adds an IPv4 neighbour and its twin.
 func (t *Topology) addNeighbour(n Neighbour) error {
 	s := t.spaces[n.Node]
 	of, err := t.spaces[n.Of].Netlink().LinkByName(n.OfIf)
@@ -309,11 +332,17 @@ func (t *Topology) addNeighbour(n Neighbour) error {
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", n.Node, n.If, err)
 	}
-	err = s.Netlink().NeighSet(&netlink.Neigh{
-		LinkIndex: l.Attrs().Index, IP: n.Addr.AsSlice(), HardwareAddr: of.Attrs().HardwareAddr, State: unix.NUD_PERMANENT,
-	})
-	if err != nil {
-		return fmt.Errorf("%s: neighbour %v on %s: %w", n.Node, n.Addr, n.If, err)
+	addrs := []netip.Addr{n.Addr}
+	if t.six {
+		addrs = append(addrs, Six(n.Addr))
+	}
+	for _, a := range addrs {
+		err = s.Netlink().NeighSet(&netlink.Neigh{
+			LinkIndex: l.Attrs().Index, IP: a.AsSlice(), HardwareAddr: of.Attrs().HardwareAddr, State: unix.NUD_PERMANENT,
+		})
+		if err != nil {
+			return fmt.Errorf("%s: neighbour %v on %s: %w", n.Node, a, n.If, err)
+		}
 	}
 	return nil
 }

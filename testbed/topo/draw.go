@@ -71,6 +71,8 @@ const picture = `
             home link 10.9.0.0/24
                          |
                        [hl] 10.9.0.9       home address of mn: 10.9.0.2
+
+   Beside each address 10.A.B.C there is one of IPv6, 2001:db8:A:B::C.
 `
 
 // Dot is the plan in the language of graphviz.

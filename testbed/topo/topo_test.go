@@ -166,33 +166,9 @@ func TestBuild(t *testing.T) {
 	for _, target := range []struct{ node, addr string }{
 		{RB, "10.1.0.1"}, {RA, "10.2.0.1"}, {DHCP, "10.1.0.3"}, {DHCP, "10.2.0.3"}, {HA, "10.0.3.1"}, {HL, "10.9.0.9"}, {AAA, "10.0.5.1"},
 	} {
-		var in *net.UDPConn
-		err := top.Space(target.node).Do(func() (err error) {
-			in, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(target.addr)})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = top.Space(CN).Do(func() error {
-			c, err := net.Dial("udp4", in.LocalAddr().String())
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			_, err = c.Write([]byte(target.node))
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		in.SetReadDeadline(time.Now().Add(5 * time.Second))
-		buf := make([]byte, 16)
-		n, from, err := in.ReadFromUDPAddrPort(buf)
-		if err != nil || string(buf[:n]) != target.node || from.Addr() != Correspondent {
-			t.Errorf("%s at %s: got %q from %v, %v", target.node, target.addr, buf[:n], from, err)
-		}
-		in.Close()
+		addr := netip.MustParseAddr(target.addr)
+		hears(t, top, target.node, addr, Correspondent)
+		hears(t, top, target.node, Six(addr), Six(Correspondent))
 	}
 	mn, err := top.Space(MN).Netlink().LinkByName(MNIf)
 	if err != nil {
@@ -206,6 +182,51 @@ func TestBuild(t *testing.T) {
 	}
 	if names, err := space.List(prefix); err != nil || len(names) != 0 {
 		t.Errorf("left behind: %q, %v", names, err)
+	}
+}
+
+// hears has a node hear the correspondent at one of its addresses.
+func hears(t *testing.T, top *Topology, node string, at, correspondent netip.Addr) {
+	t.Helper()
+	var in *net.UDPConn
+	err := top.Space(node).Do(func() (err error) {
+		in, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, 0)))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	err = top.Space(CN).Do(func() error {
+		c, err := net.Dial("udp", in.LocalAddr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte(node))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 16)
+	n, from, err := in.ReadFromUDPAddrPort(buf)
+	if err != nil || string(buf[:n]) != node || from.Addr() != correspondent {
+		t.Errorf("%s at %v: got %q from %v, %v", node, at, buf[:n], from, err)
+	}
+}
+
+func TestSix(t *testing.T) {
+	for four, six := range map[string]string{"10.2.0.250": "2001:db8:2::250", "10.0.4.1": "2001:db8:0:4::1", "10.9.0.2": "2001:db8:9::2"} {
+		if got := Six(netip.MustParseAddr(four)); got != netip.MustParseAddr(six) {
+			t.Errorf("%s: %v, want %s", four, got, six)
+		}
+	}
+	for four, six := range map[string]string{"10.1.0.0/24": "2001:db8:1::/64", "10.0.1.1/30": "2001:db8:0:1::1/64", "0.0.0.0/0": "::/0"} {
+		if got := SixPrefix(netip.MustParsePrefix(four)); got != netip.MustParsePrefix(six) {
+			t.Errorf("%s: %v, want %s", four, got, six)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 	"time"
 	"unsafe"
@@ -19,17 +20,28 @@ const (
 
 func socket(e Endpoint, port uint16) (fd int, err error) {
 	err = e.Space.Do(func() error {
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		family := unix.AF_INET
+		if e.Addr.Is6() {
+			family = unix.AF_INET6
+		}
+		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
-		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: e.Addr.As4()}); err != nil {
+		if err := unix.Bind(fd, sockaddr(e.Addr, port)); err != nil {
 			unix.Close(fd)
 			return fmt.Errorf("bind %v:%d: %w", e.Addr, port, err)
 		}
 		return nil
 	})
 	return fd, err
+}
+
+func sockaddr(a netip.Addr, port uint16) unix.Sockaddr {
+	if a.Is6() {
+		return &unix.SockaddrInet6{Port: int(port), Addr: a.As16()}
+	}
+	return &unix.SockaddrInet4{Port: int(port), Addr: a.As4()}
 }
 
 func sendSocket(e Endpoint, port uint16) (int, error) {
@@ -79,7 +91,7 @@ func (f *Flow) send() {
 		f.err = fmt.Errorf("stay on a processor: %w", err)
 		return
 	}
-	to := &unix.SockaddrInet4{Port: int(f.spec.Port), Addr: f.spec.To.Addr.As4()}
+	to := sockaddr(f.spec.To.Addr, f.spec.Port)
 	buf := make([]byte, f.spec.Rate.Payload)
 	p := newPacer(f.spec.Rate, monotonic())
 	for seq := uint64(0); !f.stopSend.Load(); seq++ {
