@@ -20,11 +20,14 @@ func TestRaiseQueue(t *testing.T) {
 	n := open(t, OwnerAccessRouter)
 	expect := func(want string) {
 		t.Helper()
-		if is, err := n.Sysctl("net/ipv4/neigh/v0/unres_qlen_bytes"); err != nil || is != want {
-			t.Errorf("it is %s octets (%v), expected %s", is, err, want)
+		for _, family := range []string{"ipv4", "ipv6"} {
+			if is, err := n.Sysctl("net/" + family + "/neigh/v0/unres_qlen_bytes"); err != nil || is != want {
+				t.Errorf("%s: it is %s octets (%v), expected %s", family, is, err, want)
+			}
 		}
 	}
 	osnettest.Sysctl(t, queueOf, "100000")
+	osnettest.Sysctl(t, "ipv6/neigh/v0/unres_qlen_bytes", "100000")
 	for range 2 {
 		must(t, n.RaiseQueue("v0", 1<<22))
 		expect("4194304")

@@ -16,7 +16,8 @@
 //	A, B forgotten   when nothing can be on its way to them
 //
 // The kernel asks nobody who these next hops are, and nobody can say so unasked: they are
-// drawn by lot, for each time, of addresses that nobody has (240.0.0.0/4, RFC 1112 section 4).
+// drawn by lot, for each time, of addresses that nobody has (240.0.0.0/4, RFC 1112 section 4), or, for
+// IPv6, of the 2^64 link-local ones with the prefix fe80::/64.
 // It keeps as much as Octets of packets for each, which is more than comes in Longest at
 // 1 Gb/s in packets of full size.
 package standstill
@@ -56,6 +57,7 @@ const Octets = 40 << 20
 type Way struct {
 	Host host.Host
 	Dev  string // the interface on which packets wait
+	IPv6 bool   // the packets are
 	// Lead leads the packets to a next hop on Dev.
 	Lead func(via netip.Addr) error
 	// Hurry says that somebody waits for the end; nil: nobody does.
@@ -77,7 +79,7 @@ func (w *Way) Prepare() error {
 
 // hop makes another next hop.
 func (w *Way) hop() error {
-	hop := Nobody()
+	hop := Nobody(w.IPv6)
 	if err := w.Host.HoldNeighbour(w.Dev, hop); err != nil {
 		return err
 	}
@@ -86,14 +88,19 @@ func (w *Way) hop() error {
 }
 
 // Nobody is an address that nobody has, and nobody can guess.
-func Nobody() netip.Addr {
-	var a [4]byte
+func Nobody(six bool) netip.Addr {
+	var a [16]byte
 	_, _ = rand.Read(a[:]) // never fails
-	a[0] |= 0xF0
-	if a == [4]byte{255, 255, 255, 255} {
-		a[3] = 0
+	if six {
+		copy(a[:8], []byte{0xFE, 0x80, 0, 0, 0, 0, 0, 0})
+		return netip.AddrFrom16(a)
 	}
-	return netip.AddrFrom4(a)
+	four := [4]byte(a[:])
+	four[0] |= 0xF0
+	if four == [4]byte{255, 255, 255, 255} {
+		four[3] = 0
+	}
+	return netip.AddrFrom4(four)
 }
 
 // at is the next hop for which packets wait.
