@@ -226,7 +226,7 @@ func (n *Node) readTUN() {
 
 // take sends one packet that came out of the TUN.
 func (n *Node) take(pkt []byte) {
-	src, _, _, _, _, err := ipip.ParseIPv4(pkt)
+	src, _, _, _, err := ipip.Parse(pkt)
 	if err != nil {
 		n.stray.Add(1)
 		return

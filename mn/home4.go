@@ -2,8 +2,8 @@ package mn
 
 import (
 	"errors"
-	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -11,13 +11,73 @@ import (
 	"openmpa/internal/host"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
-	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
-// homeWire is a path to the home agent: IP-in-IP for the home address, and
-// registrations.
-type homeWire struct {
+// home4 is what is Mobile IPv4's own (RFC 5944).
+type home4 struct {
+	h        *home
+	security mip4.Security
+}
+
+// open4 makes h Mobile IPv4's.
+func (h *home) open4(c mip4.ClientConfig) (binder, error) {
+	client, err := mip4.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	h.address, h.agent, h.mip = c.HomeAddress, c.HomeAgent, &home4{h: h, security: c.Security()}
+	return binder4{client}, nil
+}
+
+// binder4 is a mip4.Client as a binder.
+type binder4 struct{ *mip4.Client }
+
+func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool) {
+	b.OfferPathMarkers(ordered)
+	b.Register(now, careOf)
+}
+
+func (b binder4) deregister(now time.Time, from netip.Addr) { b.Deregister(now, from) }
+
+func (b binder4) handle(now time.Time, msg []byte) error { return b.HandleReply(now, msg) }
+
+func (b binder4) next() (any, bool) {
+	o, ok := b.Poll()
+	switch o := o.(type) {
+	case mip4.Send:
+		return signalling{from: o.From, data: o.Data, path: o.Path}, ok
+	case mip4.Registered:
+		return registered{careOf: o.CareOf, id: o.ID, markers: o.PathMarkers, tries: o.Tries, rtt: o.RTT}, ok
+	case mip4.Deregistered:
+		return deregistered{}, ok
+	case mip4.Failed:
+		return failed{err: o.Err, renewal: o.Renewal}, ok
+	case mip4.Expired:
+		return expired{careOf: o.CareOf}, ok
+	}
+	return nil, ok
+}
+
+// overhead implements mobileIP.
+func (*home4) overhead() int { return ipip.HeaderLen }
+
+// endMarker implements mobileIP.
+func (m *home4) endMarker(id uint64) ([]byte, error) {
+	return mip4.AppendMarkerPacket(nil, mip4.Marker{HomeAddress: m.h.address, HomeAgent: m.h.agent, ID: id}, m.security)
+}
+
+// isMarker implements mobileIP.
+func (*home4) isMarker(pkt []byte) bool { return mip4.IsMarkerPacket(pkt) }
+
+// parseMarker implements mobileIP.
+func (m *home4) parseMarker(pkt []byte) (uint64, bool) {
+	k, ok := mip4.ParseMarkerPacket(pkt, m.security)
+	return k.ID, ok && k.Down
+}
+
+// wire4 is a path of Mobile IPv4: IP-in-IP for the home address, and registrations.
+type wire4 struct {
 	home *home
 	path *path
 	ipip host.IPIP // native
@@ -25,39 +85,42 @@ type homeWire struct {
 	id   atomic.Uint32
 }
 
-func (h *home) newPath(c *candidate) (p *path, err error) {
-	p = h.uplink.newPath(c)
-	p.always = true
-	w := &homeWire{home: h, path: p}
+// newWire implements mobileIP.
+func (m *home4) newWire(p *path, _ string) (_ homeWire, err error) {
+	h := m.h
+	w := &wire4{home: h, path: p}
 	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
-		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
+		return nil, err
 	}
 	if w.udp, err = h.n.udp(p.coa); err != nil {
 		return nil, errors.Join(err, w.ipip.Close())
 	}
-	p.wire = w
-	p.landing.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
-	p.leaving.deliver, p.leaving.ask = p.landing.deliver, w.fence
 	h.wg.Go(w.readNative)
 	h.wg.Go(w.readReplies)
-	return p, nil
+	return w, nil
 }
 
-func (w *homeWire) close() error { return errors.Join(w.ipip.Close(), w.udp.Close()) }
+func (w *wire4) close() error { return errors.Join(w.ipip.Close(), w.udp.Close()) }
 
 // inner lets the network fragment what it makes, as the kernel does for the link: the
 // home agent has it whole again, and nobody waits for an ICMP message that only the
 // kernel would understand.
-func (w *homeWire) inner(buf, pkt []byte) ([]byte, error) {
+func (w *wire4) inner(buf, pkt []byte) ([]byte, error) {
 	return ipip.Encapsulate(buf, ipip.Header{
 		Src: w.path.coa, Dst: w.home.agent, TTL: ipip.DefaultTTL, ID: uint16(w.id.Add(1)), Fragmentable: true,
 	}, pkt)
 }
 
-func (w *homeWire) toLink(pkt []byte) error { return w.ipip.Send(w.home.agent, pkt, ipip.TOS(pkt)) }
+func (w *wire4) toLink(pkt []byte) error { return w.ipip.Send(w.home.agent, pkt, ipip.TOS(pkt)) }
+
+// signal implements homeWire.
+func (w *wire4) signal(b []byte) error {
+	_, err := w.udp.WriteToUDPAddrPort(b, netip.AddrPortFrom(w.home.agent, mip4.Port))
+	return err
+}
 
 // readNative takes IP-in-IP off the link.
-func (w *homeWire) readNative() {
+func (w *wire4) readNative() {
 	buf := make([]byte, 65536)
 	for {
 		inner, src, err := w.ipip.Read(buf)
@@ -83,7 +146,7 @@ const protoNothing = 59
 
 // fence sends a packet from the care-of address to itself, behind what waits in the native
 // socket: from elsewhere none with that source gets past the kernel.
-func (w *homeWire) fence(id event.HandoverID) error {
+func (w *wire4) fence(id event.HandoverID) error {
 	pkt, err := ipip.AppendHeader(nil, ipip.Header{Src: w.home.address, Dst: w.home.address, Protocol: protoNothing}, len(id))
 	if err != nil {
 		return err
@@ -92,7 +155,7 @@ func (w *homeWire) fence(id event.HandoverID) error {
 }
 
 // fenced takes it.
-func (w *homeWire) fenced(pkt []byte) {
+func (w *wire4) fenced(pkt []byte) {
 	var id event.HandoverID
 	_, _, proto, headerLen, total, err := ipip.ParseIPv4(pkt)
 	if err == nil && proto == protoNothing && copy(id[:], pkt[headerLen:total]) == len(id) {
@@ -100,7 +163,7 @@ func (w *homeWire) fenced(pkt []byte) {
 	}
 }
 
-func (w *homeWire) readReplies() {
+func (w *wire4) readReplies() {
 	buf := make([]byte, 4096)
 	for {
 		n, from, err := w.udp.ReadFromUDPAddrPort(buf)
@@ -125,7 +188,7 @@ func (w *homeWire) readReplies() {
 // fromTunnel takes what came through the tunnel: IP-in-IP for the home address,
 // or a packet for the care-of address itself. Fragments of the former, from a path on
 // which it did not fit, are the kernel's to put together: it comes as if natively then.
-func (w *homeWire) fromTunnel(pkt []byte) {
+func (w *wire4) fromTunnel(pkt []byte) {
 	src, dst, proto, _, _, err := ipip.ParseIPv4(pkt)
 	if err != nil || proto != ipip.Protocol || dst != w.path.coa {
 		w.home.write(pkt)
@@ -144,34 +207,5 @@ func (w *homeWire) fromTunnel(pkt []byte) {
 		w.path.leaving.take(inner)
 	} else {
 		w.home.down(w.path, inner, src)
-	}
-}
-
-// endMarkerAgain is when the marker that ends a path is sent again: it may be lost,
-// and what waits for it at the home agent would wait long.
-var endMarkerAgain = []time.Duration{20 * time.Millisecond, 60 * time.Millisecond}
-
-// endMarker is the last packet of a path that is no longer bound. The caller holds
-// h.mu.
-func (h *home) endMarker(p *path, id uint64) {
-	m := mip4.Marker{HomeAddress: h.address, HomeAgent: h.agent, ID: id}
-	pkt, err := mip4.AppendMarkerPacket(nil, m, h.security)
-	if err != nil {
-		h.n.cfg.Log.Error("path-end marker", "err", err)
-		return
-	}
-	to := flow.ToLink
-	if m := p.delivery.Mode(); p.tunnel != nil && (m == flow.Tunnel || m == flow.Hold) {
-		to = flow.ToTunnel
-	}
-	p.send(pkt, to)
-	for _, d := range endMarkerAgain {
-		time.AfterFunc(d, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if !p.closed && h.bound != p && (to == flow.ToLink || p.tunnel != nil) {
-				p.send(pkt, to)
-			}
-		})
 	}
 }

@@ -1,0 +1,122 @@
+package mn
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/tunnel/flow"
+)
+
+// downlink is the order of what comes for the home address, by the path that is bound
+// and the one before.
+type downlink struct {
+	forged atomic.Uint64 // path-end markers that were not signed
+
+	gateMu sync.Mutex
+	gate   *flow.Gate
+	timer  *time.Timer
+	newest *path  // the path whose packets wait while the gate is armed
+	armed  uint64 // token of its newest arming
+}
+
+// expect arms the gate: from the request on, the home agent may deliver by the
+// new path while packets of the old one are under way. The old one is that which is
+// bound, or one that was asked for, whose answer nobody waited for.
+func (h *home) expect(p *path, id uint64) {
+	h.mu.Lock()
+	bound := h.bound
+	h.mu.Unlock()
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	switch {
+	case bound == nil, bound == p && (h.newest == nil || h.newest == p) && !h.gate.Armed():
+		return // there is no other path
+	case h.newest == p && h.armed == id:
+		return // the same request again
+	}
+	h.newest, h.armed = p, id
+	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
+}
+
+// settle lets everything through that waited for the old path's end.
+func (h *home) settle() {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.Marker(time.Now(), h.armed)
+	h.pass()
+}
+
+// emptied waits for the marker that ends the path bound before.
+func (h *home) emptied() {
+	for armed := h.expectEnd(); armed && h.ctx.Err() == nil; armed = h.expectEnd() {
+		sleep(h.ctx, 2*time.Millisecond)
+	}
+}
+
+// expectEnd begins the wait for the end of the path before, and says whether there is any.
+func (h *home) expectEnd() bool {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.Expect(time.Now())
+	h.watchGate()
+	return h.gate.Armed()
+}
+
+// down takes a packet for the home address that came by p.
+func (h *home) down(p *path, inner []byte, src netip.Addr) {
+	if src != h.agent {
+		if !h.n.cfg.Plain || !h.n.isRouter(src) { // whose packets come by that as well
+			h.foreign.Add(1)
+		}
+		return
+	}
+	if h.mip.isMarker(inner) {
+		id, ok := h.mip.parseMarker(inner)
+		if !ok {
+			h.forged.Add(1)
+			return
+		}
+		h.gateMu.Lock()
+		defer h.gateMu.Unlock()
+		h.gate.Marker(time.Now(), id)
+		h.pass()
+		return
+	}
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	take := h.gate.Old
+	if p == h.newest {
+		take = h.gate.New
+	}
+	if take(time.Now(), inner) {
+		h.write(inner)
+		return
+	}
+	h.pass() // a full gate opens
+	h.watchGate()
+}
+
+// watchGate has the gate looked at when nothing more is waited for. The caller holds gateMu.
+func (h *home) watchGate() {
+	if d, ok := h.gate.Deadline(); ok {
+		h.timer.Reset(time.Until(d))
+	}
+}
+
+// pass writes what the gate has let go. The caller holds gateMu.
+func (h *home) pass() {
+	for pkt, ok := h.gate.Next(); ok; pkt, ok = h.gate.Next() {
+		h.write(pkt)
+		h.gate.Recycle(pkt)
+	}
+}
+
+func (h *home) gateDeadline() {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	h.gate.OnDeadline(time.Now())
+	h.pass()
+	h.watchGate()
+}

@@ -1,0 +1,178 @@
+package mn
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// binder is the registration machine of a version of Mobile IP, without I/O.
+type binder interface {
+	// register asks for a binding to a care-of address; ordered says that markers are to
+	// end the old path. deregister asks for none, from an address.
+	register(now time.Time, careOf netip.Addr, ordered bool)
+	deregister(now time.Time, from netip.Addr)
+	// handle takes a message; an error means that it was discarded, and why.
+	handle(now time.Time, b []byte) error
+	// next returns the next of the events below, and false when there is none.
+	next() (event any, ok bool)
+	Deadline() (at time.Time, ok bool)
+	OnDeadline(now time.Time)
+}
+
+// The events of a binder.
+type (
+	// signalling is to be sent. path identifies the change of path that it asks for with
+	// markers; 0: without.
+	signalling struct {
+		from netip.Addr
+		data []byte
+		path uint64
+	}
+	// registered says that the home agent has confirmed a binding.
+	registered struct {
+		careOf  netip.Addr
+		id      uint64 // of the change of path
+		markers bool   // the old path is ended by them
+		tries   int
+		rtt     time.Duration
+	}
+	deregistered struct{}
+	// failed says that a registration came to nothing; of a renewal the binding is left for now.
+	failed struct {
+		err     error
+		renewal bool
+	}
+	// expired says that the lifetime of the binding is over.
+	expired struct{ careOf netip.Addr }
+)
+
+type bindRequest struct {
+	path    *path // nil: deregister
+	from    *path
+	ordered bool // the old path still carries packets: both ends close it with a marker
+	done    chan bindResult
+}
+
+type bindResult struct {
+	registered registered
+	err        error
+}
+
+// The pause before a binding that was lost is asked for again, which doubles.
+const (
+	rebindFirst = time.Second
+	rebindMost  = 30 * time.Second
+)
+
+// run owns the registration client.
+func (h *home) run(client binder) {
+	var pending bindRequest
+	// lost: what the home agent has may not be the bound path: it is asked again
+	// until it is.
+	lost, pause := false, rebindFirst
+	again := time.NewTimer(time.Hour)
+	again.Stop()
+	defer again.Stop()
+	lose := func() {
+		h.confirmed(netip.Addr{})
+		if lost = true; pending.done == nil {
+			again.Reset(pause)
+			pause = min(2*pause, rebindMost)
+		}
+	}
+	answer := func(r registered, err error) {
+		if pending.done != nil {
+			pending.done <- bindResult{r, err}
+		}
+		pending = bindRequest{}
+	}
+	current := func() *path { // where registrations go from
+		if pending.from != nil {
+			return pending.from
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.bound
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		for o, ok := client.next(); ok; o, ok = client.next() {
+			switch o := o.(type) {
+			case signalling:
+				p := current()
+				if p == nil || p.coa != o.from {
+					continue
+				}
+				if pending.path != nil && o.path != 0 {
+					h.expect(pending.path, o.path)
+				}
+				if err := p.wire.(homeWire).signal(o.data); err != nil {
+					h.n.cfg.Log.Warn("registration not sent", "from", o.from, "err", err)
+				}
+			case registered:
+				h.confirmed(o.careOf)
+				if pending.path != nil && pending.path.coa == o.careOf {
+					h.move(pending.path, o)
+					answer(o, nil)
+				}
+				if p := current(); p != nil && p.coa == o.careOf {
+					lost, pause = false, rebindFirst
+					again.Stop()
+				}
+			case deregistered:
+				answer(registered{}, nil)
+			case expired:
+				h.n.cfg.Log.Error("binding has expired: the home agent did not answer renewals", "home_agent", h.agent, "care_of", o.careOf)
+				lose()
+			case failed:
+				if o.renewal {
+					h.n.cfg.Log.Warn("binding not renewed", "err", o.err)
+				} else {
+					h.settle()
+					answer(registered{}, o.err)
+					lose()
+				}
+			}
+		}
+		if d, ok := client.Deadline(); ok {
+			timer.Reset(time.Until(d))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case r := <-h.requests:
+			answer(registered{}, errors.New("another binding was asked for"))
+			pending = r
+			h.confirmed(netip.Addr{})
+			if r.path != nil {
+				client.register(time.Now(), r.path.coa, r.ordered)
+			} else {
+				client.deregister(time.Now(), r.from.coa)
+			}
+		case <-h.hurried:
+			if pending.path != nil {
+				client.register(time.Now(), pending.path.coa, pending.ordered)
+			}
+		case <-again.C:
+			if !lost || pending.done != nil {
+				continue
+			}
+			if p := current(); p != nil {
+				client.register(time.Now(), p.coa, false)
+			} else {
+				lose() // nowhere to ask from yet
+			}
+		case b := <-h.replies:
+			if err := client.handle(time.Now(), b); err != nil {
+				h.n.cfg.Log.Warn("registration reply dropped", "err", err)
+			}
+		case <-timer.C:
+			client.OnDeadline(time.Now())
+		case <-h.ctx.Done():
+			answer(registered{}, h.ctx.Err())
+			return
+		}
+	}
+}
