@@ -96,7 +96,7 @@ func (c *candidate) keepLease(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(untilRenewal(*c.address.lease.Load(), time.Now(), failed)):
+			case <-time.After(c.address.lease.Load().UntilRenewal(time.Now(), failed)):
 			}
 		}
 		l := c.address.lease.Load()
@@ -109,23 +109,6 @@ func (c *candidate) keepLease(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// untilRenewal is how long to wait before asking for more time: until T1 at
-// first, after a failure half of what is left until T2, then until the end, but
-// no less than a minute, or a sixteenth of a short lease (RFC 2131 §4.4.5).
-func untilRenewal(l dhcp4.Lease, now time.Time, failed bool) time.Duration {
-	t1, t2, end := l.RenewAt(), l.Start.Add(l.T2), l.Expires()
-	switch {
-	case now.Before(t1):
-		return max(t1.Sub(now), time.Second)
-	case !failed:
-		return time.Second // the server gave less time than an exchange takes
-	case now.Before(t2):
-		end = t2
-	}
-	left := max(end.Sub(now), 0)
-	return min(max(left/2, min(time.Minute, l.Lifetime/16)), left)
 }
 
 // renew extends the lease from the address itself, which disturbs nothing: a

@@ -28,6 +28,23 @@ func (l Lease) Expires() time.Time { return l.Start.Add(l.Lifetime) }
 // RenewAt returns when to begin renewing (T1).
 func (l Lease) RenewAt() time.Time { return l.Start.Add(l.T1) }
 
+// UntilRenewal is how long to wait before asking for more time: until T1 at
+// first, after a failure half of what is left until T2, then until the end, but
+// no less than a minute, or a sixteenth of a short lease (RFC 2131 §4.4.5).
+func (l Lease) UntilRenewal(now time.Time, failed bool) time.Duration {
+	t1, t2, end := l.RenewAt(), l.Start.Add(l.T2), l.Expires()
+	switch {
+	case now.Before(t1):
+		return max(t1.Sub(now), time.Second)
+	case !failed:
+		return time.Second // the server gave less time than an exchange takes
+	case now.Before(t2):
+		end = t2
+	}
+	left := max(end.Sub(now), 0)
+	return min(max(left/2, min(time.Minute, l.Lifetime/16)), left)
+}
+
 type leaseJSON struct {
 	Addr     netip.Prefix `json:"addr"`
 	Router   *netip.Addr  `json:"router,omitempty"`

@@ -1,19 +1,17 @@
-package mn
+package dhcp4
 
 import (
 	"testing"
 	"time"
-
-	"openmpa/internal/dhcp4"
 )
 
 // TestUntilRenewal: T1, then halves of what is left until T2, and until the end.
 func TestUntilRenewal(t *testing.T) {
 	start := time.Unix(1000, 0)
-	hour := dhcp4.Lease{Start: start, Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute}
-	short := dhcp4.Lease{Start: start, Lifetime: 32 * time.Second, T1: 16 * time.Second, T2: 28 * time.Second}
+	hour := Lease{Start: start, Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute}
+	short := Lease{Start: start, Lifetime: 32 * time.Second, T1: 16 * time.Second, T2: 28 * time.Second}
 	for _, c := range []struct {
-		l      dhcp4.Lease
+		l      Lease
 		at     time.Duration // since the start
 		failed bool
 		want   time.Duration
@@ -32,7 +30,7 @@ func TestUntilRenewal(t *testing.T) {
 		{short, 26 * time.Second, true, 2 * time.Second},
 		{short, 28 * time.Second, true, 2 * time.Second},
 	} {
-		if got := untilRenewal(c.l, start.Add(c.at), c.failed); got != c.want {
+		if got := c.l.UntilRenewal(start.Add(c.at), c.failed); got != c.want {
 			t.Errorf("lease of %v at %v, failed %v: %v, expected %v", c.l.Lifetime, c.at, c.failed, got, c.want)
 		}
 	}
