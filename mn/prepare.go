@@ -91,8 +91,12 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 	if err := c.fits(r); err != nil {
 		return err
 	}
+	client := c.port.clientID
+	if r.ClientID != nil { // the router had leased it before anybody asked
+		client = r.ClientID
+	}
 	c.address = newAddress(dhcp4.Lease{
-		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: c.port.clientID,
+		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: client,
 		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
 	})
 	c.address.routerMAC.Store(&r.RouterMAC)

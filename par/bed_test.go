@@ -189,8 +189,14 @@ func network(t *testing.T) *bed {
 // start makes the network with the DHCP server and opens the router.
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
+	return startFor(t, time.Minute, edit)
+}
+
+// startFor is start with leases that long.
+func startFor(t *testing.T, lease time.Duration, edit func(*Config)) *bed {
+	t.Helper()
 	b := network(t)
-	b.serve()
+	b.serveFor(lease)
 	cfg := config()
 	if edit != nil {
 		edit(&cfg)
@@ -208,13 +214,18 @@ func start(t *testing.T, edit func(*Config)) *bed {
 
 // serve has a DHCP server that knows of no lease.
 func (b *bed) serve() {
+	b.t.Helper()
+	b.serveFor(time.Minute)
+}
+
+func (b *bed) serveFor(lease time.Duration) {
 	t := b.t
 	t.Helper()
 	var err error
 	b.dhcp, err = dhcpd.Serve(b.far, []dhcpd.Pool{{
 		Network: "a", Interface: "eth0", Server: netip.MustParseAddr("10.2.0.3"), Prefix: netip.MustParsePrefix("10.2.0.0/24"),
 		Low: leased, High: netip.MustParseAddr("10.2.0.110"), Router: routerAddr, DNS: netip.MustParseAddr("10.0.4.53"),
-	}}, time.Minute)
+	}}, lease)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,12 +58,17 @@ func (r *Router) supersede(v *visitor, a netip.Addr) (*tenure, error) {
 		return nil, nil
 	}
 	identity, _ := v.who()
-	old.lock()
-	if old.identity != identity {
-		old.mu.Unlock()
+	if was, _ := old.who(); was != identity {
 		return nil, fmt.Errorf("%s is in use in the session of another node", a)
 	}
+	return r.succeed(old, v), nil
+}
+
+// succeed ends old, which is a session of the same node as v, and returns its tenure.
+func (r *Router) succeed(old, v *visitor) *tenure {
+	old.lock()
 	old.dropTunnel("the node began again")
+	old.undefend()
 	t := old.tenure
 	if t != nil {
 		t.pass(old)
@@ -74,7 +79,7 @@ func (r *Router) supersede(v *visitor, a netip.Addr) (*tenure, error) {
 	if err := r.paa().Terminate(old.sid); err != nil {
 		r.cfg.Log.Warn("superseded session not terminated", "sid", old.sid, "err", err)
 	}
-	return t, nil
+	return t
 }
 
 // holder is the visitor other than v that has the address a, if there is one.

@@ -38,6 +38,7 @@ func (v *visitor) isHere() {
 	}
 	v.heard.arrived(event.HandoverID{})
 	v.here, v.missed = true, false
+	v.undefend()
 	v.pass(true)
 	v.reached(stageArrived)
 }

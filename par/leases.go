@@ -23,9 +23,10 @@ import (
 // it is asked for, and ends claimed by a session, given back or expired.
 //
 //	offer --> leased --tunnel--> prepared --arrival--> arrived       (a session holds it)
+//	   \--> ahead --^                                                (the pool has it)
 //
 //	session ended, or the daemon has begun again:
-//	  leased ----------------------------------------> given back
+//	  ahead, leased ---------------------------------> given back
 //	  prepared, arrived --> does the node answer ARP? --no--> given back
 //	                            \--yes--> asked again now and then, until a session of
 //	                                      the same node claims it
@@ -55,7 +56,8 @@ type tenure struct {
 	users    int         // goroutines that have or want the turn for a session
 	record   *record     // nil: the server holds nothing, as far as is known
 	holder   *visitor    // nil: no session
-	settling *settlement // under way when there is a record and no holder, or nil
+	ahead    bool        // the pool has it
+	settling *settlement // under way when there is a record that neither has, or nil
 }
 
 // settlement is the way of a lease without a session.
@@ -63,9 +65,9 @@ type settlement struct{ cancel context.CancelFunc }
 
 // record is what the store keeps of a tenure.
 type record struct {
-	Identity string         `json:"identity"` // of the node, as AAA has it
-	MAC      string         `json:"mac"`
-	Lease    dhcp4.Lease    `json:"lease"` // the offer, until the server has granted it
+	Identity string         `json:"identity"` // of the node, as AAA has it; nobody's while it is ahead
+	MAC      string         `json:"mac"`      // of the node; the router's while it is ahead
+	Lease    dhcp4.Lease    `json:"lease"`    // the offer, until the server has granted it
 	Stage    stage          `json:"stage"`
 	Peer     netip.AddrPort `json:"peer"` // where PANA found the node
 }
@@ -74,6 +76,7 @@ type record struct {
 type stage string
 
 const (
+	stageAhead    stage = "ahead"    // there is none yet: see pool
 	stageLeased   stage = "leased"   // it is elsewhere
 	stagePrepared stage = "prepared" // it may come at any moment
 	stageArrived  stage = "arrived"
@@ -292,17 +295,21 @@ func (t *tenure) note(v *visitor) {
 func (t *tenure) unclaimed() (record, bool) {
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
-	if t.record == nil || t.holder != nil {
+	if !t.loose() {
 		return record{}, false
 	}
 	return *t.record, true
 }
 
+// loose says whether there is a lease that neither a session nor the pool has; the
+// caller holds mu.
+func (t *tenure) loose() bool { return t.record != nil && t.holder == nil && !t.ahead }
+
 func (l *ledger) unclaimed() (all []UnclaimedLease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range l.byClient {
-		if t.record != nil && t.holder == nil {
+		if t.loose() {
 			all = append(all, UnclaimedLease{Address: t.record.Lease.Addr.String(), MAC: t.record.MAC, Stage: string(t.record.Stage)})
 		}
 	}
@@ -315,7 +322,7 @@ func (l *ledger) at(a netip.Addr) (key, identity string, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, t := range l.byClient {
-		if t.record != nil && t.holder == nil && t.record.Lease.Addr.Addr() == a {
+		if t.loose() && t.record.Lease.Addr.Addr() == a {
 			return key, t.record.Identity, true
 		}
 	}

@@ -29,7 +29,7 @@ func (v *visitor) configure(m *notify.ConfigRequest) {
 		v.r.send(v.sid, &notify.ConfigReply{Header: m.Header, Reason: why})
 		return
 	}
-	v.configuring, v.handover, v.mac = true, m.Handover, m.MAC
+	v.configuring, v.handover, v.mac, v.client = true, m.Handover, m.MAC, clientKey(m)
 	v.r.wg.Go(func() {
 		reply := v.r.acquire(v.ctx, v, m)
 		v.mu.Lock()
@@ -57,6 +57,9 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 	reply := &notify.ConfigReply{Header: m.Header}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Configure)
 	defer cancel()
+	if r.ahead(v, m, reply) {
+		return reply
+	}
 	identity, _ := v.who()
 	t, err := r.leases.take(ctx, identity, clientKey(m))
 	if err != nil {
@@ -77,6 +80,9 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 		if err != nil {
 			reply.Reason = "no address: " + err.Error()
 			return reply
+		}
+		if r.pool != nil {
+			r.pool.reassigned(lease.Addr.Addr())
 		}
 		old, err := r.supersede(v, lease.Addr.Addr())
 		if err != nil {
@@ -112,15 +118,22 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 			return reply
 		}
 		if !v.keep(lease, m.MAC, t) {
-			reply.Reason = "the session ended"
+			reply.Reason = errSessionEnded.Error()
 			return reply
 		}
-		reply.Addr, reply.Router, reply.RouterMAC = lease.Addr, r.cfg.Address, r.mac
-		reply.DNS, reply.ServerID, reply.Age = lease.DNS[:min(len(lease.DNS), 4)], lease.ServerID, time.Since(lease.Start)
-		reply.Lifetime, reply.T1, reply.T2 = lease.Lifetime, lease.T1, lease.T2
+		r.grant(reply, lease)
 		return reply
 	}
 }
+
+// grant tells the node what it has been leased.
+func (r *Router) grant(reply *notify.ConfigReply, lease dhcp4.Lease) {
+	reply.Addr, reply.Router, reply.RouterMAC = lease.Addr, r.cfg.Address, r.mac
+	reply.DNS, reply.ServerID, reply.Age = lease.DNS[:min(len(lease.DNS), 4)], lease.ServerID, time.Since(lease.Start)
+	reply.Lifetime, reply.T1, reply.T2 = lease.Lifetime, lease.T1, lease.T2
+}
+
+var errSessionEnded = errors.New("the session ended")
 
 // undetected says why duplicate address detection came to no end, after so many
 // conflicts.
@@ -257,6 +270,7 @@ func (v *visitor) stand(m *notify.TunnelRequest) error {
 	if err := r.proxy.Set(m.Inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: true}); err != nil {
 		return err
 	}
+	v.defended = false // the tunnel's end ends it
 	v.announce()
 	if err := v.pin(true); err != nil {
 		return err

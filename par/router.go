@@ -2,6 +2,7 @@ package par
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -57,6 +58,7 @@ type Config struct {
 	DHCPServer  netip.Addr
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
+	Ahead       Ahead         // addresses that are verified before anybody asks
 	DAD         acd.Timers    // MaxConflicts is also how many addresses are tried for one node; zero: RFC 5227's
 	Buffer      Buffer        // what is held for nodes that are away
 	Link        Link          // what the access link takes
@@ -83,6 +85,7 @@ type Router struct {
 	relay    *dhcp4.Relay
 	fence    *fence
 	leases   *ledger
+	pool     *pool // nil: no addresses are kept ready
 	links    *links
 	stations *stations
 	keeper   *gatekeeper
@@ -147,8 +150,11 @@ func Open(cfg Config) (r *Router, err error) {
 			err = fmt.Errorf("par: %w", err)
 		}
 	}()
-	if err = cfg.Buffer.Check(); err != nil {
+	if err = errors.Join(cfg.Buffer.Check(), cfg.Ahead.Check()); err != nil {
 		return r, err
+	}
+	if cfg.Ahead.Most > 0 {
+		r.pool = newPool(r)
 	}
 	if r.classes, err = cfg.classes(); err != nil {
 		return r, err
@@ -215,6 +221,9 @@ func Open(cfg Config) (r *Router, err error) {
 	if cfg.Gate != nil {
 		listener.Heard = r.arpFrom
 	}
+	if r.pool != nil {
+		listener.Conflict = r.pool.conflict
+	}
 	if r.proxy, err = neigh.Listen(r.host, cfg.Access, listener); err != nil {
 		return r, err
 	}
@@ -258,6 +267,9 @@ func (r *Router) Prefix() netip.Prefix { return r.prefix }
 func (r *Router) Bind(s Sessions) {
 	r.sessions.Store(&s)
 	r.leases.recover()
+	if r.pool != nil {
+		r.wg.Go(r.pool.run)
+	}
 }
 
 // Close gives leases back and removes everything from the kernel. Leases of nodes

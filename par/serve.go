@@ -46,6 +46,7 @@ func (v *visitor) serve(m *notify.TunnelRequest) error {
 	if !v.apply(flow.Serve) {
 		return errors.New("delivery mode")
 	}
+	v.undefend()
 	v.mac, v.standby, v.here, v.served = m.MAC, true, true, true
 	v.reached(stageArrived)
 	v.r.capture(m.Inner, v)

@@ -14,7 +14,7 @@ import (
 // on the link for so long at least.
 func (t *tenure) settle(look time.Duration) {
 	switch {
-	case t.users > 0 || t.holder != nil || t.settling != nil:
+	case t.users > 0 || t.holder != nil || t.ahead || t.settling != nil:
 		return
 	case t.record == nil:
 		if t.l.byClient[t.key] == t {
@@ -22,7 +22,11 @@ func (t *tenure) settle(look time.Duration) {
 		}
 		return
 	}
-	if t.record.Stage != stageLeased {
+	switch t.record.Stage {
+	case stageAhead: // of no node
+		look = 0
+	case stageLeased:
+	default:
 		look = t.l.pauses.absence
 	}
 	ctx, cancel := context.WithCancel(t.l.r.ctx)
@@ -95,7 +99,7 @@ func (rec *record) until() time.Time {
 	switch l := rec.Lease; {
 	case l.Lifetime == 0:
 		return time.Now().Add(untold)
-	case rec.Stage == stageLeased:
+	case rec.Stage == stageLeased || rec.Stage == stageAhead:
 		return l.Expires()
 	default:
 		return time.Now().Add(l.Lifetime)

@@ -34,6 +34,8 @@ type Status struct {
 	Again uint64 `json:"again"`
 	// Unclaimed are leases that no session holds.
 	Unclaimed []UnclaimedLease `json:"unclaimed,omitempty"`
+	// Ahead are the addresses that are ready before anybody asks.
+	Ahead *AheadStatus `json:"ahead,omitempty"`
 	// Points are the access points that are given nodes' keys.
 	Points []apctl.Status `json:"access_points,omitempty"`
 }
@@ -121,6 +123,9 @@ func (r *Router) Status() Status {
 	}
 	s.Buffer = r.buffers.status()
 	s.Unclaimed = r.leases.unclaimed()
+	if r.pool != nil {
+		s.Ahead = r.pool.status(time.Now())
+	}
 	if r.cfg.Points != nil {
 		s.Points = r.cfg.Points.Status()
 	}

@@ -37,7 +37,9 @@ type visitor struct {
 	peer        netip.AddrPort // where PANA found it
 	mac         net.HardwareAddr
 	lease       *dhcp4.Lease
+	client      string  // identifier under which the node has asked for it
 	tenure      *tenure // of the lease
+	defended    bool    // the router answers for it, though there is no tunnel
 	stage       stage
 	configuring bool                    // a configuration is under way
 	linking     bool                    // link keys are under way
@@ -172,6 +174,7 @@ func (v *visitor) close(reason error) {
 	if v.lease == nil {
 		return
 	}
+	v.undefend()
 	_ = v.r.host.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
 	var goodbye *pana.ErrPeerTerminated
 	v.tenure.free(v, errors.As(reason, &goodbye))

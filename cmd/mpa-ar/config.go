@@ -40,7 +40,8 @@ type configuration struct {
 		Server  config.Addr     `yaml:"server"`
 		Timeout config.Duration `yaml:"timeout"`
 	} `yaml:"dhcp"`
-	DAD    config.DAD `yaml:"dad"`
+	Ahead  aheadConfig `yaml:"ahead"`
+	DAD    config.DAD  `yaml:"dad"`
 	Tunnel struct {
 		Device        string               `yaml:"device"`
 		Address       config.Prefix        `yaml:"address"`
@@ -80,6 +81,9 @@ radius:
   retransmit: 2s                     # until a request is repeated, doubled each time (RFC 5080); a near server needs less
   servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
 dhcp: {server: 10.2.0.3}
+# addresses that are leased and past duplicate address detection before a node asks, so that preparing does not wait for these:
+# as many as the last nodes would have needed; "min" is kept always, and what was not needed for "idle" is given back
+#ahead: {max: 8, min: 1, idle: 10m}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
 tunnel:
   device: mpa0

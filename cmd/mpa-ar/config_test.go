@@ -58,6 +58,23 @@ func TestAccessRate(t *testing.T) {
 	}
 }
 
+func TestAhead(t *testing.T) {
+	for text, want := range map[string]par.Ahead{
+		"#ahead":               {},
+		"ahead: {max: 3} #":    {Most: 3},
+		"ahead":                {Least: 1, Most: 8, Idle: 10 * time.Minute},
+		"ahead: {idle: 1m}  #": {Idle: time.Minute},
+	} {
+		c, err := config.Parse[configuration]("ar.yaml", []byte(strings.Replace(example, "#ahead", text, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Ahead.ahead(); got != want {
+			t.Errorf("%s: %+v, expected %+v", text, got, want)
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for name, edit := range map[string][2]string{
 		"node":               {"node: a ", "node: '' "},
@@ -70,6 +87,7 @@ func TestMistakes(t *testing.T) {
 		"radius.retransmit":  {"retransmit: 2s", "retransmit: 1ms"},
 		"dad":                {"probe-min: 1s", "probe-min: 3s"},
 		"identity":           {"ca: ca.a.example, ", ""},
+		"ahead: at least 9":  {"#ahead: {max: 8, min: 1", "ahead: {max: 8, min: 9"},
 		"access.interface":   {"{interface: lan0}", "{}"},
 		"access.rate":        {"lan0}", "lan0, rate: 54 B/s}"},
 		"access.rate: 54":    {"lan0}", "lan0, rate: 54b/s}"},
