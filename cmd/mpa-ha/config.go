@@ -5,6 +5,7 @@ import (
 
 	"openmpa/internal/config"
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/flow"
 )
@@ -15,7 +16,7 @@ type configuration struct {
 	Control config.Path    `yaml:"control,required"`
 	Records config.Records `yaml:"records"`
 	State   config.Path    `yaml:"state"`
-	Address config.Addr    `yaml:"address,required"`
+	Address config.Addr    `yaml:"address"`
 	Home    struct {
 		Interface string        `yaml:"interface"`
 		Prefix    config.Prefix `yaml:"prefix"`
@@ -25,7 +26,7 @@ type configuration struct {
 		Address config.Prefix `yaml:"address"`
 		MTU     int           `yaml:"mtu"`
 	} `yaml:"tunnel"`
-	Nodes       []mobileNode    `yaml:"nodes,required"`
+	Nodes       []mobileNode    `yaml:"nodes"`
 	Lifetime    config.Duration `yaml:"lifetime"`
 	ClockWindow config.Duration `yaml:"clock-window"`
 	MarkerWait  config.Duration `yaml:"marker-wait"`
@@ -44,27 +45,29 @@ state: /var/lib/openmpa/ha.db        # file of what is kept over a crash, made o
 address: 10.0.3.1                    # of this home agent: registrations (UDP 434) and IP in IP
 home: {interface: home0, prefix: 10.9.0.0/24}   # home link; without an interface no ARP is answered
 tunnel: {device: mpa0, mtu: 1400}    # mtu: of an inner packet
-nodes:
+nodes:                               # without address and nodes it is a home agent for Mobile IPv6 alone
   - {home-address: 10.9.0.2, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256}   # or hmac-md5
-lifetime: 600s                       # longest that is granted
-clock-window: 7s                     # how far a node's clock may be off before it is corrected
-marker-wait: 500ms                   # how long a new path waits for the end of the old one
-old-path: 5s                         # how long packets are taken from the care-of address before
-hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
-ipv6:                                # Mobile IPv6 as well; leave it out for Mobile IPv4 alone
+ipv6:                                # Mobile IPv6; leave it out for Mobile IPv4 alone
   address: 2001:db8:9::1             # of this home agent, within the home network; no interface may have it
   home: {interface: home0, prefix: 2001:db8:9::/64}   # without an interface nothing is answered for
   tunnel: {device: mpa6, mtu: 1400}  # mtu: of an inner packet, 40 octets less than any path carries
   nodes:
     - {home-address: 2001:db8:9::2, spi: 257, key-file: mn-ha.key, sequence: false}   # true: replays are told by sequence numbers, not time stamps
-  lifetime: 600s
-  clock-window: 7s
-  old-path: 5s
+# Of both:
+lifetime: 600s                       # longest that is granted
+clock-window: 7s                     # how far a node's clock may be off before it is corrected
+marker-wait: 500ms                   # how long a new path waits for the end of the old one
+old-path: 5s                         # how long packets are taken from the care-of address before
+hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
 `
 
 // Check implements the hook of config.Load.
 func (c configuration) Check() error {
-	if !c.Address.Is4() {
+	switch alone := c.IPv6 != nil && !c.Address.IsValid() && len(c.Nodes) == 0; {
+	case alone:
+	case len(c.Nodes) == 0:
+		return config.Errorf("nodes", "expected the mobile nodes that are served, or ipv6 and neither address nor nodes")
+	case !c.Address.Is4():
 		return config.Errorf("address", "expected the IPv4 address of this home agent, found %v", c.Address)
 	}
 	for i, n := range c.Nodes {
@@ -88,15 +91,21 @@ func (c configuration) Check() error {
 	return nil
 }
 
+// limits are those of both home agents.
+func (c configuration) limits() path.Limits {
+	return path.Limits{
+		MarkerWait: c.MarkerWait.D(), OldPath: c.OldPath.D(),
+		Hold: flow.Limits{Packets: c.Hold.Packets, Bytes: c.Hold.Bytes.Int()},
+	}
+}
+
 // agent reads the keys. clear wipes them when the home agent has ended.
 func (c configuration) agent() (cfg ha.Config, clear func(), err error) {
 	cfg = ha.Config{
 		Node: c.Node, HomeInterface: c.Home.Interface, HomePrefix: c.Home.Prefix,
 		Device: c.Tunnel.Device, TunnelAddress: c.Tunnel.Address, MTU: c.Tunnel.MTU,
 		Core: ha.CoreConfig{
-			Address: c.Address, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(),
-			MarkerWait: c.MarkerWait.D(), OldPath: c.OldPath.D(),
-			Hold: flow.Limits{Packets: c.Hold.Packets, Bytes: c.Hold.Bytes.Int()},
+			Address: c.Address, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(), Limits: c.limits(),
 		},
 	}
 	clear = func() {

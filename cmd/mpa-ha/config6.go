@@ -19,10 +19,7 @@ type ipv6 struct {
 		Device string `yaml:"device"`
 		MTU    int    `yaml:"mtu"`
 	} `yaml:"tunnel"`
-	Nodes       []mobileNode6   `yaml:"nodes,required"`
-	Lifetime    config.Duration `yaml:"lifetime"`
-	ClockWindow config.Duration `yaml:"clock-window"`
-	OldPath     config.Duration `yaml:"old-path"`
+	Nodes []mobileNode6 `yaml:"nodes,required"`
 }
 
 type mobileNode6 struct {
@@ -59,14 +56,15 @@ func (c ipv6) Check() error {
 	return nil
 }
 
-// agent reads the keys. clear wipes them when the home agent has ended.
-func (c ipv6) agent() (cfg ha6.Config, clear func(), err error) {
+// agent6 is agent, for Mobile IPv6.
+func (c configuration) agent6() (cfg ha6.Config, clear func(), err error) {
+	six := c.IPv6
 	cfg = ha6.Config{
-		HomeInterface: c.Home.Interface, Device: c.Tunnel.Device, MTU: c.Tunnel.MTU,
+		HomeInterface: six.Home.Interface, Device: six.Tunnel.Device, MTU: six.Tunnel.MTU,
 		Core: ha6.CoreConfig{
-			OldPath: c.OldPath.D(),
+			Limits: c.limits(),
 			Agent: mip6.AgentConfig{
-				Address: c.Address, Prefixes: []config.Prefix{c.Home.Prefix}, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(),
+				Address: six.Address, Prefixes: []config.Prefix{six.Home.Prefix}, Lifetime: c.Lifetime.D(), ClockWindow: c.ClockWindow.D(),
 			},
 		},
 	}
@@ -75,7 +73,7 @@ func (c ipv6) agent() (cfg ha6.Config, clear func(), err error) {
 			n.Security.Key.Clear()
 		}
 	}
-	for _, n := range c.Nodes {
+	for _, n := range six.Nodes {
 		key, err := n.KeyFile.Load()
 		if err != nil {
 			clear()

@@ -28,6 +28,21 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestOneFamily: either section is enough.
+func TestOneFamily(t *testing.T) {
+	six, both := strings.Index(example, "ipv6:"), strings.Index(example, "# Of both")
+	if err := check(write(t, example[:six]+example[both:], goodKey)); err != nil {
+		t.Error(err)
+	}
+	base := example[:strings.Index(example, "address:")]
+	if err := check(write(t, base+example[six:], goodKey)); err != nil {
+		t.Error(err)
+	}
+	if err := check(write(t, base+example[both:], goodKey)); err == nil || !strings.Contains(err.Error(), "nodes") {
+		t.Errorf("without any: %v", err)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, key, want string }{
 		"unknown key":       {"lifetime: 600s", "lifetimes: 600s", goodKey, "lifetimes"},
@@ -41,6 +56,7 @@ func TestMistakes(t *testing.T) {
 		"node not at home":  {"home-address: 2001:db8:9::2", "home-address: 2001:db8:8::2", goodKey, "2001:db8:9::/64"},
 		"reserved spi of 6": {"spi: 257", "spi: 255", goodKey, "reserved"},
 		"narrow tunnel":     {"device: mpa6, mtu: 1400", "device: mpa6, mtu: 1279", goodKey, "1280"},
+		"IPv4 by half":      {"address: 10.0.3.1", "", goodKey, "IPv4"},
 		"short key":         {"node: ha", "node: ha", "short", "at least 16"},
 	} {
 		if !strings.Contains(example, c.old) {

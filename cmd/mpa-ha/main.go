@@ -30,7 +30,7 @@ back through the same tunnel and forwards it. On the home link it answers ARP fo
 nodes that are away. With mobile nodes of this project a change of care-of address
 reorders nothing: each side ends the old path with a marker.
 
-With a section ipv6 it is a home agent for Mobile IPv6 as well, by IPv6 in IPv6 in user
+With a section ipv6 it is a home agent for Mobile IPv6 as well, or alone, by IPv6 in IPv6 in user
 space and with neighbour discovery in place of ARP. Binding updates are authenticated
 by the option of RFC 4285, not by IPsec. That needs IPv6 forwarding, and an address in the home network
 that no interface has: the daemon answers for it.
@@ -59,20 +59,25 @@ func check(path string) error {
 	if err != nil {
 		return err
 	}
-	cfg, clear, err := c.agent()
+	if len(c.Nodes) > 0 {
+		cfg, clear, err := c.agent()
+		if err != nil {
+			return err
+		}
+		defer clear()
+		if err := cfg.Check(); err != nil {
+			return err
+		}
+	}
+	if c.IPv6 == nil {
+		return nil
+	}
+	cfg, clear, err := c.agent6()
 	if err != nil {
 		return err
 	}
 	defer clear()
-	if err := cfg.Check(); err != nil || c.IPv6 == nil {
-		return err
-	}
-	six, clear6, err := c.IPv6.agent()
-	if err != nil {
-		return err
-	}
-	defer clear6()
-	return six.Check()
+	return cfg.Check()
 }
 
 func run(ctx context.Context, env daemon.Env) error {
@@ -80,77 +85,120 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	cfg, clear, err := c.agent()
-	if err != nil {
-		return err
-	}
-	defer clear()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	config.Default(&c.State, config.StateFile("ha"))
 	store, err := state.Open(c.State.String(), env.Log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	cfg.State = store
-	cfg.Log = env.Log
-	cfg.Recorder = event.NewRecorder(c.Node, env.Log, int(c.Records))
 	machine, err := host.LinuxIPv6(env.Log, osnet.OwnerHomeAgent)
 	if err != nil {
 		return err
 	}
 	defer machine.Close()
-	cfg.Host = func(*slog.Logger, string) (host.Host, error) { return shared{machine}, nil }
-	agent, err := ha.Open(cfg)
-	if err != nil {
-		return err
-	}
-	status := func() any { return agent.Status() }
-	g, ctx := errgroup.WithContext(ctx)
-	if c.IPv6 != nil {
-		six, end, err := openIPv6(*c.IPv6, cfg, machine)
-		if err != nil {
-			return errors.Join(err, agent.Close())
-		}
-		defer end()
-		status = func() any { return both{agent.Status(), six.Status()} }
-		g.Go(func() error { return six.Run(ctx) })
+	d := &agents{machine: machine, store: store, log: env.Log, recorder: event.NewRecorder(c.Node, env.Log, int(c.Records))}
+	defer d.clear()
+	if err := d.open(c); err != nil {
+		return errors.Join(err, d.close())
 	}
 	server, err := control.NewServer(control.Config{
-		Path: c.Control.String(), Recorder: cfg.Recorder, Log: env.Log, Status: status,
+		Path: c.Control.String(), Recorder: d.recorder, Log: env.Log, Status: func() any { return d.status(c.Node) },
 	})
 	if err != nil {
-		cancel()
-		return errors.Join(err, g.Wait(), agent.Close())
+		return errors.Join(err, d.close())
 	}
-	g.Go(func() error { return agent.Run(ctx) })
+	g, ctx := errgroup.WithContext(ctx)
+	if d.four != nil {
+		g.Go(func() error { return d.four.Run(ctx) })
+	}
+	if d.six != nil {
+		g.Go(func() error { return d.six.Run(ctx) })
+	}
 	g.Go(func() error { return server.Run(ctx) })
 	env.Ready()
 	return g.Wait()
+}
+
+// agents are the home agents of both families; either may be nil.
+type agents struct {
+	machine  host.IPv6
+	store    state.Store
+	log      *slog.Logger
+	recorder *event.Recorder
+	four     *ha.Agent
+	six      *ha6.Agent
+	keys     []func() // clear them
+}
+
+// open opens what is configured.
+func (d *agents) open(c configuration) error {
+	if len(c.Nodes) > 0 {
+		cfg, clear, err := c.agent()
+		if err != nil {
+			return err
+		}
+		d.keys = append(d.keys, clear)
+		cfg.State, cfg.Log, cfg.Recorder = d.store, d.log, d.recorder
+		cfg.Host = func(*slog.Logger, string) (host.Host, error) { return shared{d.machine}, nil }
+		if d.four, err = ha.Open(cfg); err != nil {
+			d.four = nil
+			return err
+		}
+	}
+	if c.IPv6 == nil {
+		return nil
+	}
+	cfg, clear, err := c.agent6()
+	if err != nil {
+		return err
+	}
+	d.keys = append(d.keys, clear)
+	cfg.Host, cfg.State, cfg.Log, cfg.Recorder = d.machine, d.store, d.log, d.recorder
+	if d.six, err = ha6.Open(cfg); err != nil {
+		d.six = nil
+	}
+	return err
+}
+
+// close ends those that do not run.
+func (d *agents) close() error {
+	var errs []error
+	if d.four != nil {
+		errs = append(errs, d.four.Close())
+	}
+	if d.six != nil {
+		errs = append(errs, d.six.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *agents) clear() {
+	for _, clear := range d.keys {
+		clear()
+	}
+}
+
+// status is that of both home agents: that for Mobile IPv4 as it stands.
+type status struct {
+	Node string `json:"node"`
+	*ha.Status
+	IPv6 *ha6.Status `json:"ipv6,omitempty"`
+}
+
+func (d *agents) status(node string) status {
+	s := status{Node: node}
+	if d.four != nil {
+		four := d.four.Status()
+		s.Status = &four
+	}
+	if d.six != nil {
+		six := d.six.Status()
+		s.IPv6 = &six
+	}
+	return s
 }
 
 // shared is the machine of both home agents: its opener closes it.
 type shared struct{ host.Host }
 
 func (shared) Close() error { return nil }
-
-// both is the status of both home agents.
-type both struct {
-	ha.Status
-	IPv6 ha6.Status `json:"ipv6"`
-}
-
-// openIPv6 opens the home agent for Mobile IPv6 beside that of cfg. end clears its keys.
-func openIPv6(c ipv6, cfg ha.Config, machine host.IPv6) (a *ha6.Agent, end func(), err error) {
-	six, end, err := c.agent()
-	if err != nil {
-		return nil, nil, err
-	}
-	six.Node, six.Host, six.State, six.Recorder, six.Log = cfg.Node, machine, cfg.State, cfg.Recorder, cfg.Log
-	if a, err = ha6.Open(six); err != nil {
-		end()
-		return nil, nil, err
-	}
-	return a, end, nil
-}

@@ -7,21 +7,17 @@ import (
 	"sync"
 	"time"
 
+	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip4"
-	"openmpa/tunnel/flow"
 )
 
 // Defaults of CoreConfig.
 const (
 	DefaultLifetime    = 600 * time.Second
 	DefaultClockWindow = 7 * time.Second // RFC 5944 section 5.7.1
-	DefaultMarkerWait  = 500 * time.Millisecond
-	DefaultOldPath     = 5 * time.Second
-	DefaultHoldPackets = 4096
-	DefaultHoldBytes   = 8 << 20
 )
 
-// World is what the core acts on. To and From are called with a lock of the home
+// World is what the core acts on. To and From are called with a lock of the path of the home
 // address held: they must not call the core, and should not block for long. The others
 // may take their time: they hold up registrations of the home address only.
 type World interface {
@@ -54,29 +50,19 @@ type CoreConfig struct {
 	Nodes       []Node        // who is served
 	Lifetime    time.Duration // longest that is granted
 	ClockWindow time.Duration // how far a request's time stamp may be from our clock
-	MarkerWait  time.Duration // how long packets of a new path wait for the marker on the old one
-	OldPath     time.Duration // how long packets are taken from the just-previous care-of address
-	Hold        flow.Limits   // of packets that wait, for each home address
+	path.Limits
 }
 
 // Check completes the defaults and says what is wrong, or nil.
 func (c *CoreConfig) Check() error {
-	for d, v := range map[*time.Duration]time.Duration{
-		&c.Lifetime: DefaultLifetime, &c.ClockWindow: DefaultClockWindow,
-		&c.MarkerWait: DefaultMarkerWait, &c.OldPath: DefaultOldPath,
-	} {
-		if *d == 0 {
-			*d = v
-		}
-		if *d < 0 {
-			return fmt.Errorf("ha: lifetime, clock-window, marker-wait and old-path must be positive, one is %v", *d)
-		}
+	if c.Lifetime == 0 {
+		c.Lifetime = DefaultLifetime
 	}
-	if c.Hold.Packets == 0 {
-		c.Hold.Packets = DefaultHoldPackets
+	if c.ClockWindow == 0 {
+		c.ClockWindow = DefaultClockWindow
 	}
-	if c.Hold.Bytes == 0 {
-		c.Hold.Bytes = DefaultHoldBytes
+	if err := c.Limits.Check(); err != nil {
+		return fmt.Errorf("ha: %w", err)
 	}
 	if !c.Address.Is4() || c.Address.IsUnspecified() {
 		return fmt.Errorf("ha: the home agent's address must be an IPv4 address, it is %v", c.Address)
@@ -118,7 +104,7 @@ type Core struct {
 	world World
 	nodes map[netip.Addr]*node
 
-	counters counters // atomic
+	counters *path.Counters // atomic
 }
 
 // node is all the core knows of one home address. Where several locks are needed, they
@@ -136,21 +122,12 @@ type node struct {
 	closed      bool      // the home agent ends
 	denied      time.Time // when code 131 was last sent
 
-	// downlink, guarded by mu; to change it, registering too
+	// guarded by mu; to change it, registering too
 	mu            sync.Mutex
 	binding       *binding
 	registrations uint64 // accepted
-	end           pathEnd
 
-	// uplink, guarded by up
-	up      sync.Mutex
-	current netip.Addr // care-of address, zero: none
-	reverse bool       // reverse tunnel granted
-	old     netip.Addr // just-previous care-of address, zero: none
-	ended   netip.Addr // was old until the marker came
-	oldEnd  time.Time  // until when
-	path    uint64     // of the change from old to current; 0: without markers
-	gate    *flow.Gate
+	path *path.Path
 }
 
 // binding is an entry of the mobility binding list (RFC 5944 section 3.8.1).
@@ -170,9 +147,11 @@ func NewCore(cfg CoreConfig, w World) (*Core, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	c := &Core{cfg: cfg, world: w, nodes: make(map[netip.Addr]*node, len(cfg.Nodes))}
+	c := &Core{cfg: cfg, world: w, nodes: make(map[netip.Addr]*node, len(cfg.Nodes)), counters: path.NewCounters(counterNames())}
 	for _, n := range cfg.Nodes {
-		c.nodes[n.HomeAddress] = &node{home: n.HomeAddress, sa: n.Security, gate: flow.NewGate(cfg.Hold)}
+		c.nodes[n.HomeAddress] = &node{home: n.HomeAddress, sa: n.Security, path: path.New(path.Config{
+			Limits: cfg.Limits, World: ends{c}, Markers: pathMarkers{n, cfg.Address}, Counters: c.counters,
+		})}
 	}
 	return c, nil
 }
@@ -190,16 +169,8 @@ func (c *Core) Deadline() (time.Time, bool) {
 		if n.binding != nil {
 			earlier(n.binding.expires)
 		}
-		earlier(n.end.due)
 		n.mu.Unlock()
-		n.up.Lock()
-		if at, ok := n.gate.Deadline(); ok {
-			earlier(at)
-		}
-		if n.old.IsValid() {
-			earlier(n.oldEnd)
-		}
-		n.up.Unlock()
+		earlier(n.path.Deadline())
 	}
 	return d, !d.IsZero()
 }
@@ -209,24 +180,9 @@ func (c *Core) Deadline() (time.Time, bool) {
 func (c *Core) OnDeadline(now time.Time) []Notice {
 	var out []Notice
 	for _, n := range c.nodes {
-		n.up.Lock()
-		if n.old.IsValid() && !now.Before(n.oldEnd) {
-			n.old = netip.Addr{}
-			if n.gate.Armed() { // no marker, and nobody waits yet: nobody has to
-				c.flush(n)
-			}
+		if o, ok := n.path.OnDeadline(now); ok {
+			out = append(out, Missed(n.home, o))
 		}
-		if at, ok := n.gate.Deadline(); ok && !now.Before(at) {
-			n.gate.OnDeadline(now)
-			out = append(out, Notice{What: NoticeMarkerMissed, Home: n.home, CareOf: n.current, Path: n.path, Released: c.drain(n)})
-		}
-		n.up.Unlock()
-
-		n.mu.Lock()
-		if !n.end.due.IsZero() && !now.Before(n.end.due) {
-			c.sendMarker(now, n)
-		}
-		n.mu.Unlock()
 	}
 	// After all gates: a registration that waits for the disk holds up what follows.
 	for _, n := range c.nodes {
@@ -268,74 +224,23 @@ func (c *Core) Close() {
 func (c *Core) unbind(n *node) {
 	c.world.Unbound(n.home)
 	n.mu.Lock()
-	n.binding, n.end = nil, pathEnd{}
+	n.binding = nil
 	n.mu.Unlock()
-	n.up.Lock()
-	defer n.up.Unlock()
-	c.flush(n)
-	n.current, n.old, n.ended, n.reverse, n.path = netip.Addr{}, netip.Addr{}, netip.Addr{}, false, 0
+	n.path.Clear()
 }
-
-// Notice says what happened, for the timeline.
-type Notice struct {
-	What     string
-	Home     netip.Addr
-	CareOf   netip.Addr
-	Previous netip.Addr // care-of address before, if it changed
-	Path     uint64     // path identification, 0: without markers
-	Lifetime time.Duration
-	Code     mip4.Code
-	Reason   string // of a denial
-	Released int    // packets that had waited
-}
-
-// The values of Notice.What.
-const (
-	NoticeBound        = "bound"         // first binding
-	NoticeMoved        = "moved"         // another care-of address
-	NoticeRenewed      = "renewed"       // the same care-of address
-	NoticeRestored     = "restored"      // kept over the end of the home agent before
-	NoticeUnbound      = "unbound"       // deregistered
-	NoticeExpired      = "expired"       // lifetime over
-	NoticeDenied       = "denied"        // a request was denied
-	NoticeMarker       = "marker"        // the mobile node's marker came
-	NoticeMarkerMissed = "marker-missed" // it did not, in time
-)
 
 // BindingStatus is one binding as status shows it.
 type BindingStatus struct {
-	HomeAddress   netip.Addr  `json:"home_address"`
-	Bound         bool        `json:"bound"`
-	CareOf        *netip.Addr `json:"care_of,omitempty"`
-	Since         *time.Time  `json:"since,omitempty"`
-	Expires       *time.Time  `json:"expires,omitempty"`
-	ReverseTunnel bool        `json:"reverse_tunnel,omitempty"`
-	PathMarkers   bool        `json:"path_markers,omitempty"`
-	Previous      *netip.Addr `json:"previous_care_of,omitempty"`
-	Registrations uint64      `json:"registrations"`
-	Gate          GateStatus  `json:"gate"`
-}
-
-// GateStatus counts packets from the mobile node at the gate of its home address.
-type GateStatus struct {
-	Packets    uint64                 `json:"packets"`
-	Delivered  uint64                 `json:"delivered"`
-	Waiting    uint64                 `json:"waiting"`
-	Held       uint64                 `json:"held"` // ever
-	HighWater  int                    `json:"high_water"`
-	Dropped    map[flow.Reason]uint64 `json:"dropped,omitempty"`
-	Changes    uint64                 `json:"changes"` // of path, with markers
-	ByMarker   uint64                 `json:"opened_by_marker"`
-	ByDeadline uint64                 `json:"opened_by_deadline"`
-	ByLimit    uint64                 `json:"opened_by_limit"`
-	Late       uint64                 `json:"late"` // came by an old path when nobody waited for it
-}
-
-func gateStatus(s flow.GateStats) GateStatus {
-	return GateStatus{
-		Packets: s.In, Delivered: s.Delivered, Waiting: s.Queued, Held: s.Held, HighWater: s.HighWater, Dropped: s.Dropped,
-		Changes: s.Armed, ByMarker: s.ByMarker, ByDeadline: s.ByDeadline, ByLimit: s.ByLimit, Late: s.Late,
-	}
+	HomeAddress   netip.Addr      `json:"home_address"`
+	Bound         bool            `json:"bound"`
+	CareOf        *netip.Addr     `json:"care_of,omitempty"`
+	Since         *time.Time      `json:"since,omitempty"`
+	Expires       *time.Time      `json:"expires,omitempty"`
+	ReverseTunnel bool            `json:"reverse_tunnel,omitempty"`
+	PathMarkers   bool            `json:"path_markers,omitempty"`
+	Previous      *netip.Addr     `json:"previous_care_of,omitempty"`
+	Registrations uint64          `json:"registrations"`
+	Gate          path.GateStatus `json:"gate"`
 }
 
 // Bindings returns the state of every home address, in the order of configuration.
@@ -355,13 +260,10 @@ func (c *Core) Bindings() []BindingStatus {
 			s.ReverseTunnel, s.PathMarkers = b.reverse, b.offered
 		}
 		n.mu.Unlock()
-		n.up.Lock()
-		if n.old.IsValid() {
-			old := n.old
+		if old, _ := n.path.Old(); old.IsValid() {
 			s.Previous = &old
 		}
-		s.Gate = gateStatus(n.gate.Stats())
-		n.up.Unlock()
+		s.Gate = n.path.Gate()
 		out = append(out, s)
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
@@ -169,7 +170,7 @@ func TestMarkerMissed(t *testing.T) {
 	sent := r.now
 	r.repeated()
 	at, _ := r.c.Deadline()
-	if !at.Equal(sent.Add(DefaultMarkerWait)) {
+	if !at.Equal(sent.Add(path.DefaultMarkerWait)) {
 		t.Errorf("deadline in %v", at.Sub(sent))
 	}
 	r.c.OnDeadline(at.Add(-time.Nanosecond))
@@ -196,7 +197,7 @@ func TestMoveWithoutMarkers(t *testing.T) {
 	r.up(careA, "u2")
 	r.up(careB, "u1")
 	r.did("bound 10.9.0.2", "from u2", "from u1")
-	r.now = r.now.Add(DefaultOldPath)
+	r.now = r.now.Add(path.DefaultOldPath)
 	r.up(careB, "too late")
 	r.did()
 	r.c.OnDeadline(r.now)
@@ -235,7 +236,7 @@ func TestForthAndBack(t *testing.T) {
 	r.repeated()
 	for range 3 {
 		at, ok := r.c.Deadline()
-		if !ok || at.Sub(r.now) > DefaultOldPath {
+		if !ok || at.Sub(r.now) > path.DefaultOldPath {
 			break
 		}
 		r.now = at

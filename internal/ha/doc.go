@@ -33,17 +33,6 @@
 // where packets are still taken, not what waited for a marker. An orderly end undoes the
 // bindings in the kernel and keeps them in the store.
 //
-// # Order when a binding changes
-//
-// Down: one lock per binding covers sending a packet and changing where to. The change
-// sends the marker to the old care-of address, then sets the new one: nothing but the
-// same marker again (20 and 60 ms later, should it be lost) can follow it on the old path,
-// and nothing on the new path precedes it.
-//
-// Up: packets from the just-previous care-of address are taken for OldPath. When the mobile
-// node offered markers, packets from the new one wait in a [flow.Gate] until the marker came
-// by the old path, or for MarkerWait from the first that waits.
-//
 // # Covered
 //
 // RFC 5944: 3.8 (home agent considerations; codes 128, 129, 131, 133, 134, 136 and, of

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
@@ -52,9 +53,7 @@ func (c *Core) oldOf(now time.Time, n *node, b *binding) (netip.Addr, time.Time)
 	if was := n.binding; was != nil && was.careOf != b.careOf {
 		return was.careOf, now.Add(c.cfg.OldPath)
 	}
-	n.up.Lock()
-	defer n.up.Unlock()
-	return n.old, n.oldEnd
+	return n.path.Old()
 }
 
 // Restore takes back what was kept of a home address, before the first request and
@@ -94,12 +93,8 @@ func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) (notice Notice, o
 	n.mu.Lock()
 	n.binding = b
 	n.mu.Unlock()
-	n.up.Lock()
-	n.current, n.reverse = b.careOf, b.reverse
-	if now.Before(k.Binding.OldEnd) {
-		n.old, n.oldEnd = k.Binding.Old, k.Binding.OldEnd
-	}
-	n.up.Unlock()
+	n.path.Bind(now, path.Target{CareOf: b.careOf, Reverse: b.reverse})
+	n.path.RestoreOld(now, k.Binding.Old, k.Binding.OldEnd)
 	c.world.Wake()
 	notice = Notice{What: NoticeRestored, Home: home, CareOf: b.careOf, Path: b.markers.Path}
 	if !b.expires.IsZero() {

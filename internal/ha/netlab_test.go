@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/ha/path"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
@@ -80,7 +81,7 @@ func (l *lab) config() Config { return labConfig(l.rec) }
 func labConfig(rec *event.Recorder) Config {
 	return Config{
 		Node: "ha", HomeInterface: "home0", HomePrefix: netip.MustParsePrefix("10.9.0.0/24"), Device: "hatest0", Recorder: rec,
-		Core: CoreConfig{Address: agent, Nodes: []Node{{HomeAddress: home, Security: sa}}, Hold: flow.Limits{Packets: 5000}},
+		Core: CoreConfig{Address: agent, Nodes: []Node{{HomeAddress: home, Security: sa}}, Limits: path.Limits{Hold: flow.Limits{Packets: 5000}}},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
@@ -25,15 +26,15 @@ type Answer struct {
 // HandleRequest takes a UDP payload that came from from. False: it was dropped in
 // silence (and counted); err says why.
 func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answer, error) {
-	c.counters.add(ctrRequests)
+	c.counters.Add(ctrRequests)
 	req, err := mip4.ParseRequest(b)
 	if err != nil {
-		c.counters.add(ctrDropMalformed)
+		c.counters.Add(ctrDropMalformed)
 		return Answer{}, err
 	}
 	n := c.nodes[req.HomeAddress]
 	if n == nil {
-		c.counters.add(ctrDropUnknownNode)
+		c.counters.Add(ctrDropUnknownNode)
 		return Answer{}, errUnknownNode
 	}
 	n.registering.Lock()
@@ -49,18 +50,18 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 	}
 	if err := req.Verify(n.sa); err != nil {
 		if !errors.Is(err, mip4.ErrAuthenticator) || now.Sub(n.denied) < deniedEvery {
-			c.counters.add(ctrDropSecurity)
+			c.counters.Add(ctrDropSecurity)
 			return Answer{}, err
 		}
 		n.denied = now
 		return c.deny(n, a, &req, mip4.CodeMNAuthentication, req.ID, err.Error())
 	}
 	if req.Has(mip4.ExtForeignHome) { // section 3.8.2.1 d
-		c.counters.add(ctrDropForeignAgent)
+		c.counters.Add(ctrDropForeignAgent)
 		return Answer{}, errForeignAgent
 	}
 	if bnd := n.binding; bnd != nil && bnd.careOf == req.CareOf && bnd.id == req.ID && req.Lifetime != 0 {
-		c.counters.add(ctrAnsweredAgain)
+		c.counters.Add(ctrAnsweredAgain)
 		a.Notice.What = NoticeRenewed
 		return c.reply(n, a, &req, mip4.CodeAcceptedOneBinding, remaining(bnd, now), req.ID, bnd)
 	}
@@ -139,25 +140,21 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 			return c.deny(n, a, req, mip4.CodeReason, req.ID, err.Error())
 		}
 	}
-	n.mu.Lock()
+	to := path.Target{CareOf: next.careOf, Reverse: next.reverse}
 	switch {
 	case was == nil:
 		a.Notice.What = NoticeBound
-		n.binding = next
-		c.setPath(now, n, netip.Addr{})
 	case was.careOf == next.careOf:
 		a.Notice.What = NoticeRenewed
-		n.binding = next
-		n.up.Lock()
-		n.reverse = next.reverse
-		n.up.Unlock()
 	default:
 		a.Notice.What, a.Notice.Previous = NoticeMoved, was.careOf
 		if next.offered && was.reverse {
-			next.markers.OldPath = true
+			next.markers.OldPath, to.Ends = true, next.markers.Path
 		}
-		c.move(now, n, was, next)
 	}
+	n.path.Bind(now, to)
+	n.mu.Lock()
+	n.binding = next
 	n.registrations++
 	n.mu.Unlock()
 	a.Notice.Path, a.Notice.Lifetime = next.markers.Path, mip4.LifetimeOf(granted)
@@ -201,9 +198,9 @@ func (c *Core) deny(n *node, a Answer, req *mip4.Request, code mip4.Code, id uin
 func (c *Core) reply(n *node, a Answer, req *mip4.Request, code mip4.Code, lifetime uint16, id uint64, b *binding) (Answer, error) {
 	a.Notice.Code = code
 	if code.Accepted() {
-		c.counters.add(ctrAccepted)
+		c.counters.Add(ctrAccepted)
 	} else {
-		c.counters.add(ctrDenied)
+		c.counters.Add(ctrDenied)
 	}
 	r := mip4.Reply{Code: code, Lifetime: lifetime, HomeAddress: req.HomeAddress, HomeAgent: c.cfg.Address, ID: id}
 	if b != nil && b.offered {

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/paa/keys"
@@ -106,7 +107,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	w := &fakeWorld{}
 	c, err := NewCore(CoreConfig{
-		Address: agent, Hold: flow.Limits{Packets: 100},
+		Address: agent, Limits: path.Limits{Hold: flow.Limits{Packets: 100}},
 		Nodes: []Node{{HomeAddress: home, Security: sa}, {HomeAddress: home2, Security: sa2}},
 	}, w)
 	if err != nil {
@@ -196,7 +197,7 @@ func (r *rig) upMarker(careOf netip.Addr, id uint64) (Notice, bool) {
 // repeated lets time pass until a marker that was sent has been sent again and again.
 func (r *rig) repeated() {
 	r.Helper()
-	for range markerAgain {
+	for range 2 {
 		r.now, _ = r.c.Deadline()
 		r.c.OnDeadline(r.now)
 	}

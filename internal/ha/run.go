@@ -3,15 +3,12 @@ package ha
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"openmpa/internal/event"
-	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
 )
 
@@ -126,29 +123,4 @@ func (a *Agent) timer(ctx context.Context) error {
 }
 
 // record puts a notice into the timeline.
-func (a *Agent) record(n Notice) {
-	attrs := []any{"home_address", n.Home.String(), "care_of", n.CareOf.String()}
-	if n.Previous.IsValid() {
-		attrs = append(attrs, "previous_care_of", n.Previous.String())
-	}
-	if n.Path != 0 {
-		attrs = append(attrs, "path", fmt.Sprintf("%016x", n.Path))
-	}
-	if n.Lifetime > 0 {
-		attrs = append(attrs, "lifetime_s", lifetimeSeconds(n.Lifetime))
-	}
-	switch n.What {
-	case NoticeDenied:
-		attrs = append(attrs, "code", int(n.Code), "meaning", n.Code.String(), "reason", n.Reason)
-	case NoticeMarker, NoticeMarkerMissed:
-		attrs = append(attrs, "released", n.Released)
-	}
-	a.cfg.Recorder.Point(event.HandoverID{}, event.PhaseBind, n.What, attrs...)
-}
-
-func lifetimeSeconds(d time.Duration) int64 {
-	if d == mip4.Infinite {
-		return mip4.LifetimeInfinite
-	}
-	return int64(d / time.Second)
-}
+func (a *Agent) record(n Notice) { n.Record(a.cfg.Recorder) }

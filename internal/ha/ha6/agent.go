@@ -11,6 +11,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/path"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
@@ -34,7 +35,6 @@ const signalQueue = 256
 
 // Config of a home agent. Zero fields but Core and Host take defaults.
 type Config struct {
-	Node string // name in status
 	Core CoreConfig
 	Host host.IPv6 // the machine, which its opener closes
 	// HomeInterface is the interface of the home link, where addresses are probed and answered
@@ -229,12 +229,14 @@ type UpdateStatus struct {
 
 // BindingStatus is one binding as status shows it.
 type BindingStatus struct {
-	HomeAddress netip.Addr  `json:"home_address"`
-	Bound       bool        `json:"bound"`
-	CareOf      *netip.Addr `json:"care_of,omitempty"`
-	Since       *time.Time  `json:"since,omitempty"`
-	Expires     *time.Time  `json:"expires,omitempty"`
-	Previous    *netip.Addr `json:"previous_care_of,omitempty"`
+	HomeAddress netip.Addr      `json:"home_address"`
+	Bound       bool            `json:"bound"`
+	CareOf      *netip.Addr     `json:"care_of,omitempty"`
+	Since       *time.Time      `json:"since,omitempty"`
+	Expires     *time.Time      `json:"expires,omitempty"`
+	PathMarkers bool            `json:"path_markers,omitempty"`
+	Previous    *netip.Addr     `json:"previous_care_of,omitempty"`
+	Gate        path.GateStatus `json:"gate"`
 }
 
 // Status returns the present state. It may be called by several goroutines at once.
@@ -259,13 +261,13 @@ func (c *Core) Bindings(now time.Time) (list []BindingStatus, u UpdateStatus) {
 	for _, cfg := range c.cfg.Agent.Nodes {
 		s := BindingStatus{HomeAddress: cfg.Home}
 		for _, b := range c.agent.Bindings(cfg.Home) {
-			s.Bound, s.CareOf, s.Since, s.Expires = true, &b.Addr, &b.Since, &b.Expires
+			s.Bound, s.CareOf, s.Since, s.Expires, s.PathMarkers = true, &b.Addr, &b.Since, &b.Expires, b.Path != 0
 		}
-		c.paths.Lock()
-		if p := c.nodes[cfg.Home].path; p.old.IsValid() && now.Before(p.oldEnd) {
-			s.Previous = &p.old
+		p := c.nodes[cfg.Home].path
+		if old, end := p.Old(); old.IsValid() && now.Before(end) {
+			s.Previous = &old
 		}
-		c.paths.Unlock()
+		s.Gate = p.Gate()
 		list = append(list, s)
 	}
 	stats := c.agent.Stats()

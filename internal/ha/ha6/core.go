@@ -7,15 +7,18 @@ import (
 	"time"
 
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip6"
 )
 
-// World is what the core acts on. Out is called with a lock held: it must not call the
-// core, and should not block for long. Of the others none may call the core before it has
+// World is what the core acts on. Out and Signal are called with a lock held: they must not call
+// the core, and should not block for long. Of the others none may call the core before it has
 // returned.
 type World interface {
 	// Out gives a whole IPv6 packet to the network. pkt is not kept.
 	Out(pkt []byte) error
+	// Signal has Core.Signal called with a packet, which may take its time. pkt is not kept.
+	Signal(pkt []byte) error
 	// Bound starts intercepting what is sent to a home address and, if it is valid, answering for a
 	// link-local address. It may be called again for a home address that is bound.
 	Bound(home, linkLocal netip.Addr) error
@@ -40,18 +43,15 @@ type Kept struct {
 
 // CoreConfig is fixed after NewCore. MaxCareOf and Commit of Agent are the core's.
 type CoreConfig struct {
-	Agent   mip6.AgentConfig
-	OldPath time.Duration // how long packets are taken from the just-previous care-of address
+	Agent mip6.AgentConfig
+	path.Limits
 }
 
 // Check completes the defaults and says what is wrong, or nil.
 func (c *CoreConfig) Check() error {
 	c.Agent.MaxCareOf = 1
-	if c.OldPath == 0 {
-		c.OldPath = ha.DefaultOldPath
-	}
-	if c.OldPath < 0 {
-		return fmt.Errorf("ha6: old-path must be positive, it is %v", c.OldPath)
+	if err := c.Limits.Check(); err != nil {
+		return fmt.Errorf("ha6: %w", err)
 	}
 	return c.Agent.Check()
 }
@@ -64,36 +64,24 @@ type Core struct {
 	world   World
 	nodes   map[netip.Addr]*node
 
-	counters counters
+	counters *path.Counters // atomic
 
-	// guarded by signal, which is taken before paths
+	// guarded by signal
 	signal sync.Mutex
 	agent  *mip6.Agent
 	closed bool
 	now    time.Time // of the call that holds signal
-
-	// guards the path of every node
-	paths sync.Mutex
 }
 
 // node is what is known of one home address.
 type node struct {
 	home netip.Addr
+	path *path.Path
 
 	// guarded by Core.signal
 	linkLocal netip.Addr // to be answered for, too
 	answered  netip.Addr // the link-local address that World.Bound was told; with bound
 	bound     bool       // World.Bound was called
-
-	// guarded by Core.paths
-	path path
-}
-
-// path is where a mobile node is.
-type path struct {
-	careOf netip.Addr // not valid: not away
-	old    netip.Addr
-	oldEnd time.Time
 }
 
 // NewCore returns a home agent without bindings.
@@ -101,9 +89,11 @@ func NewCore(cfg CoreConfig, w World) (*Core, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	c := &Core{cfg: cfg, address: cfg.Agent.Address, world: w, nodes: make(map[netip.Addr]*node)}
+	c := &Core{cfg: cfg, address: cfg.Agent.Address, world: w, nodes: make(map[netip.Addr]*node), counters: path.NewCounters(counterNames())}
 	for _, n := range cfg.Agent.Nodes {
-		c.nodes[n.Home] = &node{home: n.Home}
+		c.nodes[n.Home] = &node{home: n.Home, path: path.New(path.Config{
+			Limits: cfg.Limits, World: ends{c}, Markers: markers{n, c.address}, Headroom: Headroom, Counters: c.counters,
+		})}
 	}
 	cfg.Agent.Commit = c.commit
 	var err error
@@ -111,18 +101,9 @@ func NewCore(cfg CoreConfig, w World) (*Core, error) {
 	return c, err
 }
 
-// Notice says what happened, for the timeline. What is one of package ha's.
-type Notice struct {
-	What     string
-	Home     netip.Addr
-	CareOf   netip.Addr
-	Previous netip.Addr // care-of address before, if it changed
-	Lifetime time.Duration
-}
-
-// Signal takes a packet with a mobility header that Handle asked to be given here. The
+// Signal takes a packet with a mobility header that World.Signal was given. The
 // notices are for the timeline; the error says why nothing came of it.
-func (c *Core) Signal(now time.Time, pkt []byte) ([]Notice, error) {
+func (c *Core) Signal(now time.Time, pkt []byte) ([]ha.Notice, error) {
 	c.signal.Lock()
 	defer c.signal.Unlock()
 	if c.closed {
@@ -134,7 +115,7 @@ func (c *Core) Signal(now time.Time, pkt []byte) ([]Notice, error) {
 }
 
 // Probed tells the result of a Probe: whether the addresses are nobody else's.
-func (c *Core) Probed(now time.Time, home netip.Addr, unique bool) []Notice {
+func (c *Core) Probed(now time.Time, home netip.Addr, unique bool) []ha.Notice {
 	c.signal.Lock()
 	defer c.signal.Unlock()
 	if c.closed {
@@ -146,7 +127,7 @@ func (c *Core) Probed(now time.Time, home netip.Addr, unique bool) []Notice {
 }
 
 // Restore takes back what was kept of a home address, before the first packet.
-func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) ([]Notice, error) {
+func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) ([]ha.Notice, error) {
 	c.signal.Lock()
 	defer c.signal.Unlock()
 	n := c.nodes[home]
@@ -166,28 +147,41 @@ func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) ([]Notice, error)
 	for i := range out {
 		out[i].What = ha.NoticeRestored
 	}
-	if now.Before(k.OldEnd) {
-		c.paths.Lock()
-		n.path.old, n.path.oldEnd = k.Old, k.OldEnd
-		c.paths.Unlock()
-	}
+	n.path.RestoreOld(now, k.Old, k.OldEnd)
 	return out, err
 }
 
 // Deadline returns when OnDeadline must be called.
 func (c *Core) Deadline() (time.Time, bool) {
 	c.signal.Lock()
-	defer c.signal.Unlock()
-	return c.agent.Deadline()
+	d, _ := c.agent.Deadline()
+	c.signal.Unlock()
+	for _, n := range c.nodes {
+		if at := n.path.Deadline(); !at.IsZero() && (d.IsZero() || at.Before(d)) {
+			d = at
+		}
+	}
+	return d, !d.IsZero()
 }
 
-// OnDeadline ends the bindings whose lifetime is over.
-func (c *Core) OnDeadline(now time.Time) []Notice {
+// OnDeadline does what is due at now and returns what came of it. Calling it early does
+// nothing.
+func (c *Core) OnDeadline(now time.Time) []ha.Notice {
+	var out []ha.Notice
+	for _, n := range c.nodes {
+		if o, ok := n.path.OnDeadline(now); ok {
+			out = append(out, ha.Missed(n.home, o))
+		}
+	}
+	// After all gates: a registration that waits for the disk holds up what follows.
 	c.signal.Lock()
 	defer c.signal.Unlock()
+	if at, ok := c.agent.Deadline(); !ok || now.Before(at) {
+		return out
+	}
 	c.now = now
 	c.agent.OnDeadline(now)
-	return c.poll()
+	return append(out, c.poll()...)
 }
 
 // Close ends all bindings, for an orderly end of the home agent. What was kept of them
@@ -202,7 +196,7 @@ func (c *Core) Close() {
 }
 
 // poll does what the machine asks for. c.signal is held.
-func (c *Core) poll() (out []Notice) {
+func (c *Core) poll() (out []ha.Notice) {
 	for {
 		o, ok := c.agent.Poll()
 		if !ok {
@@ -227,7 +221,7 @@ func (c *Core) poll() (out []Notice) {
 
 func (c *Core) send(pkt []byte) {
 	if err := c.world.Out(pkt); err != nil {
-		c.counters.add(ctrSignalDropError) // the mobile node asks again
+		c.counters.Add(ctrSignalDropError) // the mobile node asks again
 	}
 }
 
@@ -243,12 +237,10 @@ func (c *Core) commit(home netip.Addr, k mip6.Kept) error {
 	n := c.nodes[home]
 	kept := Kept{Kept: k, LinkLocal: n.linkLocal}
 	if len(k.Bindings) > 0 {
-		c.paths.Lock()
-		kept.Old, kept.OldEnd = n.path.old, n.path.oldEnd
-		if was := n.path.careOf; was.IsValid() && was != k.Bindings[0].Addr {
+		kept.Old, kept.OldEnd = n.path.Old()
+		if was := n.path.CareOf(); was.IsValid() && was != k.Bindings[0].Addr {
 			kept.Old, kept.OldEnd = was, c.now.Add(c.cfg.OldPath)
 		}
-		c.paths.Unlock()
 	}
 	if err := c.world.Keep(home, kept); err != nil {
 		return err
@@ -284,18 +276,14 @@ func (c *Core) release(n *node) {
 		c.world.Unbound(n.home, n.answered)
 	}
 	n.bound = false
-	c.paths.Lock()
-	n.path = path{}
-	c.paths.Unlock()
+	n.path.Clear()
 }
 
 // changed makes the path follow the bindings. c.signal is held.
-func (c *Core) changed(o mip6.Changed) Notice {
+func (c *Core) changed(o mip6.Changed) ha.Notice {
 	n := c.nodes[o.Home]
-	c.paths.Lock()
-	was := n.path.careOf
-	c.paths.Unlock()
-	out := Notice{Home: o.Home, Previous: was}
+	was := n.path.CareOf()
+	out := ha.Notice{Home: o.Home, Previous: was}
 	if len(o.Bindings) == 0 {
 		out.What = ha.NoticeUnbound
 		if o.Expired {
@@ -305,7 +293,8 @@ func (c *Core) changed(o mip6.Changed) Notice {
 		return out
 	}
 	b := o.Bindings[0] // there is one: MaxCareOf is 1
-	out.CareOf, out.Lifetime = b.Addr, b.Expires.Sub(c.now)
+	out.CareOf, out.Lifetime, out.Path = b.Addr, b.Expires.Sub(c.now), b.Path
+	to := path.Target{CareOf: b.Addr, Reverse: true}
 	switch {
 	case !was.IsValid():
 		out.What = ha.NoticeBound
@@ -313,12 +302,10 @@ func (c *Core) changed(o mip6.Changed) Notice {
 		out.What, out.Previous = ha.NoticeRenewed, netip.Addr{}
 	default:
 		out.What = ha.NoticeMoved
+		if b.OldPath {
+			to.Ends = b.Path
+		}
 	}
-	c.paths.Lock()
-	defer c.paths.Unlock()
-	if out.What == ha.NoticeMoved {
-		n.path.old, n.path.oldEnd = was, c.now.Add(c.cfg.OldPath)
-	}
-	n.path.careOf = b.Addr
+	n.path.Bind(c.now, to)
 	return out
 }

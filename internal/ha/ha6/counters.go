@@ -1,13 +1,10 @@
 package ha6
 
-import "sync/atomic"
+import "openmpa/internal/ha/path"
 
-// counter is one thing that is counted.
-type counter uint8
-
-// What is counted. The names are those of status.
+// What is counted beside what paths count.
 const (
-	ctrDropFormat counter = iota
+	ctrDropFormat = path.UpError + 1 + iota
 	ctrDropOther
 	ctrSignalIn
 	ctrSignalDropError
@@ -15,58 +12,26 @@ const (
 	ctrEchoed
 	ctrOwnDropError
 	ctrTooBig
-
-	ctrDownIn
-	ctrDownSent
-	ctrDownDropFormat
-	ctrDownDropUnbound
-	ctrDownDropLoop
-	ctrDownDropError
-
-	ctrUpIn
-	ctrUpDelivered
-	ctrUpDropFormat
-	ctrUpDropUnknownNode
-	ctrUpDropNotBound
-	ctrUpDropError
-
-	counterCount
 )
 
-var counterNames = [counterCount]string{
-	ctrDropFormat:      "dropped_format",
-	ctrDropOther:       "dropped_other",
-	ctrSignalIn:        "signals",
-	ctrSignalDropError: "signals_dropped_error",
-	ctrSignalDropQueue: "signals_dropped_queue",
-	ctrEchoed:          "echo_requests",
-	ctrOwnDropError:    "own_dropped_error",
-	ctrTooBig:          "too_big_told",
-
-	ctrDownIn:          "down_in",
-	ctrDownSent:        "down_sent",
-	ctrDownDropFormat:  "down_dropped_format",
-	ctrDownDropUnbound: "down_dropped_unbound",
-	ctrDownDropLoop:    "down_dropped_loop",
-	ctrDownDropError:   "down_dropped_error",
-
-	ctrUpIn:              "up_in",
-	ctrUpDelivered:       "up_delivered",
-	ctrUpDropFormat:      "up_dropped_format",
-	ctrUpDropUnknownNode: "up_dropped_unknown_node",
-	ctrUpDropNotBound:    "up_dropped_not_bound",
-	ctrUpDropError:       "up_dropped_error",
+// counterNames are those of status.
+func counterNames() []string {
+	return append(path.Names(), []string{
+		"dropped_format",
+		"dropped_other",
+		"signals",
+		"signals_dropped_error",
+		"signals_dropped_queue",
+		"echo_requests",
+		"own_dropped_error",
+		"too_big_told",
+	}...)
 }
 
-type counters [counterCount]atomic.Uint64
-
-func (c *counters) add(which counter) { c[which].Add(1) }
-
-// Counters returns all counters by name.
+// Counters returns all counters by name. Packets that wait in a gate are those of
+// up_in that are not in another up_ counter; see BindingStatus.Gate.
 func (c *Core) Counters() map[string]uint64 {
-	out := make(map[string]uint64, counterCount)
-	for i, name := range counterNames {
-		out[name] = c.counters[i].Load()
-	}
+	out := make(map[string]uint64)
+	c.counters.Report(out)
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"openmpa/internal/ha"
+	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/tunnel/ipip"
 )
@@ -18,129 +20,155 @@ const (
 )
 
 // Handle takes a packet that the kernel has routed into the TUN: buf from Headroom on. It
-// is changed and not kept. A packet that is returned is signalling for the home agent, within
-// buf: it goes to Signal, which may take its time.
-func (c *Core) Handle(now time.Time, buf []byte) (signal []byte) {
+// is changed and not kept. The notice, if any, is for the timeline.
+func (c *Core) Handle(now time.Time, buf []byte) (notice ha.Notice, ok bool) {
 	_, dst, _, total, err := ipip.ParseIPv6(buf[Headroom:])
 	switch {
 	case err != nil:
-		c.counters.add(ctrDropFormat)
+		c.counters.Add(ctrDropFormat)
 	case dst == c.address:
-		return c.toAgent(now, buf[:Headroom+total], true)
+		return c.toAgent(now, buf[:Headroom+total])
 	case dst.IsMulticast(): // what the kernel says to its neighbours on any link
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropOther)
 	default:
 		c.down(buf[:Headroom+total])
 	}
-	return nil
+	return notice, false
 }
 
 // down tunnels a packet, behind Headroom octets, to where the mobile node is.
 func (c *Core) down(buf []byte) {
-	c.counters.add(ctrDownIn)
 	inner := buf[Headroom:]
 	n := c.nodes[netip.AddrFrom16([16]byte(inner[24:40]))]
 	if n == nil {
-		c.counters.add(ctrDownDropUnbound)
+		c.counters.Add(path.DownIn)
+		c.counters.Add(path.DownUnbound)
 		return
 	}
-	c.paths.Lock()
-	defer c.paths.Unlock()
-	switch src := netip.AddrFrom16([16]byte(inner[8:24])); {
-	case !n.path.careOf.IsValid():
-		c.counters.add(ctrDownDropUnbound)
-	case src.IsLinkLocalUnicast() || src.IsMulticast(): // section 10.4.2
-		c.counters.add(ctrDownDropFormat)
-	case ipip.Encapsulate6(buf, c.address, n.path.careOf) != nil:
-		c.counters.add(ctrDownDropLoop)
-	case c.world.Out(buf) != nil:
-		c.counters.add(ctrDownDropError)
-	default:
-		c.counters.add(ctrDownSent)
+	if src := netip.AddrFrom16([16]byte(inner[8:24])); src.IsLinkLocalUnicast() || src.IsMulticast() { // section 10.4.2
+		c.counters.Add(path.DownIn)
+		c.counters.Add(path.DownFormat)
+		return
 	}
+	n.path.Down(buf)
 }
 
-// toAgent takes a packet for the home agent's own address, behind Headroom octets or more.
-func (c *Core) toAgent(now time.Time, buf []byte, outer bool) (signal []byte) {
+// toAgent takes a packet for the home agent's own address, behind Headroom octets.
+func (c *Core) toAgent(now time.Time, buf []byte) (notice ha.Notice, ok bool) {
 	pkt := buf[Headroom:]
 	p, err := mip6.ParsePacket(pkt)
-	if err != nil {
-		c.counters.add(ctrDropFormat)
-		return nil
-	}
-	plain := !p.Home.IsValid() && !p.Final.IsValid()
 	switch {
-	case p.Proto == mip6.Protocol:
-		c.counters.add(ctrSignalIn)
-		return pkt
-	case p.Proto == ipip.Protocol6 && plain && outer:
-		return c.up(now, &p, ipip.TOS(pkt), buf[len(buf)-len(p.Payload)-Headroom:])
-	case p.Proto == protoICMPv6 && plain:
-		c.icmp(pkt, &p)
+	case err == nil && p.Proto == ipip.Protocol6 && plain(&p):
+		return c.up(now, &p, ipip.TOS(pkt))
+	case err == nil:
+		c.own(pkt, &p)
 	default:
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropFormat)
 	}
-	return nil
+	return notice, false
 }
 
-// up takes an inner packet, behind Headroom octets, that came in the tunnel packet p. It
-// passes only if it is from a home address that is bound where p comes from (section 10.4.5).
-func (c *Core) up(now time.Time, p *mip6.Packet, outer uint8, buf []byte) (signal []byte) {
-	c.counters.add(ctrUpIn)
-	src, dst, _, total, err := ipip.ParseIPv6(buf[Headroom:])
-	if err != nil || buf[Headroom+offHopLimit] == 0 || dst.IsMulticast() || dst.IsLinkLocalUnicast() {
-		c.counters.add(ctrUpDropFormat)
-		return nil
+// plain says that a packet has no header of Mobile IPv6.
+func plain(p *mip6.Packet) bool { return !p.Home.IsValid() && !p.Final.IsValid() }
+
+// own takes a packet pkt for the home agent itself, in no tunnel or out of one.
+func (c *Core) own(pkt []byte, p *mip6.Packet) {
+	switch {
+	case p.Proto == mip6.Protocol:
+		c.counters.Add(ctrSignalIn)
+		if c.world.Signal(pkt) != nil {
+			c.counters.Add(ctrSignalDropQueue)
+		}
+	case p.Proto == protoICMPv6 && plain(p):
+		c.icmp(pkt, p)
+	default:
+		c.counters.Add(ctrDropOther)
+	}
+}
+
+// up takes what is in the tunnel packet p. It passes only if it is from a home address that
+// is bound where p comes from (section 10.4.5).
+func (c *Core) up(now time.Time, p *mip6.Packet, outer uint8) (notice ha.Notice, ok bool) {
+	c.counters.Add(path.UpIn)
+	src, dst, _, total, err := ipip.ParseIPv6(p.Payload)
+	if err != nil || p.Payload[offHopLimit] == 0 || dst.IsMulticast() || dst.IsLinkLocalUnicast() {
+		c.counters.Add(path.UpFormat)
+		return notice, false
 	}
 	n := c.nodes[src]
 	if n == nil {
-		c.counters.add(ctrUpDropUnknownNode)
-		return nil
+		c.counters.Add(path.UpUnknownNode)
+		return notice, false
 	}
-	if !c.from(now, n, p.Src) {
-		c.counters.add(ctrUpDropNotBound)
-		return nil
-	}
-	buf = buf[:Headroom+total]
-	inner := buf[Headroom:]
+	inner := p.Payload[:total]
 	if _, err := ipip.DecapsulateECN(inner, outer); err != nil {
-		c.counters.add(ctrUpDropFormat)
-		return nil
+		c.counters.Add(path.UpFormat)
+		return notice, false
 	}
-	switch {
-	case dst == c.address:
-		c.counters.add(ctrUpDelivered)
-		return c.toAgent(now, buf, false)
-	case c.away(dst): // to another mobile node: we are the router that forwards it
-		c.counters.add(ctrUpDelivered)
-		if inner[offHopLimit]--; inner[offHopLimit] == 0 {
-			c.counters.add(ctrDropFormat)
-			return nil
-		}
-		c.down(buf)
-	case c.world.Out(inner) != nil:
-		c.counters.add(ctrUpDropError)
-	default:
-		c.counters.add(ctrUpDelivered)
+	o, ok := n.path.Up(now, p.Src, inner)
+	if ok {
+		notice = ha.Marked(n.home, o)
 	}
-	return nil
-}
-
-// from reports whether packets of n may come from careOf.
-func (c *Core) from(now time.Time, n *node, careOf netip.Addr) bool {
-	c.paths.Lock()
-	defer c.paths.Unlock()
-	p := n.path
-	return p.careOf.IsValid() && (careOf == p.careOf || careOf == p.old && now.Before(p.oldEnd))
+	return notice, ok
 }
 
 // away reports whether a home address is bound.
 func (c *Core) away(home netip.Addr) bool {
 	n := c.nodes[home]
-	if n == nil {
-		return false
+	return n != nil && n.path.CareOf().IsValid()
+}
+
+// ends is the World of a path: IPv6 in IPv6 down, and up wherever a packet goes.
+type ends struct{ *Core }
+
+// To implements path.World.
+func (e ends) To(careOf netip.Addr, buf []byte) error {
+	if err := ipip.Encapsulate6(buf, e.address, careOf); err != nil {
+		return err
 	}
-	c.paths.Lock()
-	defer c.paths.Unlock()
-	return n.path.careOf.IsValid()
+	return e.world.Out(buf)
+}
+
+// From implements path.World.
+func (e ends) From(inner []byte) error {
+	switch dst := netip.AddrFrom16([16]byte(inner[24:40])); {
+	case dst == e.address:
+		p, err := mip6.ParsePacket(inner)
+		if err != nil {
+			return err
+		}
+		e.own(inner, &p)
+		return nil
+	case e.away(dst): // to another mobile node: we are the router that forwards it
+		buf := append(make([]byte, Headroom), inner...)
+		if buf[Headroom+offHopLimit]--; buf[Headroom+offHopLimit] == 0 {
+			return ipip.ErrHopLimit
+		}
+		e.down(buf)
+		return nil
+	}
+	return e.world.Out(inner)
+}
+
+// Wake implements path.World.
+func (e ends) Wake() { e.world.Wake() }
+
+// markers are those of one mobile node.
+type markers struct {
+	node  mip6.Node
+	agent netip.Addr
+}
+
+// AppendDown implements path.Markers.
+func (m markers) AppendDown(dst []byte, id uint64) ([]byte, error) {
+	return mip6.AppendMarkerPacket(dst, mip6.Marker{Home: m.node.Home, HomeAgent: m.agent, ID: id, Down: true}, m.node.Security)
+}
+
+// Is implements path.Markers.
+func (m markers) Is(inner []byte) bool { return mip6.IsMarkerPacket(inner) }
+
+// Up implements path.Markers.
+func (m markers) Up(inner []byte) (uint64, bool) {
+	mark, ok := mip6.ParseMarkerPacket(inner, m.node.Security)
+	return mark.ID, ok && !mark.Down && mark.HomeAgent == m.agent
 }

@@ -1,5 +1,5 @@
-// Package ha6 is a Mobile IPv6 home agent (RFC 6275) in user space; the protocol is package
-// mip6's. Its address belongs to no interface: the kernel routes it into the daemon's TUN,
+// Package ha6 is a Mobile IPv6 home agent (RFC 6275) with path-end markers in user space; the
+// protocol is package mip6's, the order of packets package path's. Its address belongs to no interface: the kernel routes it into the daemon's TUN,
 // as it does the home addresses of nodes that are away. So the daemon has whole packets
 // with Home Address options and routing headers, of which most kernels will not hear, and
 // needs no raw sockets:
@@ -9,7 +9,7 @@
 //	   |       home address, and of the agent's own        |
 //	   |------> core0 / home0 --> TUN --> home address? ---- IPv6 in IPv6 ------> care-of address
 //	   |                                                   |
-//	   |<--- kernel forwards <--- TUN <-- check <-- agent's address? <-- IPv6 in IPv6
+//	   |<--- kernel forwards <--- TUN <-- gate <-- check <-- agent's address? <-- IPv6 in IPv6
 //	                                       mobility header: mip6.Agent
 //
 // core.go and data.go are the home agent without sockets: they act on the [World]. agent.go,
@@ -19,8 +19,8 @@
 //
 //	        Binding Update                    from another care-of address
 //	none ----------------------> bound ------------------------------------------+
-//	  ^   duplicate address       | ^   lock: packets go to the new one, those    |
-//	  |   detection at home,      | |   from the old one are taken for OldPath    |
+//	  ^   duplicate address       | ^   marker on the old path (down), then the   |
+//	  |   detection at home,      | |   new one; gate armed (up)                  |
 //	  |   stored, route, proxy    +-+---------------------------------------------+
 //	  |   neighbour advertisements |
 //	  +----------------------------+
@@ -53,7 +53,7 @@
 //
 // # Not covered
 //
-// Several care-of addresses of one home address (RFC 5648: status 174), path-end markers,
-// dynamic home agent address and mobile prefix discovery (8.4 in part, 10.5, 10.6), multicast to the
+// Several care-of addresses of one home address (RFC 5648: status 174), dynamic home agent
+// address and mobile prefix discovery (8.4 in part, 10.5, 10.6), multicast to the
 // mobile node (10.4.3), fragments made here: a path to a care-of address must carry 1,320 octets.
 package ha6

@@ -25,17 +25,17 @@ const (
 func (c *Core) icmp(pkt []byte, p *mip6.Packet) {
 	m := p.Payload
 	if len(m) < icmpHeader || inet.Fold(inet.Sum(pseudo(p.Src, p.Dst, len(m)), m)) != 0xffff {
-		c.counters.add(ctrDropFormat)
+		c.counters.Add(ctrDropFormat)
 		return
 	}
 	switch m[0] {
 	case icmpEchoRequest:
-		c.counters.add(ctrEchoed)
-		c.own(appendICMP(make([]byte, Headroom), c.address, p.Src, icmpEchoReply, m[4:8], m[icmpHeader:]))
+		c.counters.Add(ctrEchoed)
+		c.say(appendICMP(make([]byte, Headroom), c.address, p.Src, icmpEchoReply, m[4:8], m[icmpHeader:]))
 	case icmpTooBig:
 		c.tooBig(m)
 	default:
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropOther)
 	}
 }
 
@@ -44,37 +44,35 @@ func (c *Core) icmp(pkt []byte, p *mip6.Packet) {
 func (c *Core) tooBig(m []byte) {
 	outer := m[icmpHeader:]
 	if len(outer) < 2*ipip.HeaderLen6 || outer[6] != ipip.Protocol6 || outer[ipip.HeaderLen6]>>4 != 6 {
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropOther)
 		return
 	}
 	careOf, inner := netip.AddrFrom16([16]byte(outer[24:40])), outer[ipip.HeaderLen6:]
 	src, n := netip.AddrFrom16([16]byte(inner[8:24])), c.nodes[netip.AddrFrom16([16]byte(inner[24:40]))]
 	if n == nil || netip.AddrFrom16([16]byte(outer[8:24])) != c.address || !mip6.Unicast(src) {
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropOther)
 		return
 	}
-	c.paths.Lock()
-	ours := n.path.careOf == careOf && careOf.IsValid()
-	c.paths.Unlock()
+	ours := n.path.CareOf() == careOf && careOf.IsValid()
 	mtu := binary.BigEndian.Uint32(m[4:])
 	if !ours || mtu < minMTU || mtu > 1<<16 {
-		c.counters.add(ctrDropOther)
+		c.counters.Add(ctrDropOther)
 		return
 	}
-	c.counters.add(ctrTooBig)
+	c.counters.Add(ctrTooBig)
 	mtu = max(minMTU, mtu-ipip.HeaderLen6)
 	quote := inner[:min(len(inner), minMTU-ipip.HeaderLen6-icmpHeader)]
-	c.own(appendICMP(make([]byte, Headroom), c.address, src, icmpTooBig, binary.BigEndian.AppendUint32(nil, mtu), quote))
+	c.say(appendICMP(make([]byte, Headroom), c.address, src, icmpTooBig, binary.BigEndian.AppendUint32(nil, mtu), quote))
 }
 
-// own sends a packet of the home agent's own, behind Headroom octets, to wherever its
+// say sends a packet of the home agent's own, behind Headroom octets, to wherever its
 // receiver is.
-func (c *Core) own(buf []byte) {
+func (c *Core) say(buf []byte) {
 	switch {
 	case c.away(netip.AddrFrom16([16]byte(buf[Headroom+24 : Headroom+40]))):
 		c.down(buf)
 	case c.world.Out(buf[Headroom:]) != nil:
-		c.counters.add(ctrOwnDropError)
+		c.counters.Add(ctrOwnDropError)
 	}
 }
 

@@ -122,7 +122,7 @@ func snapshot(t testing.TB) string {
 
 func labConfig(h host.IPv6, rec *event.Recorder) Config {
 	return Config{
-		Node: "ha", HomeInterface: "home0", Device: "hatest6", Recorder: rec, Host: h,
+		HomeInterface: "home0", Device: "hatest6", Recorder: rec, Host: h,
 		Core: CoreConfig{Agent: mip6.AgentConfig{
 			Address: agent, Prefixes: []netip.Prefix{prefix},
 			Nodes: []mip6.Node{{Home: home, Security: sa}, {Home: home2, Security: sa2}},

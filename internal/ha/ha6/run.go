@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/event"
 	"openmpa/internal/ha"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
@@ -26,7 +25,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(a.packets)
 	g.Go(func() error { return a.signalling(ctx) })
 	g.Go(func() error {
-		return ha.Timer(ctx, a.wake, a.core.Deadline, func(now time.Time) { a.record(a.core.OnDeadline(now)) })
+		return ha.Timer(ctx, a.wake, a.core.Deadline, func(now time.Time) { a.record(a.core.OnDeadline(now)...) })
 	})
 	g.Go(func() error {
 		<-ctx.Done()
@@ -43,15 +42,21 @@ func (a *Agent) packets() error {
 		if err != nil {
 			return ha.Closed(err)
 		}
-		signal := a.core.Handle(time.Now(), buf[:Headroom+n])
-		if signal == nil {
-			continue
+		if notice, ok := a.core.Handle(time.Now(), buf[:Headroom+n]); ok {
+			a.record(notice)
 		}
-		select {
-		case a.signals <- bytes.Clone(signal):
-		default:
-			a.core.counters.add(ctrSignalDropQueue)
-		}
+	}
+}
+
+var errBusy = errors.New("ha6: too many mobility messages wait")
+
+// Signal implements World.
+func (a *Agent) Signal(pkt []byte) error {
+	select {
+	case a.signals <- bytes.Clone(pkt):
+		return nil
+	default:
+		return errBusy
 	}
 }
 
@@ -63,7 +68,7 @@ func (a *Agent) signalling(ctx context.Context) error {
 			return nil
 		case pkt := <-a.signals:
 			notices, err := a.core.Signal(time.Now(), pkt)
-			a.record(notices)
+			a.record(notices...)
 			if err == nil {
 				continue
 			}
@@ -116,7 +121,7 @@ func (a *Agent) Unbound(home, linkLocal netip.Addr) {
 func (a *Agent) Probe(home, linkLocal netip.Addr) {
 	a.probes.Go(func() {
 		unique := a.unique(home, linkLocal)
-		a.record(a.core.Probed(time.Now(), home, unique))
+		a.record(a.core.Probed(time.Now(), home, unique)...)
 	})
 }
 
@@ -168,9 +173,9 @@ func (a *Agent) restore() error {
 	for _, k := range kept {
 		home, err := netip.ParseAddr(strings.TrimPrefix(k.Record.Key, keyPrefix))
 		if err == nil {
-			var notices []Notice
+			var notices []ha.Notice
 			notices, err = a.core.Restore(time.Now(), home, k.Value)
-			a.record(notices)
+			a.record(notices...)
 		}
 		if err != nil {
 			a.cfg.Log.Error("a binding that was kept", "err", err)
@@ -188,15 +193,8 @@ func (a *Agent) Wake() {
 }
 
 // record puts notices into the timeline.
-func (a *Agent) record(notices []Notice) {
+func (a *Agent) record(notices ...ha.Notice) {
 	for _, n := range notices {
-		attrs := []any{"home_address", n.Home.String()}
-		if n.CareOf.IsValid() {
-			attrs = append(attrs, "care_of", n.CareOf.String(), "lifetime_s", int64(n.Lifetime/time.Second))
-		}
-		if n.Previous.IsValid() {
-			attrs = append(attrs, "previous_care_of", n.Previous.String())
-		}
-		a.cfg.Recorder.Point(event.HandoverID{}, event.PhaseBind, n.What, attrs...)
+		n.Record(a.cfg.Recorder)
 	}
 }

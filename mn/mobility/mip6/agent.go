@@ -106,6 +106,11 @@ type Binding struct {
 	CareOf
 	Since   time.Time // of this care-of address
 	Expires time.Time
+	// Path is the identification of the change that brought the mobile node here, where it
+	// offered path-end markers; 0: it did not. OldPath says that there was a path before,
+	// which both ends close with a marker.
+	Path    uint64 `json:",omitempty"`
+	OldPath bool   `json:"-"`
 }
 
 // node is what is known of one home address. What recognises replays outlives the

@@ -123,6 +123,34 @@ func TestPathMarkersOption(t *testing.T) {
 	}
 }
 
+// TestPathMarkers: what is offered is answered, with what made the present path.
+func TestPathMarkers(t *testing.T) {
+	b := newBench(t, nil)
+	ask := func(name string, src netip.Addr, offer uint64, expected PathMarkers, answered bool) {
+		t.Helper()
+		request := want{src: src, lifetime: 100}
+		if offer != 0 {
+			request.options = Options{PathMarkers{Path: offer}.Option()}
+		}
+		a := b.ask(request)
+		b.status(name, a, StatusAccepted)
+		if pm, ok := a.Options.PathMarkers(); ok != answered || pm != expected {
+			t.Errorf("%s: %+v %v, expected %+v", name, pm, ok, expected)
+		}
+		if got := b.Bindings(home)[0]; got.Path != expected.Path || got.OldPath != expected.OldPath {
+			t.Errorf("%s: the binding says %+v", name, got)
+		}
+	}
+	ask("first", careA, 11, PathMarkers{Path: 11}, true)
+	ask("renewed", careA, 11, PathMarkers{Path: 11}, true)
+	ask("moved", careB, 22, PathMarkers{Path: 22, OldPath: true}, true)
+	ask("asked again", careB, 22, PathMarkers{Path: 22, OldPath: true}, true)
+	ask("another offer for the same path", careB, 33, PathMarkers{Path: 22, OldPath: true}, true)
+	ask("not offered", careB, 0, PathMarkers{}, false)
+	ask("moved without", careA, 0, PathMarkers{}, false)
+	ask("moved with", careB, 44, PathMarkers{Path: 44, OldPath: true}, true)
+}
+
 func TestOrdinaryPacketsCostNothing(t *testing.T) {
 	sa := testSecurity()
 	pkt := marker(t, Marker{Home: home, HomeAgent: agent, ID: 1}, sa)

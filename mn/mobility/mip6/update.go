@@ -165,6 +165,7 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 	if len(q.ids) > 0 && q.Flags&FlagO == 0 {
 		next = slices.Clone(n.bindings)
 	}
+	offer, _ := q.Options.PathMarkers()
 	status, failed := make([]Status, len(ids)), 0
 	for i, id := range ids {
 		old, bound := n.find(id.ID)
@@ -173,6 +174,7 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 		}
 		if status[i] = a.place(n, &next, id, Binding{
 			CareOf: CareOf{Addr: id.CareOf, ID: id.ID}, Since: now, Expires: now.Add(LifetimeOf(granted)),
+			Path: offer.Path, OldPath: offer.Path != 0 && bound,
 		}); status[i] != StatusAccepted {
 			failed++
 		}
@@ -197,6 +199,9 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 	for i := range q.ids {
 		q.ids[i].Status = status[i]
 	}
+	if b, ok := n.find(0); ok && b.Path != 0 {
+		ack.Options = append(ack.Options, PathMarkers{Path: b.Path, OldPath: b.OldPath}.Option())
+	}
 	a.answer(n, q, ack)
 }
 
@@ -214,6 +219,9 @@ func (a *Agent) place(n *node, next *[]Binding, id BindingID, b Binding) Status 
 	}
 	if old, ok := n.find(id.ID); ok && old.Addr == b.Addr {
 		b.Since = old.Since
+		if b.Path != 0 {
+			b.Path, b.OldPath = old.Path, old.OldPath // of the change that made the path
+		}
 	}
 	i := slices.IndexFunc(*next, func(o Binding) bool { return o.ID == id.ID })
 	switch {
