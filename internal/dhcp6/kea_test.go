@@ -14,14 +14,16 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 
+	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/peers"
 )
 
 // TestKea: the whole life of a lease with Kea, relayed and on the link.
 func TestKea(t *testing.T) {
 	k := peers.Kea6{
-		Dir: t.TempDir(), Name: "dhcp6", Interface: "v1", Server: serverA, Prefix: subnet, Low: firstAddr, High: netip.MustParseAddr("2001:db8:2::1ff"),
-		DNS: dns, Rapid: true, Lifetime: time.Hour,
+		Dir: t.TempDir(), Name: "dhcp6", Rapid: true, Lifetime: time.Hour, Pools: []dhcpd.Pool{{
+			Network: "a", Interface: "v1", Server: serverA, Prefix: subnet, Low: firstAddr, High: netip.MustParseAddr("2001:db8:2::1ff"), DNS: dns,
+		}},
 	}
 	if _, err := k.Program(); err != nil {
 		if os.Getenv("CI") != "" || os.Getenv("OPENMPA_TEST_ALL") != "" {

@@ -17,13 +17,19 @@ import (
 
 // A Server is a table behind one socket for each link.
 type Server struct {
-	servers []*server4.Server
+	servers []listener
 	store   state.Store
 	wg      sync.WaitGroup
 
 	mu    sync.Mutex
 	table *Table // guarded by mu
 	mute  bool   // guarded by mu
+}
+
+// A listener is the socket of a link.
+type listener interface {
+	Serve() error // until it is closed
+	Close() error
 }
 
 // Serve opens the pools' interfaces in the namespace s and answers. Leases end with it.
@@ -47,8 +53,14 @@ func serve(s *space.Space, pools []Pool, lifetime time.Duration, store state.Sto
 	}
 	srv := &Server{table: table, store: store}
 	for _, p := range table.pools {
-		var one *server4.Server
+		var one listener
 		err := s.Do(func() (err error) {
+			if p.Prefix.Addr().Is6() {
+				one, err = listen6(p.Interface, func(conn *net.UDPConn, peer *net.UDPAddr, datagram []byte) {
+					srv.answer6(conn, p.Interface, peer, datagram)
+				})
+				return err
+			}
 			one, err = server4.NewServer(p.Interface, nil, func(conn net.PacketConn, _ net.Addr, m *dhcpv4.DHCPv4) {
 				srv.handle(conn, p.Interface, m)
 			})

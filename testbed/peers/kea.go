@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"openmpa/testbed/dhcpd"
@@ -23,16 +20,10 @@ type Kea struct {
 	Lifetime time.Duration
 }
 
-// Kea's numbers for the states of a lease that are of interest.
-const (
-	keaBound    = 0
-	keaDeclined = 1
-)
-
 // subnetID is what Kea calls the link of the pool number i.
 func subnetID(i int) int { return i + 1 }
 
-func (k Kea) control() string { return filepath.Join(k.Dir, k.Name+".ctl") }
+func (k Kea) control() keaControl { return keaControl(filepath.Join(k.Dir, k.Name+".ctl")) }
 
 // Program finds the server's program, or says what to install.
 func (Kea) Program() (string, error) { return Program("kea-dhcp4", "kea-dhcp4-server") }
@@ -113,7 +104,7 @@ func (k Kea) settings(hook string) map[string]any {
 		"interfaces-config": map[string]any{
 			"interfaces": interfaces, "dhcp-socket-type": "raw", "service-sockets-require-all": true,
 		},
-		"control-socket":     map[string]any{"socket-type": "unix", "socket-name": k.control()},
+		"control-socket":     map[string]any{"socket-type": "unix", "socket-name": string(k.control())},
 		"hooks-libraries":    list{{"library": hook}},
 		"lease-database":     map[string]any{"type": "memfile", "name": filepath.Join(k.Dir, k.Name+".csv"), "lfc-interval": 0},
 		"valid-lifetime":     int(k.Lifetime / time.Second),
@@ -129,90 +120,9 @@ func (k Kea) settings(hook string) map[string]any {
 	}
 }
 
-// command sends one order to the server's control socket. result, when it is
-// not nil, takes the arguments of the answer.
-func (k Kea) command(name string, arguments, result any) error {
-	conn, err := net.DialTimeout("unix", k.control(), answerLimit)
-	if err != nil {
-		return fmt.Errorf("peers: Kea's control socket: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(answerLimit)); err != nil {
-		return fmt.Errorf("peers: Kea's control socket: %w", err)
-	}
-	order := map[string]any{"command": name}
-	if arguments != nil {
-		order["arguments"] = arguments
-	}
-	var answer struct {
-		Result    int             `json:"result"`
-		Text      string          `json:"text"`
-		Arguments json.RawMessage `json:"arguments"`
-	}
-	if err := json.NewEncoder(conn).Encode(order); err != nil {
-		return fmt.Errorf("peers: Kea: %s: %w", name, err)
-	}
-	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
-		return fmt.Errorf("peers: Kea: answer to %s: %w", name, err)
-	}
-	const ok, empty = 0, 3
-	if answer.Result != ok && answer.Result != empty {
-		return fmt.Errorf("peers: Kea: %s: result %d: %s", name, answer.Result, answer.Text)
-	}
-	if result == nil || len(answer.Arguments) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(answer.Arguments, result); err != nil {
-		return fmt.Errorf("peers: Kea: answer to %s: %w", name, err)
-	}
-	return nil
-}
-
-// answerLimit is how long the server may take for one order.
-const answerLimit = 5 * time.Second
-
-// keaLease is a lease as Kea tells of it.
-type keaLease struct {
-	Addr   netip.Addr `json:"ip-address"`
-	Client string     `json:"client-id"`
-	HW     string     `json:"hw-address"`
-	Since  int64      `json:"cltt"`
-	Valid  int64      `json:"valid-lft"`
-	State  int        `json:"state"`
-	Subnet int        `json:"subnet-id"`
-}
-
 // Leases are the addresses that are not free now. Kea does not remember what
 // it has only offered.
-func (k Kea) Leases() ([]dhcpd.Lease, error) {
-	var all struct {
-		Leases []keaLease `json:"leases"`
-	}
-	if err := k.command("lease4-get-all", nil, &all); err != nil {
-		return nil, err
-	}
-	var leases []dhcpd.Lease
-	for _, l := range all.Leases {
-		out := dhcpd.Lease{Addr: l.Addr, Client: strings.ReplaceAll(l.Client, ":", "")}
-		if l.Client == "" {
-			out.Client = "hw " + strings.ReplaceAll(l.HW, ":", "")
-		}
-		if i := l.Subnet - 1; i >= 0 && i < len(k.Pools) {
-			out.Network = k.Pools[i].Network
-		}
-		until := time.Unix(l.Since+l.Valid, 0)
-		switch {
-		case l.State == keaDeclined:
-			out.State = dhcpd.Declined
-		case l.State == keaBound && time.Now().Before(until):
-			out.State, out.Expires = dhcpd.Bound, until
-		default: // expired
-			continue
-		}
-		leases = append(leases, out)
-	}
-	return leases, nil
-}
+func (k Kea) Leases() ([]dhcpd.Lease, error) { return k.control().leases("lease4-get-all", k.Pools) }
 
 // SetEmpty has a network without a free address, by having declined all that
 // are free, until empty is false or [Kea.Reset].
@@ -224,26 +134,9 @@ func (k Kea) SetEmpty(network string, empty bool) error {
 	if err != nil {
 		return err
 	}
-	taken := make(map[netip.Addr]bool)
-	for _, l := range leases {
-		taken[l.Addr] = true
-	}
-	for i, p := range k.Pools {
-		if p.Network != network {
-			continue
-		}
-		for a := p.Low; !p.High.Less(a); a = a.Next() {
-			if taken[a] {
-				continue
-			}
-			if err := k.command("lease4-add", map[string]any{
-				"ip-address": a.String(), "subnet-id": subnetID(i), "hw-address": "02:00:00:00:00:00", "state": keaDeclined,
-			}, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return k.control().fill("lease4-add", network, k.Pools, leases, func(int) map[string]any {
+		return map[string]any{"hw-address": "02:00:00:00:00:00"}
+	})
 }
 
 // Reset frees every declined address.
@@ -252,15 +145,7 @@ func (k Kea) Reset() error {
 	if err != nil {
 		return err
 	}
-	for _, l := range leases {
-		if l.State != dhcpd.Declined {
-			continue
-		}
-		if err := k.command("lease4-del", map[string]any{"ip-address": l.Addr.String()}, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.control().reset("lease4-del", leases)
 }
 
 // Close is nothing: the process is its owner's to end.

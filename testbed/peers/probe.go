@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -37,35 +38,43 @@ func loaderOf(path string) (string, error) {
 
 // Answers asks for an offer in the pool's network as its relay would, until
 // one comes or ctx ends. listen opens a UDP socket at the relay's address.
-func (Kea) Answers(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) (err error) {
-	conn, err := listen(&net.UDPAddr{IP: p.Router.AsSlice(), Port: dhcpv4.ServerPort})
-	if err != nil {
-		return fmt.Errorf("peers: ask for an offer: %w", err)
-	}
-	defer conn.Close()
+func (Kea) Answers(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) error {
 	m, err := dhcpv4.NewDiscovery(net.HardwareAddr{0x02, 0, 0, 0, 0, 1}, dhcpv4.WithGatewayIP(p.Router.AsSlice()))
 	if err != nil {
 		return fmt.Errorf("peers: ask for an offer: %w", err)
 	}
+	return exchange(ctx, p, dhcpv4.ServerPort, listen, m.ToBytes(), func(b []byte) bool {
+		r, err := dhcpv4.FromBytes(b)
+		return err == nil && r.TransactionID == m.TransactionID && r.MessageType() == dhcpv4.MessageTypeOffer
+	})
+}
+
+// exchange asks a pool's server from its relay's address until an answer comes or ctx ends.
+func exchange(ctx context.Context, p dhcpd.Pool, port int, listen func(*net.UDPAddr) (*net.UDPConn, error), request []byte, answers func([]byte) bool) error {
+	conn, err := listen(&net.UDPAddr{IP: p.Router.AsSlice(), Port: port})
+	if err != nil {
+		return fmt.Errorf("peers: ask the DHCP server: %w", err)
+	}
+	defer conn.Close()
 	buf := make([]byte, 1500)
 	for ctx.Err() == nil {
-		if _, err := conn.WriteToUDP(m.ToBytes(), &net.UDPAddr{IP: p.Server.AsSlice(), Port: dhcpv4.ServerPort}); err != nil {
-			return fmt.Errorf("peers: ask for an offer: %w", err)
+		_, err := conn.WriteToUDP(request, &net.UDPAddr{IP: p.Server.AsSlice(), Port: port})
+		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) { // that is an earlier one's
+			return fmt.Errorf("peers: ask the DHCP server: %w", err)
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
-			return fmt.Errorf("peers: ask for an offer: %w", err)
+			return fmt.Errorf("peers: ask the DHCP server: %w", err)
 		}
 		n, err := conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNREFUSED) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("peers: ask for an offer: %w", err)
+			return fmt.Errorf("peers: ask the DHCP server: %w", err)
 		}
-		r, err := dhcpv4.FromBytes(buf[:n])
-		if err == nil && r.TransactionID == m.TransactionID && r.MessageType() == dhcpv4.MessageTypeOffer {
+		if answers(buf[:n]) {
 			return nil
 		}
 	}
-	return fmt.Errorf("peers: no offer of an address in network %s: %w", p.Network, ctx.Err())
+	return fmt.Errorf("peers: no answer of the DHCP server in network %s: %w", p.Network, ctx.Err())
 }
