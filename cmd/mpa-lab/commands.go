@@ -22,13 +22,14 @@ import (
 
 // flags are those of everything that runs handovers.
 type flags struct {
-	L2Gap   time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move. 4 ms is what RFC 6252 measured."`
-	Rate    string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
-	DAD     string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
-	Logs    string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs and configurations in DIR."`
-	AAA     string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
-	TLS     string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
-	DHCP    string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	L2Gap time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move. 4 ms is what RFC 6252 measured."`
+	Rate  string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
+	DAD   string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
+	Logs  string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs and configurations in DIR."`
+	AAA   string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
+	TLS   string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
+	DHCP  string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	family
 	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: 'core-a>=...' away from the core, 'core-a<=...' towards it (in quotes). Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
 	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
@@ -52,6 +53,9 @@ func (f flags) options(a *app) (scenario.Options, error) {
 	// Written so that NaN does not pass.
 	if !(f.Seconds >= 0.1 && f.Seconds <= 600) {
 		return o, fmt.Errorf("--seconds %g: expected 0.1 to 600", f.Seconds)
+	}
+	if err := f.family.into(&o, f.DHCP); err != nil {
+		return o, err
 	}
 	var err error
 	if o.Links, err = f.links(); err != nil {
@@ -98,6 +102,7 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 	if f.Enforce {
 		m["enforce"] = "true"
 	}
+	f.family.record(m, o)
 	if len(f.Link) > 0 {
 		m["link"] = strings.Join(f.Link, " ")
 	}

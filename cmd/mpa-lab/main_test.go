@@ -85,6 +85,11 @@ func TestCommandLine(t *testing.T) {
 		{"guest", 1, "lab wifi"},
 		{"man", 0, "simulated radios"},
 		{"demo --dad never", 64, "rfc5227"},
+		{"run handover --mmp mip6", 1, "with --ip 4 it is mip4"},
+		{"run handover --ip 6 --mmp mip4", 1, "with --ip 6 it is mip6"},
+		{"run handover --ip 5", 64, "ip"},
+		{"run handover --addresses dhcp", 1, "is for --ip 6"},
+		{"run handover --ip 6 --addresses slaac --dhcp kea", 1, "has no DHCP server"},
 		{"--bin " + empty + " test", 1, map[bool]string{true: "is not in", false: "root"}[os.Geteuid() == 0]},
 	} {
 		code, text := output(t, strings.Fields(x.args)...)

@@ -98,7 +98,7 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = topo.HomeAddress, TunnelPort, mip4.HMACSHA256
+	b.opt.Traffic.Home, b.opt.Traffic.TunnelPort, b.opt.Traffic.Marker = b.opt.at(topo.HomeAddress), TunnelPort, mip4.HMACSHA256
 	if b.opt.LoseMarkers {
 		b.Thief = &impair.Thief{}
 	}
@@ -134,6 +134,9 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 		return err
 	}
 	b.before[rootName] = rootBefore
+	if err := b.advertise(ctx); err != nil {
+		return err
+	}
 	if err = b.startDHCP(ctx); err != nil || b.Radio != nil {
 		return err
 	}
@@ -244,7 +247,7 @@ func (b *Bed) Endpoint(node string) traffic.Endpoint {
 	case topo.Bare:
 		addr = topo.BareAddress
 	}
-	return traffic.Endpoint{Space: b.Top.Space(node), Addr: addr}
+	return traffic.Endpoint{Space: b.Top.Space(node), Addr: b.opt.at(addr)}
 }
 
 // Bin is the directory of the daemons' binaries.

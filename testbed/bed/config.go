@@ -88,7 +88,7 @@ home: {interface: home0, prefix: %v}
 tunnel: {device: %s, mtu: 1400}
 nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256}]
 lifetime: 600s
-`, b.Run.File("ha.sock"), topo.HomeAgent, topo.HomePrefix, tunName, topo.HomeAddress, homeSPI)
+`, b.Run.File("ha.sock"), topo.HomeAgent, topo.HomePrefix, tunName, topo.HomeAddress, homeSPI) + b.configHA6()
 }
 
 func (b *Bed) configAR(n topo.Network) string {
@@ -104,6 +104,9 @@ func (b *Bed) configAR(n topo.Network) string {
 			allow = append(allow, netip.PrefixFrom(other.Outer, 32).String()) // as which its nodes appear
 		default:
 			allow = append(allow, other.Prefix.String())
+			if b.opt.six() {
+				allow = append(allow, topo.SixPrefix(other.Prefix).String())
+			}
 		}
 	}
 	text := fmt.Sprintf(`node: %[1]s
@@ -118,7 +121,7 @@ dhcp: {server: %[7]v}
 %[8]s
 tunnel: {device: %[9]s, port: %[10]d%[12]s}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
-	text += b.configPoints(n) + b.opt.Classes
+	text += b.configPoints(n) + b.opt.Classes + b.configAR6(n)
 	if b.opt.Enforce {
 		text = strings.Replace(text, "{interface: lan0}", fmt.Sprintf("{interface: lan0, enforce: true, open: [%v/32]}", topo.Correspondent), 1)
 	}
@@ -145,7 +148,7 @@ func (b *Bed) rekey() string {
 func (b *Bed) configMN() string {
 	var nets strings.Builder
 	for i, n := range b.opt.networks() {
-		points, agent := n.Points, fmt.Sprintf("paa: %v, ", n.Address)
+		points, agent := n.Points, fmt.Sprintf("paa: %v, ", b.opt.at(n.Address))
 		if i == 0 && cmp.Or(b.opt.Agent, AgentConfigured) != AgentConfigured {
 			agent = ""
 		}

@@ -30,6 +30,10 @@ type Options struct {
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
 	DHCP string
+	// IP is the family of the node's addresses at home and away: 4 (also when 0) with Mobile IPv4, or 6 with Mobile IPv6.
+	IP int
+	// Addresses says how nodes get theirs with IPv6: AddressesSLAAC (also when empty) or AddressesDHCP.
+	Addresses string
 	// Agent says how the node finds the PAA of the network that it attaches to first: AgentConfigured
 	// (also when empty), AgentDHCP or AgentInvites.
 	Agent string
@@ -100,6 +104,12 @@ const (
 	DHCPKea       = "kea"
 )
 
+// How nodes get an address with IPv6: they form one (RFC 4862), or DHCPv6 gives it.
+const (
+	AddressesSLAAC = "slaac"
+	AddressesDHCP  = "dhcp"
+)
+
 // By whom the node is told of a PAA: its configuration, the DHCP server's option 136 (RFC 5192), or
 // the PAA itself, which begins the session (RFC 5191 section 4.1) at an enforcement point.
 const (
@@ -149,11 +159,18 @@ func (o Options) check() error {
 	switch o.DHCP {
 	case "", DHCPEmbedded:
 	case DHCPKea:
-		if _, err := (peers.Kea{}).Program(); err != nil {
+		if o.six() {
+			if _, err := (peers.Kea6{}).Program(); err != nil {
+				return err
+			}
+		} else if _, err := (peers.Kea{}).Program(); err != nil {
 			return err
 		}
 	default:
 		return fmt.Errorf("bed: %q is no DHCP server: expected %s or %s", o.DHCP, DHCPEmbedded, DHCPKea)
+	}
+	if err := o.checkSix(); err != nil {
+		return err
 	}
 	switch o.Agent {
 	case "", AgentConfigured, AgentDHCP:

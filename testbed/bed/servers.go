@@ -16,6 +16,21 @@ import (
 	"openmpa/testbed/topo"
 )
 
+// Kea is Kea for either family.
+type kea interface {
+	DHCPServer
+	Command() ([]string, error)
+	Environment() []string
+	Answers(ctx context.Context, p dhcpd.Pool, listen func(*net.UDPAddr) (*net.UDPConn, error)) error
+}
+
+func (b *Bed) kea(pools []dhcpd.Pool) kea {
+	if b.opt.six() {
+		return peers.Kea6{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Rapid: true, Lifetime: leaseTime}
+	}
+	return peers.Kea{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Lifetime: leaseTime}
+}
+
 // DHCPServer is the DHCP server of a lab, of whatever make.
 type DHCPServer interface {
 	// Leases are the addresses that are not free now.
@@ -43,8 +58,11 @@ func (e embedded) Reset() error {
 	return nil
 }
 
-// dhcpPools are the links the server serves.
+// dhcpPools are the links the server serves; none where nodes form their own addresses.
 func (o Options) dhcpPools() []dhcpd.Pool {
+	if o.six() {
+		return o.dhcpPools6()
+	}
 	networks := o.networks()
 	pools := make([]dhcpd.Pool, 0, len(networks))
 	for _, n := range networks {
@@ -72,11 +90,11 @@ func (b *Bed) serveDHCP() error {
 
 // startDHCP starts the server that was asked for.
 func (b *Bed) startDHCP(ctx context.Context) error {
-	if b.opt.DHCP != DHCPKea {
+	if b.opt.DHCP != DHCPKea || b.opt.formed() {
 		return b.serveDHCP()
 	}
 	pools := b.opt.dhcpPools()
-	kea := peers.Kea{Dir: b.Run.Path, Name: topo.DHCP, Pools: pools, Lifetime: leaseTime}
+	kea := b.kea(pools)
 	command, err := kea.Command()
 	if err != nil {
 		return err
@@ -136,7 +154,7 @@ func (b *Bed) startFreeRADIUS(ctx context.Context, name, state, serverName strin
 // udp opens a socket on a node.
 func (b *Bed) udp(node string, local *net.UDPAddr) (conn *net.UDPConn, err error) {
 	err = b.Top.Space(node).Do(func() error {
-		conn, err = net.ListenUDP("udp4", local)
+		conn, err = net.ListenUDP("udp", local)
 		return err
 	})
 	return conn, err

@@ -165,6 +165,9 @@ func (b *Bed) mobility() string {
 	if b.vpn != nil {
 		return fmt.Sprintf("  hook: {command: [%s, %s], timeout: 5s}", b.vpn.hook(), b.vpn.node.Interface)
 	}
+	if b.opt.six() {
+		return b.mobility6()
+	}
 	return fmt.Sprintf("  mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}",
 		topo.HomeAddress, topo.HomeAgent, homeSPI)
 }

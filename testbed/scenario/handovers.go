@@ -44,8 +44,11 @@ func (r *run) repeat(ctx context.Context, b *bed.Bed, judge func(name string, m 
 	return nil
 }
 
-// oneLease waits until the serving network's lease is the only one.
+// oneLease waits until the serving network's lease is the only one, where addresses are leased.
 func (r *run) oneLease(ctx context.Context, b *bed.Bed, serving string) error {
+	if !b.Leased() {
+		return nil
+	}
 	var bound []dhcpd.Lease
 	var err error
 	good := func() bool {

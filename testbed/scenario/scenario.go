@@ -37,6 +37,9 @@ type Options struct {
 	Tracks         bool
 	AAA, DHCP, TLS string // see bed.Options
 	Agent          string // likewise
+	// IP is the family, and Addresses how nodes get theirs with IPv6, see bed.Options.
+	IP        int
+	Addresses string
 	// CrashSeed chooses the crashes of the acceptance set; empty: the commit does.
 	CrashSeed string
 	// Links are the bad links by name.
@@ -99,7 +102,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent,
+		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},

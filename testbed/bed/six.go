@@ -1,0 +1,115 @@
+package bed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/peers"
+	"openmpa/testbed/proc"
+	"openmpa/testbed/topo"
+)
+
+// tunName6 is the home agent's device for Mobile IPv6.
+const tunName6 = "mpa6"
+
+// six reports whether the node has IPv6 addresses.
+func (o Options) six() bool { return o.IP == 6 }
+
+// formed reports whether the node forms its addresses itself.
+func (o Options) formed() bool { return o.six() && o.Addresses != AddressesDHCP }
+
+// at is an address of the plan in the family of the lab.
+func (o Options) at(a netip.Addr) netip.Addr {
+	if o.six() {
+		return topo.Six(a)
+	}
+	return a
+}
+
+// Leased reports whether the node's addresses are leased ones.
+func (b *Bed) Leased() bool { return !b.opt.formed() }
+
+// checkSix is what only one of the families has.
+func (o Options) checkSix() error {
+	switch {
+	case o.IP != 0 && o.IP != 4 && o.IP != 6:
+		return fmt.Errorf("bed: there is no IPv%d: expected 4 or 6", o.IP)
+	case o.Addresses != "" && o.Addresses != AddressesSLAAC && o.Addresses != AddressesDHCP:
+		return fmt.Errorf("bed: nobody gets addresses by %q: expected %s or %s", o.Addresses, AddressesSLAAC, AddressesDHCP)
+	case !o.six():
+		return nil
+	case o.NAT, o.VPN, o.Agent == AgentDHCP:
+		return errors.New("bed: translators, the VPN and a PAA that DHCP names are for IPv4: expected none of them with IPv6")
+	}
+	_, err := (peers.Radvd{}).Program()
+	return err
+}
+
+// dhcpPools6 are the twins of the pools of IPv4.
+func (o Options) dhcpPools6() (pools []dhcpd.Pool) {
+	if o.formed() {
+		return nil
+	}
+	for _, n := range o.networks() {
+		pools = append(pools, dhcpd.Pool{
+			Network: n.Name, Interface: n.DHCPIf, Server: topo.Six(n.DHCP), Prefix: topo.SixPrefix(n.Prefix),
+			Low: topo.Six(n.PoolLo), High: topo.Six(n.PoolHi), Router: topo.Six(n.Address), DNS: topo.Six(topo.DNS),
+		})
+	}
+	return pools
+}
+
+// advertise starts what advertises the access routers.
+func (b *Bed) advertise(ctx context.Context) error {
+	if !b.opt.six() {
+		return nil
+	}
+	for _, n := range b.opt.networks() {
+		r := peers.Radvd{
+			Dir: b.Run.Path, Name: "radvd-" + n.Name, Interface: topo.AccessIf, Prefix: topo.SixPrefix(n.Prefix), DNS: topo.Six(topo.DNS), Managed: !b.opt.formed(),
+		}
+		command, err := r.Command()
+		if err != nil {
+			return err
+		}
+		if err := b.run(ctx, proc.Spec{Name: r.Name, Space: b.Top.Space(n.Router), Command: command, Answers: r.Answers}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configHA6 is the home agent's part for Mobile IPv6.
+func (b *Bed) configHA6() string {
+	if !b.opt.six() {
+		return ""
+	}
+	return fmt.Sprintf(`ipv6:
+  address: %v
+  home: {interface: home0, prefix: %v}
+  tunnel: {device: %s, mtu: 1400}
+  nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key}]
+  lifetime: 600s
+`, topo.HomeAgent6, topo.HomePrefix6, tunName6, topo.Six(topo.HomeAddress), homeSPI)
+}
+
+// mobility6 is the mobile node's.
+func (b *Bed) mobility6() string {
+	return fmt.Sprintf("  mip6: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, lifetime: 600s}",
+		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI)
+}
+
+// configAR6 is an access router's.
+func (b *Bed) configAR6(n topo.Network) string {
+	if !b.opt.six() {
+		return ""
+	}
+	addresses := "addresses: slaac"
+	if !b.opt.formed() {
+		addresses = fmt.Sprintf("addresses: dhcp, dhcp: %v", topo.Six(n.DHCP))
+	}
+	return fmt.Sprintf("ipv6: {address: %v/64, %s}\n", topo.Six(n.Address), addresses)
+}
