@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
 )
@@ -31,21 +30,24 @@ const (
 
 // address is a care-of address and the lease behind it.
 type address struct {
-	lease     atomic.Pointer[dhcp4.Lease]      // renewed now and then; its address and router stay
+	lease     atomic.Pointer[lease]            // renewed now and then; its address and router stay
 	routerMAC atomic.Pointer[net.HardwareAddr] // the router's, for good in the neighbour table; nil: the kernel resolves it
 	byRouter  atomic.Bool                      // the router leased it, and releases it with the session
 	resumed   bool                             // from before a crash: whether it still is the node's is being found out
+	// optimistic: its router has made sure that it is nobody else's, which is done once more on
+	// the link itself while it is used (RFC 4429).
+	optimistic bool
 }
 
-func newAddress(l dhcp4.Lease) *address {
+func newAddress(l lease) *address {
 	a := &address{}
 	a.lease.Store(&l)
 	return a
 }
 
 func (a *address) addr() netip.Addr     { return a.prefix().Addr() }
-func (a *address) prefix() netip.Prefix { return a.lease.Load().Addr }
-func (a *address) router() netip.Addr   { return a.lease.Load().Router }
+func (a *address) prefix() netip.Prefix { return a.lease.Load().prefix() }
+func (a *address) router() netip.Addr   { return a.lease.Load().router() }
 
 // single is the prefix of one address.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -59,10 +61,23 @@ func (c *candidate) physicalRule() osnet.Rule {
 }
 
 func (c *candidate) virtualRoute() osnet.Route {
-	return osnet.Route{Dst: anywhere, Dev: c.n.dev.Name(), Table: tableVirtual + c.slot, MTU: c.n.narrowed()}
+	return osnet.Route{Dst: anywhereOf(c.address.addr()), Dev: c.n.dev.Name(), Table: tableVirtual + c.slot, MTU: c.n.narrowed()}
 }
 
 var anywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+
+// anywhereOf is the prefix of the default route in the family of a.
+func anywhereOf(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return anywhere
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// onNode are the options of a care-of address on a device. The kernel detects no duplicates
+// of it: that has been done, or is done by us while it is used, and not on the link where
+// it is only prepared.
+var onNode = osnet.AddrOptions{NoPrefixRoute: true, NoDAD: true}
 
 // virtual puts the care-of address on the TUN: whatever speaks from it goes
 // through the tunnel (RFC 6252 §7.3.3).
@@ -70,7 +85,7 @@ func (c *candidate) virtual() error {
 	n := c.n.net
 	return firstError(
 		func() error {
-			return n.AddAddress(c.n.dev.Name(), single(c.address.addr()), osnet.AddrOptions{NoPrefixRoute: true})
+			return n.AddAddress(c.n.dev.Name(), single(c.address.addr()), onNode)
 		},
 		func() error { return n.SetRoute(c.virtualRoute()) },
 		func() error { return n.AddRule(c.virtualRule()) },
@@ -82,21 +97,39 @@ func (c *candidate) virtual() error {
 func (c *candidate) physical() error {
 	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	return firstError(
-		func() error { return n.AddAddress(dev, a.prefix(), osnet.AddrOptions{NoPrefixRoute: true}) },
+		func() error { return n.AddAddress(dev, a.prefix(), onNode) },
 		func() error {
+			if a.prefix().IsSingleIP() {
+				return nil // all goes by the router
+			}
 			return n.SetRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error {
-			return n.SetRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Src: a.addr(), Table: table})
+			return n.SetRoute(osnet.Route{Dst: anywhereOf(a.addr()), Via: a.router(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error { return n.AddRule(c.physicalRule()) },
-		func() error {
-			if mac := a.routerMAC.Load(); mac != nil {
-				return n.SetNeighbour(dev, a.router(), *mac, true)
-			}
-			return nil
-		},
+		c.neighbour,
 	)
+}
+
+// neighbour enters the router's link-layer address, unless the network that serves has a
+// router of the same address at the same interface: of IPv6 they are link-local, and may be
+// the same everywhere. Then it is done on arrival.
+func (c *candidate) neighbour() error {
+	mac := c.address.routerMAC.Load()
+	if mac == nil || c.beside() && !c.n.away.Load() {
+		return nil
+	}
+	return c.n.net.SetNeighbour(c.port.name, c.address.router(), *mac, true)
+}
+
+// beside says whether another network serves at c's interface, with a router of the same
+// address.
+func (c *candidate) beside() bool {
+	c.n.mu.Lock()
+	s := c.n.serving
+	c.n.mu.Unlock()
+	return s != nil && s != c && s.port == c.port && s.address != nil && s.address.router() == c.address.router()
 }
 
 // leaveVirtual takes the address off the TUN.
@@ -115,7 +148,7 @@ func (c *candidate) leavePhysical() error {
 	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	err := errors.Join(
 		n.DelRule(c.physicalRule()),
-		n.DelRoute(osnet.Route{Dst: anywhere, Via: a.router(), Dev: dev, Table: table}),
+		n.DelRoute(osnet.Route{Dst: anywhereOf(a.addr()), Via: a.router(), Dev: dev, Table: table}),
 		n.DelRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Table: table}),
 	)
 	c.n.mu.Lock()
@@ -140,7 +173,7 @@ func firstError(steps ...func() error) error {
 	return nil
 }
 
-// acquire leases an address on the link the node is on and makes sure that it
+// acquire gets an address on the link the node is on and makes sure that it
 // is nobody else's: what every node does without preparation.
 func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error) {
 	n := c.n
@@ -149,14 +182,14 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
 	defer cancel()
 	for try := 1; ; try++ {
-		lease, err := c.port.lease(ctx, id)
+		l, err := c.port.ip.lease(ctx, id, c.net.Name)
 		if err != nil {
 			return err
 		}
-		n.remember(remembered{Network: c.net.Name, Lease: lease})
-		err = c.port.probe(ctx, id, lease.Addr.Addr())
+		n.remember(remembered{Network: c.net.Name, lease: l})
+		err = c.port.probe(ctx, id, l.addr())
 		if err == nil {
-			c.address = newAddress(lease)
+			c.address = newAddress(l)
 			if err := c.physical(); err != nil {
 				return err
 			}
@@ -164,38 +197,17 @@ func (c *candidate) acquire(ctx context.Context, id event.HandoverID) (err error
 		}
 		conflict := (*acd.ConflictError)(nil)
 		if !errors.As(err, &conflict) {
-			c.address = newAddress(lease) // to be released
+			c.address = newAddress(l) // to be released
 			return errors.Join(fmt.Errorf("duplicate address detection: %w", err), c.physical())
 		}
-		if err := c.port.dhcp().Decline(ctx, lease); err != nil {
-			n.cfg.Log.Warn("lease not declined", "addr", lease.Addr, "err", err)
+		if err := c.port.ip.decline(ctx, c.net.Name, l); err != nil {
+			n.cfg.Log.Warn("lease not declined", "addr", l.prefix(), "err", err)
 		}
-		n.forget(c.net.Name, lease.Addr.Addr())
+		n.forget(c.net.Name, l.addr())
 		if try >= n.cfg.DAD.MaxConflicts {
-			return fmt.Errorf("each of %d addresses leased was in use by another host, the last one: %w", try, conflict)
+			return fmt.Errorf("each of %d addresses was in use by another host, the last one: %w", try, conflict)
 		}
 	}
-}
-
-// leaseWithin is how much longer than its caller a lease under way goes on: what a
-// server has granted and nobody has heard of could not be given back.
-const leaseWithin = 2 * time.Second
-
-// lease leases an address; it may return one after the end of ctx.
-func (p *port) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, error) {
-	span := p.n.cfg.Recorder.Begin(id, event.PhaseDHCP)
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(leaseWithin):
-			cancel(context.Cause(ctx))
-		case <-longer.Done():
-		}
-	})()
-	lease, err := p.dhcp().Acquire(longer)
-	span.End(err)
-	return lease, err
 }
 
 // resolveRouter makes the router's neighbour entry permanent: the kernel forgets
@@ -203,6 +215,11 @@ func (p *port) lease(ctx context.Context, id event.HandoverID) (dhcp4.Lease, err
 // would cost time, and the order of the packets that wait for the answer.
 func (c *candidate) resolveRouter(ctx context.Context) (err error) {
 	n, a := c.n, c.address
+	if c.beside() { // what is known is the other one
+		if err := n.net.DelNeighbour(c.port.name, a.router()); err != nil {
+			return err
+		}
+	}
 	mac, err := n.net.Resolve(ctx, c.port.name, a.router())
 	if err != nil {
 		return fmt.Errorf("router %s: %w", a.router(), err)
@@ -233,21 +250,8 @@ func (c *candidate) resolveAnew(ctx context.Context) {
 }
 
 // releaseHere gives c's own lease back from the address itself, which is taken off
-// the interface next: no packet may wait for a neighbour then.
-func (c *candidate) releaseHere() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	l := *c.address.lease.Load()
-	next := l.ServerID
-	if !l.Addr.Contains(next) {
-		next = l.Router
-	}
-	if _, err := c.n.net.Resolve(ctx, c.port.name, next); err != nil {
-		c.n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
-		return
-	}
-	c.release(context.Background(), l)
-}
+// the interface next.
+func (c *candidate) releaseHere() { c.release(context.Background(), *c.address.lease.Load()) }
 
 // The time for giving a lease back: a server that is being restarted hears of it,
 // unless the node is in a hurry.
@@ -257,7 +261,7 @@ const (
 )
 
 // release gives a lease of the node back, from c's address.
-func (c *candidate) release(ctx context.Context, l dhcp4.Lease) {
+func (c *candidate) release(ctx context.Context, l lease) {
 	n, within := c.n, releaseWithin
 	n.mu.Lock()
 	if n.closing {
@@ -266,21 +270,15 @@ func (c *candidate) release(ctx context.Context, l dhcp4.Lease) {
 	n.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := c.port.dhcp().Release(ctx, l, c.address.addr()); err != nil {
-		n.cfg.Log.Warn("lease not released", "addr", l.Addr, "err", err)
+	if err := c.port.ip.release(ctx, l, c.address.addr()); err != nil {
+		n.cfg.Log.Warn("lease not released", "addr", l.prefix(), "err", err)
 	}
 }
 
-// probe makes sure that a is nobody else's on the link (RFC 5227 §2.1).
+// probe makes sure that a is nobody else's on the link.
 func (p *port) probe(ctx context.Context, id event.HandoverID, a netip.Addr) error {
-	select {
-	case p.arpReader <- struct{}{}:
-		defer func() { <-p.arpReader }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	span := p.n.cfg.Recorder.Begin(id, event.PhaseDAD, "addr", a.String())
-	err := acd.Probe(ctx, p.arp, a, p.mac, p.n.cfg.DAD, p.n.cfg.Rand)
+	err := p.ip.probe(ctx, a)
 	span.End(err)
 	return err
 }

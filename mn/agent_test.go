@@ -99,7 +99,7 @@ func TestNotInvited(t *testing.T) {
 	b.node.mu.Lock()
 	c := b.node.serving
 	b.node.mu.Unlock()
-	if err := c.port.arp.SendGratuitous(c.address.addr()); err != nil { // who enforces would invite now
+	if err := c.port.ip.announce(c.address.addr()); err != nil { // who enforces would invite now
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)

@@ -85,7 +85,11 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 // as a path that becomes wider again is told to nobody.
 func (n *Node) fit(mtu int) error {
 	before := int(n.narrow.Load())
-	if mtu >= n.cfg.MTU+ipip.HeaderLen || before != 0 && mtu >= before {
+	header := ipip.HeaderLen
+	if n.six() {
+		header = ipip.HeaderLen6
+	}
+	if mtu >= n.cfg.MTU+header || before != 0 && mtu >= before {
 		return nil
 	}
 	n.narrow.Store(int64(mtu))

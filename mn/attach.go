@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 )
 
@@ -34,7 +33,7 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 	if err = c.findAgent(*c.address.lease.Load()); err != nil {
 		return nil, err
 	}
-	if err = c.port.arp.SendGratuitous(c.address.addr()); err != nil {
+	if err = c.port.ip.announce(c.address.addr()); err != nil {
 		return nil, err
 	}
 	n.carryOn(id, via, c)
@@ -62,22 +61,25 @@ func (c *candidate) openPath() (err error) {
 // findAgent takes the PAA that the DHCP server names (RFC 5192), where the configuration names
 // none, also for preparations from elsewhere; or else the link's router, if it invites the node.
 // Whoever it is has to authenticate.
-func (c *candidate) findAgent(l dhcp4.Lease) error {
+func (c *candidate) findAgent(l lease) error {
+	paa := l.paa()
 	given, err := c.n.network(c.net.Name)
 	switch {
 	case err != nil || given.PAA.Addr().IsValid():
 		return err
-	case !l.PAA.IsValid() && !c.net.PAA.Addr().IsValid() && c.n.cfg.Await && l.Router.IsValid():
-		c.net.PAA, c.awaits = netip.AddrPortFrom(l.Router, given.PAA.Port()), true
+	case paa.IsValid():
+		c.net.PAA = netip.AddrPortFrom(paa, given.PAA.Port())
+		c.n.agents.Store(c.net.Name, paa)
 		return nil
-	case !l.PAA.IsValid() && !c.net.PAA.Addr().IsValid():
-		return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s, or pana.await if its router invites nodes", l.ServerID, c.net.Name)
-	case !l.PAA.IsValid(): // leased by the router
+	case c.net.PAA.Addr().IsValid(): // leased by the router
+		return nil
+	case c.n.six():
+		return fmt.Errorf("nobody names a PANA authentication agent to a node of IPv6: give paa of network %s", c.net.Name)
+	case c.n.cfg.Await && l.router().IsValid():
+		c.net.PAA, c.awaits = netip.AddrPortFrom(l.router(), given.PAA.Port()), true
 		return nil
 	}
-	c.net.PAA = netip.AddrPortFrom(l.PAA, given.PAA.Port())
-	c.n.agents.Store(c.net.Name, l.PAA)
-	return nil
+	return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s, or pana.await if its router invites nodes", l.Four.ServerID, c.net.Name)
 }
 
 // detach ends all that c has, from its own address.
@@ -105,7 +107,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 	if !ok {
 		return nil, nil
 	}
-	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name, "resumed", r.Lease.Addr.String())
+	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name, "resumed", r.prefix().String())
 	defer func() { span.End(err) }()
 	if c, err = n.newCandidate(ctx, network); err != nil {
 		return nil, err
@@ -120,15 +122,15 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 			n.drop(made)
 		}
 	}()
-	c.address = newAddress(r.Lease)
+	c.address = newAddress(r.lease)
 	c.address.byRouter.Store(r.ByRouter)
 	c.address.resumed = true
-	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }, func() error { return c.findAgent(r.Lease) }); err != nil {
-		n.cfg.Log.Warn("the address of before is not used again", "addr", r.Lease.Addr, "err", err)
+	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }, func() error { return c.findAgent(r.lease) }); err != nil {
+		n.cfg.Log.Warn("the address of before is not used again", "addr", r.prefix(), "err", err)
 		n.drop(c)
 		return nil, nil
 	}
-	if err = firstError(func() error { return c.port.arp.SendGratuitous(c.address.addr()) }, c.openPath); err != nil {
+	if err = firstError(func() error { return c.port.ip.announce(c.address.addr()) }, c.openPath); err != nil {
 		return nil, err
 	}
 	n.carryOn(id, via, c)

@@ -332,7 +332,7 @@ func (b *bed) kill(prepared ...*candidate) {
 	_ = n.dev.Close()
 	n.wg.Wait()
 	for _, p := range n.ports {
-		_ = p.arp.Close()
+		_ = p.ip.close()
 	}
 	if err := n.net.Close(); err != nil {
 		b.t.Error(err)

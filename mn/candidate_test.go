@@ -52,16 +52,16 @@ func TestExplain(t *testing.T) {
 // TestFits: what the node has already, it cannot be given.
 func TestFits(t *testing.T) {
 	eth0, eth1 := &port{name: "eth0"}, &port{name: "eth1"}
-	old := &candidate{port: eth0, address: newAddress(dhcp4.Lease{Addr: netip.MustParsePrefix("10.1.0.100/24"), Router: netip.MustParseAddr("10.1.0.1")})}
+	old := &candidate{port: eth0, address: newAddress(lease4(dhcp4.Lease{Addr: netip.MustParsePrefix("10.1.0.100/24"), Router: netip.MustParseAddr("10.1.0.1")}))}
 	n := &Node{home: &home{address: homeAddress}, serving: old}
 	n.guests.Store(&map[netip.Addr]*path{netip.MustParseAddr("10.2.0.7"): {}})
 	for addr, ok := range map[string]bool{"10.2.0.100": true, "10.2.0.7": false, "10.9.0.2": false, "10.1.0.100": false} {
-		r := &notify.ConfigReply{Addr: netip.PrefixFrom(netip.MustParseAddr(addr), 24), Router: netip.MustParseAddr("10.2.0.1")}
+		r := lease4(dhcp4.Lease{Addr: netip.PrefixFrom(netip.MustParseAddr(addr), 24), Router: netip.MustParseAddr("10.2.0.1")})
 		if err := (&candidate{n: n, port: eth0}).fits(r); (err == nil) != ok {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
-	r := &notify.ConfigReply{Addr: netip.MustParsePrefix("10.1.0.101/24"), Router: netip.MustParseAddr("10.1.0.1")}
+	r := lease4(dhcp4.Lease{Addr: netip.MustParsePrefix("10.1.0.101/24"), Router: netip.MustParseAddr("10.1.0.1")})
 	if err := (&candidate{n: n, port: eth0}).fits(r); err == nil || !strings.Contains(err.Error(), "number the networks apart") {
 		t.Errorf("the same router: %v", err)
 	}

@@ -158,8 +158,8 @@ func (p *port) stayed(network string) {
 // announce tells the link where the serving address is. The neighbours' and the
 // bridges' tables may be of before; our own entry of the router is permanent.
 func (n *Node) announce(c *candidate) {
-	if err := c.port.arp.SendGratuitous(c.address.addr()); err != nil {
-		n.cfg.Log.Warn("gratuitous ARP not sent", "err", err)
+	if err := c.port.ip.announce(c.address.addr()); err != nil {
+		n.cfg.Log.Warn("address not announced", "addr", c.address.addr(), "err", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/state"
@@ -79,11 +80,14 @@ type Config struct {
 	MTU        int    // of the TUN
 	Offload    bool   // several packets in one call, from and to the kernel
 	Networks   []Network
-	ClientID   []byte // DHCP client identifier; nil: hardware type and address
+	Family     int    // of care-of addresses and the home address: 4 or 6; 0: 4
+	ClientID   []byte // DHCP client identifier; nil: hardware type and address, or of IPv6, where it is the DUID, one that is drawn and kept
+	Identifier nd.IID // of IPv6 addresses that the node forms; zero: stable and opaque ones (RFC 7217)
 	NewEAP     func() (pana.EAPPeer, error)
 	Home       mip4.ClientConfig
 	Hook       hook.Config // in the place of Home, when it has a command
 	DAD        acd.Timers
+	DAD6       nd.Timers // zero: those of RFC 4862
 	Timers     Timers
 	Await      bool                 // where nobody names a PAA the link's router may begin the session (RFC 5191 section 4.1)
 	Ping       time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s

@@ -155,9 +155,9 @@ func TestVoid(t *testing.T) {
 	b := start(t, remembering)
 	b.dhcp.Mute(true)
 	c := b.node.serving
-	l := *c.address.lease.Load()
+	l := *c.address.lease.Load().Four
 	l.Lifetime, l.T1, l.T2 = time.Since(l.Start)+2*time.Second, 0, 0
-	c.address.lease.Store(&l)
+	c.address.lease.Store(&lease{Four: &l})
 	b.node.wg.Go(func() { c.keepLease(b.node.ctx) }) // looks at the lease anew
 	b.eventually("an end of its use", func(s Status) bool { return s.Bound == "" && s.Problem != "" })
 	if _, ok := b.node.recall("b"); ok {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 )
@@ -122,31 +121,19 @@ func (n *Node) cross(ctx context.Context, id event.HandoverID, old, c *candidate
 	return event.Completed, nil
 }
 
-// reachTimers are for asking whether the router is there: a neighbour answers in a
-// millisecond, one that is asleep in a beacon or two.
-var reachTimers = acd.Timers{
-	ProbeNum: 5, ProbeMin: 100 * time.Millisecond, ProbeMax: 100 * time.Millisecond, AnnounceWait: 200 * time.Millisecond,
-	AnnounceNum: 1, MaxConflicts: 1,
-}
-
-// reach makes sure that c's router is behind c's interface (§7.6.3), with an ARP
-// request that tells nobody anything: the old link is there still, and so is the time.
+// reach makes sure that c's router is behind c's interface (§7.6.3), with a question
+// that tells nobody anything: the old link is there still, and so is the time.
 func (c *candidate) reach(ctx context.Context) error {
-	arp, err := c.n.net.OpenARP(c.port.name) // without what has been lying in the other
-	if err != nil {
-		return err
-	}
-	defer arp.Close()
 	router := c.address.router()
-	err = acd.Probe(ctx, arp, router, c.port.mac, reachTimers, c.n.cfg.Rand)
-	there := (*acd.ConflictError)(nil)
+	by, err := c.port.ip.find(ctx, router)
+	silent := (*silentError)(nil)
 	switch mac := c.address.routerMAC.Load(); {
-	case err == nil:
+	case errors.As(err, &silent):
 		return fmt.Errorf("its router %s does not answer there: is %s at network %s?", router, c.port.name, c.net.Name)
-	case !errors.As(err, &there):
+	case err != nil:
 		return err
-	case mac != nil && !bytes.Equal(there.By, *mac):
-		return fmt.Errorf("%s answers as %s there, and %s said that it is %s: is %s at network %s?", there.By, router, c.net.PAA.Addr(), *mac, c.port.name, c.net.Name)
+	case mac != nil && !bytes.Equal(by, *mac):
+		return fmt.Errorf("%s answers as %s there, and %s said that it is %s: is %s at network %s?", by, router, c.net.PAA.Addr(), *mac, c.port.name, c.net.Name)
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func (b *bookkeeping) describe(r hookRequest) hook.Call {
 	}
 	c := hook.Call{
 		Op: r.op, CareOf: p.coa, Device: n.dev.Name(), Physical: p.dev, Gateway: p.at.router(), MTU: cmp.Or(n.narrowed(), n.cfg.MTU), Table: tableBound,
-		Lifetime: max(0, int64(time.Until(p.at.lease.Load().Expires())/time.Second)), Reason: r.reason,
+		Lifetime: max(0, int64(time.Until(p.at.lease.Load().expires())/time.Second)), Reason: r.reason,
 	}
 	if p.native() {
 		c.Device = c.Physical

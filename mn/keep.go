@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 )
 
@@ -42,7 +41,7 @@ func (n *Node) serve(c *candidate) {
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
 	c.keeper.wg.Go(func() { c.keepStandby(ctx) })
-	if c.address.resumed {
+	if c.address.resumed || c.address.optimistic {
 		c.keeper.wg.Go(func() { c.probe(probing) })
 	}
 }
@@ -96,12 +95,12 @@ func (c *candidate) keepLease(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(c.address.lease.Load().UntilRenewal(time.Now(), failed)):
+			case <-time.After(c.address.lease.Load().untilRenewal(time.Now(), failed)):
 			}
 		}
 		l := c.address.lease.Load()
-		if !time.Now().Before(l.Expires()) {
-			c.void(fmt.Errorf("the lease of %s has expired", l.Addr.Addr()))
+		if !time.Now().Before(l.expires()) {
+			c.void(fmt.Errorf("the lease of %s has expired", l.addr()))
 			return
 		}
 		failed = c.renew(ctx, event.HandoverID{}) != nil
@@ -120,26 +119,24 @@ func (c *candidate) renew(ctx context.Context, id event.HandoverID) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	old := c.address.lease.Load()
-	ask := c.port.dhcp().Renew
-	if time.Now().After(old.Start.Add(old.T2)) {
-		ask = c.port.dhcp().Rebind
-	}
-	lease, err := ask(ctx, *old)
+	start, _, t2, _ := old.term()
+	l, lost, err := c.port.ip.renew(ctx, *old, time.Now().After(start.Add(t2)))
 	span.End(err)
-	if nak := (*dhcp4.NAKError)(nil); errors.As(err, &nak) {
+	if lost {
 		c.void(err)
 	}
 	if err != nil {
-		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", old.Expires(), "err", err)
+		c.n.cfg.Log.Warn("lease not renewed", "addr", c.address.addr(), "until", old.expires(), "err", err)
 		return err
 	}
-	c.address.lease.Store(&lease)
+	c.address.lease.Store(&l)
 	c.remember(false)
 	return nil
 }
 
-// probe looks whether somebody else has got the address of before a crash
-// meanwhile (RFC 5227 §2.1). It is in use while that goes on.
+// probe looks whether somebody else has got the address meanwhile, which is of before a
+// crash (RFC 5227 §2.1), or was prepared from elsewhere (RFC 4429). It is in use while
+// that goes on.
 func (c *candidate) probe(ctx context.Context) {
 	err := c.port.probe(ctx, event.HandoverID{}, c.address.addr())
 	if conflict := (*acd.ConflictError)(nil); !errors.As(err, &conflict) {
@@ -147,7 +144,7 @@ func (c *candidate) probe(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if e := c.port.dhcp().Decline(ctx, *c.address.lease.Load()); e != nil {
+	if e := c.port.ip.decline(ctx, c.net.Name, *c.address.lease.Load()); e != nil {
 		c.n.cfg.Log.Warn("lease not declined", "addr", c.address.addr(), "err", e)
 	}
 	c.void(err)

@@ -25,8 +25,8 @@ type kept struct {
 // caller has the turn.
 func (n *Node) keep(id event.HandoverID, c *candidate, span *event.Span) {
 	until := time.Now().Add(n.cfg.Timers.Prepared)
-	if l := c.address.lease.Load(); l.Expires().Before(until) { // its router renews nothing
-		until = l.Expires()
+	if l := c.address.lease.Load(); l.expires().Before(until) { // its router renews nothing
+		until = l.expires()
 	}
 	n.keepOn(&kept{id: id, c: c, span: span, until: until})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/state"
 )
 
@@ -20,29 +19,29 @@ import (
 //
 // Sessions, keys and tunnels are not kept: the node authenticates anew.
 type remembered struct {
-	Network  string      `json:"network"`
-	Lease    dhcp4.Lease `json:"lease"`
-	ByRouter bool        `json:"by_router,omitempty"`
-	Leaving  bool        `json:"leaving,omitempty"`
+	Network string `json:"network"`
+	lease
+	ByRouter bool `json:"by_router,omitempty"`
+	Leaving  bool `json:"leaving,omitempty"`
 }
 
 const keyAddress = "mn/address/" // and the network's name
 
 func (n *Node) remember(r remembered) {
-	if _, err := state.PutJSON(n.cfg.State, keyAddress+r.Network, r, r.Lease.Expires()); err != nil {
-		n.cfg.Log.Error("not kept: a crash would leave the lease to its end", "addr", r.Lease.Addr, "err", err)
+	if _, err := state.PutJSON(n.cfg.State, keyAddress+r.Network, r, r.expires()); err != nil {
+		n.cfg.Log.Error("not kept: a crash would leave the lease to its end", "addr", r.prefix(), "err", err)
 	}
 }
 
 // remember keeps c's address as it is now.
 func (c *candidate) remember(leaving bool) {
-	c.n.remember(remembered{Network: c.net.Name, Lease: *c.address.lease.Load(), ByRouter: c.address.byRouter.Load(), Leaving: leaving})
+	c.n.remember(remembered{Network: c.net.Name, lease: *c.address.lease.Load(), ByRouter: c.address.byRouter.Load(), Leaving: leaving})
 }
 
 // forget drops the record of an address that has been given back.
 func (n *Node) forget(network string, a netip.Addr) {
 	r, _, err := state.GetJSON[remembered](n.cfg.State, keyAddress+network)
-	if errors.Is(err, state.ErrNotFound) || err == nil && r.Lease.Addr.Addr() != a {
+	if errors.Is(err, state.ErrNotFound) || err == nil && r.addr() != a {
 		return
 	}
 	if err := n.cfg.State.Delete(keyAddress + network); err != nil {
@@ -56,7 +55,7 @@ func (n *Node) recall(network string) (remembered, bool) {
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		n.cfg.Log.Error("record of an address", "network", network, "err", err)
 	}
-	return r, err == nil && !r.Leaving
+	return r, err == nil && !r.Leaving && r.addr().Is6() == n.six()
 }
 
 // releaseElsewhere gives back, from the address c has, what the node had in other
@@ -72,10 +71,10 @@ func (n *Node) releaseElsewhere(c *candidate) {
 			continue
 		}
 		if r.ByRouter {
-			n.cfg.Log.Info("prepared before a crash, left to its router", "network", r.Network, "addr", r.Lease.Addr)
+			n.cfg.Log.Info("prepared before a crash, left to its router", "network", r.Network, "addr", r.prefix())
 		} else {
-			c.release(context.Background(), r.Lease)
+			c.release(context.Background(), r.lease)
 		}
-		n.forget(r.Network, r.Lease.Addr.Addr())
+		n.forget(r.Network, r.addr())
 	}
 }

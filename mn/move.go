@@ -154,6 +154,11 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	if c.extra != nil {
 		c.path.landing.expect(id, lastCopyWithin, n.cfg.Buffer)
 	}
+	if c.beside() { // else it is there
+		if err := c.neighbour(); err != nil {
+			n.cfg.Log.Error("the router's neighbour entry", "err", err)
+		}
+	}
 	c.arriving = true
 	ack, err := c.session.Load().send(m, pana.NotifyOptions{Activate: true, Urgent: true})
 	c.session.Load().flush() // ahead of the queue, which keeps the processor busy
@@ -398,5 +403,5 @@ func (n *Node) linkBack(ctx context.Context, id event.HandoverID, old *candidate
 	}
 	n.away.Store(false)
 	n.announce(old)
-	return nil
+	return old.neighbour() // of a router of the same address the other one was entered
 }

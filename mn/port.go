@@ -9,9 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
-	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/mn/link"
 )
@@ -19,28 +17,25 @@ import (
 // port is an interface towards points of attachment: its link, and what speaks there
 // before there is an address.
 type port struct {
-	n        *Node
-	name     string
-	mac      net.HardwareAddr
-	clientID []byte // of DHCP
-	points   []string
-	atMove   bool
-	link     link.Adapter
-	arp      host.ARP
-	carrier  *carrier
-	reports  <-chan osnet.LinkState // of carrier
+	n       *Node
+	name    string
+	mac     net.HardwareAddr
+	points  []string
+	atMove  bool
+	link    link.Adapter
+	ip      ip
+	carrier *carrier
+	reports <-chan osnet.LinkState // of carrier
 
 	// guarded by n.turn
 	seen    sight // the link as it was when somebody last saw to it
 	changed portRecord
-
-	arpReader chan struct{} // taken by whoever reads arp
 }
 
 // openPort opens one interface of the configuration. What is open after an error is
 // closed by close.
 func (n *Node) openPort(cfg Interface) (err error) {
-	p := &port{n: n, name: cfg.Name, points: cfg.Points, atMove: cfg.AtMove, carrier: newCarrier(), changed: portRecord{Name: cfg.Name}, arpReader: make(chan struct{}, 1)}
+	p := &port{n: n, name: cfg.Name, points: cfg.Points, atMove: cfg.AtMove, carrier: newCarrier(), changed: portRecord{Name: cfg.Name}}
 	n.ports = append(n.ports, p)
 	l, err := n.net.LinkByName(cfg.Name)
 	if err != nil {
@@ -49,16 +44,13 @@ func (n *Node) openPort(cfg Interface) (err error) {
 	if p.mac = l.MAC; len(p.mac) != 6 {
 		return fmt.Errorf("%s has no Ethernet address", cfg.Name)
 	}
-	if p.clientID = n.cfg.ClientID; p.clientID == nil {
-		p.clientID = append([]byte{1}, p.mac...) // RFC 2132 §9.14
-	}
 	if p.link, err = cfg.Link(n.net); err != nil {
 		return err
 	}
 	if p.reports, err = p.link.Watch(n.ctx); err != nil {
 		return err
 	}
-	if p.arp, err = n.net.OpenARP(cfg.Name); err != nil {
+	if err = p.openIP(); err != nil {
 		return err
 	}
 	if err = n.net.Prime(cfg.Name); err != nil || len(n.cfg.Interfaces) == 1 {
@@ -77,8 +69,8 @@ func (p *port) close() {
 	if c, ok := p.link.(io.Closer); ok {
 		_ = c.Close()
 	}
-	if p.arp != nil {
-		_ = p.arp.Close()
+	if p.ip != nil {
+		_ = p.ip.close()
 	}
 }
 
@@ -221,8 +213,4 @@ func (p *port) strayed() (point, network string) {
 		return "", ""
 	}
 	return point, at.Name
-}
-
-func (p *port) dhcp() *dhcp4.Client {
-	return &dhcp4.Client{Sockets: p.n.net, Iface: p.name, MAC: p.mac, ClientID: p.clientID, Rand: p.n.cfg.Rand}
 }

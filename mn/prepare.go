@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
 )
@@ -74,31 +73,44 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 	n := c.n
 	span := n.cfg.Recorder.Begin(id, event.PhaseConf, "by", c.net.PAA.String())
 	defer func() { span.End(err) }()
-	h := notify.Header{Handover: id}
-	a, err := c.session.Load().pose(&notify.ConfigRequest{Header: h, ClientID: c.port.clientID, MAC: c.port.mac}, notify.KindConfigReply)
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
+	defer cancel()
+	r := c.port.ip.request(notify.Header{Handover: id})
+	for questions := 1; ; questions++ {
+		a, err := c.session.Load().pose(r, notify.KindConfigReply)
+		if err != nil {
+			return err
+		}
+		meanwhile()
+		meanwhile = func() {}
+		m, err := a.wait(ctx, n.cfg.Timers.Configure)
+		if err != nil {
+			return err
+		}
+		reply := m.(*notify.ConfigReply)
+		l, err := c.port.ip.configured(c.net.Name, reply, r)
+		switch {
+		case err != nil:
+			return err
+		case l != nil:
+			return c.configured(*l, reply)
+		case questions == maxQuestions:
+			return fmt.Errorf("each of %d addresses was in use by another host there", retries+1)
+		}
+	}
+}
+
+// maxQuestions bounds how often a router is asked about one address: what its link is like,
+// and whether an address can be had, for each address that may be in use.
+const maxQuestions = 2 * (retries + 1)
+
+// configured puts the address that c's router has given on the TUN.
+func (c *candidate) configured(l lease, r *notify.ConfigReply) error {
+	if err := c.fits(l); err != nil {
 		return err
 	}
-	meanwhile()
-	m, err := a.wait(ctx, n.cfg.Timers.Configure)
-	if err != nil {
-		return err
-	}
-	r := m.(*notify.ConfigReply)
-	if r.Reason != "" {
-		return errors.New(r.Reason)
-	}
-	if err := c.fits(r); err != nil {
-		return err
-	}
-	client := c.port.clientID
-	if r.ClientID != nil { // the router had leased it before anybody asked
-		client = r.ClientID
-	}
-	c.address = newAddress(dhcp4.Lease{
-		Addr: r.Addr, Router: r.Router, DNS: r.DNS, ServerID: r.ServerID, ClientID: client,
-		Start: time.Now().Add(-r.Age), Lifetime: r.Lifetime, T1: r.T1, T2: r.T2,
-	})
+	c.address = newAddress(l)
+	c.address.optimistic = l.Six != nil
 	c.address.routerMAC.Store(&r.RouterMAC)
 	c.address.byRouter.Store(true)
 	c.remember(false)
@@ -106,17 +118,17 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 }
 
 // fits says whether the node can have what the router gave beside what it has.
-func (c *candidate) fits(r *notify.ConfigReply) error {
+func (c *candidate) fits(l lease) error {
 	n := c.n
 	n.mu.Lock()
 	old := n.serving
 	n.mu.Unlock()
-	a := r.Addr.Addr()
+	a := l.addr()
 	switch {
 	case n.home.owns(a) || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
 		return fmt.Errorf("the router gave %s, which the node has already", a)
-	case old != nil && old.port == c.port && r.Router == old.address.router():
-		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", r.Router)
+	case !n.six() && old != nil && old.port == c.port && l.router() == old.address.router():
+		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", l.router())
 	}
 	return nil
 }

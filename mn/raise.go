@@ -2,8 +2,10 @@ package mn
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
+	"openmpa/internal/host"
 	"openmpa/internal/state"
 )
 
@@ -15,12 +17,17 @@ type portRecord struct {
 	Name      string `json:"name"`
 	Raised    bool   `json:"raised,omitempty"`     // it was down
 	ARPIgnore *int   `json:"arp_ignore,omitempty"` // what it was
+
+	IPv6 map[string]string `json:"ipv6,omitempty"` // settings of the kernel's for it, what they were
 }
+
+// nothing says that nothing is changed.
+func (r portRecord) nothing() bool { return !r.Raised && r.ARPIgnore == nil && len(r.IPv6) == 0 }
 
 // note puts what is about to be changed on record, or what no longer is.
 func (p *port) note(r portRecord) error {
 	p.changed = r
-	if !r.Raised && r.ARPIgnore == nil {
+	if r.nothing() {
 		err := p.n.cfg.State.Delete(keyPort + p.name)
 		if errors.Is(err, state.ErrNotFound) {
 			err = nil
@@ -88,13 +95,51 @@ func (p *port) answerStrictly() error {
 	return p.n.net.SetARPIgnore(p.name, 1)
 }
 
+// quietKeys are what the kernel is not to do by itself where the node takes IPv6 addresses:
+// to follow the router of whatever link it is on.
+var quietKeys = []string{"accept_ra", "autoconf"}
+
+// quiet has the kernel keep out of IPv6 configuration on the interface.
+func (p *port) quiet(h host.IPv6) error {
+	r := p.changed
+	r.IPv6 = map[string]string{}
+	for _, key := range quietKeys {
+		was, err := h.Sysctl(p.key6(key))
+		if err != nil {
+			return fmt.Errorf("is IPv6 there? %w", err)
+		}
+		if was != "0" {
+			r.IPv6[key] = was
+		}
+	}
+	if err := p.note(r); err != nil {
+		return err
+	}
+	for key := range r.IPv6 {
+		if err := h.WriteSysctl(p.key6(key), "0"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *port) key6(name string) string { return "net/ipv6/conf/" + p.name + "/" + name }
+
 // putBack undoes what the node has changed of the interface.
 func (p *port) putBack() {
 	p.lower()
-	if p.changed.ARPIgnore == nil {
+	if p.changed.ARPIgnore == nil && len(p.changed.IPv6) == 0 {
 		return
 	}
-	err := p.n.net.SetARPIgnore(p.name, *p.changed.ARPIgnore)
+	var err error
+	if mode := p.changed.ARPIgnore; mode != nil {
+		err = p.n.net.SetARPIgnore(p.name, *mode)
+	}
+	if h, ok := p.n.net.(host.IPv6); ok {
+		for key, was := range p.changed.IPv6 {
+			err = errors.Join(err, h.WriteSysctl(p.key6(key), was))
+		}
+	}
 	if err == nil {
 		err = p.note(portRecord{Name: p.name, Raised: p.changed.Raised})
 	}

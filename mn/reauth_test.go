@@ -35,9 +35,7 @@ func TestReauthentication(t *testing.T) {
 		t.Error("the old keys are not cleared")
 	}
 	id := event.HandoverID{1}
-	m, err := c.ask(context.Background(), &notify.ConfigRequest{
-		Header: notify.Header{Handover: id}, ClientID: b.node.ports[0].clientID, MAC: b.node.ports[0].mac,
-	}, notify.KindConfigReply, 20*time.Second)
+	m, err := c.ask(context.Background(), b.node.ports[0].ip.request(notify.Header{Handover: id}), notify.KindConfigReply, 20*time.Second)
 	if err != nil || m.ID() != id {
 		t.Fatalf("the router does not understand the new keys: %v, %v", m, err)
 	}

@@ -52,7 +52,7 @@ func (n *Node) Status() Status {
 		} else if why := c.trouble.Load(); why != nil && s.Problem == "" {
 			s.Problem = "no session with the router: " + (*why).Error()
 		}
-		s.LeaseUntil = c.address.lease.Load().Expires().UTC().Format("2006-01-02T15:04:05Z")
+		s.LeaseUntil = c.address.lease.Load().expires().UTC().Format("2006-01-02T15:04:05Z")
 	}
 	n.mu.Unlock()
 	for why, count := range n.endpoint.Dropped() {

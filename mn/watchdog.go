@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/mn/decision"
 )
@@ -92,15 +91,7 @@ func (w *watchdog) look() {
 
 // ask has the router give a sign of life: its kernel answers, whatever its daemons do.
 func (w *watchdog) ask(c *candidate) {
-	mac, err := acd.MACFrom(c.port.mac)
-	if err == nil {
-		to := acd.Broadcast()
-		if known := c.address.routerMAC.Load(); known != nil {
-			to = *known
-		}
-		err = c.port.arp.WriteARP(to, acd.Packet{Op: acd.OpRequest, SenderMAC: mac, SenderIP: c.address.addr(), TargetIP: c.address.router()})
-	}
-	if err != nil {
+	if err := c.port.ip.ask(c.address); err != nil {
 		w.n.cfg.Log.Debug("router not asked for a sign of life", "err", err)
 	}
 }

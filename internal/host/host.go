@@ -46,6 +46,9 @@ type Host interface {
 type IPv6 interface {
 	Host
 	CheckRouter6(devs ...string) error
+	// Sysctl reads a key below net; WriteSysctl writes it, and nobody undoes that.
+	Sysctl(key string) (string, error)
+	WriteSysctl(key, value string) error
 	// OpenND opens the neighbour discovery socket of an interface.
 	OpenND(dev string) (ND, error)
 }

@@ -14,6 +14,9 @@ type AddrOptions struct {
 	// Optimistic has an IPv6 address usable while the kernel still detects duplicates of it (RFC 4429): for one that was probed
 	// before. Needs the sysctl net.ipv6.conf.DEV.optimistic_dad, without which the kernel takes no notice of it.
 	Optimistic bool
+	// NoDAD has the kernel take an IPv6 address without detecting duplicates of it: somebody else does that, or the interface has
+	// no neighbours. It is usable at once.
+	NoDAD bool
 }
 
 const (
@@ -115,6 +118,9 @@ func (n *Net) AddAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 	}
 	if opt.Optimistic {
 		options |= unix.IFA_F_OPTIMISTIC
+	}
+	if opt.NoDAD {
+		options |= unix.IFA_F_NODAD
 	}
 	set := func(flags int) error {
 		return n.withIndex(ifname, func(index int) error {

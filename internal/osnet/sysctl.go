@@ -56,13 +56,7 @@ func (n *Net) SetSysctl(key, value string) error {
 	if old == value {
 		return nil
 	}
-	write := func(v string) error {
-		err := n.Do(func() error { return os.WriteFile(path, []byte(v), 0o644) })
-		if err != nil {
-			return fmt.Errorf("osnet: set sysctl %s=%s: %w", key, v, hint(err))
-		}
-		return nil
-	}
+	write := func(v string) error { return n.writeSysctl(path, key, v) }
 	if err := write(value); err != nil {
 		return err
 	}
@@ -74,6 +68,26 @@ func (n *Net) SetSysctl(key, value string) error {
 			}
 			return nil
 		})
+	}
+	return nil
+}
+
+// WriteSysctl is SetSysctl for who puts back by itself what was there, also after a crash: Close does not.
+func (n *Net) WriteSysctl(key, value string) error {
+	path, err := sysctlPath(key)
+	if err != nil {
+		return err
+	}
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	return n.writeSysctl(path, key, value)
+}
+
+func (n *Net) writeSysctl(path, key, value string) error {
+	if err := n.Do(func() error { return os.WriteFile(path, []byte(value), 0o644) }); err != nil {
+		return fmt.Errorf("osnet: set sysctl %s=%s: %w", key, value, hint(err))
 	}
 	return nil
 }

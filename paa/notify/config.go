@@ -10,6 +10,10 @@ import (
 // MaxRA bounds the router advertisement in a ConfigReply, in octets: the least MTU of IPv6 (RFC 8200 section 5).
 const MaxRA = 1280
 
+// Conflict begins the Reason of a ConfigReply for an address that the MN has formed and that is in use: it may form another one
+// and ask again.
+const Conflict = "conflict: "
+
 const (
 	maxClientID = 255 // RFC 2132 section 9.14
 	maxDUID     = 130 // RFC 8415 section 11.1
