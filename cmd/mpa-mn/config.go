@@ -43,6 +43,8 @@ type configuration struct {
 		Ping  config.Duration `yaml:"ping"`
 		Await bool            `yaml:"await"`
 	} `yaml:"pana"`
+	Family   int             `yaml:"family"`
+	IPv6     ipv6Config      `yaml:"ipv6"`
 	ClientID config.HexBytes `yaml:"client-id"`
 	Networks []network       `yaml:"networks"`
 	Mobility mobility        `yaml:"mobility"`
@@ -104,6 +106,8 @@ networks:                             # points: of attachment, the preferred one
     points:
       - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437}   # MHz; without it all channels are looked at
       - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
+family: 4                             # of care-of addresses; 6: they are formed from what routers advertise (RFC 4862), or of DHCPv6
+ipv6: {dad: {delay: 1s, transmits: 1, retrans: 1s}}   # RFC 4862, without preparation. identifier: ::1234:5678:9abc:def0: of addresses the node forms, without it stable and opaque ones (RFC 7217)
 mobility:                             # one of the two; Mobile IPv4: key-file: hex:..., base64:... or plain
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
   # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
@@ -171,8 +175,8 @@ func (c configuration) Check() error {
 		switch {
 		case n.Name == "" || names[n.Name]:
 			return config.Errorf(key+".name", "%q: expected a name that no other network has", n.Name)
-		case n.PAA.IsValid() && !n.PAA.Is4():
-			return config.Errorf(key+".paa", "%v: expected the IPv4 address of the network's access router, or nothing if DHCP names it there", n.PAA)
+		case !n.PAA.IsValid() && d.Family == 6:
+			return config.Errorf(key+".paa", "missing: the address of the network's access router, which nobody names to a node of IPv6")
 		case len(n.Points) == 0:
 			return config.Errorf(key+".points", "missing: at least one point of attachment")
 		}
@@ -185,6 +189,9 @@ func (c configuration) Check() error {
 		}
 	}
 	if err := c.checkInterfaces(); err != nil {
+		return err
+	}
+	if err := d.checkFamily(); err != nil {
 		return err
 	}
 	if err := d.Mobility.check(); err != nil {

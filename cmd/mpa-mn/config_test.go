@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/acd/nd"
 	"openmpa/internal/config"
 	"openmpa/mn"
 )
@@ -49,6 +50,10 @@ func TestMistakes(t *testing.T) {
 		"not a duration":    {"lifetime: 600s", "lifetime: 600"},
 		"held by nobody":    {"hold: next ", "hold: nobody "},
 		"guarded sometimes": {"guard: never ", "guard: sometimes "},
+		"family of none":    {"family: 4 ", "family: 5 "},
+		"half an address":   {"ipv6: {", "ipv6: {identifier: 2001:db8::1, "},
+		"reserved for all":  {"ipv6: {", "ipv6: {identifier: '::', "},
+		"DAD of IPv6":       {"transmits: 1", "transmits: 101"},
 	} {
 		text := strings.Replace(example, edit[0], edit[1], 1)
 		if text == example {
@@ -60,6 +65,24 @@ func TestMistakes(t *testing.T) {
 		} else if !strings.Contains(err.Error(), "mn.yaml:") {
 			t.Errorf("%s: no place in %q", name, err)
 		}
+	}
+}
+
+// TestFamily: what IPv6 asks for.
+func TestFamily(t *testing.T) {
+	with := func(edits ...string) (configuration, error) {
+		text := strings.NewReplacer(append(edits, "family: 4 ", "family: 6 ")...).Replace(example)
+		return config.Parse[configuration]("mn.yaml", []byte(text))
+	}
+	c, err := with("ipv6: {", "ipv6: {identifier: '::a:b:c:d', ")
+	if want := (nd.IID{0, 10, 0, 11, 0, 12, 0, 13}); err != nil || c.Family != 6 || c.identifier() != want {
+		t.Errorf("%d, %x, %v", c.Family, c.identifier(), err)
+	}
+	if _, err := with("    paa: 10.1.0.1 ", "    # "); err == nil || !strings.Contains(err.Error(), "which nobody names") {
+		t.Errorf("no PAA: %v", err)
+	}
+	if _, err := with("mtu: 1400", "mtu: 1300"); err == nil || !strings.Contains(err.Error(), "at least 1320") {
+		t.Errorf("a small MTU: %v", err)
 	}
 }
 

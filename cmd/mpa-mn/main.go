@@ -104,6 +104,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		NewEAP: func() (pana.EAPPeer, error) {
 			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
 		},
+		Family: c.Family, Identifier: c.identifier(), DAD6: c.IPv6.DAD.Timers(),
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Await: c.PANA.Await, Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
 		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Reach: c.Reach,
 		Hold: c.Moves.Hold, Guard: c.Moves.Guard, State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,

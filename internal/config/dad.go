@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
 )
 
 // DAD are the timers of duplicate address detection (RFC 5227 §1.1) as a file
@@ -40,4 +41,26 @@ func Default[T comparable](v *T, d T) {
 	if *v == zero {
 		*v = d
 	}
+}
+
+// DAD6 are the timers of duplicate address detection of IPv6 (RFC 4862 §5.1, RFC 4861 §10) as
+// a file gives them; what is left out is as the RFCs say.
+type DAD6 struct {
+	Delay     *Duration `yaml:"delay"`
+	Transmits int       `yaml:"transmits"`
+	Retrans   Duration  `yaml:"retrans"`
+}
+
+// Timers returns the timers with the RFCs' values filled in.
+func (d DAD6) Timers() nd.Timers {
+	t := nd.DefaultTimers()
+	if d.Delay != nil {
+		t.Delay = d.Delay.D()
+	}
+	if d.Retrans != 0 {
+		t.Retrans = d.Retrans.D()
+	}
+	Default(&d.Transmits, t.Transmits)
+	t.Transmits = d.Transmits
+	return t
 }
