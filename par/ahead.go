@@ -3,6 +3,7 @@ package par
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -105,12 +106,13 @@ func (d *demand) want(now time.Time) (n int, until time.Time) {
 
 // AheadStatus are the addresses kept ready, in a Status.
 type AheadStatus struct {
-	Wanted   int            `json:"wanted"`
-	Ready    int            `json:"ready"`
-	Making   int            `json:"being_verified"`
-	VerifyMS float64        `json:"verify_ms"` // that it takes, smoothed
-	Again    float64        `json:"again_in_s,omitempty"`
-	Address  []AheadAddress `json:"addresses,omitempty"`
+	Wanted   int     `json:"wanted"`
+	Ready    int     `json:"ready"`
+	Making   int     `json:"being_verified"`
+	VerifyMS float64 `json:"verify_ms"` // that it takes, smoothed
+	Again    float64 `json:"again_in_s,omitempty"`
+	// Addresses are those that are ready.
+	Addresses []AheadAddress `json:"addresses,omitempty"`
 	AheadCounts
 }
 
@@ -126,7 +128,7 @@ type AheadCounts struct {
 
 // AheadAddress is one of them.
 type AheadAddress struct {
-	Address string  `json:"address"`
-	Ready   float64 `json:"ready_s"`   // for so long
-	Expires float64 `json:"expires_s"` // the lease, if it is not renewed
+	Address netip.Prefix `json:"address"`
+	Ready   float64      `json:"ready_s"`   // for so long
+	Expires float64      `json:"expires_s"` // the lease, if it is not renewed
 }

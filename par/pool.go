@@ -446,8 +446,8 @@ func (p *pool) status(now time.Time) *AheadStatus {
 	}
 	for _, one := range p.ready {
 		if l, ok := one.t.aheadLease(); ok {
-			s.Address = append(s.Address, AheadAddress{
-				Address: l.Addr.String(), Ready: now.Sub(one.since).Seconds(), Expires: l.Expires().Sub(now).Seconds(),
+			s.Addresses = append(s.Addresses, AheadAddress{
+				Address: l.Addr, Ready: now.Sub(one.since).Seconds(), Expires: l.Expires().Sub(now).Seconds(),
 			})
 		}
 	}

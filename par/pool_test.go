@@ -137,9 +137,9 @@ func TestAheadDefended(t *testing.T) {
 		t.Error("an address that nobody has any more is defended")
 	}
 	b.awaitReady(1)
-	second := b.ahead().Address[0].Address
+	second := b.ahead().Addresses[0].Address
 	c := b.openAs(2, "another@home.example", b.mac)
-	if c.Addr.String() != second {
+	if c.Addr != second {
 		t.Fatalf("%+v, ready was %s", c, second)
 	}
 	if !b.probed(c.Addr.Addr()) {
@@ -165,7 +165,7 @@ func TestAheadClaimed(t *testing.T) {
 		return slices.ContainsFunc(b.dhcp.Leases(), func(l dhcpd.Lease) bool { return l.Addr == leased && l.State == dhcpd.Declined })
 	})
 	b.awaitReady(1)
-	if a := b.ahead(); a.Conflicts != 1 || a.Address[0].Address != "10.2.0.101/24" || len(stored(t, s)) != 1 {
+	if a := b.ahead(); a.Conflicts != 1 || a.Addresses[0].Address.String() != "10.2.0.101/24" || len(stored(t, s)) != 1 {
 		t.Errorf("%+v, stored %v", a, stored(t, s))
 	}
 	if c := b.openAs(1, "mn@home.example", elsewhere); c.Addr.Addr() != leased.Next() {
@@ -182,7 +182,7 @@ func TestAheadInUse(t *testing.T) {
 	cfg.Ahead = Ahead{Least: 1, Most: 1}
 	b.begin(cfg)
 	b.awaitReady(1)
-	if a := b.ahead(); a.Conflicts != 1 || a.Failed != 1 || a.Address[0].Address != "10.2.0.101/24" {
+	if a := b.ahead(); a.Conflicts != 1 || a.Failed != 1 || a.Addresses[0].Address.String() != "10.2.0.101/24" {
 		t.Errorf("%+v", a)
 	}
 }
@@ -218,7 +218,7 @@ func TestAheadRenewed(t *testing.T) {
 	b.awaitReady(1)
 	time.Sleep(4 * time.Second)
 	a := b.ahead()
-	if len(a.Address) != 1 || a.Address[0].Address != "10.2.0.100/24" || a.Address[0].Ready < 4 || a.Address[0].Expires < 1 || a.Verified != 1 {
+	if len(a.Addresses) != 1 || a.Addresses[0].Address.String() != "10.2.0.100/24" || a.Addresses[0].Ready < 4 || a.Addresses[0].Expires < 1 || a.Verified != 1 {
 		t.Errorf("%+v", a)
 	}
 	// A server that is away for long gives it to somebody else: it is ready no more.
@@ -246,7 +246,7 @@ func TestAheadForgotten(t *testing.T) {
 	if c := got[*notify.ConfigReply](b, 1); c.Addr.Addr() != leased || c.DAD == 0 || c.ClientID != nil {
 		t.Fatalf("%+v", c)
 	}
-	b.await("another one", func() bool { a := b.ahead(); return a.Ready == 1 && a.Address[0].Address == "10.2.0.101/24" })
+	b.await("another one", func() bool { a := b.ahead(); return a.Ready == 1 && a.Addresses[0].Address.String() == "10.2.0.101/24" })
 	b.await("the lease that is none", func() bool { return len(stored(t, s)) == 2 })
 }
 

@@ -259,10 +259,17 @@ func (b *Bed) Gap() time.Duration { return b.opt.Gap }
 // Close takes the lab apart; see the package comment for its error.
 func (b *Bed) Close() error {
 	var errs []error
-	if b.children[topo.MN] != nil {
-		errs = append(errs, b.stop(topo.MN), b.leasesGone())
+	up := b.children[topo.MN] != nil
+	if up {
+		errs = append(errs, b.stop(topo.MN))
+	}
+	if up && b.opt.Ahead == "" {
+		errs = append(errs, b.leasesGone())
 	}
 	errs = append(errs, b.stopAll(), b.openLinks())
+	if up && b.opt.Ahead != "" { // which the routers had until their end
+		errs = append(errs, b.leasesGone())
+	}
 	if b.Top != nil && b.before != nil {
 		errs = append(errs, b.compare())
 	}

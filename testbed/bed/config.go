@@ -128,6 +128,9 @@ tunnel: {device: %[9]s, port: %[10]d%[12]s}
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "tunnel: {", "tunnel: {unused: 5s, ").Replace(text)
 	}
+	if b.opt.Ahead != "" {
+		text += "ahead: " + b.opt.Ahead + "\n"
+	}
 	switch {
 	case b.opt.BufferOff:
 		text += "buffer: {off: true}\n"

@@ -19,6 +19,8 @@ type Options struct {
 	Gap       time.Duration // time without a link in a move
 	DAD       string        // "fast" (also when empty) or "rfc5227"
 	NoPrepare bool          // the mobile node breaks before it makes
+	// Ahead is how many addresses routers verify before anybody asks, as in their configuration; empty: none.
+	Ahead string
 	// BufferPackets bounds what a router holds for a node.
 	BufferPackets int
 	// BufferOff has routers hold nothing; the node's own queue stays.

@@ -58,7 +58,7 @@ func (o Options) wantsAny(rows ...Row) bool {
 func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * float64(time.Second)) }
 
 // All lists the benches.
-func All() []Bench { return []Bench{Tunnel(), Buffers(), PANASessions(), PANAFlood()} }
+func All() []Bench { return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood()} }
 
 // Find returns the bench of a name.
 func Find(name string) (Bench, error) {

@@ -139,6 +139,14 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
+// quotient writes a ratio, with two digits where two decimals would have none.
+func quotient(v float64) string {
+	if abs := math.Abs(v); abs > 0 && abs < 0.1 {
+		return strconv.FormatFloat(v, 'g', 2, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
 // String is the table: of each row the subjects with median, spread, ratio and a bar.
 func (r *Result) String() string {
 	const widest = 30 // of a bar, in characters
@@ -151,7 +159,7 @@ func (r *Result) String() string {
 		for _, c := range row.Samples {
 			line := []string{"  " + c.Subject, number(c.Median), number(c.Min), number(c.Max), "", ""}
 			if c.Ratio != nil {
-				line[4] = strconv.FormatFloat(*c.Ratio, 'f', 2, 64)
+				line[4] = quotient(*c.Ratio)
 			}
 			if top > 0 && c.Median > 0 {
 				n := int(math.Round(widest * c.Median / top))
@@ -188,7 +196,7 @@ func (r *Result) Picture(doc string) (picture.Picture, error) {
 		for _, c := range row.Samples {
 			bar := picture.Bar{Title: c.Subject, Values: c.Values, Median: c.Median, Text: number(c.Median)}
 			if c.Ratio != nil && c.Subject != row.Base {
-				bar.Text += fmt.Sprintf(" (%.2f x)", *c.Ratio)
+				bar.Text += fmt.Sprintf(" (%s x)", quotient(*c.Ratio))
 			}
 			g.Bars = append(g.Bars, bar)
 		}

@@ -11,7 +11,9 @@ import (
 
 	"openmpa/internal/control"
 	"openmpa/internal/event"
+	"openmpa/par"
 	"openmpa/testbed/bed"
+	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
@@ -368,8 +370,9 @@ func (w *watch) done() []linkctl.Move {
 	return append([]linkctl.Move(nil), w.moves...)
 }
 
-// awaitClean waits until nothing of the node is left at a network: each
-// handover starts without a session, a lease or a tunnel there.
+// awaitClean waits until nothing of the node is left at a network: each handover starts
+// without a session, a lease or a tunnel there. What the router has leased for nobody yet, and
+// is ready, is none of the node's.
 func (r *run) awaitClean(ctx context.Context, b *bed.Bed, network string) error {
 	return r.awaitCleanWithin(ctx, b, network, cleanLimit)
 }
@@ -384,6 +387,7 @@ func (r *run) awaitCleanWithin(ctx context.Context, b *bed.Bed, network string, 
 				Address string `json:"address"`
 				Mode    string `json:"mode"`
 			} `json:"visitors"`
+			Ahead par.AheadStatus `json:"ahead"`
 		}
 		if err := b.Client(network).Status(ctx, &status); err != nil {
 			return fmt.Errorf("scenario: status of router %s: %w", network, err)
@@ -392,6 +396,9 @@ func (r *run) awaitCleanWithin(ctx context.Context, b *bed.Bed, network string, 
 		if err != nil {
 			return err
 		}
+		leases = slices.DeleteFunc(leases, func(l dhcpd.Lease) bool {
+			return slices.ContainsFunc(status.Ahead.Addresses, func(a par.AheadAddress) bool { return a.Address.Addr() == l.Addr })
+		})
 		if len(status.Visitors) == 0 && len(leases) == 0 {
 			return nil
 		}
