@@ -1,0 +1,312 @@
+package mn
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
+	"openmpa/internal/event"
+	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/internal/state"
+	"openmpa/testbed/dhcpd"
+	"openmpa/testbed/space"
+)
+
+var (
+	dad6    = nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}
+	prefix6 = netip.MustParsePrefix("2001:db8:1::/64")
+)
+
+// advertising is what a router of prefix6 says: for half an hour, for new connections half of that.
+func advertising() nd.RouterAdvert {
+	return nd.RouterAdvert{
+		HopLimit: 64, Lifetime: 30 * time.Minute,
+		Prefixes: []nd.PrefixInfo{{Prefix: prefix6, OnLink: true, Autonomous: true, Valid: 30 * time.Minute, Preferred: 15 * time.Minute}},
+	}
+}
+
+// link6 is a port of IPv6 on a link with one other machine, which advertises itself.
+type link6 struct {
+	*ip6
+	t       *testing.T
+	far     *space.Space
+	there   func(func())
+	router  acd.MAC
+	says    atomic.Pointer[nd.RouterAdvert]
+	asked   atomic.Int32
+	records state.Store
+}
+
+// newLink6 makes it. The kernel there has an address of prefix6, ...:9.
+func newLink6(t *testing.T, cfg Config) *link6 {
+	t.Helper()
+	osnettest.Enter(t)
+	name := fmt.Sprintf("mn6-%d", os.Getpid())
+	far, err := space.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(far.Close(), space.Remove(name)); err != nil {
+			t.Error(err)
+		}
+	})
+	there := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
+	there(func() { osnettest.IP(t, "link set lo up") })
+	osnettest.VethTo(t, "v0", "v1", there)
+	l := &link6{t: t, far: far, there: there, records: state.NewMemory()}
+	ra := advertising()
+	l.says.Store(&ra)
+	there(func() { osnettest.IP(t, "address add 2001:db8:1::9/64 dev v1 nodad") })
+	cfg.Family, cfg.DAD6, cfg.Rand, cfg.State, cfg.Log = 6, dad6, rand.Reader, l.records, discard
+	cfg.Recorder = event.NewRecorder("mn", nil, 100)
+	n := &Node{cfg: cfg}
+	if n.net, err = host.Linux(discard, osnet.OwnerMobileNode); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.net.Close() })
+	dev, err := n.net.LinkByName("v0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &port{n: n, name: "v0", mac: dev.MAC, changed: portRecord{Name: "v0"}}
+	if err := p.openIP(); err != nil {
+		t.Fatal(err)
+	}
+	l.ip6 = p.ip.(*ip6)
+	t.Cleanup(func() { _ = p.ip.close() })
+	l.advertise()
+	return l
+}
+
+// advertise answers solicitations of routers at the other end, until the test ends.
+func (l *link6) advertise() {
+	var other host.IPv6
+	var conn host.ND
+	var err error
+	l.there(func() {
+		if other, err = host.LinuxIPv6(discard, osnet.OwnerAccessRouter); err == nil {
+			conn, err = other.OpenND("v1")
+		}
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.router = acd.MAC(conn.MAC())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			p, err := conn.ReadND(ctx)
+			if err != nil {
+				return
+			}
+			if _, ok := p.Msg.(nd.RouterSolicit); ok {
+				l.asked.Add(1)
+				answer := nd.Packet{Src: nd.LinkLocal(l.router), Dst: nd.AllNodes(), Msg: *l.says.Load()}
+				if err := conn.WriteND(answer); err != nil {
+					l.t.Error(err)
+				}
+			}
+		}
+	}()
+	l.t.Cleanup(func() {
+		cancel()
+		<-done
+		_, _ = conn.Close(), other.Close()
+	})
+}
+
+func (l *link6) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	l.t.Cleanup(cancel)
+	return ctx
+}
+
+// TestFormed: an address is formed from what the router advertises, is the same again, and
+// another in another network, or after a conflict.
+func TestFormed(t *testing.T) {
+	l := newLink6(t, Config{})
+	get := func(network string) lease {
+		t.Helper()
+		a, err := l.lease(l.ctx(), event.HandoverID{}, network)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	first := get("b")
+	six := first.Six
+	if !prefix6.Contains(six.Addr) || six.OnLink != prefix6 || six.Router != nd.LinkLocal(l.router) || !first.formed() ||
+		six.Valid != 30*time.Minute || six.Preferred != 15*time.Minute || six.T1 != 15*time.Minute {
+		t.Errorf("%+v", six)
+	}
+	if again := get("b"); again.addr() != first.addr() {
+		t.Errorf("%s, and the same network gave %s before", again.addr(), first.addr())
+	}
+	if other := get("a"); other.addr() == first.addr() {
+		t.Errorf("%s in two networks", other.addr())
+	}
+	if err := l.decline(l.ctx(), "b", first); err != nil {
+		t.Fatal(err)
+	}
+	next := get("b")
+	if next.addr() == first.addr() {
+		t.Errorf("%s again, after a conflict", next.addr())
+	}
+	ra := advertising()
+	ra.Prefixes[0].Autonomous = false
+	l.says.Store(&ra)
+	if _, err := l.lease(l.ctx(), event.HandoverID{}, "b"); err == nil || !strings.Contains(err.Error(), "no prefix of 64 bits") {
+		t.Errorf("nothing to form an address from: %v", err)
+	}
+	i, err := l.p.n.identity() // of the records
+	if err != nil || i.String() != l.id.String() || string(i.Secret) != string(l.id.Secret) || strings.Contains(i.String(), string(i.Secret)) {
+		t.Errorf("another identity at the next start: %v, %v", i, err)
+	}
+}
+
+// TestOwnIdentifier: one of the configuration is used first.
+func TestOwnIdentifier(t *testing.T) {
+	l := newLink6(t, Config{Identifier: nd.IID{0, 1, 0, 2, 0, 3, 0, 4}})
+	for i, want := range []bool{true, false, false} {
+		a, err := l.lease(l.ctx(), event.HandoverID{}, "b")
+		if err != nil || (a.addr() == netip.MustParseAddr("2001:db8:1:0:1:2:3:4")) != want {
+			t.Errorf("after %d conflicts %s, %v", i, a.addr(), err)
+		}
+		l.conflict("b")
+	}
+}
+
+// TestNoRouter: what there is to do is said.
+func TestNoRouter(t *testing.T) {
+	l := newLink6(t, Config{})
+	ra := advertising()
+	ra.Lifetime = 0 // it is no default router
+	l.says.Store(&ra)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := l.lease(ctx, event.HandoverID{}, "b"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "radvd") || l.asked.Load() == 0 {
+		t.Errorf("%v, asked %d times", err, l.asked.Load())
+	}
+}
+
+// TestDetect6: an address that somebody has is found in use, a neighbour is found, and nobody
+// where nobody is.
+func TestDetect6(t *testing.T) {
+	l := newLink6(t, Config{})
+	taken, free := netip.MustParseAddr("2001:db8:1::9"), netip.MustParseAddr("2001:db8:1::8")
+	conflict := (*acd.ConflictError)(nil)
+	if err := l.probe(l.ctx(), taken); !errors.As(err, &conflict) || acd.MAC(conflict.By) != l.router {
+		t.Errorf("an address in use: %v", err)
+	}
+	if err := l.probe(l.ctx(), free); err != nil {
+		t.Errorf("a free address: %v", err)
+	}
+	if by, err := l.find(l.ctx(), taken); err != nil || acd.MAC(by) != l.router {
+		t.Errorf("found %v, %v", by, err)
+	}
+	silent := (*silentError)(nil)
+	if by, err := l.find(l.ctx(), free); !errors.As(err, &silent) {
+		t.Errorf("found %v, %v", by, err)
+	}
+}
+
+// TestCompared: on arrival the prefix is compared with what the router advertises there, and
+// nothing is acquired.
+func TestCompared(t *testing.T) {
+	l := newLink6(t, Config{})
+	a, err := l.lease(l.ctx(), event.HandoverID{}, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ra := advertising()
+	ra.Prefixes[0].Valid = 3 * time.Hour
+	l.says.Store(&ra)
+	renewed, lost, err := l.renew(l.ctx(), a, false)
+	if err != nil || lost || renewed.addr() != a.addr() || renewed.Six.Valid != 3*time.Hour {
+		t.Errorf("%+v, lost %v, %v", renewed.Six, lost, err)
+	}
+	ra.Prefixes = []nd.PrefixInfo{{Prefix: netip.MustParsePrefix("2001:db8:7::/64"), OnLink: true, Autonomous: true, Valid: time.Hour, Preferred: time.Hour}}
+	l.says.Store(&ra)
+	if _, lost, err := l.renew(l.ctx(), a, false); err == nil || !lost {
+		t.Errorf("another link: lost %v, %v", lost, err)
+	}
+}
+
+// TestLeased6: where the router says so, a DHCPv6 server leases the address, extends it and
+// has it back.
+func TestLeased6(t *testing.T) {
+	l := newLink6(t, Config{})
+	server, err := dhcpd.Serve(l.far, []dhcpd.Pool{{
+		Network: "b", Interface: "v1", Server: netip.MustParseAddr("2001:db8:1::9"), Prefix: prefix6,
+		Low: netip.MustParseAddr("2001:db8:1::100"), High: netip.MustParseAddr("2001:db8:1::110"), DNS: netip.MustParseAddr("2001:db8::53"),
+	}}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	ra := advertising()
+	ra.Managed, ra.Prefixes[0].Autonomous = true, false
+	l.says.Store(&ra)
+	a, err := l.lease(l.ctx(), event.HandoverID{}, "b")
+	if err != nil || a.addr() != netip.MustParseAddr("2001:db8:1::100") || a.formed() || a.Six.OnLink != prefix6 || string(a.Six.ClientID) != string(l.id.DUID) {
+		t.Fatalf("%+v, %v", a.Six, err)
+	}
+	again, lost, err := l.renew(l.ctx(), a, false)
+	if err != nil || lost || again.addr() != a.addr() || !again.Six.Start.After(a.Six.Start) || again.router() != a.router() {
+		t.Errorf("%+v, lost %v, %v", again.Six, lost, err)
+	}
+	if err := l.release(l.ctx(), again, netip.MustParseAddr("2001:db8:2::1")); !errors.Is(err, errElsewhere) {
+		t.Errorf("given back from another link: %v", err)
+	}
+	if err := l.release(l.ctx(), again, again.addr()); err != nil || len(server.Leases()) != 0 {
+		t.Errorf("%v, leases %v", err, server.Leases())
+	}
+	if _, lost, err := l.renew(l.ctx(), again, true); err == nil || !lost {
+		t.Errorf("what is not leased any more: lost %v, %v", lost, err)
+	}
+}
+
+// TestQuiet: the kernel follows no router meanwhile, and does again behind it, also where the
+// node had no time to put it back.
+func TestQuiet(t *testing.T) {
+	l := newLink6(t, Config{})
+	look := func() string {
+		t.Helper()
+		var all []string
+		for _, key := range quietKeys {
+			v, err := l.host.Sysctl(l.p.key6(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, v)
+		}
+		return strings.Join(all, " ")
+	}
+	if got := look(); got != "0 0" {
+		t.Errorf("%v are %s", quietKeys, got)
+	}
+	l.p.changed = portRecord{} // as another process would have it
+	if err := l.p.n.putBackAll(); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(); got != "1 1" {
+		t.Errorf("put back, %v are %s", quietKeys, got)
+	}
+	if left, err := l.records.List(keyPort); err != nil || len(left) != 0 {
+		t.Errorf("still on record: %v, %v", left, err)
+	}
+}
