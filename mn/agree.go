@@ -61,7 +61,7 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	cfg := tunnel.TunnelConfig{
 		Socket: socket, Peer: netip.AddrPortFrom(reply.Outer, reply.Port), In: pair.In, Out: pair.Out, AllowDst: c.address.addr(),
-		Receive: c.path.merges.plain, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: outerKeepalive,
+		Receive: c.received, Numbered: c.path.merges.numbered, Marker: c.marker, Keepalive: outerKeepalive,
 		Rekey: n.cfg.Rekey, RekeyDue: c.due, Lifetime: n.cfg.Rekey.Hard(),
 	}
 	if reply.Plain {

@@ -76,7 +76,7 @@ func (k *kept) candidate() *candidate {
 
 // usable says that a move may still begin.
 func (k *kept) usable(network string) bool {
-	return k != nil && k.c.net.Name == network && k.c.session.Load().ended() == nil && time.Now().Before(k.until)
+	return k != nil && k.c.net.Name == network && k.c.session.Load().ended() == nil && k.c.voided.Load() == nil && time.Now().Before(k.until)
 }
 
 // takeKept takes what is kept, nil if nothing is. The caller has the turn.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
 )
 
 // Of what comes with numbers. Two copies of a packet, or one and its repetition, are
@@ -51,7 +52,7 @@ func (m *merges) numbered(s flow.Shim, pkt []byte) {
 		one = flow.NewMerge(flow.MergeLimits{Window: mergeWindow, Wait: mergeWait, Late: true})
 		m.of[s.Class] = one
 	}
-	m.marked[pkt[1]>>2] = one
+	m.marked[ipip.DSCP(pkt)] = one
 	if epoch := m.again[s.Class]; epoch != nil && *epoch == s.Epoch {
 		m.twice++
 		return
@@ -71,7 +72,7 @@ func (m *merges) numbered(s flow.Shim, pkt []byte) {
 func (m *merges) plain(pkt []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if one := m.marked[pkt[1]>>2]; one != nil {
+	if one := m.marked[ipip.DSCP(pkt)]; one != nil {
 		one.Flush()
 		m.pass(one)
 	}
