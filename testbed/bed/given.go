@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -19,8 +20,23 @@ import (
 // given counts the datagrams of the measured flow that the mobile node's kernel has routed to a device. The device need
 // not take them: when its carrier goes the kernel drops what it is given, and what waits for ARP, and tells nobody.
 type given struct {
-	nft   *nftables.Conn
-	chain *nftables.Chain
+	nft       *nftables.Conn
+	chain     *nftables.Chain
+	headerLen int // of IP
+}
+
+// A header is where things are in an IP header, in octets.
+type header struct {
+	family                   nftables.TableFamily
+	protocol, source, length uint32
+	inside                   byte // the protocol number of the same inside it
+}
+
+func headerOf(a netip.Addr) header {
+	if a.Is6() {
+		return header{nftables.TableFamilyIPv6, 6, 8, ipip.HeaderLen6, ipip.Protocol6}
+	}
+	return header{nftables.TableFamilyIPv4, 9, 12, ipip.HeaderLen, ipip.Protocol}
 }
 
 // outgoing is how many datagrams of the flow left as they are, or in IP; and how many octets of ESP, with all that is in
@@ -43,14 +59,15 @@ func countGiven(s *space.Space, t impair.Traffic, interfaces ...string) (*given,
 	if err != nil {
 		return nil, fmt.Errorf("bed: count packets in %s: %w", s.Name(), err)
 	}
-	table := nft.AddTable(&nftables.Table{Family: nftables.TableFamilyIPv4, Name: givenTable})
-	g := &given{nft: nft, chain: nft.AddChain(&nftables.Chain{
+	ip := headerOf(t.Home)
+	table := nft.AddTable(&nftables.Table{Family: ip.family, Name: givenTable})
+	g := &given{nft: nft, headerLen: int(ip.length), chain: nft.AddChain(&nftables.Chain{
 		Name: "out", Table: table, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityLast,
 	})}
 	home := t.Home.AsSlice()
-	flow := func(at uint32) []expr.Any { // whose IPv4 header, without options, begins there
-		return slices.Concat(holds(at+9, unix.IPPROTO_UDP), holds(at+12, home...), holds(at+ipip.HeaderLen+2, port(t.FlowPort)...))
+	flow := func(at uint32) []expr.Any { // whose IP header, without options or extensions, begins there
+		return slices.Concat(holds(at+ip.protocol, unix.IPPROTO_UDP), holds(at+ip.source, home...), holds(at+ip.length+2, port(t.FlowPort)...))
 	}
 	for _, name := range interfaces {
 		padded := make([]byte, unix.IFNAMSIZ)
@@ -61,8 +78,8 @@ func countGiven(s *space.Space, t impair.Traffic, interfaces ...string) (*given,
 			nft.AddRule(&nftables.Rule{Table: table, Chain: g.chain, Exprs: exprs, UserData: what})
 		}
 		count(nil, flow(0))
-		count(nil, holds(9, ipip.Protocol), flow(ipip.HeaderLen))
-		count(tunnelled, holds(9, unix.IPPROTO_UDP), holds(ipip.HeaderLen+2, port(t.TunnelPort)...))
+		count(nil, holds(ip.protocol, ip.inside), flow(ip.length))
+		count(tunnelled, holds(ip.protocol, unix.IPPROTO_UDP), holds(ip.length+2, port(t.TunnelPort)...))
 	}
 	if err := nft.Flush(); err != nil {
 		return nil, errors.Join(fmt.Errorf("bed: count packets in %s: %w", s.Name(), err), nft.CloseLasting())
@@ -82,7 +99,7 @@ func (g *given) so() (all outgoing, err error) {
 		case !ok:
 			return all, fmt.Errorf("bed: packets given to the mobile node's devices: a rule ends with %T, expected a counter", r.Exprs[len(r.Exprs)-1])
 		case bytes.Equal(r.UserData, tunnelled):
-			all.octets += int(c.Bytes) - int(c.Packets)*(ipip.HeaderLen+udpHeaderLen) //nolint:gosec // of minutes
+			all.octets += int(c.Bytes) - int(c.Packets)*(g.headerLen+udpHeaderLen) //nolint:gosec // of minutes
 		default:
 			all.native += int(c.Packets) //nolint:gosec // small
 		}

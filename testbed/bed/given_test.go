@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/impair"
+	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
 )
 
@@ -20,8 +21,16 @@ import (
 // it has gone, and when they wait for ARP: those and only those that it has not taken are counted.
 func TestRefused(t *testing.T) {
 	needRoot(t)
+	t.Run("IPv4", func(t *testing.T) { refused(t, 4, 24) })
+	t.Run("IPv6", func(t *testing.T) {
+		installed(t, peers.Radvd{}.Program)
+		refused(t, 6, 64)
+	})
+}
+
+func refused(t *testing.T, ip, bits int) {
 	b, err := StartNetwork(context.Background(), Options{
-		Bin: t.TempDir(), Gap: 4 * time.Millisecond, Count: true, Traffic: impair.Traffic{FlowPort: 7000, ProbePort: 7001, Down: 1372, Up: 1370, Probe: 64},
+		Bin: t.TempDir(), IP: ip, Gap: 4 * time.Millisecond, Count: true, Traffic: impair.Traffic{FlowPort: 7000, ProbePort: 7001, Down: 1302, Up: 1300, Probe: 64},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -36,15 +45,16 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network := netip.PrefixFrom(topo.HomeAddress, 24)
-	addr, err := netlink.ParseAddr(network.String())
+	home := b.opt.at(topo.HomeAddress)
+	addr, err := netlink.ParseAddr(netip.PrefixFrom(home, bits).String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	addr.Flags = unix.IFA_F_NODAD
 	if err := mn.Netlink().AddrAdd(eth, addr); err != nil {
 		t.Fatal(err)
 	}
-	known, unknown := topo.HomeAddress.Next(), topo.HomeAddress.Next().Next()
+	known, unknown := home.Next(), home.Next().Next()
 	mac, _ := net.ParseMAC("02:00:00:00:00:99")
 	if err := mn.Netlink().NeighSet(&netlink.Neigh{
 		LinkIndex: eth.Attrs().Index, IP: known.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT,
@@ -53,7 +63,7 @@ func TestRefused(t *testing.T) {
 	}
 	var c *net.UDPConn
 	if err := mn.Do(func() error {
-		c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(topo.HomeAddress, 0)))
+		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(home, 0)))
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -61,7 +71,7 @@ func TestRefused(t *testing.T) {
 	defer c.Close()
 	native := func(to netip.Addr, n int) {
 		for range n {
-			if _, err := c.WriteToUDPAddrPort(make([]byte, 1370), netip.AddrPortFrom(to, 7000)); err != nil {
+			if _, err := c.WriteToUDPAddrPort(make([]byte, 1300), netip.AddrPortFrom(to, 7000)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -89,7 +99,7 @@ func TestRefused(t *testing.T) {
 	inESP(3)
 	expect("with a link", 0)
 	native(unknown, 2)
-	expect("nobody answers ARP", 2)
+	expect("nobody answers for the address", 2)
 	// The kernel tells when it has taken the device's queue away.
 	updates, done, handle := make(chan netlink.LinkUpdate), make(chan struct{}), netns.NsHandle(mn.FD())
 	if err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &handle}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"openmpa/mn/mobility/mip4"
+	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/keys"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
@@ -19,14 +20,14 @@ type Kind uint8
 // Kinds of frames. Up is from the mobile node, down to it.
 const (
 	KindOther    Kind = iota
-	KindARP           // never lost
+	KindARP           // of neighbour discovery, too; never lost
 	KindDown          // a datagram of the measured flow
 	KindUp            // a datagram of the measured flow
 	KindProbe         // a datagram of the probe, either way
 	KindDepart        // marker in the tunnel, up
 	KindDeparted      // marker in the tunnel, down
-	KindPathUp        // path-end marker of Mobile IPv4
-	KindPathDown      // path-end marker of Mobile IPv4
+	KindPathUp        // path-end marker of Mobile IP
+	KindPathDown      // path-end marker of Mobile IP
 	KindTunnelUp      // anything else in ESP, such as a registration
 	kinds
 )
@@ -46,8 +47,16 @@ type Traffic struct {
 	ProbePort uint16     // destination port of the probe
 	// Octets of UDP payload.
 	Down, Up, Probe int
-	TunnelPort      uint16 // of ESP in UDP, at the router
-	Marker          mip4.Algorithm
+	TunnelPort      uint16         // of ESP in UDP, at the router
+	Marker          mip4.Algorithm // where Home is IPv4
+}
+
+// headerLen is the length of an IP header of the flow's family, in octets.
+func (t Traffic) headerLen() int {
+	if t.Home.Is6() {
+		return ipip.HeaderLen6
+	}
+	return ipip.HeaderLen
 }
 
 // A Classifier tells frames apart. It is pure and may be used by many.
@@ -61,8 +70,13 @@ const (
 	etherLen    = 14
 	etherIPv4   = 0x0800
 	etherARP    = 0x0806
+	etherIPv6   = 0x86dd
 	udpLen      = 8
 	protocolUDP = 17
+
+	protocolICMPv6 = 58
+	// Of neighbour discovery: from Router Solicitation to Redirect (RFC 4861, section 4).
+	firstND, lastND = 133, 137
 )
 
 // NewClassifier computes the lengths that packets have in ESP. It fails when
@@ -83,15 +97,15 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 		kind    Kind
 	}{
 		{c.toRouter, esp.SealedLen(len(departure)), KindDepart},
-		{c.toRouter, inESP(pathEnd), KindPathUp},
-		{c.toRouter, upInESP(t), KindUp},
-		{c.toRouter, inESP(datagram(t.Probe)), KindProbe},
+		{c.toRouter, t.inESP(pathEnd), KindPathUp},
+		{c.toRouter, t.inESP(t.datagram(t.Up)), KindUp},
+		{c.toRouter, t.inESP(t.datagram(t.Probe)), KindProbe},
 		{c.toNode, esp.SealedLen(len(departure)), KindDeparted},
-		{c.toNode, inESP(pathEnd), KindPathDown},
-		{c.toNode, inESP(datagram(t.Down)), KindDown},
-		{c.toNode, inESP(datagram(t.Down) + flow.ShimLen), KindDown}, // numbered
-		{c.toNode, inESP(datagram(t.Probe)), KindProbe},
-		{c.toNode, inESP(datagram(t.Probe) + flow.ShimLen), KindProbe},
+		{c.toNode, t.inESP(pathEnd), KindPathDown},
+		{c.toNode, t.inESP(t.datagram(t.Down)), KindDown},
+		{c.toNode, t.inESP(t.datagram(t.Down) + flow.ShimLen), KindDown}, // numbered
+		{c.toNode, t.inESP(t.datagram(t.Probe)), KindProbe},
+		{c.toNode, t.inESP(t.datagram(t.Probe) + flow.ShimLen), KindProbe},
 	} {
 		if other, taken := x.lengths[x.length]; taken {
 			return nil, fmt.Errorf("impair: in ESP, %s and %s are both of %d octets and cannot be told apart", x.kind, other, x.length)
@@ -102,17 +116,23 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 }
 
 // datagram is the length of an IP packet with a payload of UDP, and inESP that of one inside IP in ESP.
-func datagram(payload int) int { return ipip.HeaderLen + udpLen + payload }
+func (t Traffic) datagram(payload int) int { return t.headerLen() + udpLen + payload }
 
-func inESP(packet int) int { return esp.SealedLen(ipip.HeaderLen + packet) }
-
-func upInESP(t Traffic) int { return inESP(datagram(t.Up)) }
+func (t Traffic) inESP(packet int) int { return esp.SealedLen(t.headerLen() + packet) }
 
 // pathEndLen is the length of a path-end marker, an IP packet.
 func pathEndLen(t Traffic) (int, error) {
-	a := netip.AddrFrom4([4]byte{192, 0, 2, 1})
 	// Of a key, only that there is one matters for the length.
-	sa := mip4.Security{SPI: 256, Key: keys.NewSecret(make([]byte, 32)), Algorithm: t.Marker}
+	key := keys.NewSecret(make([]byte, 32))
+	if t.Home.Is6() {
+		pkt, err := mip6.AppendMarkerPacket(nil, mip6.Marker{Home: t.Home, HomeAgent: t.Home.Next()}, mip6.Security{SPI: 256, Key: key})
+		if err != nil {
+			return 0, fmt.Errorf("impair: %w", err)
+		}
+		return len(pkt), nil
+	}
+	a := netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	sa := mip4.Security{SPI: 256, Key: key, Algorithm: t.Marker}
 	pkt, err := mip4.AppendMarkerPacket(nil, mip4.Marker{HomeAddress: a, HomeAgent: a.Next()}, sa)
 	if err != nil {
 		return 0, fmt.Errorf("impair: %w", err)
@@ -130,6 +150,8 @@ func (c *Classifier) Classify(frame []byte) Kind {
 		return KindARP
 	case etherIPv4:
 		return c.packet(frame[etherLen:], true)
+	case etherIPv6:
+		return c.packet6(frame[etherLen:], true)
 	}
 	return KindOther
 }
@@ -147,11 +169,14 @@ func (c *Classifier) tunnelled(datagram []byte) Kind {
 
 // InTunnel reports whether an Ethernet frame carries a packet to the router's tunnel port, and its length in octets.
 func (c *Classifier) InTunnel(frame []byte) (n int, ok bool) {
-	if len(frame) < etherLen || binary.BigEndian.Uint16(frame[12:]) != etherIPv4 {
+	if len(frame) < etherLen {
 		return 0, false
 	}
-	pkt := frame[etherLen:]
-	_, _, proto, headerLen, total, err := ipip.ParseIPv4(pkt)
+	pkt, headerLen := frame[etherLen:], ipip.HeaderLen6
+	_, _, proto, total, err := ipip.ParseIPv6(pkt)
+	if binary.BigEndian.Uint16(frame[12:]) == etherIPv4 {
+		_, _, proto, headerLen, total, err = ipip.ParseIPv4(pkt)
+	}
 	if err != nil || proto != protocolUDP || total < headerLen+udpLen || binary.BigEndian.Uint16(pkt[headerLen+2:]) != c.t.TunnelPort {
 		return 0, false
 	}
@@ -159,7 +184,7 @@ func (c *Classifier) InTunnel(frame []byte) (n int, ok bool) {
 }
 
 // UpInESP is the length of a packet with a datagram of the flow from the node, in octets of ESP.
-func (c *Classifier) UpInESP() int { return upInESP(c.t) }
+func (c *Classifier) UpInESP() int { return c.t.inESP(c.t.datagram(c.t.Up)) }
 
 // packet classifies an IPv4 packet; one inside another is looked at, but no
 // deeper.
@@ -175,16 +200,46 @@ func (c *Classifier) packet(pkt []byte, outer bool) Kind {
 	if proto != protocolUDP || total < headerLen+udpLen {
 		return KindOther
 	}
-	from, to := binary.BigEndian.Uint16(pkt[headerLen:]), binary.BigEndian.Uint16(pkt[headerLen+2:])
+	if !outer && mip4.IsMarkerPacket(pkt) {
+		return c.pathEnd(src)
+	}
+	return c.datagram(src, dst, pkt[headerLen:], outer)
+}
+
+// packet6 is packet of IPv6; what Mobile IPv6 has put in front of a datagram without a tunnel is looked behind.
+func (c *Classifier) packet6(pkt []byte, outer bool) Kind {
+	p, err := mip6.ParsePacket(pkt)
 	switch {
-	case !outer && mip4.IsMarkerPacket(pkt) && src == c.t.Home:
+	case err != nil:
+		return KindOther
+	case outer && p.Proto == ipip.Protocol6:
+		return c.packet6(p.Payload, false)
+	case outer && p.Proto == protocolICMPv6 && len(p.Payload) > 0 && p.Payload[0] >= firstND && p.Payload[0] <= lastND:
+		return KindARP
+	case !outer && mip6.IsMarkerPacket(pkt):
+		return c.pathEnd(p.Src)
+	case p.Proto != protocolUDP || len(p.Payload) < udpLen:
+		return KindOther
+	}
+	return c.datagram(p.Source(), p.Destination(), p.Payload, outer)
+}
+
+// pathEnd is a path-end marker by its source.
+func (c *Classifier) pathEnd(src netip.Addr) Kind {
+	if src == c.t.Home {
 		return KindPathUp
-	case !outer && mip4.IsMarkerPacket(pkt):
-		return KindPathDown
+	}
+	return KindPathDown
+}
+
+// datagram classifies one of UDP, with its header.
+func (c *Classifier) datagram(src, dst netip.Addr, b []byte, outer bool) Kind {
+	from, to := binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+	switch {
 	case outer && to == c.t.TunnelPort:
-		return c.tunnelled(pkt[headerLen+udpLen:])
+		return c.tunnelled(b[udpLen:])
 	case outer && from == c.t.TunnelPort:
-		return c.toNode[total-headerLen-udpLen]
+		return c.toNode[len(b)-udpLen]
 	case dst != c.t.Home && src != c.t.Home:
 		return KindOther
 	case to == c.t.ProbePort:

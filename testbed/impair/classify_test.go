@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"openmpa/mn/mobility/mip4"
+	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/keys"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
@@ -138,6 +139,102 @@ func TestClassify(t *testing.T) {
 		t.Error("probe and flow cannot be told apart, and nobody says so")
 	}
 }
+
+// TestClassify6 makes the packets of IPv6 as the daemons make them.
+func TestClassify6(t *testing.T) {
+	a := netip.MustParseAddr
+	home, agent, careOf, far, router := a("2001:db8:9::2"), a("2001:db8:9::a"), a("2001:db8:2::77"), a("2001:db8:0:4::1"), a("2001:db8:2::1")
+	of6 := ofLab
+	of6.Home = home
+	c, err := NewClassifier(of6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := esp.NewOutbound(1000, keys.NewSecret(make([]byte, 20)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal := func(inner []byte) []byte {
+		b, err := out.Seal(nil, inner, ipip.Protocol6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	packet := func(src, dst netip.Addr, next byte, payload []byte) []byte {
+		s, d := src.As16(), dst.As16()
+		b := append([]byte{0x60, 0, 0, 0, byte(len(payload) >> 8), byte(len(payload)), next, 64}, s[:]...)
+		return append(append(b, d[:]...), payload...)
+	}
+	udp := func(src, dst netip.Addr, from, to uint16, payload []byte) []byte {
+		b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, from), to)
+		b = binary.BigEndian.AppendUint16(b, uint16(udpLen+len(payload)))
+		return packet(src, dst, protocolUDP, append(append(b, 0, 0), payload...))
+	}
+	inIP := func(src, dst netip.Addr, inner []byte) []byte { return packet(src, dst, ipip.Protocol6, inner) }
+	pathEnd := func(down bool) []byte {
+		b, err := mip6.AppendMarkerPacket(nil, mip6.Marker{Home: home, HomeAgent: agent, Down: down}, mip6.Security{SPI: 256, Key: keys.NewSecret(make([]byte, 32))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	up := func(inner []byte) []byte { return inIP(careOf, agent, inner) }
+	down := func(inner []byte) []byte { return inIP(agent, careOf, inner) }
+	toRouter := func(b []byte) []byte { return udp(careOf, router, 40000, 4500, b) }
+	upData := udp(home, far, 20001, 20000, make([]byte, 172))
+	downData := udp(far, home, 20001, 20000, make([]byte, 1372))
+	optimised := func(b []byte, err error) []byte {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for _, x := range []struct {
+		what   string
+		packet []byte
+		want   Kind
+	}{
+		{"plain up", upData, KindUp},
+		{"up", up(upData), KindUp},
+		{"down", down(downData), KindDown},
+		{"probe", down(udp(far, home, 21001, 21000, make([]byte, 64))), KindProbe},
+		{"up with route optimisation", optimised(mip6.AppendFromHome(nil, upData, careOf)), KindUp},
+		{"down with route optimisation", optimised(mip6.AppendToCareOf(nil, downData, careOf)), KindDown},
+		{"up in ESP", toRouter(seal(up(upData))), KindUp},
+		{"down in ESP", udp(router, careOf, 4500, 40000, seal(down(downData))), KindDown},
+		{"down in ESP by IPv4", ipv4(t, seal(down(downData))), KindDown},
+		{"path end up", up(pathEnd(false)), KindPathUp},
+		{"path end down", down(pathEnd(true)), KindPathDown},
+		{"path end up in ESP", toRouter(seal(up(pathEnd(false)))), KindPathUp},
+		{"neighbour solicitation", packet(careOf, router, protocolICMPv6, []byte{135, 0, 0, 0}), KindARP},
+		{"echo", packet(careOf, router, protocolICMPv6, []byte{128, 0, 0, 0}), KindOther},
+		{"flow of somebody else", udp(far, router, 20001, 20000, make([]byte, 172)), KindOther},
+	} {
+		kind := uint16(etherIPv6)
+		if x.packet[0]>>4 == 4 {
+			kind = etherIPv4
+		}
+		frame := ethernet(kind, x.packet)
+		if got := c.Classify(frame); got != x.want {
+			t.Errorf("%s is taken for %v, expected %v", x.what, got, x.want)
+		}
+		for n := range frame { // cut off anywhere it is nothing, and no panic
+			if got := c.Classify(frame[:n]); got != KindOther {
+				t.Errorf("%s cut to %d octets is taken for %v", x.what, n, got)
+			}
+		}
+	}
+	if n, ok := c.InTunnel(ethernet(etherIPv6, toRouter(seal(up(upData))))); !ok || n != c.UpInESP() {
+		t.Errorf("a packet of the flow in the tunnel has %d octets, %v; expected %d", n, ok, c.UpInESP())
+	}
+	if _, ok := c.InTunnel(ethernet(etherIPv6, upData)); ok {
+		t.Error("a plain packet is taken for one in the tunnel")
+	}
+}
+
+// ipv4 is what a router sends in UDP to a node with an IPv4 address.
+func ipv4(t *testing.T, esp []byte) []byte { return udp(t, router, careOf, 4500, 40000, esp) }
 
 func TestThief(t *testing.T) {
 	var told []Kind
