@@ -62,7 +62,9 @@ func (f flags) options(a *app) (scenario.Options, error) {
 		return o, err
 	}
 	o.LoseMarkers, o.NAT, o.Enforce = f.Lose == "markers", f.NAT, f.Enforce
-	o.Rate, err = traffic.ParseRate(f.Rate)
+	if o.Rate, err = traffic.ParseRate(f.Rate); o.IP == 6 {
+		o.Rate = o.Rate.WithIPv6()
+	}
 	return o, err
 }
 

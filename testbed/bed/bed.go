@@ -43,6 +43,8 @@ type Bed struct {
 	NAT map[string]*nat.Translator
 	// Air counts what is said and heard on the node's link; nil unless Options.Wifi or Options.Count.
 	Air *Air
+	// AtHome counts what comes to the home agent; nil unless Options.AtHome.
+	AtHome *AtHome
 	// Thief takes markers, when told to; nil unless Options.LoseMarkers.
 	Thief    *impair.Thief
 	opt      Options
@@ -127,6 +129,11 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	}
 	if b.opt.Count && b.opt.Wifi == nil {
 		if b.given, err = countGiven(b.Top.Space(topo.MN), b.opt.Traffic, topo.MNIf, topo.SecondIf); err != nil {
+			return err
+		}
+	}
+	if b.opt.AtHome {
+		if err = b.watchHome(); err != nil {
 			return err
 		}
 	}
@@ -292,6 +299,7 @@ func (b *Bed) dismantle() error {
 		}
 	}
 	closeIf(b.Air != nil, func() error { return b.Air.close() })
+	closeIf(b.AtHome != nil, func() error { return b.AtHome.close() })
 	closeIf(b.given != nil, func() error { return b.given.close() })
 	closeIf(b.Radio != nil, func() error { return b.Radio.close() })
 	for _, s := range b.servers {

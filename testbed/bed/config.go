@@ -184,7 +184,7 @@ func (b *Bed) configMN() string {
 control: %s
 state: mn.db
 %s
-tunnel: {device: %s, mtu: 1400%s}
+tunnel: {device: %s, mtu: %d%s}
 eap:
   identity: %s
   ca: mn/ca.pem
@@ -198,8 +198,8 @@ networks:
 %s
 %s
 prepare: %v
-%s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.rekey(), MNIdentity, ServerName, nets.String(),
-		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, trigger+moves)
+%s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.opt.innerMTU(), b.rekey(), MNIdentity, ServerName, nets.String(),
+		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, trigger+moves+b.configMN6())
 }
 
 // interfaces are those of the mobile node, and who moves them.

@@ -36,7 +36,7 @@ func refused(t *testing.T, ip, bits int) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := b.dismantle(); err != nil {
+		if err := b.discard(); err != nil {
 			t.Error(err)
 		}
 	}()

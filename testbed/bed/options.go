@@ -54,6 +54,10 @@ type Options struct {
 	Enforce bool
 	// Count has the packets of the measured flow counted at both ends of the node's link, see Bed.Air.
 	Count bool
+	// AtHome has the datagrams counted that come to the home agent, see Bed.AtHome.
+	AtHome bool
+	// Route has the correspondent take part in Mobile IPv6, and the node use route optimisation with it.
+	Route bool
 	// Third adds the network topo.Third, which the mobile node knows, too.
 	Third bool
 	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.

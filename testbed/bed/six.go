@@ -32,6 +32,14 @@ func (o Options) at(a netip.Addr) netip.Addr {
 // Leased reports whether the node's addresses are leased ones.
 func (b *Bed) Leased() bool { return !b.opt.formed() }
 
+// innerMTU is that of what is between the node and its home agent, in octets, so that the packets of a tunnel about it fit a link.
+func (o Options) innerMTU() int {
+	if o.six() {
+		return 1360
+	}
+	return 1400
+}
+
 // checkSix is what only one of the families has.
 func (o Options) checkSix() error {
 	switch {
@@ -90,16 +98,31 @@ func (b *Bed) configHA6() string {
 	return fmt.Sprintf(`ipv6:
   address: %v
   home: {interface: home0, prefix: %v}
-  tunnel: {device: %s, mtu: 1400}
+  tunnel: {device: %s, mtu: %d}
   nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key}]
-  lifetime: 600s
-`, topo.HomeAgent6, topo.HomePrefix6, tunName6, topo.Six(topo.HomeAddress), homeSPI)
+`, topo.HomeAgent6, topo.HomePrefix6, tunName6, b.opt.innerMTU(), topo.Six(topo.HomeAddress), homeSPI)
 }
 
 // mobility6 is the mobile node's.
 func (b *Bed) mobility6() string {
 	return fmt.Sprintf("  mip6: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, lifetime: 600s}",
 		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI)
+}
+
+// dad6 are the timers of duplicate address detection with IPv6; empty: those of RFC 4862.
+func (o Options) dad6() string {
+	if o.DAD == DADStandard {
+		return ""
+	}
+	return "dad: {delay: 20ms, transmits: 1, retrans: 100ms}"
+}
+
+// configMN6 is what the mobile node has of IPv6 beside its mobility.
+func (b *Bed) configMN6() string {
+	if !b.opt.six() {
+		return ""
+	}
+	return fmt.Sprintf("family: 6\nipv6: {%s}\n", b.opt.dad6())
 }
 
 // configAR6 is an access router's.

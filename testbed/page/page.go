@@ -126,7 +126,7 @@ func sectionOf(i int, r Run) (section, error) {
 		Phases: phases(r.Result), Beyond: report.BeyondFloor(r.Result), Moves: moves(r.Handovers),
 	}
 	if columns := report.FigureColumns(r.Result); columns != nil {
-		s.Figures = figuresOf(columns)
+		s.Figures = figuresOf(r.Result, columns)
 	}
 	for _, d := range report.DelayRows(r.Result) {
 		s.Delays = append(s.Delays, delay{d, 100 * d.Max / report.DelayLimitMS})
@@ -173,8 +173,8 @@ func facts(r *report.Result) []fact {
 }
 
 // figuresOf puts RFC 6252's columns and ours into a table.
-func figuresOf(columns []report.Column) *figures {
-	f := &figures{Notes: report.FigureNotes(), Columns: columns}
+func figuresOf(r *report.Result, columns []report.Column) *figures {
+	f := &figures{Notes: report.FigureNotes(r), Columns: columns}
 	for _, c := range columns {
 		if n := len(f.Groups); n > 0 && f.Groups[n-1].Title == c.Case {
 			f.Groups[n-1].Span++

@@ -54,6 +54,8 @@ type Handover struct {
 	TCP    *Stream            `json:"tcp,omitempty"`
 	Phases map[string]float64 `json:"phases,omitempty"`
 	Buffer *Buffer            `json:"buffer,omitempty"`
+	// ViaHome is how many datagrams of the flow, and the probe, came to the home agent; absent where nobody counts them.
+	ViaHome *int `json:"via_home,omitempty"`
 	// Radio is what only moves by 802.11 have.
 	Radio *Radio `json:"radio,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.

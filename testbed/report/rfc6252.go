@@ -2,15 +2,18 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // The cases of the measurements in RFC 6252, section C.5.1.
 const (
-	CaseUnbuffered = "buffering off"
-	CaseBuffered   = "buffering on"
-	CaseUnprepared = "without MPA"
+	CaseUnbuffered      = "buffering off"
+	CaseBuffered        = "buffering on"
+	CaseUnbufferedRoute = "buffering off, RO" // route optimisation
+	CaseBufferedRoute   = "buffering on, RO"
+	CaseUnprepared      = "without MPA"
 )
 
 // DelayLimitMS is what RFC 6252, section 1.2, cites of ITU-T G.114: the upper
@@ -56,9 +59,26 @@ var rfcColumns = []Column{
 	{Case: CaseUnprepared, Title: "C.5.1", Values: []string{"", "~4000", "~200", "", "", "", "", ""}},
 }
 
+// routeColumns are those of Figure 6 in its own four cases, beside what was measured with route optimisation, too.
+var routeColumns = []Column{
+	routed(rfcColumns[0], CaseUnbuffered), routed(rfcColumns[3], CaseBuffered),
+	routed(rfcColumns[1], CaseUnbufferedRoute), routed(rfcColumns[4], CaseBufferedRoute),
+	rfcColumns[len(rfcColumns)-1],
+}
+
+// routed is a column of Figure 6 in a case of its own.
+func routed(c Column, name string) Column {
+	c.Case, c.Title = name, "Fig. 6"
+	return c
+}
+
 // FigureColumns are RFC 6252's figures with ours after those of each case.
 // It is nil when the result is of another scenario.
 func FigureColumns(r *Result) []Column {
+	rfcColumns := rfcColumns
+	if r.routed() {
+		rfcColumns = routeColumns
+	}
 	summaries := make(map[string]map[string]Figures)
 	for _, c := range r.Cases {
 		summaries[c.Name] = c.Summary
@@ -71,9 +91,10 @@ func FigureColumns(r *Result) []Column {
 			continue
 		}
 		ours := Column{Case: c.Case, Title: "here", Ours: true}
+		unbuffered := c.Case == CaseUnbuffered || c.Case == CaseUnbufferedRoute
 		for _, row := range FigureRows {
 			v, within := "-", ""
-			if f, ok := summary[row.Field]; ok && !(c.Case == CaseUnbuffered && strings.HasPrefix(row.Field, "buffer.")) {
+			if f, ok := summary[row.Field]; ok && !(unbuffered && strings.HasPrefix(row.Field, "buffer.")) {
 				v, within = strconv.FormatFloat(f.Mean, 'f', 2, 64), number(f.Min)+" / "+number(f.P50)+" / "+number(f.Max)
 			}
 			ours.Values, ours.Ranges = append(ours.Values, v), append(ours.Ranges, within)
@@ -86,15 +107,29 @@ func FigureColumns(r *Result) []Column {
 	return out
 }
 
+// routed reports whether a result has the cases with route optimisation.
+func (r *Result) routed() bool {
+	return slices.ContainsFunc(r.Cases, func(c Case) bool { return c.Name == CaseBufferedRoute })
+}
+
 // FigureNotes say what the columns of RFC 6252 and of ours are, a sentence
 // each.
-func FigureNotes() []string {
-	return []string{
-		"Figure 6 of RFC 6252 is Mobile IPv6 (RO: with route optimisation), Figure 7 is SIP. Here it is Mobile IPv4 with reverse tunnelling, which has no route optimisation: compare with Figure 6 without RO.",
-		"Averages over the handovers; packets to the mobile node. \"During handover\" is the silence around the time without a link; jitter is what it is longer than the interval, as in the RFC's own figures.",
-		"Without MPA the RFC gives 4 s in all, about 200 packets lost, with the timers that DHCP and duplicate address detection had. Here those are short unless --dad rfc5227 was given.",
-		"L3 handoff is measured in handovers of their own, with 5000 packets/s more, which the buffer's figures are free of. With buffering off the router holds nothing; the node's own queue stays, so nothing is lost from it.",
+func FigureNotes(r *Result) []string {
+	if r.routed() {
+		return append([]string{
+			"Figure 6 of RFC 6252 is Mobile IPv6, RO is route optimisation: packets go between the node and its correspondent and do not pass the home agent. Here it is Mobile IPv6, too.",
+		}, figureNotes...)
 	}
+	return append([]string{
+		"Figure 6 of RFC 6252 is Mobile IPv6 (RO: with route optimisation), Figure 7 is SIP. Here it is Mobile IPv4 with reverse tunnelling, which has no route optimisation: compare with Figure 6 without RO.",
+	}, figureNotes...)
+}
+
+// figureNotes are those that all results have.
+var figureNotes = []string{
+	"Averages over the handovers; packets to the mobile node. \"During handover\" is the silence around the time without a link; jitter is what it is longer than the interval, as in the RFC's own figures.",
+	"Without MPA the RFC gives 4 s in all, about 200 packets lost, with the timers that DHCP and duplicate address detection had. Here those are short unless --dad rfc5227 was given.",
+	"L3 handoff is measured in handovers of their own, with 5000 packets/s more, which the buffer's figures are free of. With buffering off the router holds nothing; the node's own queue stays, so nothing is lost from it.",
 }
 
 // FigureTable shows our measurements beside RFC 6252's, without its columns

@@ -58,6 +58,31 @@ func TestFigureColumns(t *testing.T) {
 	}
 }
 
+// TestFigureColumnsRouted: with route optimisation there are the four cases of Figure 6 itself.
+func TestFigureColumnsRouted(t *testing.T) {
+	r := &Result{Scenario: "figure6"}
+	for _, name := range []string{CaseUnbuffered, CaseBuffered, CaseUnbufferedRoute, CaseBufferedRoute, CaseUnprepared} {
+		r.Handovers = append(r.Handovers, Handover{Case: name, Outcome: "completed", Phases: map[string]float64{"l2_ms": 4}, Buffer: &Buffer{Packets: 3}})
+	}
+	r.SummarizeCases()
+	columns := FigureColumns(r)
+	var got []string
+	for _, c := range columns {
+		got = append(got, c.Case+"/"+c.Title+" "+c.Values[2]+" "+c.Values[7])
+	}
+	want := []string{
+		"buffering off/Fig. 6 1.33 n/a", "buffering off/here - -", "buffering on/Fig. 6 0 2.00", "buffering on/here - 3.00",
+		"buffering off, RO/Fig. 6 0.66 n/a", "buffering off, RO/here - -", "buffering on, RO/Fig. 6 0 3.00", "buffering on, RO/here - 3.00",
+		"without MPA/C.5.1 ~200 ", "without MPA/here - 3.00",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if text := strings.Join(FigureNotes(r), " "); !strings.Contains(text, "do not pass the home agent") || strings.Contains(text, "Mobile IPv4") {
+		t.Errorf("notes: %s", text)
+	}
+}
+
 func TestFigureTable(t *testing.T) {
 	text := FigureTable(figureResult())
 	lines := strings.Split(text, "\n")

@@ -158,7 +158,7 @@ func number(v float64) string {
 func Tables(r *Result) string {
 	var parts []string
 	if t := FigureTable(r); t != "" {
-		parts = append(parts, t, strings.Join(FigureNotes(), "\n")+"\n")
+		parts = append(parts, t, strings.Join(FigureNotes(r), "\n")+"\n")
 	} else if t := RoamTable(r); t != "" {
 		rule, _ := RoamRule(r)
 		parts = append(parts, t, strings.Join(append(RoamNotes(), rule), "\n")+"\n")

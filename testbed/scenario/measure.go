@@ -122,6 +122,10 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 	if err != nil {
 		return m, err
 	}
+	atHome, err := cameHome(b)
+	if err != nil {
+		return m, err
+	}
 	routers := askRouters(ctx, b)
 	flows.start()
 	if err := bed.Sleep(ctx, r.opt.Lead); err != nil {
@@ -165,6 +169,14 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 	}
 	if err := m.countRouters(ctx, b, routers); err != nil {
 		return m, err
+	}
+	if b.AtHome != nil {
+		n, err := cameHome(b)
+		if err != nil {
+			return m, err
+		}
+		n -= atHome
+		m.ViaHome = &n
 	}
 	if b.Air != nil {
 		airNow, err := onAir(b)

@@ -152,6 +152,12 @@ func All() []Scenario {
 			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped",
 		},
 		{
+			Name: "figure6", run: figure6Six, cases: true, Access: AccessCable, Adjust: adjustFigure6Six, Fixes: []string{"buffer", "direction", "ip", "mmp"},
+			Doc: "the measurements of RFC 6252's Figure 6 by Mobile IPv6: without buffers, with buffers, both with route optimisation, and without MPA",
+			Promise: "every handover completes; with buffers nothing is lost, without exactly what the router counts as dropped; " +
+				"with route optimisation no packet comes to the home agent",
+		},
+		{
 			Name: "figure10", run: figure10, cases: true, Access: AccessWifi, Adjust: adjustFigure10, CPUs: 2,
 			Fixes: []string{"tls", "rtt-aaa", "rate", "direction", "seconds", "probe", "buffer", "l2-gap", "lose", "nat"},
 			Doc:   "RFC 6252's Figure 10: 802.1X in full, pre-authenticated, 802.11r and MPA, on the same radios, with the authentication server near and far",
@@ -289,6 +295,9 @@ func Run(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Res
 
 func runWithStrips(ctx context.Context, s Scenario, opt Options, p *Progress) (*report.Result, Strips, error) {
 	now := time.Now().Round(time.Second)
+	if opt.IP == 6 {
+		opt.Rate, opt.Slow = opt.Rate.WithIPv6(), opt.Slow.WithIPv6()
+	}
 	r := &run{opt: opt, p: p, res: &report.Result{
 		Scenario: s.Name, Commit: opt.Commit, Kernel: report.Kernel(), Started: &now, Machine: report.Here(), Flags: opt.Flags, Handovers: []report.Handover{},
 	}}

@@ -11,10 +11,17 @@ import (
 // 64 kb/s speech behind an RTP header.
 const RTPPayload = 172
 
-// fullPacket is the length of an IP packet of a flow given as a bit rate.
-const fullPacket = 1400
+// fullPacket is the length of an IP packet of a flow given as a bit rate, and fullPacket6 that of one of IPv6, which has to leave
+// room for three headers of 20 octets more.
+const (
+	fullPacket  = 1400
+	fullPacket6 = 1340
+)
 
-const headers = 20 + 8 // IPv4 and UDP
+const (
+	headers  = 20 + 8 // IPv4 and UDP
+	headers6 = 40 + 8 // IPv6 and UDP
+)
 
 // A Rate is how fast a flow sends, and how large its datagrams are.
 type Rate struct {
@@ -82,7 +89,18 @@ func PerSecond(n float64) Rate {
 }
 
 // Bits reports whether the rate was given in bits a second.
-func (r Rate) Bits() bool { return r.Payload == fullPacket-headers }
+func (r Rate) Bits() bool {
+	return r.Payload == fullPacket-headers || r.Payload == fullPacket6-headers6
+}
+
+// WithIPv6 is the same rate in packets of IPv6.
+func (r Rate) WithIPv6() Rate {
+	if r.Payload == fullPacket-headers {
+		r.PerSecond *= float64(fullPacket) / fullPacket6
+		r.Payload = fullPacket6 - headers6
+	}
+	return r
+}
 
 // Interval is the time between two datagrams.
 func (r Rate) Interval() time.Duration {
@@ -94,8 +112,11 @@ func (r Rate) Flag() string { return r.text }
 
 // String is the rate in words.
 func (r Rate) String() string {
-	if r.Bits() {
-		return r.text + "bit/s in packets of 1400 octets"
+	switch r.Payload {
+	case fullPacket - headers:
+		return fmt.Sprintf("%sbit/s in packets of %d octets", r.text, fullPacket)
+	case fullPacket6 - headers6:
+		return fmt.Sprintf("%sbit/s in packets of %d octets", r.text, fullPacket6)
 	}
 	return r.text + " packets/s"
 }
