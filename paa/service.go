@@ -44,6 +44,7 @@ type Handler interface {
 // Config of a Service.
 type Config struct {
 	Listen      netip.AddrPort    // UDP; RFC 5191 assigns port 716
+	Listen6     netip.AddrPort    // likewise, where Listen is of IPv4; the zero AddrPort: not by IPv6
 	Sockets     host.Sockets      // where it listens; nil: in the calling thread's network namespace
 	Identities  notify.Identities // told to the PaC under AUTH
 	Lifetime    time.Duration     // of a session
@@ -52,7 +53,7 @@ type Config struct {
 	PerNode     int            // sessions of one identity at once; the oldest gives way. 0: MaxSessions
 	Ping        time.Duration  // silence after which a peer is asked; twice that ends its session. 0: never
 	Allow       []netip.Prefix // who may authenticate from elsewhere (RFC 5873 §6); none: everybody
-	Link        netip.Prefix   // of the access link, where everybody may
+	Links       []netip.Prefix // of the access link, where everybody may
 	Backend     aaa.Backend
 	Bind        func(*Service) // is given the service before the first session; may be nil
 	Rand        io.Reader
@@ -89,17 +90,29 @@ type session struct {
 
 // Open listens and serves until Close. The handler is called from then on.
 func Open(cfg Config, h Handler) (*Service, error) {
-	conn, err := cfg.listen()
+	conn, err := cfg.listen(cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("paa: listen on %s: %w; is the address on this machine and the port free?", cfg.Listen, err)
+		return nil, err
+	}
+	var six pana.Conn
+	if cfg.Listen6.IsValid() {
+		if six, err = cfg.listen(cfg.Listen6); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	closed := func(err error) error {
+		if six != nil {
+			err = errors.Join(err, six.Close())
+		}
+		return errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
 	}
 	s := &Service{cfg: cfg, handler: h, ready: make(chan struct{}), sessions: map[uint32]*session{}}
 	identities, err := cfg.Identities.AppendBinary(nil)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
+		return nil, closed(err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.server, err = pana.Serve(s.ctx, conn, pana.PAAConfig{
+	s.server, err = pana.ServeBoth(s.ctx, conn, six, pana.PAAConfig{
 		Rand: cfg.Rand, Lifetime: cfg.Lifetime, AuthTimeout: cfg.AuthTimeout, MaxSessions: cfg.MaxSessions,
 		PingInterval: cfg.Ping, PingTimeout: cfg.Ping,
 		ParCAVPs: func(uint32) []pana.AVP {
@@ -112,7 +125,7 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	})
 	if err != nil {
 		s.cancel()
-		return nil, errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
+		return nil, closed(err)
 	}
 	if cfg.Bind != nil {
 		cfg.Bind(s)
@@ -121,20 +134,29 @@ func Open(cfg Config, h Handler) (*Service, error) {
 	return s, nil
 }
 
-func (c Config) listen() (pana.Conn, error) {
+func (c Config) listen(on netip.AddrPort) (conn pana.Conn, err error) {
 	if c.Sockets != nil {
-		return c.Sockets.ListenUDP(c.Listen)
+		conn, err = c.Sockets.ListenUDP(on)
+	} else {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(on))
 	}
-	return net.ListenUDP("udp", net.UDPAddrFromAddrPort(c.Listen))
+	if err != nil {
+		return nil, fmt.Errorf("paa: listen on %s: %w; is the address on this machine and the port free?", on, err)
+	}
+	return conn, nil
 }
 
 func (s *Service) allowed(a netip.Addr) bool {
-	return len(s.cfg.Allow) == 0 || slices.ContainsFunc(s.cfg.Allow, func(p netip.Prefix) bool { return p.Contains(a) })
+	return len(s.cfg.Allow) == 0 || within(s.cfg.Allow, a)
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) })
 }
 
 // local says who may begin without pre-authentication: whoever is on the link, and who might as
 // well pre-authenticate.
-func (s *Service) local(a netip.Addr) bool { return s.cfg.Link.Contains(a) || s.allowed(a) }
+func (s *Service) local(a netip.Addr) bool { return within(s.cfg.Links, a) || s.allowed(a) }
 
 // Close ends every session without a word to the peers and waits for what is
 // under way.

@@ -346,7 +346,7 @@ func TestStaleReply(t *testing.T) {
 // TestAllow: who is not in the list gets no pre-authentication.
 func TestAllow(t *testing.T) {
 	_, h, addr := serve(t, &aaatest.Backend{}, func(c *Config) {
-		c.Allow, c.Link = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, netip.MustParsePrefix("127.0.0.0/8")
+		c.Allow, c.Links = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	n := dial(t, addr, pana.PaCConfig{Preauth: true, AuthTimeout: 300 * time.Millisecond})
 	var e *pana.ErrAuthTimeout
@@ -406,7 +406,7 @@ func TestAllowed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s, _, addr := serve(t, &aaatest.Backend{}, func(cfg *Config) { cfg.Allow, cfg.Link = c.allow, c.link })
+			s, _, addr := serve(t, &aaatest.Backend{}, func(cfg *Config) { cfg.Allow, cfg.Links = c.allow, []netip.Prefix{c.link} })
 			n := dial(t, addr, pana.PaCConfig{Preauth: c.preauth, AuthTimeout: patience})
 			if c.gets {
 				want[pana.Opened](n)

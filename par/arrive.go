@@ -101,7 +101,7 @@ func (v *visitor) came() {
 	v.spans.hold.End(nil, append(v.room.ended(), "packets", s.Queued, "high_water", s.HighWater)...)
 	v.pass(true)
 	v.stopUnused()
-	v.r.proxy.Remove(v.inner)
+	v.r.stack(v.inner).proxy.Remove(v.inner)
 	if err := v.pin(true); err != nil {
 		v.r.cfg.Log.Error("neighbour", "sid", v.sid, "err", err)
 	}

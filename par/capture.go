@@ -36,10 +36,10 @@ func (v *visitor) capture() error {
 	return nil
 }
 
-// answer says whether ARP probes for the care-of address are answered: while
+// answer says whether probes for the care-of address are answered: while
 // the node may be arriving they may be its own.
 func (v *visitor) answer(probes bool) {
-	if err := v.r.proxy.Set(v.inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: probes}); err != nil {
+	if err := v.r.stack(v.inner).proxy.Set(v.inner, neigh.Policy{IgnoreMAC: v.mac, AnswerProbes: probes}); err != nil {
 		v.r.cfg.Log.Warn("proxy ARP", "sid", v.sid, "err", err)
 	}
 }
@@ -48,7 +48,7 @@ func (v *visitor) answer(probes bool) {
 // router, which answers for the care-of address from here on (RFC 5227 section 2.3). A node
 // that comes announces itself. The caller holds mu.
 func (v *visitor) announce() {
-	if err := v.r.proxy.Announce(v.inner); err != nil {
+	if err := v.r.stack(v.inner).proxy.Announce(v.inner); err != nil {
 		v.r.cfg.Log.Warn("the link does not know that the router answers", "sid", v.sid, "err", err)
 	}
 }
@@ -68,7 +68,7 @@ func (v *visitor) pin(on bool) error {
 
 // way is that of the packets of route while they wait for the end of a flip.
 func (v *visitor) way(route osnet.Route) *standstill.Way {
-	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, Hurry: v.hurried, Lead: func(via netip.Addr) error {
+	return &standstill.Way{Host: v.r.host, Dev: v.r.cfg.Access, IPv6: route.Dst.Addr().Is6(), Hurry: v.hurried, Lead: func(via netip.Addr) error {
 		return v.r.host.SetRoute(osnet.Route{Dst: route.Dst, Dev: v.r.cfg.Access, Via: via, OnLink: true})
 	}}
 }
@@ -151,7 +151,7 @@ func (v *visitor) dropTunnel(why string) {
 	if (*v.r.byAddr.Load())[addr] != v {
 		return
 	}
-	v.r.proxy.Remove(addr)
+	v.r.stack(addr).proxy.Remove(addr)
 	v.r.capture(addr, nil)
 	err := errors.Join(v.r.host.DelRoute(route), v.r.host.DelNeighbour(v.r.cfg.Access, addr))
 	for _, way := range v.ways {

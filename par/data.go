@@ -56,9 +56,9 @@ func (r *Router) uncork() {
 // take delivers one packet that came out of the TUN. When it is a fence, it
 // returns whose.
 func (r *Router) take(pkt []byte) *crossing {
-	_, dst, _, _, _, err := ipip.ParseIPv4(pkt)
+	_, dst, _, _, err := ipip.Parse(pkt)
 	if err != nil {
-		r.stray.Add(1) // IPv6 of the kernel's own, mostly
+		r.stray.Add(1)
 		return nil
 	}
 	if dst == r.fence.far {
@@ -72,22 +72,35 @@ func (r *Router) take(pkt []byte) *crossing {
 	return nil
 }
 
-// cameFrom says whether an IPv4 packet is UDP from an address and port; fragments but the
-// first have no port.
+// cameFrom says whether a packet is UDP from an address and port; fragments but the first have no
+// port.
 func cameFrom(pkt []byte, from netip.AddrPort) bool {
-	src, _, proto, headerLen, totalLen, err := ipip.ParseIPv4(pkt)
-	if err != nil || proto != unix.IPPROTO_UDP || src != from.Addr() {
+	src, _, proto, totalLen, err := ipip.Parse(pkt)
+	if err != nil || src != from.Addr() {
 		return false
 	}
-	if binary.BigEndian.Uint16(pkt[6:])&0x1FFF != 0 {
+	payload, later := ipip.HeaderLen6, false
+	if src.Is4() {
+		payload = int(pkt[0]&0x0F) * 4
+		later = binary.BigEndian.Uint16(pkt[6:])&0x1FFF != 0
+	} else if proto == unix.IPPROTO_FRAGMENT && totalLen >= payload+fragmentHeader {
+		proto, later = pkt[payload], binary.BigEndian.Uint16(pkt[payload+2:])>>3 != 0
+		payload += fragmentHeader
+	}
+	switch {
+	case proto != unix.IPPROTO_UDP:
+		return false
+	case later:
 		return true
 	}
-	return totalLen >= headerLen+8 && binary.BigEndian.Uint16(pkt[headerLen:]) == from.Port()
+	return totalLen >= payload+8 && binary.BigEndian.Uint16(pkt[payload:]) == from.Port()
 }
+
+const fragmentHeader = 8 // octets (RFC 8200 section 4.5)
 
 // up takes a packet out of a visitor's tunnel.
 func (r *Router) up(inner []byte) {
-	_, dst, _, _, _, err := ipip.ParseIPv4(inner)
+	_, dst, _, _, err := ipip.Parse(inner)
 	if err != nil {
 		r.stray.Add(1)
 		return

@@ -39,5 +39,5 @@
 // claimed by a session, given back or expired (leases.go), also over a crash.
 //
 // Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at the
-// nAR and the pAR, bicasting, copy-and-forward), §7.7.1, Appendix A. Not covered: IPv6.
+// nAR and the pAR, bicasting, copy-and-forward), §7.7.1, Appendix A, for IPv4 and IPv6.
 package par

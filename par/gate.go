@@ -173,7 +173,7 @@ func (v *visitor) let(authorised bool) {
 	if !addr.IsValid() {
 		addr = v.peer.Addr().Unmap()
 	}
-	authorised = authorised && !v.closed && v.r.prefix.Contains(addr)
+	authorised = authorised && !v.closed && v.r.onLink(addr)
 	if v.passes.IsValid() && (!authorised || v.passes != addr) {
 		k.set(v.sid, v.passes, time.Time{})
 		v.passes = netip.Addr{}

@@ -23,7 +23,7 @@ func (v *visitor) giveUp(why string) {
 	v.spans.hold.EndOutcome(event.Cancelled, why)
 	v.undrain(event.Cancelled, why)
 	v.guarded, v.left = false, event.HandoverID{}
-	v.r.proxy.Remove(v.inner)
+	v.r.stack(v.inner).proxy.Remove(v.inner)
 	if err := errors.Join(v.r.host.DelRoute(v.hostRoute()), v.pin(false)); err != nil {
 		v.r.cfg.Log.Error("left in the kernel", "sid", v.sid, "err", err)
 	}

@@ -84,9 +84,9 @@ func (i *invitations) due(now time.Time, in func(netip.Addr) bool) (due []netip.
 	return due, len(i.to) > 0
 }
 
-// arpFrom is told of everybody who sends ARP on the access link.
-func (r *Router) arpFrom(a netip.Addr) {
-	if a != r.cfg.Address && a != r.cfg.DHCPServer && r.prefix.Contains(a) && !r.keeper.authorised(a) {
+// neighbourFrom is told of everybody who sends ARP, or solicits neighbours, on the access link.
+func (r *Router) neighbourFrom(a netip.Addr) {
+	if !r.own(a) && a != r.cfg.DHCPServer && r.onLink(a) && !r.keeper.authorised(a) {
 		r.invites.heard(time.Now(), a)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/state"
 	"openmpa/paa/notify"
 )
@@ -41,13 +40,13 @@ type ledger struct {
 	pauses  pauses
 
 	mu       sync.Mutex // a leaf: nothing is waited for under it
-	byClient map[string]*tenure
+	byClient map[clientKey]*tenure
 }
 
 // tenure is what one client identifier has from the server.
 type tenure struct {
 	l    *ledger
-	key  string        // client identifier
+	key  clientKey
 	turn chan struct{} // capacity 1: whoever has put something in deals with the server
 
 	saving sync.Mutex // orders what is written to the store
@@ -67,7 +66,7 @@ type settlement struct{ cancel context.CancelFunc }
 type record struct {
 	Identity string         `json:"identity"` // of the node, as AAA has it; nobody's while it is ahead
 	MAC      string         `json:"mac"`      // of the node; the router's while it is ahead
-	Lease    dhcp4.Lease    `json:"lease"`    // the offer, until the server has granted it
+	Lease    lease          `json:"lease"`    // the offer, until the server has granted it
 	Stage    stage          `json:"stage"`
 	Peer     netip.AddrPort `json:"peer"` // where PANA found the node
 }
@@ -101,7 +100,7 @@ var defaultPauses = pauses{
 const untold = time.Hour
 
 func newLedger(r *Router, s state.Store) *ledger {
-	l := &ledger{r: r, store: s, durable: s != nil, pauses: defaultPauses, byClient: map[string]*tenure{}}
+	l := &ledger{r: r, store: s, durable: s != nil, pauses: defaultPauses, byClient: map[clientKey]*tenure{}}
 	if s == nil {
 		l.store = state.NewMemory()
 	}
@@ -109,7 +108,7 @@ func newLedger(r *Router, s state.Store) *ledger {
 }
 
 // tenure finds or makes the tenure of a client; the caller holds mu.
-func (l *ledger) tenure(key string) *tenure {
+func (l *ledger) tenure(key clientKey) *tenure {
 	t := l.byClient[key]
 	if t == nil {
 		t = &tenure{l: l, key: key, turn: make(chan struct{}, 1)}
@@ -120,7 +119,7 @@ func (l *ledger) tenure(key string) *tenure {
 
 // take waits for the turn of a client. Somebody else's lease, by what AAA says, is
 // not touched. done must follow.
-func (l *ledger) take(ctx context.Context, identity, key string) (*tenure, error) {
+func (l *ledger) take(ctx context.Context, identity string, key clientKey) (*tenure, error) {
 	l.mu.Lock()
 	t := l.tenure(key)
 	t.users++
@@ -144,12 +143,22 @@ func (l *ledger) take(ctx context.Context, identity, key string) (*tenure, error
 	return t, nil
 }
 
-// clientKey is the client identifier that the server will see.
-func clientKey(m *notify.ConfigRequest) string {
-	if len(m.ClientID) == 0 {
-		return string(append([]byte{1}, m.MAC...)) // RFC 2132 §9.14
+// clientKey is a client as a server sees it.
+type clientKey struct {
+	six bool   // a server of IPv6
+	id  string // client identifier; IPv6: IAID and DUID
+}
+
+// keyOf is the client that the server will see.
+func keyOf(m *notify.ConfigRequest) clientKey {
+	id := iaid(m.IAID)
+	switch {
+	case m.Family == 6:
+		return clientKey{six: true, id: string(append(id[:], m.ClientID...))}
+	case len(m.ClientID) == 0:
+		return clientKey{id: string(append([]byte{1}, m.MAC...))} // RFC 2132 §9.14
 	}
-	return string(m.ClientID)
+	return clientKey{id: string(m.ClientID)}
 }
 
 // done gives the turn back.
@@ -255,13 +264,17 @@ func (t *tenure) forget() {
 }
 
 // storeKey has a bounded length, which a client identifier in hexadecimal has not.
-func storeKey(client string) string {
-	sum := sha256.Sum256([]byte(client))
+func storeKey(client clientKey) string {
+	id := client.id
+	if client.six {
+		id = "IPv6 " + id
+	}
+	sum := sha256.Sum256([]byte(id))
 	return leasePrefix + hex.EncodeToString(sum[:16])
 }
 
 // offered writes down what the server may grant from now on.
-func (t *tenure) offered(v *visitor, mac net.HardwareAddr, l dhcp4.Lease) error {
+func (t *tenure) offered(v *visitor, mac net.HardwareAddr, l lease) error {
 	identity, peer := v.who()
 	return t.save(func(r *record) bool {
 		*r = record{Identity: identity, MAC: mac.String(), Lease: l, Stage: stageLeased, Peer: peer}
@@ -270,7 +283,7 @@ func (t *tenure) offered(v *visitor, mac net.HardwareAddr, l dhcp4.Lease) error 
 }
 
 // granted writes down what it has granted.
-func (t *tenure) granted(l dhcp4.Lease) error {
+func (t *tenure) granted(l lease) error {
 	return t.save(func(r *record) bool { r.Lease = l; return true })
 }
 
@@ -318,7 +331,7 @@ func (l *ledger) unclaimed() (all []UnclaimedLease) {
 }
 
 // at finds the tenure without a session that has the address a.
-func (l *ledger) at(a netip.Addr) (key, identity string, ok bool) {
+func (l *ledger) at(a netip.Addr) (key clientKey, identity string, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, t := range l.byClient {
@@ -326,5 +339,5 @@ func (l *ledger) at(a netip.Addr) (key, identity string, ok bool) {
 			return key, t.record.Identity, true
 		}
 	}
-	return "", "", false
+	return clientKey{}, "", false
 }

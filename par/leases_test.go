@@ -257,11 +257,11 @@ func TestExpiredWhileDown(t *testing.T) {
 	rec := record{MAC: elsewhere.String(), Stage: stageLeased}
 	rec.Lease.Addr, rec.Lease.ServerID = netip.PrefixFrom(leased, 24), netip.MustParseAddr("10.2.0.3")
 	rec.Lease.ClientID, rec.Lease.Lifetime, rec.Lease.Start = []byte{1, 2}, time.Minute, time.Now().Add(-time.Hour)
-	if _, err := state.PutJSON(s, storeKey("\x01\x02"), rec, time.Time{}); err != nil {
+	if _, err := state.PutJSON(s, storeKey(clientKey{id: "\x01\x02"}), rec, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	rec.Lease.Addr = netip.MustParsePrefix("10.99.0.1/24") // of another time
-	if _, err := state.PutJSON(s, storeKey("y"), rec, time.Time{}); err != nil {
+	if _, err := state.PutJSON(s, storeKey(clientKey{id: "y"}), rec, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	b.dhcp.Mute(true)

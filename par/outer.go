@@ -56,8 +56,12 @@ func (v *visitor) movedTo(o tunnel.Origin) {
 
 // adopt sends there from now on, and what waited for an address. The caller holds mu.
 func (v *visitor) adopt(o tunnel.Origin) {
+	known := v.tunnel.Peer().IsValid()
 	o.Adopt()
 	v.stray = strayed{}
+	if !known {
+		v.advertise()
+	}
 	if !v.unreached || !v.tunnel.Peer().IsValid() {
 		return
 	}

@@ -9,12 +9,12 @@ import (
 )
 
 // openPlain has packets of nodes that ask for it go by IP in IP (RFC 2003).
-func (r *Router) openPlain() error {
-	s, err := r.host.OpenIPIP(r.cfg.Address, bind.Options{})
+func (r *Router) openPlain(at *stack) error {
+	s, err := r.host.OpenIPIP(at.address, bind.Options{})
 	if err != nil {
 		return err
 	}
-	if r.plain, err = r.endpoint.AttachPlain(s); err != nil {
+	if at.plain, err = r.endpoint.AttachPlain(s); err != nil {
 		return err
 	}
 	r.cfg.Log.Warn("IP-in-IP is allowed: packets of a node that asks for it are neither encrypted nor authenticated; " +
@@ -26,8 +26,8 @@ func (r *Router) openPlain() error {
 // for it, it is allowed, and the node is where it says: nothing translates its address,
 // and it is not on the access link, whose addresses have host routes into the TUN.
 // The caller holds mu.
-func (v *visitor) plainly(m *notify.TunnelRequest, cfg *tunnel.TunnelConfig) bool {
-	if !m.Plain.IsValid() || v.r.plain == nil {
+func (v *visitor) plainly(m *notify.TunnelRequest, outer *stack, cfg *tunnel.TunnelConfig) bool {
+	if !m.Plain.IsValid() || outer.plain == nil {
 		return false
 	}
 	refuse := func(format string, args ...any) bool {
@@ -37,10 +37,10 @@ func (v *visitor) plainly(m *notify.TunnelRequest, cfg *tunnel.TunnelConfig) boo
 	if at := v.peer.Addr().Unmap(); at != m.Plain {
 		return refuse("the node says it is at %v, and is seen at %v: an address translator is between", m.Plain, at)
 	}
-	if v.r.prefix.Contains(m.Plain) { // its host route, or that of another visitor, would bring it into the TUN again
-		return refuse("the node is at %v, on the access link %v itself", m.Plain, v.r.prefix)
+	if v.r.onLink(m.Plain) { // its host route, or that of another visitor, would bring it into the TUN again
+		return refuse("the node is at %v, on the access link %v itself", m.Plain, v.r.Prefixes())
 	}
-	cfg.Plain, cfg.PlainPeer, cfg.PlainInner = v.r.plain, m.Plain, m.Inner
+	cfg.Plain, cfg.PlainPeer, cfg.PlainInner = outer.plain, m.Plain, m.Inner
 	v.r.cfg.Log.Info("packets go by IP-in-IP, unprotected", "sid", v.sid, "addr", m.Inner, "outer", m.Plain)
 	return true
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
 	"openmpa/par/neigh"
@@ -35,6 +34,7 @@ import (
 type pool struct {
 	// fixed
 	r    *Router
+	at   *stack
 	wake chan struct{} // capacity 1: something has changed
 
 	mu     sync.Mutex // before ledger.mu and the proxy's
@@ -57,7 +57,7 @@ type spare struct {
 }
 
 func newPool(r *Router) *pool {
-	return &pool{r: r, wake: make(chan struct{}, 1), demand: newDemand(r.cfg.Ahead, r.cfg.DAD.Longest())}
+	return &pool{r: r, at: r.four, wake: make(chan struct{}, 1), demand: newDemand(r.cfg.Ahead, r.cfg.DAD.Longest())}
 }
 
 // run keeps as many ready as are wanted, until the router ends.
@@ -152,7 +152,7 @@ func (p *pool) verify() (*spare, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := r.leases.beginAhead(string(id))
+	t := r.leases.beginAhead(clientKey{id: string(id)})
 	s, err := p.verified(t, id)
 	if err != nil {
 		t.dropAhead()
@@ -164,15 +164,14 @@ func (p *pool) verified(t *tenure, id []byte) (*spare, error) {
 	r := p.r
 	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Configure)
 	defer cancel()
-	client := r.client(r.mac, id)
-	client.Offered = func(l dhcp4.Lease) error {
+	client := p.client(id)
+	bounded, cancel := context.WithTimeout(ctx, r.cfg.DHCPTimeout)
+	lease, err := client.acquire(bounded, func(l lease) error {
 		return t.save(func(rec *record) bool {
 			*rec = record{MAC: r.mac.String(), Lease: l, Stage: stageAhead}
 			return true
 		})
-	}
-	bounded, cancel := context.WithTimeout(ctx, r.cfg.DHCPTimeout)
-	lease, err := client.Acquire(bounded)
+	})
 	cancel()
 	if err != nil {
 		return nil, err
@@ -186,7 +185,7 @@ func (p *pool) verified(t *tenure, id []byte) (*spare, error) {
 		return nil, err
 	}
 	if err := t.granted(lease); err != nil {
-		r.proxy.Remove(addr)
+		p.at.proxy.Remove(addr)
 		return nil, err
 	}
 	s := &spare{t: t, addr: addr, since: time.Now(), claimed: make(chan net.HardwareAddr, 1)}
@@ -199,11 +198,11 @@ func (p *pool) free(ctx context.Context, addr netip.Addr) error {
 	if p.r.holder(addr, nil) != nil { // the server has forgotten that
 		return &acd.ConflictError{Addr: addr, By: p.r.mac}
 	}
-	return p.r.proxy.DefendOrProbe(ctx, addr, neigh.Policy{AnswerProbes: true})
+	return p.at.proxy.DefendOrProbe(ctx, addr, neigh.Policy{AnswerProbes: true})
 }
 
 // renounce tells the server that somebody else uses the address.
-func (p *pool) renounce(t *tenure, client *dhcp4.Client, l dhcp4.Lease) {
+func (p *pool) renounce(t *tenure, client client, l lease) {
 	if err := p.r.decline(client, l); err != nil {
 		p.r.cfg.Log.Warn("lease not declined", "addr", l.Addr, "err", err)
 	}
@@ -233,14 +232,14 @@ func (p *pool) keep(s *spare) {
 		case by := <-s.claimed:
 			p.r.cfg.Log.Warn("somebody took an address that was kept ready", "addr", s.addr, "by", by)
 			if p.leave(s) {
-				p.renounce(s.t, p.r.client(p.r.mac, l.ClientID), l)
+				p.renounce(s.t, p.client(l.ClientID), l)
 				s.t.dropAhead()
 			}
 			return
 		case <-time.After(l.UntilRenewal(now, failed)):
 		}
 		err := p.renew(s, l)
-		if errors.As(err, new(*dhcp4.NAKError)) && p.leave(s) {
+		if errors.Is(err, errWithdrawn) && p.leave(s) {
 			s.t.forget()
 			s.t.dropAhead()
 		}
@@ -250,8 +249,10 @@ func (p *pool) keep(s *spare) {
 	}
 }
 
+func (p *pool) client(id []byte) client { return p.at.source.client(p.r.mac, id, [4]byte{}) }
+
 // renew asks for more time for the lease l of s.
-func (p *pool) renew(s *spare, l dhcp4.Lease) error {
+func (p *pool) renew(s *spare, l lease) error {
 	ctx, cancel := context.WithTimeout(s.ctx, p.r.cfg.DHCPTimeout)
 	defer cancel()
 	select {
@@ -260,7 +261,7 @@ func (p *pool) renew(s *spare, l dhcp4.Lease) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	fresh, err := p.r.client(p.r.mac, l.ClientID).Renew(ctx, l)
+	fresh, err := p.client(l.ClientID).renew(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -276,7 +277,7 @@ func (p *pool) withdraw(s *spare) bool {
 	}
 	p.ready = slices.Delete(p.ready, i, i+1)
 	s.end()
-	p.r.proxy.Remove(s.addr)
+	p.at.proxy.Remove(s.addr)
 	return true
 }
 
@@ -351,7 +352,7 @@ func (r *Router) ahead(v *visitor, m *notify.ConfigRequest, reply *notify.Config
 	}
 	identity, _ := v.who()
 	s := r.pool.take(identity)
-	r.begunAgain(v, clientKey(m), s != nil)
+	r.begunAgain(v, keyOf(m), s != nil)
 	if s == nil {
 		return false
 	}
@@ -359,18 +360,18 @@ func (r *Router) ahead(v *visitor, m *notify.ConfigRequest, reply *notify.Config
 	span := r.cfg.Recorder.Begin(m.Handover, event.PhaseDAD, "addr", s.addr.String(), "ahead_s", time.Since(s.since).Seconds())
 	lease, err := s.t.assign(v, m.MAC)
 	if err == nil {
-		err = r.proxy.Set(s.addr, neigh.Policy{AnswerProbes: true, IgnoreMAC: m.MAC})
+		err = r.four.proxy.Set(s.addr, neigh.Policy{AnswerProbes: true, IgnoreMAC: m.MAC})
 	}
 	if err == nil && !v.keepDefended(lease, m.MAC, s.t) {
 		err = errSessionEnded
 	}
 	span.End(err)
 	if err != nil {
-		r.proxy.Remove(s.addr)
+		r.four.proxy.Remove(s.addr)
 		reply.Reason = "no address: " + err.Error()
 		return true
 	}
-	r.grant(reply, lease)
+	r.four.grant(reply, lease, r.mac)
 	reply.ClientID = lease.ClientID
 	return true
 }
@@ -378,7 +379,7 @@ func (r *Router) ahead(v *visitor, m *notify.ConfigRequest, reply *notify.Config
 // begunAgain ends older sessions of the node of v, which it has forgotten, as after a
 // crash: with one client identifier a node has one lease. Where v goes on to lease under
 // the node's own, the lease under that is to be claimed, and stays.
-func (r *Router) begunAgain(v *visitor, client string, ready bool) {
+func (r *Router) begunAgain(v *visitor, client clientKey, ready bool) {
 	identity, _ := v.who()
 	for _, o := range r.visitors() {
 		if o == v || !o.asksAs(identity, client, ready) {
@@ -392,14 +393,14 @@ func (r *Router) begunAgain(v *visitor, client string, ready bool) {
 
 // asksAs says whether v has the lease of a node that is known by that, and whether it is
 // to be given back: own says that one under the client identifier itself is, too.
-func (v *visitor) asksAs(identity, client string, own bool) bool {
+func (v *visitor) asksAs(identity string, client clientKey, own bool) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.tenure != nil && v.identity == identity && v.client == client && (own || v.tenure.key != client)
 }
 
 // keepDefended is keep for an address that the router answers for already.
-func (v *visitor) keepDefended(l dhcp4.Lease, mac net.HardwareAddr, t *tenure) bool {
+func (v *visitor) keepDefended(l lease, mac net.HardwareAddr, t *tenure) bool {
 	if !v.keep(l, mac, t) {
 		return false
 	}
@@ -419,7 +420,7 @@ func (v *visitor) keepDefended(l dhcp4.Lease, mac net.HardwareAddr, t *tenure) b
 func (v *visitor) undefend() {
 	if v.defended {
 		v.defended = false
-		v.r.proxy.Remove(v.lease.Addr.Addr())
+		v.r.stack(v.lease.Addr.Addr()).proxy.Remove(v.lease.Addr.Addr())
 	}
 }
 

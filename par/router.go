@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
@@ -23,10 +22,7 @@ import (
 	"openmpa/internal/wpactrl"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
-	"openmpa/paa/pana"
-	"openmpa/par/neigh"
 	"openmpa/tunnel"
-	"openmpa/tunnel/bind"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/tun"
@@ -50,12 +46,13 @@ type Config struct {
 	Port        uint16          // UDP port of ESP (RFC 3948: 4500)
 	Device      string          // name of the TUN
 	Fence       netip.Prefix    // /31 of the TUN: its own address and the fence's
-	MTU         int             // of the TUN: the largest packet that fits a tunnel
+	MTU         int             // of the TUN: the largest packet that fits a tunnel, whatever family carries that
 	Offload     bool            // several packets in one call, from and to the kernel
 	Suites      []esp.Transform // that tunnels may have; nil: all
 	Rekey       esp.RekeyLimits // when a tunnel is to have other keys
 	Plain       bool            // nodes that ask for it have packets by IP in IP, unprotected
 	DHCPServer  netip.Addr
+	IPv6        *IPv6 // nil: the router serves IPv4 only
 	DHCPTimeout time.Duration
 	Configure   time.Duration // a node is told what became of its request within this; default 25 s
 	Ahead       Ahead         // addresses that are verified before anybody asks
@@ -79,10 +76,9 @@ type Router struct {
 	host     host.Host
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
-	socket   *tunnel.Socket
-	plain    *tunnel.Plain // nil: packets go by ESP only
-	proxy    *neigh.Proxy
-	relay    *dhcp4.Relay
+	four     *stack
+	six      *stack   // nil: not served
+	adverts  *adverts // of IPv6
 	fence    *fence
 	leases   *ledger
 	pool     *pool // nil: no addresses are kept ready
@@ -93,8 +89,7 @@ type Router struct {
 	classes  *flow.Classes
 	buffers  *buffers
 	pace     *pace
-	bicasts  bool         // one of them goes to both places
-	prefix   netip.Prefix // of the access link
+	bicasts  bool // one of them goes to both places
 	mac      net.HardwareAddr
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -104,15 +99,19 @@ type Router struct {
 
 	byAddr atomic.Pointer[map[netip.Addr]*visitor] // read by the data path
 
-	mu    sync.Mutex
-	bySID map[uint32]*visitor
-	gone  map[flow.Reason]uint64 // packets dropped by deliveries that are over
-	again uint64                 // packets that deliveries that are over gave out a second time
+	mu      sync.Mutex
+	bySID   map[uint32]*visitor
+	forming map[netip.Addr]*visitor // addresses of IPv6 that are just being verified
+	gone    map[flow.Reason]uint64  // packets dropped by deliveries that are over
+	again   uint64                  // packets that deliveries that are over gave out a second time
 }
 
 // DefaultMTU is what the TUN has as a rule: with ESP in UDP, and the shim header of a
 // numbered packet, it fits 1500 octets.
 const DefaultMTU = 1428
+
+// DefaultMTU6 is DefaultMTU where tunnels may go over IPv6.
+const DefaultMTU6 = DefaultMTU - 20
 
 const (
 	table        = 7160 // of our packets that come out of the TUN
@@ -138,7 +137,7 @@ func Open(cfg Config) (r *Router, err error) {
 	if cfg.Suites == nil {
 		cfg.Suites = tunnel.Suites()
 	}
-	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, gone: map[flow.Reason]uint64{}}
+	r = &Router{cfg: cfg, bySID: map[uint32]*visitor{}, forming: map[netip.Addr]*visitor{}, gone: map[flow.Reason]uint64{}}
 	r.byAddr.Store(&map[netip.Addr]*visitor{})
 	r.leases, r.links = newLedger(r, cfg.State), newLinks(r, cfg.Points)
 	r.keeper, r.invites = newGatekeeper(cfg.Gate), newInvitations()
@@ -153,9 +152,6 @@ func Open(cfg Config) (r *Router, err error) {
 	if err = errors.Join(cfg.Buffer.Check(), cfg.Ahead.Check()); err != nil {
 		return r, err
 	}
-	if cfg.Ahead.Most > 0 {
-		r.pool = newPool(r)
-	}
 	if r.classes, err = cfg.classes(); err != nil {
 		return r, err
 	}
@@ -166,6 +162,9 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	if err = r.access(); err != nil {
 		return r, err
+	}
+	if cfg.Ahead.Most > 0 {
+		r.pool = newPool(r)
 	}
 	if r.dev, err = r.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue, Offload: cfg.Offload}); err != nil {
 		return r, err
@@ -179,22 +178,6 @@ func Open(cfg Config) (r *Router, err error) {
 	for _, step := range []func() error{
 		func() error { return r.host.AddAddress(r.dev.Name(), cfg.Fence, osnet.AddrOptions{}) },
 		func() error { return r.host.AcceptLocal(r.dev.Name()) }, // of programs on this machine, for visitors
-		func() error {
-			return r.host.SetRoute(osnet.Route{Dst: r.prefix, Dev: cfg.Access, Table: table})
-		},
-		func() error {
-			return r.host.AddRule(osnet.Rule{Priority: rulePriority, IIF: r.dev.Name(), Table: table})
-		},
-		func() error { // PANA with a care-of address is with a node on the access link: no tunnel is for it
-			return r.host.AddRule(osnet.Rule{
-				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: pana.Port, Table: table,
-			})
-		},
-		func() error { // as is ESP: what is for a node there, and goes through its tunnel, would come into the TUN again
-			return r.host.AddRule(osnet.Rule{
-				Priority: rulePriority, From: netip.PrefixFrom(cfg.Address, cfg.Address.BitLen()), UDPFrom: cfg.Port, Table: table,
-			})
-		},
 	} {
 		if err = step(); err != nil {
 			return r, err
@@ -205,30 +188,14 @@ func Open(cfg Config) (r *Router, err error) {
 	}
 	r.endpoint = tunnel.NewEndpoint(cfg.Log)
 	r.endpoint.AroundReads(r.cork, r.uncork)
-	udp, err := r.host.OpenESP(netip.AddrPortFrom(cfg.Address, cfg.Port), bind.Options{Offload: cfg.Offload})
-	if err != nil {
+	if err = r.openFour(); err != nil {
 		return r, err
 	}
-	if r.socket, err = r.endpoint.Attach(udp); err != nil {
-		return r, err
-	}
-	if cfg.Plain {
-		if err = r.openPlain(); err != nil {
+	if r.six != nil {
+		if err = r.openSix(); err != nil {
 			return r, err
 		}
-	}
-	listener := neigh.Config{Timers: cfg.DAD, Rand: cfg.Rand, Log: cfg.Log}
-	if cfg.Gate != nil {
-		listener.Heard = r.arpFrom
-	}
-	if r.pool != nil {
-		listener.Conflict = r.pool.conflict
-	}
-	if r.proxy, err = neigh.Listen(r.host, cfg.Access, listener); err != nil {
-		return r, err
-	}
-	if r.relay, err = dhcp4.OpenRelay(dhcp4.RelayConfig{Sockets: r.host, Giaddr: cfg.Address, Server: cfg.DHCPServer, CircuitID: cfg.Access, Log: cfg.Log}); err != nil {
-		return r, err
+		r.wg.Go(r.listen)
 	}
 	r.wg.Go(r.readTUN)
 	if cfg.Points != nil {
@@ -243,24 +210,34 @@ func Open(cfg Config) (r *Router, err error) {
 	return r, nil
 }
 
-// access finds the prefix and link-layer address of the access link.
+// access finds the link-layer address of the access link, and the router's addresses there.
 func (r *Router) access() error {
 	link, err := r.host.LinkByName(r.cfg.Access)
 	if err != nil {
 		return err
 	}
 	r.mac = link.MAC
+	if r.cfg.IPv6 != nil {
+		if r.six, err = r.stack6(link); err != nil {
+			return err
+		}
+	}
 	for _, p := range link.Addrs {
 		if p.Addr() == r.cfg.Address {
-			r.prefix = p.Masked()
+			r.four = &stack{address: p.Addr(), router: p.Addr(), prefix: p.Masked()}
 			return nil
 		}
 	}
 	return fmt.Errorf("%s has no address %s; it has %v: set address to one of them", r.cfg.Access, r.cfg.Address, link.Addrs)
 }
 
-// Prefix is that of the access link.
-func (r *Router) Prefix() netip.Prefix { return r.prefix }
+// Prefixes are those of the access link.
+func (r *Router) Prefixes() (all []netip.Prefix) {
+	for _, s := range r.stacks() {
+		all = append(all, s.prefix)
+	}
+	return all
+}
 
 // Bind gives the router the PAA it sends through; it must come before the first
 // session. What the router before this one has left is settled from then on.
@@ -283,16 +260,15 @@ func (r *Router) Close() {
 		r.SessionClosed(sid, context.Canceled)
 	}
 	r.cancel()
+	if r.adverts != nil {
+		_ = r.adverts.conn.Close()
+	}
 	if r.dev != nil {
 		_ = r.dev.Close()
 	}
 	r.wg.Wait()
-	if r.relay != nil {
-		_ = r.relay.Close()
-	}
-	if r.proxy != nil {
-		_ = r.proxy.Close()
-	}
+	r.four.detach()
+	r.six.detach()
 	if r.endpoint != nil {
 		_ = r.endpoint.Close()
 	}

@@ -29,8 +29,8 @@ func (v *visitor) servable(m *notify.TunnelRequest) error {
 	switch {
 	case v.lease != nil && v.lease.Addr.Addr() != m.Inner:
 		return fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
-	case v.lease == nil && (v.peer.Addr().Unmap() != m.Inner || !v.r.prefix.Contains(m.Inner)):
-		return fmt.Errorf("inner address %s is neither leased in this session nor the one of %s from which it came, %s", m.Inner, v.r.prefix, v.peer.Addr())
+	case v.lease == nil && (v.peer.Addr().Unmap() != m.Inner || !v.r.onLink(m.Inner)):
+		return fmt.Errorf("inner address %s is neither leased in this session nor the one of %v from which it came, %s", m.Inner, v.r.Prefixes(), v.peer.Addr())
 	}
 	if mode := v.group.Mode(); mode == flow.Released || mode == flow.Direct {
 		return nil
@@ -86,7 +86,7 @@ func (v *visitor) deliverable(m *notify.Deliver) error {
 		return errors.New("nothing has come through the tunnel yet, so its other end is not known: send something")
 	case m.How == notify.Both && !v.r.bicasts:
 		return errors.New("no class of traffic is sent to both places here")
-	case m.How == notify.Both && (!m.Outer.Addr().Is4() || m.Outer.Addr() == v.r.cfg.Address):
+	case m.How == notify.Both && (m.Outer.Addr().Is4() != v.tunnel.Peer().Addr().Is4() || v.r.own(m.Outer.Addr())):
 		return fmt.Errorf("%s is not where a node can listen", m.Outer)
 	}
 	return nil

@@ -118,7 +118,8 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // present says whether the node is on the link with its address.
 func (r *Router) present(ctx context.Context, rec record, look time.Duration) (bool, error) {
-	if look == 0 {
+	a := rec.Lease.Addr.Addr()
+	if look == 0 || rec.Lease.Addr == nowhere {
 		return false, nil
 	}
 	mac, err := net.ParseMAC(rec.MAC)
@@ -127,7 +128,8 @@ func (r *Router) present(ctx context.Context, rec record, look time.Duration) (b
 	}
 	ctx, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
-	return r.proxy.Present(ctx, r.cfg.Address, rec.Lease.Addr.Addr(), mac)
+	s := r.stack(a)
+	return s.proxy.Present(ctx, s.router, a, mac)
 }
 
 // giveBack tries once, in its turn, if the lease is still nobody's.
@@ -148,7 +150,8 @@ func (t *tenure) giveBack(ctx context.Context, within time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := t.l.r.client(mac, rec.Lease.ClientID).GiveBack(ctx, rec.Lease); err != nil {
+	s := t.l.r.stack(rec.Lease.Addr.Addr())
+	if err := s.source.client(mac, rec.Lease.ClientID, rec.Lease.IAID).giveBack(ctx, rec.Lease); err != nil {
 		return err
 	}
 	t.forget()
@@ -171,7 +174,7 @@ func (l *ledger) recover() {
 		}
 		l.r.cfg.Log.Info("lease of before", "addr", rec.Lease.Addr, "stage", rec.Stage)
 		l.mu.Lock()
-		t := l.tenure(string(rec.Lease.ClientID))
+		t := l.tenure(rec.Lease.key())
 		t.record = &rec
 		t.settle(l.pauses.shortAbsence)
 		l.mu.Unlock()
@@ -184,7 +187,11 @@ func (l *ledger) sane(rec record) error {
 	if _, err := net.ParseMAC(rec.MAC); err != nil {
 		return err
 	}
-	if !l.r.prefix.Contains(rec.Lease.Addr.Addr()) {
+	a := rec.Lease.Addr.Addr()
+	switch s := l.r.stack(a); {
+	case s == nil || s.source == nil:
+		return errors.New("no DHCP server of its family is configured any more")
+	case !s.prefix.Contains(a) && rec.Lease.Addr != nowhere:
 		return errors.New("its address is not on the access link: was the link's prefix changed?")
 	}
 	return nil

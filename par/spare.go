@@ -2,13 +2,11 @@ package par
 
 import (
 	"net"
-
-	"openmpa/internal/dhcp4"
 )
 
 // beginAhead makes the tenure of an address that the pool is to have. dropAhead or
 // endAhead must follow.
-func (l *ledger) beginAhead(key string) *tenure {
+func (l *ledger) beginAhead(key clientKey) *tenure {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.tenure(key)
@@ -33,7 +31,7 @@ func (t *tenure) endAhead() {
 }
 
 // aheadLease is what the pool has.
-func (t *tenure) aheadLease() (l dhcp4.Lease, ok bool) {
+func (t *tenure) aheadLease() (l lease, ok bool) {
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
 	if !t.ahead || t.record == nil {
@@ -43,7 +41,7 @@ func (t *tenure) aheadLease() (l dhcp4.Lease, ok bool) {
 }
 
 // renewedAhead writes down what the server has granted, if the pool has it still.
-func (t *tenure) renewedAhead(l dhcp4.Lease) error {
+func (t *tenure) renewedAhead(l lease) error {
 	return t.save(func(r *record) bool {
 		if t.ahead {
 			r.Lease = l
@@ -53,7 +51,7 @@ func (t *tenure) renewedAhead(l dhcp4.Lease) error {
 }
 
 // assign writes down whose the lease is from now on.
-func (t *tenure) assign(v *visitor, mac net.HardwareAddr) (l dhcp4.Lease, err error) {
+func (t *tenure) assign(v *visitor, mac net.HardwareAddr) (l lease, err error) {
 	identity, peer := v.who()
 	err = t.save(func(r *record) bool {
 		r.Identity, r.MAC, r.Stage, r.Peer = identity, mac.String(), stageLeased, peer

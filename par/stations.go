@@ -97,7 +97,7 @@ func (v *visitor) returned() {
 	v.here, v.guarded = true, v.apply(flow.Guard)
 	v.pass(true)
 	v.stopUnused()
-	v.r.proxy.Remove(v.inner)
+	v.r.stack(v.inner).proxy.Remove(v.inner)
 	v.reached(stageArrived)
 	v.r.wg.Go(v.flush)
 }

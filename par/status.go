@@ -21,6 +21,8 @@ type Status struct {
 	Foreign uint64 `json:"foreign_ipip,omitempty"`
 	// ARP is about the addresses of nodes that are away.
 	ARP neigh.Stats `json:"arp"`
+	// IPv6 is absent where it is not served.
+	IPv6 *IPv6Status `json:"ipv6,omitempty"`
 	// Buffer is what all visitors together hold, of what the router may hold.
 	Buffer BufferStatus `json:"buffer"`
 	// Dropped are packets by reason: of tunnels, and of visitors that are gone.
@@ -38,6 +40,28 @@ type Status struct {
 	Ahead *AheadStatus `json:"ahead,omitempty"`
 	// Points are the access points that are given nodes' keys.
 	Points []apctl.Status `json:"access_points,omitempty"`
+}
+
+// IPv6Status is what the router does for IPv6 on its access link.
+type IPv6Status struct {
+	Address string `json:"address"`
+	Router  string `json:"router"` // as nodes know it
+	// Advertiser is who sends the router advertisement that nodes are told of; nobody as yet if it is empty.
+	Advertiser string      `json:"advertiser,omitempty"`
+	Managed    bool        `json:"managed"` // addresses are of DHCPv6, by that advertisement
+	Prefixes   []string    `json:"prefixes,omitempty"`
+	ND         neigh.Stats `json:"nd"` // about the addresses of nodes that are away
+}
+
+func (s *stack) status(adverts *adverts) *IPv6Status {
+	is := &IPv6Status{Address: s.address.String(), Router: s.router.String(), ND: s.proxy.Stats()}
+	if ra, ok, _ := adverts.best(time.Now(), s); ok {
+		is.Advertiser, is.Managed = ra.From.String(), ra.Managed
+		for _, p := range ra.Prefixes {
+			is.Prefixes = append(is.Prefixes, p.Prefix.String())
+		}
+	}
+	return is
 }
 
 // UnclaimedLease is a lease in a Status that will be claimed or given back.
@@ -104,9 +128,14 @@ type ClassStatus struct {
 func (r *Router) Status() Status {
 	s := Status{Access: r.cfg.Access, Address: r.cfg.Address.String(), Device: r.dev.Name(), Stray: r.stray.Load(), Dropped: map[string]uint64{}, Visitors: []VisitorStatus{}}
 	s.Lingering, s.Late = r.endpoint.Lingering(), r.endpoint.Late()
-	s.ARP = r.proxy.Stats()
-	if r.plain != nil {
-		s.Foreign = r.plain.Foreign()
+	s.ARP = r.four.proxy.Stats()
+	for _, stack := range r.stacks() {
+		if stack.plain != nil {
+			s.Foreign += stack.plain.Foreign()
+		}
+	}
+	if r.six != nil {
+		s.IPv6 = r.six.status(r.adverts)
 	}
 	for why, n := range r.endpoint.Dropped() {
 		s.Dropped["tunnel: "+string(why)] = n

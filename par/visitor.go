@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"openmpa/internal/dhcp4"
 	"openmpa/internal/event"
 	"openmpa/internal/standstill"
 	"openmpa/paa/keys"
@@ -36,10 +35,10 @@ type visitor struct {
 	ends        time.Time      // of the keys
 	peer        netip.AddrPort // where PANA found it
 	mac         net.HardwareAddr
-	lease       *dhcp4.Lease
-	client      string  // identifier under which the node has asked for it
-	tenure      *tenure // of the lease
-	defended    bool    // the router answers for it, though there is no tunnel
+	lease       *lease
+	client      clientKey // under which the node has asked for it
+	tenure      *tenure   // of the lease
+	defended    bool      // the router answers for it, though there is no tunnel
 	stage       stage
 	configuring bool                    // a configuration is under way
 	linking     bool                    // link keys are under way
@@ -177,6 +176,8 @@ func (v *visitor) close(reason error) {
 	v.undefend()
 	_ = v.r.host.DelNeighbour(v.r.cfg.Access, v.lease.Addr.Addr())
 	var goodbye *pana.ErrPeerTerminated
-	v.tenure.free(v, errors.As(reason, &goodbye))
+	if v.tenure != nil {
+		v.tenure.free(v, errors.As(reason, &goodbye))
+	}
 	v.lease, v.tenure = nil, nil
 }

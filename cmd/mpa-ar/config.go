@@ -42,6 +42,7 @@ type configuration struct {
 	} `yaml:"dhcp"`
 	Ahead  aheadConfig `yaml:"ahead"`
 	DAD    config.DAD  `yaml:"dad"`
+	IPv6   *ipv6Config `yaml:"ipv6"`
 	Tunnel struct {
 		Device        string               `yaml:"device"`
 		Address       config.Prefix        `yaml:"address"`
@@ -85,6 +86,11 @@ dhcp: {server: 10.2.0.3}
 # as many as the last nodes would have needed; "min" is kept always, and what was not needed for "idle" is given back
 #ahead: {max: 8, min: 1, idle: 10m}
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227
+ipv6:                                # leave it out for IPv4 alone; who advertises the prefix on the link (as radvd) is another
+  address: 2001:db8:2::1/64          # of the router on the access link: PANA, ESP, DHCPv6 relay
+  addresses: slaac                   # nodes form them, unless the router advertisement says M; dhcp: they come from the server
+  dhcp: 2001:db8:2::3                # DHCPv6 server; left out: nodes form their addresses
+  dad: {delay: 1s, transmits: 1, retrans: 1s}   # RFC 4862
 tunnel:
   device: mpa0
   address: 169.254.62.52/31
@@ -133,6 +139,9 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&c.Tunnel.Port, 4500)
+	if c.IPv6 != nil {
+		config.Default(&c.Tunnel.MTU, par.DefaultMTU6)
+	}
 	config.Default(&c.Tunnel.MTU, par.DefaultMTU)
 	config.Default(&c.Tunnel.Unused, config.Duration(time.Minute))
 	return c
@@ -170,6 +179,9 @@ func (c configuration) Check() error {
 		ids[i] = p.ID
 	}
 	if err := differ("access-points", ids); err != nil {
+		return err
+	}
+	if err := c.IPv6.check(); err != nil {
 		return err
 	}
 	if err := c.Tunnel.Rekey.Check(); err != nil {

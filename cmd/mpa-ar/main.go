@@ -86,7 +86,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer gate.leave(2*c.PANA.Ping.D(), env.Log) // until the next router is there, and then its grace
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
-		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(), Ahead: c.Ahead.ahead(),
+		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, IPv6: c.IPv6.router(), DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(), Ahead: c.Ahead.ahead(),
 		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate.gate(), Points: access,
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
@@ -95,8 +95,8 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	defer router.Close()
 	agent, err := paa.Open(paa.Config{
-		Listen: c.listen(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
-		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow, Link: router.Prefix(),
+		Listen: c.listen(), Listen6: c.listen6(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
+		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow, Links: router.Prefixes(),
 		Backend: aaa.NewRADIUS(client), Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}, router)
 	if err != nil {

@@ -51,6 +51,8 @@ type IPv6 interface {
 	WriteSysctl(key, value string) error
 	// OpenND opens the neighbour discovery socket of an interface.
 	OpenND(dev string) (ND, error)
+	// OpenRouterAdverts opens a socket for the router advertisements of an interface.
+	OpenRouterAdverts(dev string) (RouterAdverts, error)
 }
 
 // Tables are what the kernel keeps: see osnet.Net.
@@ -164,6 +166,13 @@ type ND interface {
 	MAC() net.HardwareAddr
 	Join(addr netip.Addr) error
 	Leave(addr netip.Addr) error
+}
+
+// RouterAdverts reads what routers of one interface advertise: see osnet.RouterAdverts.
+type RouterAdverts interface {
+	io.Closer
+	Next(ctx context.Context) (osnet.HeardAdvert, error)
+	Solicit() error
 }
 
 // UDPTap reads and writes whole IPv4 packets of one interface: see osnet.UDPTap.

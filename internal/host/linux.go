@@ -110,6 +110,10 @@ func (l linux) OpenND(dev string) (ND, error) {
 	return open(l, func() (ND, error) { return l.Net.OpenND(dev) })
 }
 
+func (l linux) OpenRouterAdverts(dev string) (RouterAdverts, error) {
+	return open(l, func() (RouterAdverts, error) { return l.Net.OpenRouterAdverts(dev) })
+}
+
 func (l linux) OpenUDPTap(dev string, port uint16) (UDPTap, error) {
 	return open(l, func() (UDPTap, error) { return l.Net.OpenUDPTap(dev, port) })
 }

@@ -297,11 +297,16 @@ func appendND(dst []byte, p nd.Packet) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("osnet: neighbour discovery: %w", err)
 	}
+	return appendIPv6(dst, p.Src, p.Dst, body), nil
+}
+
+// appendIPv6 appends a packet with an ICMPv6 message that no router has forwarded.
+func appendIPv6(dst []byte, from, to netip.Addr, body []byte) []byte {
 	dst = append(dst, 0x60, 0, 0, 0)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(body)))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(body))) //nolint:gosec // bounded by the callers
 	dst = append(dst, unix.IPPROTO_ICMPV6, ndHopLimit)
-	dst = append(append(dst, p.Src.AsSlice()...), p.Dst.AsSlice()...)
-	return append(dst, body...), nil
+	dst = append(append(dst, from.AsSlice()...), to.AsSlice()...)
+	return append(dst, body...)
 }
 
 // icmp6Sum is the checksum of RFC 4443 section 2.3 over a message with its checksum in it: 0 if that is right.

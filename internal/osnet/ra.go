@@ -2,10 +2,12 @@ package osnet
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/net/icmp"
@@ -60,11 +62,40 @@ func (n *Net) OpenRouterAdverts(ifname string) (*RouterAdverts, error) {
 // Dropped counts advertisements of the link that were not valid (RFC 4861 section 6.1.2).
 func (r *RouterAdverts) Dropped() uint64 { return r.dropped.Load() }
 
-// Next returns the next valid advertisement and the router's link-local address. It is for one goroutine. After Close it returns
+// HeardAdvert is a router advertisement as it was on the link.
+type HeardAdvert struct {
+	nd.RouterAdvert
+	From netip.Addr // the router's link-local address
+	Raw  []byte     // the ICMPv6 message
+}
+
+// AdvertPacket is a router advertisement, the ICMPv6 message, as an IPv6 packet to one node, for a way other than the link. Its
+// hop limit says that no router has forwarded it (RFC 4861 section 6.1.2).
+func AdvertPacket(from, to netip.Addr, raw []byte) []byte {
+	body := slices.Clone(raw)
+	body[2], body[3] = 0, 0
+	binary.BigEndian.PutUint16(body[2:], icmp6Sum(from, to, body))
+	return appendIPv6(make([]byte, 0, ipv6Header+len(body)), from, to, body)
+}
+
+// Solicit asks every router of the link for an advertisement (RFC 4861 section 6.3.7), a daemon on this very host included. An
+// answer comes to all nodes, or to this host's link-local address.
+func (r *RouterAdverts) Solicit() error {
+	b, err := (&icmp.Message{Type: ipv6.ICMPTypeRouterSolicitation, Body: &icmp.RawBody{Data: make([]byte, 4)}}).Marshal(nil) // the kernel fills in the checksum
+	if err == nil {
+		_, err = r.p.WriteTo(b, &ipv6.ControlMessage{HopLimit: ndHopLimit, IfIndex: r.index}, &net.IPAddr{IP: net.IPv6linklocalallrouters, Zone: r.dev})
+	}
+	if err != nil {
+		return fmt.Errorf("osnet: router solicitation on %s: %w", r.dev, hint(err))
+	}
+	return nil
+}
+
+// Next returns the next valid advertisement. It is for one goroutine. After Close it returns
 // an error that is net.ErrClosed, after ctx's end ctx's error.
-func (r *RouterAdverts) Next(ctx context.Context) (nd.RouterAdvert, netip.Addr, error) {
+func (r *RouterAdverts) Next(ctx context.Context) (HeardAdvert, error) {
 	if err := ctx.Err(); err != nil {
-		return nd.RouterAdvert{}, netip.Addr{}, err
+		return HeardAdvert{}, err
 	}
 	defer interruptible(ctx, r.p)()
 	var buf [maxNDPacket + 1]byte
@@ -73,11 +104,11 @@ func (r *RouterAdverts) Next(ctx context.Context) (nd.RouterAdvert, netip.Addr, 
 		switch {
 		case err == nil:
 		case r.closed.Load():
-			return nd.RouterAdvert{}, netip.Addr{}, fmt.Errorf("osnet: router advertisements on %s: %w", r.dev, net.ErrClosed)
+			return HeardAdvert{}, fmt.Errorf("osnet: router advertisements on %s: %w", r.dev, net.ErrClosed)
 		case ctx.Err() != nil:
-			return nd.RouterAdvert{}, netip.Addr{}, ctx.Err()
+			return HeardAdvert{}, ctx.Err()
 		default:
-			return nd.RouterAdvert{}, netip.Addr{}, fmt.Errorf("osnet: router advertisements on %s: %w", r.dev, err)
+			return HeardAdvert{}, fmt.Errorf("osnet: router advertisements on %s: %w", r.dev, err)
 		}
 		if cm == nil || cm.IfIndex != r.index {
 			continue
@@ -85,7 +116,7 @@ func (r *RouterAdverts) Next(ctx context.Context) (nd.RouterAdvert, netip.Addr, 
 		if a, ok := from.(*net.IPAddr); ok && cm.HopLimit == ndHopLimit {
 			router, _ := netip.AddrFromSlice(a.IP)
 			if ra, err := ParseRouterAdvert(buf[:k]); err == nil && router.IsLinkLocalUnicast() {
-				return ra, router, nil
+				return HeardAdvert{RouterAdvert: ra, From: router.WithZone(""), Raw: slices.Clone(buf[:k])}, nil
 			}
 		}
 		r.dropped.Add(1)

@@ -91,9 +91,10 @@ func TestRouterAdverts(t *testing.T) {
 		HopLimit: 64, Managed: true, Lifetime: 1800 * time.Second, MAC: mac1, MTU: 1428, DNS: []netip.Addr{addr("2001:db8::53")},
 		Prefixes: []nd.PrefixInfo{{Prefix: prefix("2001:db8:2::/64"), OnLink: true, Autonomous: true, Valid: 24 * time.Hour, Preferred: 4 * time.Hour}},
 	}
-	ra, router, err := here.Next(ctx)
-	if err != nil || router != addr("fe80::1") || !reflect.DeepEqual(ra, want) {
-		t.Errorf("here: %+v from %s, %v; want %+v", ra, router, err, want)
+	heard, err := here.Next(ctx)
+	ra := heard.RouterAdvert
+	if err != nil || heard.From != addr("fe80::1") || !reflect.DeepEqual(ra, want) {
+		t.Errorf("here: %+v, %v; want %+v", heard, err, want)
 	}
 	if here.Dropped() != 1 {
 		t.Errorf("%d advertisements were not valid, want 1", here.Dropped())
@@ -109,10 +110,12 @@ func TestRouterAdverts(t *testing.T) {
 		}
 	}
 	// Carried elsewhere, and an address formed from it, it holds on the link.
-	b, err := AppendRouterAdvert(nil, ra)
+	carried, err := ParseRouterAdvert(heard.Raw)
 	must(t, err)
-	carried, err := ParseRouterAdvert(b)
-	must(t, err)
+	p, err := parseND(AdvertPacket(heard.From, addr("2001:db8:2::7"), heard.Raw), mac1)
+	if err != nil || !reflect.DeepEqual(p.Msg, want) || p.Src != heard.From || p.Dst != addr("2001:db8:2::7") {
+		t.Errorf("as a packet: %+v, %v", p, err)
+	}
 	stable := nd.Stable{Secret: []byte("0123456789abcdef"), Iface: "v1"}
 	for _, p := range carried.Autonomous() {
 		a, err := stable.Addr(p, 0)
@@ -127,16 +130,21 @@ func TestRouterAdverts(t *testing.T) {
 	if len(carried.Autonomous()) != 1 {
 		t.Errorf("autonomous %v", carried.Autonomous())
 	}
+	// Who asks is answered, by a daemon on its own host, too.
+	must(t, here.Solicit())
+	if again, err := here.Next(ctx); err != nil || !reflect.DeepEqual(again.RouterAdvert, want) {
+		t.Errorf("solicited: %+v, %v", again, err)
+	}
 
 	short, stop := context.WithTimeout(t.Context(), time.Millisecond)
 	defer stop()
 	<-short.Done()
-	if _, _, err := here.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := here.Next(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("ended: %v", err)
 	}
 	must(t, here.Close())
 	must(t, here.Close())
-	if _, _, err := here.Next(ctx); !errors.Is(err, net.ErrClosed) {
+	if _, err := here.Next(ctx); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
 	if _, err := n.OpenRouterAdverts("nosuch"); err == nil {

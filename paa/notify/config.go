@@ -14,11 +14,13 @@ const MaxRA = 1280
 // and ask again.
 const Conflict = "conflict: "
 
+// MaxDNS is how many name servers a ConfigReply has at most.
+const MaxDNS = 4
+
 const (
 	maxClientID = 255 // RFC 2132 section 9.14
 	maxDUID     = 130 // RFC 8415 section 11.1
-	maxDNS      = 4
-	minRA       = 16 // RFC 4861 section 4.2
+	minRA       = 16  // RFC 4861 section 4.2
 )
 
 type (
@@ -133,7 +135,7 @@ func (m ConfigReply) appendFields(b []byte) ([]byte, error) {
 	}
 	six := m.Router.Is6()
 	switch {
-	case len(m.RouterMAC) != 6 || len(m.DNS) > maxDNS || !m.Router.IsValid():
+	case len(m.RouterMAC) != 6 || len(m.DNS) > MaxDNS || !m.Router.IsValid():
 		return nil, fmt.Errorf("incomplete: router %s at %s, %d DNS servers", m.Router, m.RouterMAC, len(m.DNS))
 	case !six && !(m.Addr.IsValid() && m.ServerID.IsValid()):
 		return nil, fmt.Errorf("incomplete: address %s, server %s", m.Addr, m.ServerID)
@@ -225,8 +227,8 @@ func (m *ConfigReply) parseDNS(f fields) error {
 		return nil
 	}
 	size := m.Router.BitLen() / 8
-	if len(dns) == 0 || len(dns)%size != 0 || len(dns) > size*maxDNS {
-		return fmt.Errorf("field %d of %d octets, expected 1 to %d addresses of %d", fDNS, len(dns), maxDNS, size)
+	if len(dns) == 0 || len(dns)%size != 0 || len(dns) > size*MaxDNS {
+		return fmt.Errorf("field %d of %d octets, expected 1 to %d addresses of %d", fDNS, len(dns), MaxDNS, size)
 	}
 	for ; len(dns) > 0; dns = dns[size:] {
 		a, _ := netip.AddrFromSlice(dns[:size])

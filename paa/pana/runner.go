@@ -66,6 +66,7 @@ type runner struct {
 
 	// owner goroutine
 	conn Conn
+	six  Conn // of a Server, for IPv6; nil: there is none
 }
 
 // Conn is a datagram socket that is not connected, as *net.UDPConn is one. Close
@@ -97,6 +98,9 @@ func newRunner(conn Conn, classify func([]byte) class) *runner {
 func (r *runner) run(ctx context.Context, m machine) {
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.read(r.conn)
+	if r.six != nil {
+		r.read(r.six)
+	}
 	r.wg.Go(func() { r.own(ctx, m) })
 }
 
@@ -182,9 +186,12 @@ func (r *runner) deliver(m machine, d datagram) {
 	}
 }
 
-// end closes the socket, which ends its reader, and lets go of waiting calls.
+// end closes the sockets, which ends their readers, and lets go of waiting calls.
 func (r *runner) end() {
 	_ = r.conn.Close() // nothing is lost: UDP has no buffers worth an error
+	if r.six != nil {
+		_ = r.six.Close()
+	}
 	r.mu.Lock()
 	r.closed = true
 	r.calls = nil

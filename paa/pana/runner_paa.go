@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Server runs a PAA over a UDP socket.
+// Server runs a PAA over a UDP socket, or over one of each family.
 type Server struct {
 	*runner
 	paa      *PAA
@@ -65,12 +65,19 @@ func (s *sidSet) classify(b []byte) class {
 // must neither block nor call Do; Post is for that. It is not called after
 // Close has returned. The end of ctx is like Close without waiting.
 func Serve(ctx context.Context, conn Conn, cfg PAAConfig, handler func(Output)) (*Server, error) {
+	return ServeBoth(ctx, conn, nil, cfg, handler)
+}
+
+// ServeBoth is Serve over two sockets: what goes to an IPv6 address leaves by six, unless that is nil. A session may change between
+// the families (RFC 5191 section 5.6).
+func ServeBoth(ctx context.Context, conn, six Conn, cfg PAAConfig, handler func(Output)) (*Server, error) {
 	paa, err := NewPAA(cfg)
 	if err != nil {
 		return nil, err
 	}
 	sids := &sidSet{sids: make(map[uint32]struct{})}
 	s := &Server{runner: newRunner(conn, sids.classify), paa: paa, handler: handler, sids: sids}
+	s.six = six
 	s.run(ctx, s)
 	return s, nil
 }
@@ -122,7 +129,11 @@ func (s *Server) flush() {
 			s.handler(o)
 			continue
 		}
-		if _, err := s.conn.WriteToUDPAddrPort(d.Data, d.To); err != nil {
+		conn := s.conn
+		if s.six != nil && d.To.Addr().Is6() {
+			conn = s.six
+		}
+		if _, err := conn.WriteToUDPAddrPort(d.Data, d.To); err != nil {
 			s.sendErrs.Add(1)
 		}
 	}

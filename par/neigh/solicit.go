@@ -33,6 +33,7 @@ type NDConfig struct {
 	Rand     io.Reader                          // for delays and nonces; default crypto/rand
 	Log      *slog.Logger                       //
 	Conflict func(netip.Addr, net.HardwareAddr) // a stranger uses a set address; must not block
+	Heard    func(netip.Addr)                   // somebody speaks from this address; must not block; nil: nobody wants to know
 }
 
 // NDProxy is Proxy for IPv6: it answers neighbour solicitations for absent visitors on one interface. Its methods may be called
@@ -186,6 +187,9 @@ func (p *NDProxy) packet(a nd.Packet) {
 	claimed, isClaimed := p.addrs[claims]
 	p.mu.RUnlock()
 
+	if p.cfg.Heard != nil && a.From != p.mac && !a.Src.IsUnspecified() {
+		p.cfg.Heard(a.Src)
+	}
 	if isClaimed && a.From != p.mac && a.From != claimed.visitor {
 		p.conflicts.Add(1)
 		p.cfg.Log.Warn("somebody else uses a visitor's address", "address", claims.String(), "mac", a.From.String())
