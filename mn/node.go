@@ -126,6 +126,11 @@ func Open(cfg Config) (n *Node, err error) {
 	if err = n.net.Prime(n.dev.Name()); err != nil {
 		return n, err
 	}
+	if n.six() {
+		if err = n.net.SetSysctl(key6(n.dev.Name(), "disable_ipv6"), "0"); err != nil {
+			return n, err
+		}
+	}
 	n.endpoint = tunnel.NewEndpoint(cfg.Log)
 	n.endpoint.AroundReads(n.dev.Cork, n.uncork)
 	if n.home, err = n.openMobility(n.ctx); err != nil {

@@ -96,8 +96,8 @@ func (p *port) answerStrictly() error {
 }
 
 // quietKeys are what the kernel is not to do by itself where the node takes IPv6 addresses:
-// to follow the router of whatever link it is on.
-var quietKeys = []string{"accept_ra", "autoconf"}
+// to follow the router of whatever link it is on; and to have no IPv6. All are to be 0.
+var quietKeys = []string{"accept_ra", "autoconf", "disable_ipv6"}
 
 // quiet has the kernel keep out of IPv6 configuration on the interface.
 func (p *port) quiet(h host.IPv6) error {
@@ -115,7 +115,10 @@ func (p *port) quiet(h host.IPv6) error {
 	if err := p.note(r); err != nil {
 		return err
 	}
-	for key := range r.IPv6 {
+	for _, key := range quietKeys {
+		if r.IPv6[key] == "" {
+			continue
+		}
 		if err := h.WriteSysctl(p.key6(key), "0"); err != nil {
 			return err
 		}
@@ -123,7 +126,9 @@ func (p *port) quiet(h host.IPv6) error {
 	return nil
 }
 
-func (p *port) key6(name string) string { return "net/ipv6/conf/" + p.name + "/" + name }
+func (p *port) key6(name string) string { return key6(p.name, name) }
+
+func key6(dev, name string) string { return "net/ipv6/conf/" + dev + "/" + name }
 
 // putBack undoes what the node has changed of the interface.
 func (p *port) putBack() {
