@@ -116,8 +116,14 @@ func (c *Client) accept(now time.Time, m *Ack, o outstanding) error {
 	if advice, ok, err := m.Options.RefreshAdvice(); err == nil && ok && advice < granted {
 		b.renewAt = latest(now.Add(minRenew), earliest(b.renewAt, now.Add(LifetimeOf(advice))))
 	}
+	b.path = p.path
+	pm, ok := m.Options.PathMarkers()
+	if ok {
+		b.path = pm.Path
+	}
 	c.pending, c.bindings, c.doubt = nil, b, false
 	c.put(Registered{
+		ID: pm.Path, PathMarkers: pm.OldPath,
 		CareOf: slices.Clone(list), Denied: denied, Lifetime: LifetimeOf(granted), Expires: b.expires, Renewal: p.renewal,
 		Status: m.Status, Tries: p.tries, RTT: now.Sub(o.at),
 	})

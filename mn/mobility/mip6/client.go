@@ -27,6 +27,7 @@ type Client struct {
 	hasNumber bool          // sequence is meant
 	rate      rate
 
+	markers  bool // offered by registrations from now on
 	pending  *attempt
 	bindings *bindings
 	doubt    bool // an Update went out that may have replaced bindings at the home agent
@@ -40,6 +41,8 @@ type attempt struct {
 	list     []CareOf // empty: all bindings go
 	lifetime uint16
 	renewal  bool
+	markers  bool
+	path     uint64 // with markers; 0: to be made
 
 	sent     []outstanding
 	held     bool // the next Update waits for the rate, not for an answer
@@ -63,6 +66,7 @@ type outstanding struct {
 type bindings struct {
 	from    netip.Addr
 	list    []CareOf
+	path    uint64 // what a renewal carries; 0: none
 	renewAt time.Time
 	expires time.Time
 }
@@ -109,6 +113,11 @@ func (c *Client) Register(now time.Time, from netip.Addr, list ...CareOf) error 
 func (c *Client) Deregister(now time.Time, from netip.Addr) {
 	c.start(now, &attempt{from: from})
 }
+
+// OfferPathMarkers says whether registrations from now on offer path-end markers: on when
+// the old path still works while the binding moves, off when it does not, so that the home
+// agent does not wait for a marker that cannot come. It is off at first.
+func (c *Client) OfferPathMarkers(on bool) { c.markers = on }
 
 // Cancel forgets a registration that is under way. What the home agent makes of the
 // Updates sent so far is not known.
@@ -170,11 +179,12 @@ func (c *Client) OnDeadline(now time.Time) {
 
 func (c *Client) renew(now time.Time) {
 	b := c.bindings
-	c.start(now, &attempt{from: b.from, list: b.list, lifetime: LifetimeField(c.cfg.Lifetime), renewal: true, giveUp: b.expires})
+	c.start(now, &attempt{from: b.from, list: b.list, lifetime: LifetimeField(c.cfg.Lifetime), path: b.path, renewal: true, giveUp: b.expires})
 }
 
 func (c *Client) start(now time.Time, p *attempt) {
 	p.started = now
+	p.markers = c.markers && p.lifetime != 0
 	p.timeout = c.cfg.Initial
 	if c.bindings == nil && p.lifetime != 0 {
 		p.timeout = c.cfg.InitialFirst
@@ -217,7 +227,11 @@ func (c *Client) send(now time.Time) {
 	c.rate.sent(now)
 	c.doubt = c.doubt || c.bindings != nil && !slices.Equal(p.list, c.bindings.list)
 	c.stats.Updates++
-	c.put(Send{Packet: b})
+	path := uint64(0)
+	if p.markers {
+		path = p.path
+	}
+	c.put(Send{Packet: b, Path: path})
 }
 
 // careOf is the address that authenticators are made of: that of the one binding, else
@@ -253,6 +267,16 @@ func (c *Client) makeUpdate(now time.Time, p *attempt) (*Update, error) {
 	}
 	if c.cfg.Identifier != "" {
 		u.Options = append(u.Options, IdentifierOption(c.cfg.Identifier))
+	}
+	if p.markers {
+		for p.path == 0 { // which stands for "no path"
+			var b [8]byte
+			if _, err := io.ReadFull(c.cfg.Rand, b[:]); err != nil {
+				return nil, fmt.Errorf("mip6: path identification: no randomness: %w", err)
+			}
+			p.path = binary.BigEndian.Uint64(b[:])
+		}
+		u.Options = append(u.Options, PathMarkers{Path: p.path}.Option())
 	}
 	if !c.cfg.Security.Sequence {
 		if err := c.nextStamp(now); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"testing"
+	"time"
 
 	"openmpa/internal/inet"
 	"openmpa/paa/keys"
@@ -176,4 +177,64 @@ func FuzzMarker(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestClientOffersMarkers: each registration asked for has a path of its own, its
+// repetitions and renewals have that one; where the home agent names another, that.
+func TestClientOffersMarkers(t *testing.T) {
+	p := newPair(t, nil)
+	offered := func() (Packet, *Update, uint64) {
+		t.Helper()
+		s := pick[Send](t, p)
+		pkt, u := opened[*Update](t, s.Packet)
+		m, ok := u.Options.PathMarkers()
+		if ok != (s.Path != 0) || m.Path != s.Path || m.OldPath {
+			t.Errorf("path %#x in the update, %#x is to be armed", m.Path, s.Path)
+		}
+		return pkt, u, s.Path
+	}
+	p.register(CareOf{Addr: careA})
+	if _, _, path := offered(); path != 0 {
+		t.Error("offered although nobody said so")
+	}
+	p.OfferPathMarkers(true)
+	p.register(CareOf{Addr: careA})
+	_, _, first := offered()
+	p.now = p.now.Add(2 * time.Second)
+	p.OnDeadline(p.now)
+	pkt, u, again := offered()
+	if first == 0 || again != first {
+		t.Errorf("path %#x, repeated with %#x", first, again)
+	}
+	p.accept(p.reply(pkt, u, Ack{Lifetime: 100, Options: Options{PathMarkers{Path: first, OldPath: true}.Option()}}))
+	if r := pick[Registered](t, p); r.ID != first || !r.PathMarkers {
+		t.Errorf("%+v", r)
+	}
+	p.now = p.now.Add(300 * time.Second)
+	p.OnDeadline(p.now)
+	pkt, u, again = offered()
+	if again != first {
+		t.Errorf("renewed with path %#x, was %#x", again, first)
+	}
+	p.accept(p.reply(pkt, u, Ack{Lifetime: 100, Options: Options{PathMarkers{Path: 7}.Option()}}))
+	if r := pick[Registered](t, p); r.ID != 7 || r.PathMarkers {
+		t.Errorf("%+v", r)
+	}
+	p.now = p.now.Add(300 * time.Second)
+	p.OnDeadline(p.now)
+	if pkt, u, again = offered(); again != 7 {
+		t.Errorf("renewed with path %#x, the home agent's is 7", again)
+	}
+	p.accept(p.reply(pkt, u, Ack{Lifetime: 100})) // it knows no markers
+	if r := pick[Registered](t, p); r.ID != 0 || r.PathMarkers {
+		t.Errorf("%+v", r)
+	}
+	p.register(CareOf{Addr: careB})
+	if _, _, next := offered(); next == 0 || next == first {
+		t.Errorf("the next path is %#x", next)
+	}
+	p.Deregister(p.now, careB)
+	if _, _, path := offered(); path != 0 {
+		t.Error("offered for the end of all paths")
+	}
 }

@@ -16,6 +16,9 @@ type Send struct {
 	// Tunnel says that the packet goes through the tunnel to the home agent (RFC 6275
 	// section 11.6.1); only a [Route] asks for it.
 	Tunnel bool
+	// Path is the path identification that a home registration carries: arm the gate for
+	// packets of the new path with it before sending. 0 when no markers are offered.
+	Path uint64
 }
 
 // CareOf is a care-of address. ID is its binding identifier (RFC 5648), 0 where there is
@@ -34,8 +37,14 @@ type Registered struct {
 	Expires  time.Time
 	Renewal  bool // nobody asked for it: the binding was renewed in time
 	Status   Status
-	Tries    int // requests it took
-	RTT      time.Duration
+	// ID identifies the change that made the home agent's current path. When it is not
+	// the Path of this registration's Send, this registration changed no path.
+	ID uint64
+	// PathMarkers says that an old path is being ended by markers for ID: send ours as the
+	// last packet on it, once for each ID, and wait for the home agent's.
+	PathMarkers bool
+	Tries       int // requests it took
+	RTT         time.Duration
 }
 
 // Deregistered says that the home agent has confirmed that there is no binding.
