@@ -53,6 +53,8 @@ type IPv6 interface {
 	OpenND(dev string) (ND, error)
 	// OpenRouterAdverts opens a socket for the router advertisements of an interface.
 	OpenRouterAdverts(dev string) (RouterAdverts, error)
+	// OpenProto6 opens a raw socket for what comes to an address with one header.
+	OpenProto6(local netip.Addr, proto uint8, o bind.Options) (Proto6, error)
 }
 
 // Tables are what the kernel keeps: see osnet.Net.
@@ -92,7 +94,7 @@ type Sockets interface {
 	OpenESP(local netip.AddrPort, o bind.Options) (ESP, error)
 	// OpenIPIP opens a socket for IP in IP.
 	OpenIPIP(local netip.Addr, o bind.Options) (IPIP, error)
-	// OpenRaw opens a socket that sends whole IPv4 packets.
+	// OpenRaw opens a socket that sends whole packets.
 	OpenRaw(local netip.Addr, o bind.Options) (Raw, error)
 	OpenTUN(cfg tun.Config) (TUN, error)
 	OpenARP(dev string) (ARP, error)
@@ -130,7 +132,14 @@ type IPIP interface {
 	Close() error
 }
 
-// Raw sends whole IPv4 packets: see bind.Raw.
+// Proto6 reads what comes behind one header of IPv6: see bind.Proto6.
+type Proto6 interface {
+	ReadBatch(b *bind.Batch) ([]bind.Packet, error)
+	Stats() bind.Stats
+	Close() error
+}
+
+// Raw sends whole packets: see bind.Raw.
 type Raw interface {
 	Send(pkt []byte) error
 	Stats() bind.Stats

@@ -36,6 +36,8 @@ func TestNothingOnError(t *testing.T) {
 	check(t, "OpenARP", arp == nil, err)
 	nd, err := h.OpenND("nothing0")
 	check(t, "OpenND", nd == nil, err)
+	proto, err := h.OpenProto6(netip.MustParseAddr("2001:db8::1"), 135, bind.Options{})
+	check(t, "OpenProto6", proto == nil, err)
 	tap, err := h.OpenUDPTap("nothing0", 68)
 	check(t, "OpenUDPTap", tap == nil, err)
 }

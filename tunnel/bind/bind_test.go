@@ -244,8 +244,8 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%s %+v: %v", c.local, c.o, err)
 		}
 	}
-	if _, err := OpenIPIP(netip.IPv6Loopback(), Options{}); err == nil || !strings.Contains(err.Error(), "expected IPv4") {
-		t.Errorf("IP in IP over IPv6: %v", err)
+	if _, err := OpenIPIP(netip.MustParseAddr("fe80::1%lo"), Options{}); err == nil || !strings.Contains(err.Error(), "without a zone") {
+		t.Errorf("IP in IP over an address with a zone: %v", err)
 	}
 }
 

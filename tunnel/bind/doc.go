@@ -35,5 +35,5 @@
 // section 3 with the outer header of the kernel; RFC 6040 on receipt of IP in IP.
 //
 // Not covered: copying DF outwards per packet (RFC 2003 section 3.1), which a
-// kernel-built header does not allow; IP in IP over IPv6; link-local outer addresses.
+// kernel-built header does not allow; link-local outer addresses.
 package bind

@@ -20,15 +20,18 @@ type IPIP struct {
 	singles   sync.Pool // of *Batch for one packet, for Read
 }
 
-// OpenIPIP opens a raw socket of protocol 4 on an IPv4 address, in the network
-// namespace of the calling thread. It needs CAP_NET_RAW. Errors match as those
-// of OpenUDP.
+// OpenIPIP opens a raw socket on an address, in the network namespace of the calling
+// thread: of protocol 4, IPv4 in IPv4, or on an IPv6 address of protocol 41, IPv6 in IPv6.
+// It needs CAP_NET_RAW. Errors match as those of OpenUDP.
 func OpenIPIP(local netip.Addr, o Options) (*IPIP, error) {
-	if !local.Is4() {
-		return nil, fmt.Errorf("bind: local address %v, expected IPv4", local)
-	}
 	s := &IPIP{local: local}
-	if err := s.open("ip4:4", local.String(), o, nil); err != nil {
+	var err error
+	if local.Is4() {
+		err = s.open("ip4:4", local.String(), o, nil)
+	} else {
+		err = s.open6(local, ipip.Protocol6, o)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -37,21 +40,18 @@ func OpenIPIP(local netip.Addr, o Options) (*IPIP, error) {
 // LocalAddr is the address the socket is bound to.
 func (s *IPIP) LocalAddr() netip.Addr { return s.local }
 
-// Send sends inner, one whole IPv4 packet, to dst in an IP in IP packet with
+// Send sends inner, one whole packet of the socket's family, to dst in an IP in IP packet with
 // the given TOS outside (ipip.TOS(inner) to copy it). Octets behind the packet's
 // total length are left out. Errors match net.ErrClosed, the kernel's, or those
 // of package ipip: a packet that is malformed, has TTL 0 or comes from dst must
 // not enter the tunnel (RFC 2003 section 3). It waits while the send buffer is
 // full.
 func (s *IPIP) Send(dst netip.Addr, inner []byte, tos uint8) error {
-	if !dst.Is4() {
+	if dst.Is4() != s.local.Is4() || !dst.Is4() && !plain6(dst) {
 		s.sendErrors.Add(1)
-		return fmt.Errorf("bind: %s: destination %v, expected an IPv4 address", s.name, dst)
+		return fmt.Errorf("bind: %s: destination %v, expected an address of the socket's own family", s.name, dst)
 	}
-	src, _, _, _, total, err := ipip.ParseIPv4(inner)
-	if err == nil {
-		err = ipip.CheckEncapsulation(inner, src, dst)
-	}
+	total, err := fit(inner, dst)
 	if err != nil {
 		s.sendErrors.Add(1)
 		return err
@@ -62,6 +62,19 @@ func (s *IPIP) Send(dst netip.Addr, inner []byte, tos uint8) error {
 	}
 	s.sent.Add(1)
 	return nil
+}
+
+// fit returns the length of a packet that may enter a tunnel to dst.
+func fit(inner []byte, dst netip.Addr) (total int, err error) {
+	var src netip.Addr
+	if dst.Is4() {
+		if src, _, _, _, total, err = ipip.ParseIPv4(inner); err == nil {
+			err = ipip.CheckEncapsulation(inner, src, dst)
+		}
+	} else if _, _, _, total, err = ipip.ParseIPv6(inner); err == nil {
+		err = ipip.CheckEncapsulation6(inner, dst)
+	}
+	return total, err
 }
 
 // ReadBatch waits for packets and reads as many as are there and fit the
@@ -77,6 +90,14 @@ func (s *IPIP) ReadBatch(b *Batch) ([]Packet, error) {
 	s.truncated.Add(uint64(truncated))
 	good := b.packets[:0]
 	for _, p := range b.packets {
+		if !s.local.Is4() {
+			if p.Data, err = decapsulated6(p.Data, p.TOS); err != nil {
+				s.malformed.Add(1)
+				continue
+			}
+			good = append(good, p)
+			continue
+		}
 		if len(p.Data) > 1 {
 			p.TOS = p.Data[1]
 		}
@@ -97,6 +118,17 @@ func (s *IPIP) ReadBatch(b *Batch) ([]Packet, error) {
 	b.packets = good
 	s.received.Add(uint64(len(good)))
 	return good, nil
+}
+
+// decapsulated6 is ipip.Decapsulate behind an IPv6 header, which the kernel has taken off.
+func decapsulated6(pkt []byte, tos uint8) (inner []byte, err error) {
+	_, _, _, total, err := ipip.ParseIPv6(pkt)
+	if err != nil {
+		return nil, err
+	}
+	inner = pkt[:total]
+	_, err = ipip.DecapsulateECN(inner, tos)
+	return inner, err
 }
 
 // Read waits for one packet and returns its inner packet, which lies inside

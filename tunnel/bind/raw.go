@@ -10,21 +10,22 @@ import (
 	"openmpa/tunnel/ipip"
 )
 
-// Raw is a raw socket that sends whole IPv4 packets, as if the kernel had made
-// them. It receives nothing. Its methods may be called concurrently.
+// Raw is a raw socket that sends whole packets, as if the kernel had made them. It receives nothing. Its methods may be called concurrently.
 type Raw struct {
 	socket
 	local netip.Addr // fixed after OpenRaw
 }
 
-// OpenRaw opens a raw socket that sends packets from an IPv4 address, in the network
-// namespace of the calling thread: their routes are looked for with it as the
-// source. It needs CAP_NET_RAW. Errors match as those of OpenUDP.
+// OpenRaw opens a raw socket that sends packets from an address, in the network
+// namespace of the calling thread: their routes are looked for with it as the source. It needs CAP_NET_RAW. Errors match as those of OpenUDP.
 func OpenRaw(local netip.Addr, o Options) (*Raw, error) {
-	if !local.Is4() {
-		return nil, fmt.Errorf("bind: local address %v, expected IPv4", local)
-	}
 	s := &Raw{local: local}
+	if !local.Is4() { // with this protocol the header is included in any case
+		if err := s.open6(local, unix.IPPROTO_RAW, o); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	included := func(fd int) error {
 		return os.NewSyscallError("set IP_HDRINCL", unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_HDRINCL, 1))
 	}
@@ -35,11 +36,11 @@ func OpenRaw(local netip.Addr, o Options) (*Raw, error) {
 }
 
 // Send sends one whole packet to the destination in its header; octets behind its
-// total length are left out. The kernel computes the header's checksum. Errors match
+// total length are left out. The kernel computes the header's checksum of IPv4. Errors match
 // net.ErrClosed, the kernel's (EMSGSIZE: longer than the interface's MTU) or those of
 // package ipip. It waits while the send buffer is full.
 func (s *Raw) Send(pkt []byte) error {
-	src, dst, _, _, total, err := ipip.ParseIPv4(pkt)
+	src, dst, _, total, err := ipip.Parse(pkt)
 	if err == nil && src != s.local {
 		err = fmt.Errorf("bind: %s: a packet from %v", s.name, src)
 	}

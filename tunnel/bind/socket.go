@@ -96,13 +96,14 @@ var (
 	mtuDiscover6 = option{"IPV6_MTU_DISCOVER", unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER}
 )
 
-func setOptions(fd int, o Options, more func(fd int) error) error {
-	set := func(what string, level, opt, value int) error {
-		if err := unix.SetsockoptInt(fd, level, opt, value); err != nil {
-			return fmt.Errorf("set %s to %d: %w", what, value, err)
-		}
-		return nil
+func set(fd int, what string, level, opt, value int) error {
+	if err := unix.SetsockoptInt(fd, level, opt, value); err != nil {
+		return fmt.Errorf("set %s to %d: %w", what, value, err)
 	}
+	return nil
+}
+
+func setOptions(fd int, o Options, more func(fd int) error) error {
 	pmtu, discover := unix.IP_PMTUDISC_DONT, mtuDiscover4
 	if o.DontFragment {
 		pmtu = unix.IP_PMTUDISC_DO
@@ -115,12 +116,12 @@ func setOptions(fd int, o Options, more func(fd int) error) error {
 	if err := errors.Join(
 		setBuffer(fd, "SO_RCVBUF", unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.RecvBuffer),
 		setBuffer(fd, "SO_SNDBUF", unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer),
-		set(discover.what, discover.level, discover.opt, pmtu),
+		set(fd, discover.what, discover.level, discover.opt, pmtu),
 	); err != nil {
 		return err
 	}
 	if o.Mark != 0 {
-		if err := set("SO_MARK", unix.SOL_SOCKET, unix.SO_MARK, int(o.Mark)); err != nil {
+		if err := set(fd, "SO_MARK", unix.SOL_SOCKET, unix.SO_MARK, int(o.Mark)); err != nil {
 			return err
 		}
 	}
