@@ -134,5 +134,8 @@ func (b *Bed) configAR6(n topo.Network) string {
 	if !b.opt.formed() {
 		addresses = fmt.Sprintf("addresses: dhcp, dhcp: %v", topo.Six(n.DHCP))
 	}
+	if dad := b.opt.dad6(); dad != "" {
+		addresses += ", " + dad
+	}
 	return fmt.Sprintf("ipv6: {address: %v/64, %s}\n", topo.Six(n.Address), addresses)
 }
