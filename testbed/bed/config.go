@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (b *Bed) configAR(n topo.Network) string {
 		default:
 			allow = append(allow, other.Prefix.String())
 			if b.opt.six() {
-				allow = append(allow, topo.SixPrefix(other.Prefix).String())
+				allow = append(allow, strconv.Quote(topo.SixPrefix(other.Prefix).String()))
 			}
 		}
 	}
@@ -151,7 +152,7 @@ func (b *Bed) rekey() string {
 func (b *Bed) configMN() string {
 	var nets strings.Builder
 	for i, n := range b.opt.networks() {
-		points, agent := n.Points, fmt.Sprintf("paa: %v, ", b.opt.at(n.Address))
+		points, agent := n.Points, fmt.Sprintf("paa: %q, ", b.opt.at(n.Address))
 		if i == 0 && cmp.Or(b.opt.Agent, AgentConfigured) != AgentConfigured {
 			agent = ""
 		}

@@ -96,16 +96,16 @@ func (b *Bed) configHA6() string {
 		return ""
 	}
 	return fmt.Sprintf(`ipv6:
-  address: %v
-  home: {interface: home0, prefix: %v}
+  address: "%v"
+  home: {interface: home0, prefix: "%v"}
   tunnel: {device: %s, mtu: %d}
-  nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key}]
+  nodes: [{home-address: "%v", spi: %d, key-file: mn-ha.key}]
 `, topo.HomeAgent6, topo.HomePrefix6, tunName6, b.opt.innerMTU(), topo.Six(topo.HomeAddress), homeSPI)
 }
 
 // mobility6 is the mobile node's.
 func (b *Bed) mobility6() string {
-	return fmt.Sprintf("  mip6: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, lifetime: 600s}",
+	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s}",
 		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI)
 }
 
@@ -132,10 +132,10 @@ func (b *Bed) configAR6(n topo.Network) string {
 	}
 	addresses := "addresses: slaac"
 	if !b.opt.formed() {
-		addresses = fmt.Sprintf("addresses: dhcp, dhcp: %v", topo.Six(n.DHCP))
+		addresses = fmt.Sprintf("addresses: dhcp, dhcp: \"%v\"", topo.Six(n.DHCP))
 	}
 	if dad := b.opt.dad6(); dad != "" {
 		addresses += ", " + dad
 	}
-	return fmt.Sprintf("ipv6: {address: %v/64, %s}\n", topo.Six(n.Address), addresses)
+	return fmt.Sprintf("ipv6: {address: \"%v/64\", %s}\n", topo.Six(n.Address), addresses)
 }

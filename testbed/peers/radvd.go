@@ -39,13 +39,13 @@ func (r Radvd) Command() ([]string, error) {
 
 func (r Radvd) file(what string) string { return filepath.Join(r.Dir, r.Name+"."+what) }
 
-// settings has no more frequent advertisements than by default but for the largest interval, which a lab would not see the end of:
-// nodes that arrive solicit.
+// settings are those of a network that mobile nodes come to: MinDelayBetweenRAs of RFC 6275, section 7.5, or a node that solicits
+// without an address waits for 3 s because another one has heard an advertisement just now; and the option of section 7.3.
 func (r Radvd) settings() string {
 	onOff := map[bool]string{true: "on", false: "off"}
 	var b strings.Builder
 	fmt.Fprintf(&b, `interface %s {
-	AdvSendAdvert on; MinRtrAdvInterval 10; MaxRtrAdvInterval 30;
+	AdvSendAdvert on; MinRtrAdvInterval 10; MaxRtrAdvInterval 30; MinDelayBetweenRAs 0.03; AdvIntervalOpt on;
 	AdvManagedFlag %s; AdvOtherConfigFlag %s;
 	prefix %v { AdvOnLink on; AdvAutonomous %s; };
 `, r.Interface, onOff[r.Managed], onOff[r.Managed], r.Prefix.Masked(), onOff[!r.Managed])
