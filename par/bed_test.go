@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
 	"openmpa/internal/event"
+	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -23,6 +25,7 @@ import (
 	"openmpa/testbed/space"
 	"openmpa/tunnel"
 	"openmpa/tunnel/esp"
+	"openmpa/tunnel/ipip"
 )
 
 const patience = 20 * time.Second // for what takes milliseconds
@@ -39,7 +42,9 @@ var (
 // namespace with everything else: the access link with the DHCP server, and the
 // network where the node still is.
 type bed struct {
+	world
 	t      *testing.T
+	ra     *advertiser // of IPv6
 	r      *Router
 	far    *space.Space
 	dev    string           // far's end of the access link
@@ -134,11 +139,11 @@ func config() Config {
 }
 
 // network makes the interfaces.
-func network(t *testing.T) *bed {
+func network(t *testing.T, w world) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	osnettest.OneCPU(t)
-	b := &bed{t: t, dev: "eth0", sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
+	b := &bed{world: w, t: t, dev: "eth0", sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
 	name := fmt.Sprintf("par-%d", os.Getpid())
 	var err error
 	if b.far, err = space.Create(name); err != nil {
@@ -177,8 +182,11 @@ func network(t *testing.T) *bed {
 	other(func() {
 		osnettest.IP(t, "address add 10.3.0.2/24 dev cn1")
 		osnettest.IP(t, "route add default via 10.3.0.1")
-		b.cn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 3, 0, 2), Port: 7000})
 	})
+	if w.six {
+		b.sixth(other)
+	}
+	other(func() { b.cn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.cn, 7000))) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,15 +197,24 @@ func network(t *testing.T) *bed {
 // start makes the network with the DHCP server and opens the router.
 func start(t *testing.T, edit func(*Config)) *bed {
 	t.Helper()
-	return startFor(t, time.Minute, edit)
+	return startIn(t, world4, time.Minute, edit)
 }
 
 // startFor is start with leases that long.
 func startFor(t *testing.T, lease time.Duration, edit func(*Config)) *bed {
 	t.Helper()
-	b := network(t)
+	return startIn(t, world4, lease, edit)
+}
+
+func startIn(t *testing.T, w world, lease time.Duration, edit func(*Config)) *bed {
+	t.Helper()
+	b := network(t, w)
 	b.serveFor(lease)
 	cfg := config()
+	if w.six {
+		cfg.IPv6 = &IPv6{Address: w.router, DAD: nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}}
+		b.advertise()
+	}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -270,7 +287,10 @@ func sessionKeys(sid uint32) *keys.SessionKeys {
 // open makes a session and an address for it.
 func (b *bed) open(sid uint32, mac net.HardwareAddr) *notify.ConfigReply {
 	b.t.Helper()
-	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(outer, 1000), true, sessionKeys(sid), time.Hour)
+	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(sid), time.Hour)
+	if b.six {
+		return b.form(sid, mac, b.leased)
+	}
 	b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, mac...), MAC: mac})
 	return got[*notify.ConfigReply](b, sid)
 }
@@ -284,6 +304,7 @@ type end struct {
 	e         *tunnel.Endpoint
 	t         *tunnel.Tunnel
 	packets   chan []byte
+	adverts   chan nd.RouterAdvert // that came through the tunnel
 	markers   chan tunnel.Marker
 }
 
@@ -309,17 +330,17 @@ func (b *bed) join(sid uint32, inner netip.Addr) *end {
 	k := keys.DeriveESP(sessionKeys(sid).MNAR.Bytes(), nonce, r.Nonce, r.SPI, spi, esp.Transform(r.Suite).MaterialLen())
 	in, err1 := esp.NewInbound(spi, k.ToNode, esp.DefaultWindow)
 	out, err2 := esp.NewOutbound(r.SPI, k.ToRouter)
-	n := &end{b: b, sid: sid, inner: inner, routerSPI: r.SPI, e: tunnel.NewEndpoint(nil), packets: make(chan []byte, 10000), markers: make(chan tunnel.Marker, 10)}
+	n := &end{b: b, sid: sid, inner: inner, routerSPI: r.SPI, e: tunnel.NewEndpoint(nil), packets: make(chan []byte, 10000), adverts: make(chan nd.RouterAdvert, 10), markers: make(chan tunnel.Marker, 10)}
 	var socket *tunnel.Socket
 	var err3 error
-	b.in(func() { socket, err3 = n.e.Listen(netip.AddrPortFrom(outer, 0), "") })
+	b.in(func() { socket, err3 = n.e.Listen(netip.AddrPortFrom(b.outer, 0), "") })
 	if err := errors.Join(err1, err2, err3); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = n.e.Close() })
 	n.t, err1 = n.e.Add(tunnel.TunnelConfig{
 		Socket: socket, Peer: netip.AddrPortFrom(r.Outer, r.Port), In: in, Out: out,
-		Receive: func(p []byte) { n.packets <- bytes.Clone(p) }, Marker: func(m tunnel.Marker, _ tunnel.Origin) { n.markers <- m },
+		Receive: func(p []byte) { n.came(bytes.Clone(p)) }, Marker: func(m tunnel.Marker, _ tunnel.Origin) { n.markers <- m },
 	})
 	if err1 != nil {
 		b.t.Fatal(err1)
@@ -332,6 +353,19 @@ func (b *bed) join(sid uint32, inner netip.Addr) *end {
 		return s != nil && s.Outer == socket.LocalAddr().String()
 	})
 	return n
+}
+
+// came takes a packet out of the tunnel: of IPv6 that may be what the link's router advertises.
+func (n *end) came(p []byte) {
+	if p[0]>>4 == 6 && p[6] == 58 && p[40] == 134 {
+		ra, err := osnet.ParseRouterAdvert(p[40:])
+		if src, dst, _, _, _ := ipip.ParseIPv6(p); err != nil || p[7] != 255 || src != routerLink || dst != n.inner {
+			n.b.t.Errorf("router advertisement %x: %v", p, err)
+		}
+		n.adverts <- ra
+		return
+	}
+	n.packets <- p
 }
 
 // depart has the router hold.
@@ -359,7 +393,7 @@ func (n *end) next() uint32 {
 	n.b.t.Helper()
 	select {
 	case p := <-n.packets:
-		return binary.BigEndian.Uint32(p[28:])
+		return binary.BigEndian.Uint32(payload(p))
 	case <-time.After(patience):
 		n.b.t.Fatal("nothing came through the tunnel")
 		return 0
@@ -400,8 +434,12 @@ func (b *bed) onLink(a netip.Addr) (conn *net.UDPConn) {
 	b.t.Helper()
 	var err error
 	b.in(func() {
-		osnettest.IP(b.t, "address add "+a.String()+"/24 dev "+b.dev)
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: a.AsSlice(), Port: 9000})
+		how := "" // the kernel detects duplicates, and uses the address meanwhile: the router is not to say that it is one
+		if b.six {
+			how = " optimistic"
+		}
+		osnettest.IP(b.t, "address add "+b.with(a)+" dev "+b.dev+how)
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9000)))
 	})
 	if err != nil {
 		b.t.Fatal(err)

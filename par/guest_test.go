@@ -54,7 +54,7 @@ type guest struct {
 // that stands by.
 func (b *bed) attach(sid uint32) *guest {
 	b.t.Helper()
-	return b.attachAt(sid, leased)
+	return b.attachAt(sid, b.leased)
 }
 
 func (b *bed) attachAt(sid uint32, addr netip.Addr) *guest {
@@ -74,7 +74,7 @@ func (b *bed) prepared(sid uint32) *guest {
 		b.t.Fatalf("no address: %s", c.Reason)
 	}
 	g := b.guest(sid, c.Addr.Addr())
-	g.tunnel(outer, &notify.TunnelRequest{Numbered: true})
+	g.tunnel(b.outer, &notify.TunnelRequest{Numbered: true})
 	return g
 }
 
@@ -141,7 +141,7 @@ func (g *guest) first() {
 // cut takes the node from the link.
 func (g *guest) cut() {
 	g.b.t.Helper()
-	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.addr.String()+"/24 dev "+g.b.dev) })
+	g.b.in(func() { osnettest.IP(g.b.t, "address del "+g.b.with(g.addr)+" dev "+g.b.dev) })
 }
 
 // tunnel makes a tunnel, and has the router know where it leads.
@@ -182,8 +182,11 @@ func (g *guest) make(at netip.Addr, m *notify.TunnelRequest) {
 	g.t, err = g.e.Add(tunnel.TunnelConfig{
 		Socket: g.socket(at), Peer: g.router, In: pair.In, Out: pair.Out,
 		Receive: func(p []byte) {
+			if p[0]>>4 == 6 && p[6] == 58 { // what the link's router advertises
+				return
+			}
 			g.merged(-1, nil)
-			g.take(binary.BigEndian.Uint32(p[28:]))
+			g.take(binary.BigEndian.Uint32(payload(p)))
 		},
 		Numbered: func(s flow.Shim, p []byte) {
 			g.merged(int(s.Class), func(m *flow.Merge) bool { return m.Packet(time.Now(), s, p) }, p...)
@@ -233,9 +236,9 @@ func (g *guest) merged(class int, packet func(*flow.Merge) bool, pkt ...byte) {
 		case i != class:
 			continue
 		default:
-			g.wire = append(g.wire, binary.BigEndian.Uint32(pkt[28:]))
+			g.wire = append(g.wire, binary.BigEndian.Uint32(payload(pkt)))
 			if packet(m) {
-				g.got = append(g.got, binary.BigEndian.Uint32(pkt[28:]))
+				g.got = append(g.got, binary.BigEndian.Uint32(payload(pkt)))
 			}
 		}
 		for {
@@ -243,7 +246,7 @@ func (g *guest) merged(class int, packet func(*flow.Merge) bool, pkt ...byte) {
 			if !ok {
 				break
 			}
-			g.got = append(g.got, binary.BigEndian.Uint32(p[28:]))
+			g.got = append(g.got, binary.BigEndian.Uint32(payload(p)))
 			m.Recycle(p)
 		}
 	}
@@ -332,7 +335,7 @@ func (g *guest) rebind(at netip.Addr) {
 // resume goes on at the other network.
 func (g *guest) resume(id event.HandoverID, receipts ...flow.Receipt) {
 	g.b.t.Helper()
-	g.rebind(outer)
+	g.rebind(g.b.outer)
 	g.say(tunnel.Resume, tunnel.Forwarded, id, receipts...)
 }
 

@@ -23,14 +23,16 @@ import (
 
 // TestHandover: packets of a correspondent that sends all the time reach the node
 // through the tunnel, then on the link, each of them once and in order.
-func TestHandover(t *testing.T) {
-	b := start(t, nil)
+func TestHandover(t *testing.T) { families(t, handover) }
+
+func handover(t *testing.T, start func(func(*Config)) *bed) {
+	b := start(nil)
 	idle := b.idle()
 	n := b.prepare(1, b.mac)
-	if n.inner != leased {
+	if n.inner != b.leased {
 		t.Fatalf("leased %v", n.inner)
 	}
-	stop := b.stream(leased)
+	stop := b.stream(b.leased)
 	seen := uint32(0)
 	expect := func(k uint32, where string) {
 		if k != seen {
@@ -42,15 +44,15 @@ func TestHandover(t *testing.T) {
 		expect(n.next(), "through the tunnel")
 	}
 	n.depart()
-	if s := b.status(1); s.Mode != "hold" || s.Address != "10.2.0.100/24" || s.MAC != b.mac.String() || s.Handover == nil {
+	if s := b.status(1); s.Mode != "hold" || s.Address != b.with(b.leased) || s.MAC != b.mac.String() || s.Handover == nil {
 		t.Errorf("status %+v", s)
 	}
 	for len(n.packets) > 0 {
 		expect(n.next(), "through the tunnel")
 	}
 	b.await("packets to be held", func() bool { return b.status(1).Packets-b.status(1).Tunneled > 20 })
-	conn := b.onLink(leased)
-	b.r.SessionActivated(1, netip.AddrPortFrom(leased, 1))
+	conn := b.onLink(b.leased)
+	b.r.SessionActivated(1, netip.AddrPortFrom(b.leased, 1))
 	b.r.SessionMessage(1, &notify.Arrival{Header: header})
 	b.r.SessionMessage(1, &notify.Arrival{Header: header}) // repeated
 	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
@@ -65,7 +67,10 @@ func TestHandover(t *testing.T) {
 			phases = append(phases, e.Phase)
 		}
 	}
-	for _, p := range []event.Phase{event.PhaseDHCP, event.PhaseDAD, event.PhaseTunnel, event.PhaseHold, event.PhaseDrain} {
+	if !b.six && !slices.Contains(phases, event.PhaseDHCP) {
+		t.Errorf("the report has no %s: %v", event.PhaseDHCP, phases)
+	}
+	for _, p := range []event.Phase{event.PhaseDAD, event.PhaseTunnel, event.PhaseHold, event.PhaseDrain} {
 		if !slices.Contains(phases, p) {
 			t.Errorf("the report has no %s: %v", p, phases)
 		}
@@ -80,6 +85,17 @@ func TestHandover(t *testing.T) {
 	}
 	if s := b.status(1); s.Packets != s.Tunneled+s.Linked+s.Queued || s.Outer != "" || len(s.Dropped) != 0 {
 		t.Errorf("status %+v", s)
+	}
+	if b.six { // for more than the second that the kernel takes to detect a duplicate
+		time.Sleep(1500 * time.Millisecond)
+		b.in(func() {
+			if is := osnettest.IP(t, "-6 address show dev eth0 to "+b.leased.String()); strings.Contains(is, "dadfailed") || strings.Contains(is, "optimistic") {
+				t.Errorf("the node's address when it has arrived: %s", is)
+			}
+		})
+		if len(n.adverts) != 1 {
+			t.Errorf("%d router advertisements have come through the tunnel", len(n.adverts))
+		}
 	}
 	b.r.SessionClosed(1, &pana.ErrPeerTerminated{})
 	if now := b.idle(); now != idle {
@@ -509,7 +525,7 @@ func TestNoAddress(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	network(t)
+	network(t, world4)
 	before := osnettest.Snapshot(t)
 	for name, c := range map[string]struct {
 		edit func(*Config)
