@@ -116,7 +116,8 @@ func (c *candidate) outerBy(device string) (*tunnel.Socket, error) {
 // marker takes a signal out of c's tunnel, in line with the data.
 func (c *candidate) marker(m tunnel.Marker, _ tunnel.Origin) {
 	if m.Kind == tunnel.Native {
-		c.path.landing.ended(m.Handover)
+		c.path.merges.over() // what is still missing has not come by this way
+		c.path.turn.marked(m.Handover)
 		return
 	}
 	select {

@@ -202,10 +202,10 @@ func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.Add
 	}
 	switch {
 	case how != notify.Unguard:
-		c.path.landing.open()
-		c.path.leaving.expect(id, readWithin, c.n.cfg.Buffer)
+		c.path.turn.leave(id)
 	case c.serves():
-		c.path.landing.expect(id, lastCopyWithin, c.n.cfg.Buffer)
+		c.path.turn.settle(ctx)
+		c.path.turn.land(id)
 	}
 	if t := c.tunnel.Load(); t != nil {
 		_ = t.Refresh() // its router must have heard from this end

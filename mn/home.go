@@ -86,13 +86,12 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 func (h *home) newPath(c *candidate) (*path, error) {
 	p := h.uplink.newPath(c)
 	p.always = true
-	p.landing.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
-	p.leaving.deliver = p.landing.deliver
+	p.turn.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
 	w, err := h.mip.newWire(p, c.port.name)
 	if err != nil {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
 	}
-	p.wire, p.leaving.ask = w, w.fence
+	p.wire, p.turn.mark = w, w.fence
 	return p, nil
 }
 

@@ -132,7 +132,7 @@ func (w *wire4) readNative() {
 		}
 		switch src {
 		case w.home.agent:
-			w.path.landing.take(inner)
+			w.path.turn.native(inner)
 		case w.path.coa:
 			w.fenced(inner)
 		default:
@@ -159,7 +159,7 @@ func (w *wire4) fenced(pkt []byte) {
 	var id event.HandoverID
 	_, _, proto, headerLen, total, err := ipip.ParseIPv4(pkt)
 	if err == nil && proto == protoNothing && copy(id[:], pkt[headerLen:total]) == len(id) {
-		w.path.leaving.ended(id)
+		w.path.turn.fenced(id)
 	}
 }
 
@@ -204,7 +204,7 @@ func (w *wire4) fromTunnel(pkt []byte) {
 		return
 	}
 	if src == w.home.agent {
-		w.path.leaving.take(inner)
+		w.path.turn.tunneled(inner)
 	} else {
 		w.home.down(w.path, inner, src)
 	}

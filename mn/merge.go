@@ -88,6 +88,14 @@ func (m *merges) expect(more bool) {
 	}
 }
 
+// over lets everything pass: what has come is all of it.
+func (m *merges) over() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flush()
+	m.schedule(time.Now())
+}
+
 // flush lets everything pass; the caller holds mu.
 func (m *merges) flush() {
 	for _, one := range m.of {

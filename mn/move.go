@@ -152,7 +152,7 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 		m.Previous = w.peer()
 	}
 	if c.extra != nil {
-		c.path.landing.expect(id, lastCopyWithin, n.cfg.Buffer)
+		c.path.turn.land(id)
 	}
 	if c.beside() { // else it is there
 		if err := c.neighbour(); err != nil {

@@ -21,9 +21,7 @@ type path struct {
 	// where drain ends.
 	always bool
 	merges merges // of what comes by the tunnel
-	// Where the wire itself takes what comes natively, that waits for what came through the
-	// tunnel before, and the other way round.
-	landing, leaving turn
+	turn   turn   // of that and what comes natively, where the wire takes both
 
 	// guarded by up.mu
 	delivery *flow.Delivery
@@ -46,6 +44,7 @@ type wire interface {
 // newPath makes a path, whose wire is to be set.
 func (u *uplink) newPath(c *candidate) *path {
 	p := &path{up: u, at: c.address, dev: c.port.name, coa: c.address.addr(), delivery: flow.NewDelivery(u.n.cfg.Buffer), buf: make([]byte, 0, 65536)}
+	p.turn.limits = u.n.cfg.Buffer
 	p.merges.deliver = func(pkt []byte) { p.wire.fromTunnel(pkt) }
 	return p
 }
@@ -66,8 +65,7 @@ func (p *path) close() {
 	}
 	p.up.mu.Unlock()
 	p.merges.close()
-	p.leaving.open()
-	p.landing.open()
+	p.turn.open()
 	p.up.mu.Lock()
 	for _, s := range p.merges.stats() {
 		for why, n := range s.Dropped {

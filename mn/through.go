@@ -54,8 +54,7 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 	p.span = n.cfg.Recorder.Begin(id, event.PhaseForward, "by", c.net.Name, "to", at.address.addr().String())
 	c.passing = p
 	c.path.merges.expect(true)
-	c.path.landing.open()
-	c.path.leaving.expect(id, readWithin, n.cfg.Buffer)
+	c.path.turn.leave(id)
 	p.say()
 	if err := c.path.resume(); err != nil {
 		n.cfg.Log.Error("uplink", "coa", c.path.coa, "err", err)
@@ -221,7 +220,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 	n.dead.Store(nil) // if its link is so still, that is to be found anew
 	c.passing.stop()
-	c.path.landing.open()
+	c.path.turn.land(event.HandoverID{}) // unmarked: what has not come is sent again
 	receipts := c.path.merges.land(n.guardedBy(c) || c.passing != nil)
 	s, t := c.session.Load(), c.tunnel.Load()
 	if s == nil || t == nil {

@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,114 +18,162 @@ const (
 	readWithin = 100 * time.Millisecond
 )
 
-// turn has what comes by one of a link's sockets wait for the last of what came by another
-// before: the router sends natively behind what it sent through the tunnel, or the other way
-// round, in one queue of the link, and the node reads the two from two sockets.
+// turn puts in order what comes to a path natively and by the tunnel, where the wire
+// reads both: the router sends one behind the other in one queue of the link, and the
+// node reads the two from two sockets (flow.Turns).
 //
-//	router:  copy, copy, Native | packet, packet
-//	node:    tunnel's socket: copy, copy, Native --> ended
-//	         native socket:   packet, packet ------> take: behind it
+//	router:  packet, packet | copy, copy, Native | packet
+//	node:    native socket:   packet, packet, a packet of its own --> fenced; packet
+//	         tunnel's socket: copy, copy, Native --> marked
 //
-//	router:  packet, packet | copy, copy
-//	node:    tunnel's socket: copy -----> take --> ask: a packet of the node's own
-//	         native socket:   packet, packet, that --> ended
-//
-// What came first is in its socket when what follows can be read. So the first that waits
-// may ask for the packet that ends the wait.
+// What came first is in its socket when what follows can be read. So the first of the
+// tunnel that waits has the node's own packet sent, and it is there before the router is asked
+// for native ones again. Of the zero turn the kernel takes what comes natively.
 type turn struct {
 	deliver func(pkt []byte)
-	ask     func(event.HandoverID) error // nil: the end comes by itself
+	mark    func(event.HandoverID) error // sends the node's own packet
+	limits  flow.Limits
 
 	closed atomic.Bool // false: what comes is delivered at once
 
 	mu    sync.Mutex
-	id    event.HandoverID
-	asked bool
-	token uint64
-	gate  *flow.Gate
+	turns *flow.Turns // nil: nothing was ever expected
 	timer *time.Timer
 }
 
-// expect has what comes wait for the end that has the id, no longer than within.
-func (u *turn) expect(id event.HandoverID, within time.Duration, limits flow.Limits) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.gate == nil {
-		u.gate = flow.NewGate(limits)
+// start readies what expects; the caller holds mu.
+func (u *turn) start() (now time.Time) {
+	if u.turns == nil {
+		u.turns = flow.NewTurns(u.limits)
 		u.timer = time.AfterFunc(time.Hour, u.late)
 		u.timer.Stop()
 	}
-	u.id, u.asked = id, u.ask == nil
-	if !u.gate.Armed() { // else the new end is waited for instead of the one before
-		u.token++
-		u.gate.Arm(time.Now(), u.token, within)
-	}
-	u.closed.Store(true)
+	return time.Now()
 }
 
-// ended takes the end, behind the last packet of before.
-func (u *turn) ended(id event.HandoverID) {
+// leave is called before the router is asked to send by the tunnel what it may send natively.
+func (u *turn) leave(id event.HandoverID) {
+	if u.deliver == nil {
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.gate != nil && u.id == id {
-		u.end()
+	now := u.start()
+	u.turns.Begin(now, flow.Tunneled, flow.End(id), readWithin)
+	u.pass()
+}
+
+// land is called before the router is asked to send natively what it may send by the tunnel,
+// and marks the end of that with id; the zero id: it does not.
+func (u *turn) land(id event.HandoverID) {
+	if u.deliver == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.start()
+	u.seal(now)
+	within := lastCopyWithin
+	if id.IsZero() {
+		within = 0
+	}
+	u.turns.Begin(now, flow.Natively, flow.End(id), within)
+	u.pass()
+}
+
+// settle waits until what came natively has been read, if packets of the tunnel may wait
+// for that, no longer than they would.
+func (u *turn) settle(ctx context.Context) {
+	if u.deliver == nil {
+		return
+	}
+	for u.unread() && ctx.Err() == nil {
+		sleep(ctx, time.Millisecond)
 	}
 }
 
-// take takes what is to follow. It is called by one goroutine at a time.
-func (u *turn) take(pkt []byte) {
+func (u *turn) unread() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.start()
+	u.seal(now)
+	defer u.pass()
+	return u.turns.Unread(now)
+}
+
+// seal sends the node's own packet, if that is due; the caller holds mu.
+func (u *turn) seal(now time.Time) {
+	if end, mark := u.turns.Seal(); mark && u.mark(event.HandoverID(end)) != nil {
+		u.turns.Give(now)
+	}
+}
+
+// native takes what came natively. It is called by one goroutine at a time.
+func (u *turn) native(pkt []byte) { u.take(flow.Natively, pkt) }
+
+// tunneled takes what came by the tunnel. It is called by one goroutine at a time.
+func (u *turn) tunneled(pkt []byte) { u.take(flow.Tunneled, pkt) }
+
+func (u *turn) take(way flow.Way, pkt []byte) {
 	if !u.closed.Load() {
 		u.deliver(pkt)
 		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.gate.New(time.Now(), pkt) {
+	now := time.Now()
+	deliver, seal := u.turns.Take(now, way, pkt)
+	if deliver {
 		u.deliver(pkt)
 	}
-	u.pass() // a full gate opens
-	if !u.gate.Armed() || u.asked {
-		return
-	}
-	if u.asked = true; u.ask(u.id) != nil {
-		u.end()
-	}
-}
-
-// end lets all pass, if anything waits for an end; the caller holds mu.
-func (u *turn) end() {
-	if u.gate.Armed() {
-		u.gate.Marker(time.Now(), u.token)
+	if seal {
+		u.seal(now)
 	}
 	u.pass()
+}
+
+// fenced takes the node's own packet, behind the last native one.
+func (u *turn) fenced(id event.HandoverID) { u.ended(flow.Natively, id) }
+
+// marked takes the router's marker, behind the last packet of the tunnel.
+func (u *turn) marked(id event.HandoverID) { u.ended(flow.Tunneled, id) }
+
+func (u *turn) ended(way flow.Way, id event.HandoverID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.turns != nil {
+		u.turns.Ended(time.Now(), way, flow.End(id))
+		u.pass()
+	}
 }
 
 func (u *turn) late() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.gate.OnDeadline(time.Now())
+	u.turns.OnDeadline(time.Now())
 	u.pass()
 }
 
 // pass delivers what may go; the caller holds mu.
 func (u *turn) pass() {
-	for pkt, ok := u.gate.Next(); ok; pkt, ok = u.gate.Next() {
+	for pkt, ok := u.turns.Next(); ok; pkt, ok = u.turns.Next() {
 		u.deliver(pkt)
-		u.gate.Recycle(pkt)
+		u.turns.Recycle(pkt)
 	}
-	if at, ok := u.gate.Deadline(); ok {
+	if at, ok := u.turns.Deadline(); ok {
 		u.timer.Reset(time.Until(at))
 	} else {
 		u.timer.Stop()
 	}
-	u.closed.Store(u.gate.Armed())
+	u.closed.Store(u.turns.Closed())
 }
 
 // open delivers what still waits: nothing is waited for any more.
 func (u *turn) open() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.gate != nil {
-		u.end()
+	if u.turns != nil {
+		u.turns.Open(time.Now())
+		u.pass()
 	}
 }

@@ -122,6 +122,22 @@
 // Gates may be armed again before the last one opened; then each new path waits
 // for all those before it.
 //
+// # Turns
+//
+// Where a node reads what one sender sends from two sockets, natively and from the tunnel, the
+// sender changes between them in one queue of the link, and each change is marked in the
+// socket that comes to an end: by the sender in the tunnel (M), by a packet of the node's own
+// in the native socket (F), which it sends when the tunnel's is read, or before it asks for
+// native packets again.
+//
+//	link             1 2 | 3 4 M1 | 5 6 | 7 8 M2 | 9
+//	native socket    1 2 F1         5 6 F2         9       phases N0    N1    N2
+//	tunnel's socket        3 4 M1         7 8 M2             phases    T1    T2
+//
+// Each marker ends a phase of its socket, and lets what is read from the other begin the next:
+// F1 opens T1, M1 opens N1. So a packet is of the newest phase of its way behind one that has
+// begun, and a Gate has the phases follow each other however far apart the two are read.
+//
 // # Room
 //
 // A Bank has the memory that all visitors of a router share. Each Account has a

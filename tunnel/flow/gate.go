@@ -112,15 +112,11 @@ func (g *Gate) Old(now time.Time, pkt []byte) (deliver bool) {
 // the previous path's.
 func (g *Gate) By(now time.Time, path uint64, pkt []byte) (deliver bool) {
 	g.collapse()
-	for i := range g.stages {
-		if g.stages[i].token == path {
-			return g.take(now, pkt, i)
-		}
-	}
-	if len(g.stages) == 1 && g.armed > 0 {
+	i := g.index(path)
+	if i == 0 && len(g.stages) == 1 && g.armed > 0 && g.stages[0].token != path {
 		g.late++
 	}
-	return g.take(now, pkt, 0)
+	return g.take(now, pkt, i)
 }
 
 // New takes a packet that came by the newest path. True: the caller delivers pkt
@@ -191,6 +187,30 @@ func (g *Gate) Expect(now time.Time) {
 	}
 }
 
+// ExpectTo begins the wait for the end of the path before the one armed with token although
+// nothing came by that.
+func (g *Gate) ExpectTo(now time.Time, token uint64) {
+	if i := g.index(token); i > 0 {
+		g.stages[i].expect(now)
+	}
+}
+
+// Waits says whether the path armed with token waits for the end of the one before.
+func (g *Gate) Waits(token uint64) bool {
+	i := g.index(token)
+	return i > 0 && !g.stages[i].open
+}
+
+// index is the place of the stage armed with token; 0 also where there is none any more.
+func (g *Gate) index(token uint64) int {
+	for i := range g.stages {
+		if g.stages[i].token == token {
+			return i
+		}
+	}
+	return 0
+}
+
 func (g *Gate) full() (Reason, bool) {
 	if g.queued >= g.limits.Packets {
 		return ReasonPackets, true
@@ -216,15 +236,13 @@ func (g *Gate) openAll() {
 // returns whether a gate was waiting for it. One that nobody waits for yet is
 // remembered for Arm. The caller fetches with Next what it released.
 func (g *Gate) Marker(_ time.Time, token uint64) bool {
-	for i := 1; i < len(g.stages); i++ {
-		if g.stages[i].token == token {
-			if !g.stages[i].open {
-				g.stages[i].open = true
-				g.byMarker++
-			}
-			g.collapse()
-			return true
+	if i := g.index(token); i > 0 {
+		if !g.stages[i].open {
+			g.stages[i].open = true
+			g.byMarker++
 		}
+		g.collapse()
+		return true
 	}
 	g.early[g.earlyN%maxEarly] = token
 	g.earlyN++
