@@ -32,6 +32,9 @@ type ip interface {
 	// probe makes sure that a is nobody else's on the link: an [acd.ConflictError] says
 	// that it is.
 	probe(ctx context.Context, a netip.Addr) error
+	// defend looks out for others that use a, until ctx ends or a is to be given up: an
+	// [acd.ConflictError].
+	defend(ctx context.Context, a *address) error
 	// announce tells the link that a is here.
 	announce(a netip.Addr) error
 	// find asks who is a on the link; none is an error.

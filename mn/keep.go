@@ -41,6 +41,7 @@ func (n *Node) serve(c *candidate) {
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
 	c.keeper.wg.Go(func() { c.keepStandby(ctx) })
+	c.keeper.wg.Go(func() { c.defend(ctx) })
 	if c.address.resumed || c.address.optimistic {
 		c.keeper.wg.Go(func() { c.probe(probing) })
 	}
@@ -142,12 +143,7 @@ func (c *candidate) probe(ctx context.Context) {
 	if conflict := (*acd.ConflictError)(nil); !errors.As(err, &conflict) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if e := c.port.ip.decline(ctx, c.net.Name, *c.address.lease.Load()); e != nil {
-		c.n.cfg.Log.Warn("lease not declined", "addr", c.address.addr(), "err", e)
-	}
-	c.void(err)
+	c.taken(err)
 }
 
 // void says that the address must not be used any more: the node attaches anew.
