@@ -12,6 +12,7 @@ import (
 type family struct {
 	IP        int    `name:"ip" enum:"4,6" default:"4" help:"The family of the node's addresses, at home and away: 4 or 6."`
 	MMP       string `name:"mmp" enum:"auto,mip4,mip6" default:"auto" help:"The mobility protocol: mip4 with --ip 4, mip6 with --ip 6."`
+	Capture   string `type:"path" placeholder:"FILE" help:"With --ip 6: the messages of neighbour discovery, DHCPv6 and mobility, for Wireshark."`
 	Addresses string `enum:"auto,slaac,dhcp" default:"auto" help:"With --ip 6, how nodes get an address: they form one (slaac), or DHCPv6 gives it, as with --dhcp kea."`
 }
 
@@ -21,12 +22,14 @@ func (f family) into(o *scenario.Options, dhcp string) error {
 	switch {
 	case f.MMP != "auto" && f.MMP != own:
 		return fmt.Errorf("--mmp %s: with --ip %d it is %s: the home address is of the family of the others", f.MMP, f.IP, own)
+	case f.Capture != "" && f.IP != 6:
+		return fmt.Errorf("--capture is for --ip 6")
 	case f.Addresses != "auto" && f.IP != 6:
 		return fmt.Errorf("--addresses is for --ip 6; with IPv4 it is DHCP")
 	case f.Addresses == bed.AddressesSLAAC && dhcp == bed.DHCPKea:
 		return fmt.Errorf("--addresses %s has no DHCP server: expected no --dhcp %s", f.Addresses, dhcp)
 	}
-	o.IP, o.Addresses = f.IP, f.Addresses
+	o.IP, o.Addresses, o.Capture = f.IP, f.Addresses, f.Capture
 	if f.Addresses == "auto" {
 		o.Addresses = ""
 		if f.IP == 6 && dhcp == bed.DHCPKea {

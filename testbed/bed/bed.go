@@ -55,6 +55,7 @@ type Bed struct {
 	root     *space.Space
 	before   map[string]kstate.State
 	given    *given // nil where nobody counts
+	capture  *capture
 
 	mu     sync.Mutex
 	onMove func(linkctl.Move) // guarded by mu; nil: nobody is told
@@ -134,6 +135,11 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	}
 	if b.opt.AtHome {
 		if err = b.watchHome(); err != nil {
+			return err
+		}
+	}
+	if b.opt.Capture != "" {
+		if err = b.capturing(); err != nil {
 			return err
 		}
 	}
@@ -299,6 +305,7 @@ func (b *Bed) dismantle() error {
 		}
 	}
 	closeIf(b.Air != nil, func() error { return b.Air.close() })
+	closeIf(b.capture != nil, func() error { return b.capture.close() })
 	closeIf(b.AtHome != nil, func() error { return b.AtHome.close() })
 	closeIf(b.given != nil, func() error { return b.given.close() })
 	closeIf(b.Radio != nil, func() error { return b.Radio.close() })

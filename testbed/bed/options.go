@@ -58,6 +58,8 @@ type Options struct {
 	AtHome bool
 	// Route has the correspondent take part in Mobile IPv6, and the node use route optimisation with it.
 	Route bool
+	// Capture is a file that gets the messages of neighbour discovery, DHCPv6 and mobility with IPv6, for Wireshark; empty: none.
+	Capture string
 	// Third adds the network topo.Third, which the mobile node knows, too.
 	Third bool
 	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.

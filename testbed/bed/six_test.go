@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
+	"openmpa/testbed/wireshark"
 )
 
 // relayed runs fn with a DHCPv6 client behind a relay on a network's access router.
@@ -119,17 +121,24 @@ func TestDHCPv6ServersAreAlike(t *testing.T) {
 }
 
 // TestAdvertised: without any daemon of ours the node's kernel forms an address in the network that it is attached to, by the
-// router's advertisement, and reaches the correspondent; where DHCPv6 gives addresses it forms none.
+// router's advertisement, and reaches the correspondent; what was said for it is captured, and Wireshark finds nothing wrong.
 func TestAdvertised(t *testing.T) {
 	needRoot(t)
 	installed(t, peers.Radvd{}.Program)
-	b, err := StartNetwork(context.Background(), Options{Bin: t.TempDir(), IP: 6})
+	installed(t, func() (string, error) { return peers.Program("tshark", "tshark") })
+	file := filepath.Join(t.TempDir(), "said.pcap")
+	b, err := StartNetwork(context.Background(), Options{Bin: t.TempDir(), IP: 6, Capture: file})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		if err := b.Close(); err != nil {
 			t.Error(err)
+		}
+		const advertised, solicited, duplicate = "icmpv6.type == 134", "icmpv6.type == 133", "icmpv6.type == 135 && ipv6.src == ::"
+		p, err := wireshark.Look(context.Background(), file, advertised, solicited, duplicate)
+		if err != nil || p.Matching[advertised] == 0 || p.Matching[solicited] == 0 || p.Matching[duplicate] == 0 || len(p.Wrong) > 0 {
+			t.Errorf("captured %+v, %v", p, err)
 		}
 	}()
 	nl := b.Top.Space(topo.MN).Netlink()

@@ -37,6 +37,8 @@ type Options struct {
 	Tracks         bool
 	AAA, DHCP, TLS string // see bed.Options
 	Agent          string // likewise
+	// Capture is a file for Wireshark, see bed.Options.
+	Capture string
 	// IP is the family, and Addresses how nodes get theirs with IPv6, see bed.Options.
 	IP        int
 	Addresses string
@@ -102,7 +104,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses,
+		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses, Capture: o.Capture,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
 		},
