@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -439,6 +440,9 @@ func (b *bed) onLink(a netip.Addr) (conn *net.UDPConn) {
 			how = " optimistic"
 		}
 		osnettest.IP(b.t, "address add "+b.with(a)+" dev "+b.dev+how)
+		for b.six && !strings.Contains(osnettest.IP(b.t, "-6 route show table local dev "+b.dev), "local "+a.String()+" ") {
+			time.Sleep(time.Millisecond) // the kernel takes what is for the address some time after it has it
+		}
 		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9000)))
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync/atomic"
 
 	"golang.org/x/net/icmp"
@@ -83,7 +84,7 @@ func AdvertPacket(from, to netip.Addr, raw []byte) []byte {
 func (r *RouterAdverts) Solicit() error {
 	b, err := (&icmp.Message{Type: ipv6.ICMPTypeRouterSolicitation, Body: &icmp.RawBody{Data: make([]byte, 4)}}).Marshal(nil) // the kernel fills in the checksum
 	if err == nil {
-		_, err = r.p.WriteTo(b, &ipv6.ControlMessage{HopLimit: ndHopLimit, IfIndex: r.index}, &net.IPAddr{IP: net.IPv6linklocalallrouters, Zone: r.dev})
+		_, err = r.p.WriteTo(b, &ipv6.ControlMessage{HopLimit: ndHopLimit, IfIndex: r.index}, &net.IPAddr{IP: net.IPv6linklocalallrouters, Zone: strconv.Itoa(r.index)}) // package net remembers names for a while
 	}
 	if err != nil {
 		return fmt.Errorf("osnet: router solicitation on %s: %w", r.dev, hint(err))
