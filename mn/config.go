@@ -15,6 +15,7 @@ import (
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/hook"
 	"openmpa/mn/mobility/mip4"
+	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/pana"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
@@ -85,7 +86,8 @@ type Config struct {
 	Identifier nd.IID // of IPv6 addresses that the node forms; zero: stable and opaque ones (RFC 7217)
 	NewEAP     func() (pana.EAPPeer, error)
 	Home       mip4.ClientConfig
-	Hook       hook.Config // in the place of Home, when it has a command
+	Home6      mip6.ClientConfig // in the place of Home, where the family is 6
+	Hook       hook.Config       // in the place of either, when it has a command
 	DAD        acd.Timers
 	DAD6       nd.Timers // zero: those of RFC 4862
 	Timers     Timers

@@ -19,13 +19,14 @@ import (
 //	homegate.go   the downlink: packets of an old path before those of the new one
 //	homemove.go   the uplink: which path, and the markers that end one
 //	home4.go      what is Mobile IPv4's own, and its wire
+//	home6.go      what is Mobile IPv6's own; wire6.go its wire
 type home struct {
 	uplink
 	downlink
 	address  netip.Addr
 	agent    netip.Addr
 	mip      mobileIP
-	replies  chan []byte
+	replies  chan received
 	requests chan bindRequest
 	hurried  chan struct{} // see hurry
 
@@ -37,8 +38,8 @@ type home struct {
 
 // mobileIP is what each version of Mobile IP does in its own way.
 type mobileIP interface {
-	// newWire opens the sockets of a path, whose interface is dev where it is native, and begins to read them.
-	newWire(p *path, dev string) (homeWire, error)
+	// newWire opens the sockets of a path, and begins to read them.
+	newWire(p *path) (homeWire, error)
 	// overhead is what the tunnel to the home agent adds to a packet, in octets.
 	overhead() int
 	// endMarker makes the packet that ends a path, by the registration id.
@@ -47,6 +48,8 @@ type mobileIP interface {
 	// home agent's, if it is.
 	isMarker(pkt []byte) bool
 	parseMarker(pkt []byte) (id uint64, ok bool)
+	// signals says that a packet out of the home agent's tunnel is for the registration machine.
+	signals(inner []byte) bool
 }
 
 // homeWire is a path to the home agent: the tunnel for the home address, and registrations.
@@ -64,13 +67,19 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	h := &home{
 		uplink:   uplink{n: n, ctx: ctx, gone: map[string]uint64{}},
 		downlink: downlink{gate: flow.NewGate(n.cfg.Buffer)},
-		replies:  make(chan []byte, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1),
+		replies:  make(chan received, 16), requests: make(chan bindRequest), hurried: make(chan struct{}, 1),
 	}
-	client, err := h.open4(n.cfg.Home)
+	var client binder
+	var err error
+	if n.six() {
+		client, err = h.open6(n.cfg.Home6)
+	} else {
+		client, err = h.open4(n.cfg.Home)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := n.net.AddAddress(n.dev.Name(), single(h.address), osnet.AddrOptions{NoPrefixRoute: true}); err != nil {
+	if err := n.net.AddAddress(n.dev.Name(), single(h.address), osnet.AddrOptions{NoPrefixRoute: true, NoDAD: true}); err != nil {
 		return nil, err
 	}
 	if err := n.net.SetRoute(h.route(0)); err != nil {
@@ -87,7 +96,7 @@ func (h *home) newPath(c *candidate) (*path, error) {
 	p := h.uplink.newPath(c)
 	p.always = true
 	p.turn.deliver = func(inner []byte) { h.down(p, inner, h.agent) }
-	w, err := h.mip.newWire(p, c.port.name)
+	w, err := h.mip.newWire(p)
 	if err != nil {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
 	}
@@ -97,16 +106,16 @@ func (h *home) newPath(c *candidate) (*path, error) {
 
 // route has packets of the home address come to the TUN; mtu 0: as large as it takes.
 func (h *home) route(mtu int) osnet.Route {
-	return osnet.Route{Dst: everywhere(h.address), Dev: h.n.dev.Name(), Src: h.address, MTU: mtu}
+	r := osnet.Route{Dst: anywhereOf(h.address), Dev: h.n.dev.Name(), Src: h.address, MTU: mtu}
+	if h.address.Is6() {
+		r.Metric = homeMetric
+	}
+	return r
 }
 
-// everywhere is the prefix of all addresses of a's family.
-func everywhere(a netip.Addr) netip.Prefix {
-	if a.Is4() {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-}
+// homeMetric is below that of the default routes which the kernel makes of router
+// advertisements.
+const homeMetric = 512
 
 // narrow implements mobility.
 func (h *home) narrow(mtu int) error { return h.n.net.SetRoute(h.route(mtu - h.mip.overhead())) }

@@ -40,7 +40,7 @@ func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool) {
 
 func (b binder4) deregister(now time.Time, from netip.Addr) { b.Deregister(now, from) }
 
-func (b binder4) handle(now time.Time, msg []byte) error { return b.HandleReply(now, msg) }
+func (b binder4) handle(now time.Time, m received) error { return b.HandleReply(now, m.data) }
 
 func (b binder4) next() (any, bool) {
 	o, ok := b.Poll()
@@ -76,6 +76,9 @@ func (m *home4) parseMarker(pkt []byte) (uint64, bool) {
 	return k.ID, ok && k.Down
 }
 
+// signals implements mobileIP.
+func (*home4) signals([]byte) bool { return false }
+
 // wire4 is a path of Mobile IPv4: IP-in-IP for the home address, and registrations.
 type wire4 struct {
 	home *home
@@ -86,7 +89,7 @@ type wire4 struct {
 }
 
 // newWire implements mobileIP.
-func (m *home4) newWire(p *path, _ string) (_ homeWire, err error) {
+func (m *home4) newWire(p *path) (_ homeWire, err error) {
 	h := m.h
 	w := &wire4{home: h, path: p}
 	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
@@ -176,12 +179,7 @@ func (w *wire4) readReplies() {
 		if from.Addr() != w.home.agent {
 			continue
 		}
-		reply := append([]byte(nil), buf[:n]...)
-		select {
-		case w.home.replies <- reply:
-		case <-w.home.ctx.Done():
-			return
-		}
+		w.home.receive(buf[:n], false)
 	}
 }
 

@@ -84,6 +84,10 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 		h.pass()
 		return
 	}
+	if h.mip.signals(inner) {
+		h.receive(inner, true)
+		return
+	}
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
 	take := h.gate.Old

@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -13,11 +14,17 @@ type binder interface {
 	register(now time.Time, careOf netip.Addr, ordered bool)
 	deregister(now time.Time, from netip.Addr)
 	// handle takes a message; an error means that it was discarded, and why.
-	handle(now time.Time, b []byte) error
+	handle(now time.Time, m received) error
 	// next returns the next of the events below, and false when there is none.
 	next() (event any, ok bool)
 	Deadline() (at time.Time, ok bool)
 	OnDeadline(now time.Time)
+}
+
+// received is a message for a binder.
+type received struct {
+	data   []byte
+	tunnel bool // it came through the tunnel from the home agent
 }
 
 // The events of a binder.
@@ -64,6 +71,16 @@ const (
 	rebindFirst = time.Second
 	rebindMost  = 30 * time.Second
 )
+
+// receive gives a message, which it copies, to the registration machine. Messages that
+// come faster than it takes them are dropped: all are repeated by their senders.
+func (h *home) receive(b []byte, tunnel bool) {
+	select {
+	case h.replies <- received{data: bytes.Clone(b), tunnel: tunnel}:
+	default:
+		h.n.cfg.Log.Debug("binding message dropped: too many at a time")
+	}
+}
 
 // run owns the registration client.
 func (h *home) run(client binder) {
@@ -164,8 +181,8 @@ func (h *home) run(client binder) {
 			} else {
 				lose() // nowhere to ask from yet
 			}
-		case b := <-h.replies:
-			if err := client.handle(time.Now(), b); err != nil {
+		case m := <-h.replies:
+			if err := client.handle(time.Now(), m); err != nil {
 				h.n.cfg.Log.Warn("registration reply dropped", "err", err)
 			}
 		case <-timer.C:

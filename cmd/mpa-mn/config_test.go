@@ -70,12 +70,13 @@ func TestMistakes(t *testing.T) {
 
 // TestFamily: what IPv6 asks for.
 func TestFamily(t *testing.T) {
+	const mip6 = "  mip6: {home-address: 2001:db8:9::2, home-agent: 2001:db8:3::1, spi: 256, key-file: mn-ha.key}\n"
 	with := func(edits ...string) (configuration, error) {
-		text := strings.NewReplacer(append(edits, "family: 4 ", "family: 6 ")...).Replace(example)
+		text := strings.NewReplacer(append(edits, "family: 4 ", "# ", mip4Example, mip6)...).Replace(example)
 		return config.Parse[configuration]("mn.yaml", []byte(text))
 	}
 	c, err := with("ipv6: {", "ipv6: {identifier: '::a:b:c:d', ")
-	if want := (nd.IID{0, 10, 0, 11, 0, 12, 0, 13}); err != nil || c.Family != 6 || c.identifier() != want {
+	if want := (nd.IID{0, 10, 0, 11, 0, 12, 0, 13}); err != nil || c.withDefaults().Family != 6 || c.identifier() != want {
 		t.Errorf("%d, %x, %v", c.Family, c.identifier(), err)
 	}
 	if _, err := with("    paa: 10.1.0.1 ", "    # "); err == nil || !strings.Contains(err.Error(), "which nobody names") {
@@ -84,18 +85,32 @@ func TestFamily(t *testing.T) {
 	if _, err := with("mtu: 1400", "mtu: 1300"); err == nil || !strings.Contains(err.Error(), "at least 1320") {
 		t.Errorf("a small MTU: %v", err)
 	}
+	for what, edits := range map[string][2]string{
+		"expected that of the home address":        {"family: 4 ", "family: 4 "},
+		"expected one of mip4, mip6 and hook":      {mip4Example, mip4Example + mip6},
+		"expected the routable IPv6 addresses":     {mip4Example, strings.Replace(mip6, "2001:db8:3::1", "fe80::1", 1)},
+		"are reserved":                             {mip4Example, strings.Replace(mip6, "256", "255", 1)},
+		"expected an IPv6 prefix":                  {mip4Example, strings.Replace(mip6, "spi", "correspondents: [10.0.0.0/8], spi", 1)},
+		"expected the IPv4 addresses home-address": {mip4Example, ""},
+	} {
+		if _, err := with(edits[0], edits[1]); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: expected %q", err, what)
+		}
+	}
 }
+
+// mip4Example is Mobile IPv4 in the example.
+const mip4Example = "  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}\n"
 
 // TestHook: an executable in the place of Mobile IPv4.
 func TestHook(t *testing.T) {
-	const mip4 = "  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}\n"
 	path := filepath.Join(t.TempDir(), "hook")
 	if err := os.WriteFile(path, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	hook := "  hook: {command: [" + path + ", wg0], timeout: 3s}\n"
 	with := func(lines string) (configuration, error) {
-		text := strings.Replace(example, mip4, lines, 1)
+		text := strings.Replace(example, mip4Example, lines, 1)
 		if text == example {
 			t.Fatal("the example does not contain what is replaced")
 		}
@@ -109,15 +124,15 @@ func TestHook(t *testing.T) {
 	if err := c.withDefaults().Mobility.into(&n); err != nil || len(n.Hook.Command) != 2 || n.Hook.Timeout != 3*time.Second {
 		t.Errorf("%+v, %v", n.Hook, err)
 	}
-	previous := strings.Replace(strings.Replace(example, mip4, hook, 1), "hold: next ", "hold: previous ", 1)
+	previous := strings.Replace(strings.Replace(example, mip4Example, hook, 1), "hold: next ", "hold: previous ", 1)
 	if _, err := config.Parse[configuration]("mn.yaml", []byte(previous)); err == nil || !strings.Contains(err.Error(), "needs mobility.mip4") {
 		t.Errorf("held at the previous router: %v", err)
 	}
 	for lines, want := range map[string]string{
-		mip4 + hook:                                   "expected one of them",
+		mip4Example + hook:                            "expected one of mip4, mip6 and hook",
 		"  hook: {command: [wireguard]}\n":            "expected an absolute path",
 		"  hook: {command: [/nonexistent/hook]}\n":    "no such file",
-		"  hook: {timeout: 3s}\n":                     "or a hook in the place of mip4",
+		"  hook: {timeout: 3s}\n":                     "or mip6 or a hook in the place of mip4",
 		strings.Replace(hook, "3s", "-3s", 1):         "timeout",
 		strings.Replace(hook, "timeout", "within", 1): "within",
 	} {

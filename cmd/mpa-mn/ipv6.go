@@ -23,6 +23,8 @@ func (c configuration) checkFamily() error {
 	switch {
 	case c.Family != 0 && c.Family != 4 && c.Family != 6:
 		return config.Errorf("family", "%d: expected 4 or 6, of care-of addresses", c.Family)
+	case c.Mobility.is6() != (c.Family == 6) && len(c.Mobility.Hook.Command) == 0:
+		return config.Errorf("family", "%d: expected that of the home address", c.Family)
 	case c.Family == 6 && c.Tunnel.MTU < leastMTU:
 		return config.Errorf("tunnel.mtu", "%d: expected at least %d for IPv6", c.Tunnel.MTU, leastMTU)
 	case c.IPv6.Identifier.IsValid() && !c.identifies():

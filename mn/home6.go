@@ -1,0 +1,99 @@
+package mn
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"openmpa/internal/host"
+	"openmpa/mn/mobility/mip6"
+	"openmpa/tunnel/ipip"
+)
+
+// home6 is what is Mobile IPv6's own (RFC 6275).
+type home6 struct {
+	h        *home
+	net      host.IPv6
+	security mip6.Security
+}
+
+// open6 makes h Mobile IPv6's.
+func (h *home) open6(c mip6.ClientConfig) (binder, error) {
+	net, ok := h.n.net.(host.IPv6)
+	if !ok {
+		return nil, fmt.Errorf("home address %v: this machine has no IPv6", c.Home)
+	}
+	client, err := mip6.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	h.address, h.agent, h.mip = c.Home, c.HomeAgent, &home6{h: h, net: net, security: c.Security}
+	return &binder6{client: client}, nil
+}
+
+// binder6 is a mip6.Client as a binder.
+type binder6 struct {
+	client *mip6.Client
+	events []any // besides the client's
+}
+
+func (b *binder6) register(now time.Time, careOf netip.Addr, ordered bool) {
+	b.client.OfferPathMarkers(ordered)
+	if err := b.client.Register(now, careOf, mip6.CareOf{Addr: careOf}); err != nil {
+		b.events = append(b.events, failed{err: err})
+	}
+}
+
+func (b *binder6) deregister(now time.Time, from netip.Addr) { b.client.Deregister(now, from) }
+
+func (b *binder6) handle(now time.Time, m received) error { return b.client.HandlePacket(now, m.data) }
+
+func (b *binder6) Deadline() (time.Time, bool) { return b.client.Deadline() }
+
+func (b *binder6) OnDeadline(now time.Time) { b.client.OnDeadline(now) }
+
+func (b *binder6) next() (any, bool) {
+	if len(b.events) > 0 {
+		e := b.events[0]
+		b.events = b.events[1:]
+		return e, true
+	}
+	o, ok := b.client.Poll()
+	switch o := o.(type) {
+	case mip6.Send:
+		return signalling{from: sender(o.Packet), data: o.Packet, path: o.Path}, ok
+	case mip6.Registered:
+		return registered{careOf: o.CareOf[0].Addr, id: o.ID, markers: o.PathMarkers, tries: o.Tries, rtt: o.RTT}, ok
+	case mip6.Deregistered:
+		return deregistered{}, ok
+	case mip6.Failed:
+		return failed{err: o.Err, renewal: o.Renewal}, ok
+	case mip6.Expired:
+		return expired{careOf: o.CareOf[0].Addr}, ok
+	}
+	return nil, ok
+}
+
+// sender is the source address of an IPv6 packet that was made here.
+func sender(pkt []byte) netip.Addr { return netip.AddrFrom16([16]byte(pkt[8:24])) }
+
+// overhead implements mobileIP.
+func (*home6) overhead() int { return ipip.HeaderLen6 }
+
+// endMarker implements mobileIP.
+func (m *home6) endMarker(id uint64) ([]byte, error) {
+	return mip6.AppendMarkerPacket(nil, mip6.Marker{Home: m.h.address, HomeAgent: m.h.agent, ID: id}, m.security)
+}
+
+// isMarker implements mobileIP.
+func (*home6) isMarker(pkt []byte) bool { return mip6.IsMarkerPacket(pkt) }
+
+// parseMarker implements mobileIP.
+func (m *home6) parseMarker(pkt []byte) (uint64, bool) {
+	k, ok := mip6.ParseMarkerPacket(pkt, m.security)
+	return k.ID, ok && k.Down && k.Home == m.h.address && k.HomeAgent == m.h.agent
+}
+
+// signals implements mobileIP: a mobility message that came inside the tunnel (RFC 6275
+// section 11.3.5) is for the machine, and no application.
+func (*home6) signals(inner []byte) bool { return inner[6] == mip6.Protocol }

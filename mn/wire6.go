@@ -1,0 +1,216 @@
+package mn
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"openmpa/internal/event"
+	"openmpa/internal/host"
+	"openmpa/mn/mobility/mip6"
+	"openmpa/tunnel/bind"
+	"openmpa/tunnel/ipip"
+)
+
+// wire6 is a path of Mobile IPv6: IPv6 in IPv6 for the home address, and mobility messages.
+// Those for the home address come with a type 2 routing header, which the kernel does not
+// take: it is read here, as are the messages to the care-of address.
+type wire6 struct {
+	m       *home6
+	path    *path
+	ipip    host.IPIP      // native
+	raw     host.Raw       // messages from this care-of address
+	headers [2]host.Proto6 // routing headers, mobility headers
+}
+
+// The headers, and how many of their packets are read at a time.
+var heard6 = [2]uint8{unix.IPPROTO_ROUTING, mip6.Protocol}
+
+const heard6Batch = 16
+
+// newWire implements mobileIP.
+func (m *home6) newWire(p *path) (_ homeWire, err error) {
+	w := &wire6{m: m, path: p}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	if w.ipip, err = m.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
+		return nil, err
+	}
+	if w.raw, err = m.net.OpenRaw(p.coa, bind.Options{}); err != nil {
+		return nil, err
+	}
+	for i, proto := range heard6 {
+		if w.headers[i], err = m.net.OpenProto6(p.coa, proto, bind.Options{}); err != nil {
+			return nil, err
+		}
+	}
+	m.h.wg.Go(w.readNative)
+	for i, proto := range heard6 {
+		m.h.wg.Go(func() { w.readHeaders(w.headers[i], proto) })
+	}
+	return w, nil
+}
+
+func (w *wire6) close() error {
+	var errs []error
+	if w.ipip != nil {
+		errs = append(errs, w.ipip.Close())
+	}
+	if w.raw != nil {
+		errs = append(errs, w.raw.Close())
+	}
+	for _, s := range w.headers {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inner implements wire (RFC 2473).
+func (w *wire6) inner(buf, pkt []byte) ([]byte, error) {
+	_, _, _, total, err := ipip.ParseIPv6(pkt)
+	if err != nil {
+		return buf, err
+	}
+	var header [ipip.HeaderLen6]byte
+	start := len(buf)
+	buf = append(append(buf, header[:]...), pkt[:total]...)
+	return buf, ipip.Encapsulate6(buf[start:], w.path.coa, w.m.h.agent)
+}
+
+// toLink implements wire.
+func (w *wire6) toLink(pkt []byte) error { return w.ipip.Send(w.m.h.agent, pkt, ipip.TOS(pkt)) }
+
+// signal implements homeWire.
+func (w *wire6) signal(b []byte) error { return w.raw.Send(b) }
+
+// readNative takes IPv6 in IPv6 off the link.
+func (w *wire6) readNative() {
+	buf := make([]byte, 65536)
+	for {
+		inner, src, err := w.ipip.Read(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue
+		}
+		switch src {
+		case w.m.h.agent:
+			w.path.turn.native(inner)
+		case w.path.coa:
+			w.fenced(inner)
+		default:
+			w.m.h.down(w.path, inner, src)
+		}
+	}
+}
+
+// fence implements homeWire.
+func (w *wire6) fence(id event.HandoverID) error {
+	return w.ipip.Send(w.path.coa, append(ipv6Header(w.m.h.address, w.m.h.address, protoNothing, len(id)), id[:]...), 0)
+}
+
+// fenced takes it.
+func (w *wire6) fenced(pkt []byte) {
+	var id event.HandoverID
+	_, _, next, total, err := ipip.ParseIPv6(pkt)
+	if err == nil && next == protoNothing && copy(id[:], pkt[ipip.HeaderLen6:total]) == len(id) {
+		w.path.turn.fenced(id)
+	}
+}
+
+// ipv6Header is that of a packet with so many octets behind it.
+func ipv6Header(src, dst netip.Addr, next uint8, length int) []byte {
+	b := []byte{0x60, 0, 0, 0, 0, 0, next, ipip.DefaultTTL}
+	binary.BigEndian.PutUint16(b[4:], uint16(length)) //nolint:gosec // what a packet had, or less
+	return append(append(b, src.AsSlice()...), dst.AsSlice()...)
+}
+
+// readHeaders takes off the link what came with a header, of which the kernel has
+// taken that of IPv6 off.
+func (w *wire6) readHeaders(s host.Proto6, proto uint8) {
+	b := bind.NewBatch(heard6Batch, 1<<16)
+	for {
+		packets, err := s.ReadBatch(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		for _, p := range packets {
+			if len(p.Data) > 0xffff {
+				continue
+			}
+			pkt := append(ipv6Header(p.From.Addr(), w.path.coa, proto, len(p.Data)), p.Data...)
+			ipip.SetTOS(pkt, p.TOS)
+			w.headed(pkt) // what is for neither, the kernel answers
+		}
+	}
+}
+
+// fromTunnel takes what came through the tunnel: IPv6 in IPv6 for the home address, a
+// packet with a mobility or type 2 routing header, or one for the care-of address itself.
+// Fragments are the kernel's to put together: they come as if natively then.
+func (w *wire6) fromTunnel(pkt []byte) {
+	h := w.m.h
+	src, dst, next, total, err := ipip.ParseIPv6(pkt)
+	if err != nil || dst != w.path.coa {
+		h.write(pkt)
+		return
+	}
+	switch next {
+	case unix.IPPROTO_ROUTING, mip6.Protocol:
+		if !w.headed(pkt[:total]) {
+			h.write(pkt)
+		}
+	case ipip.Protocol6:
+		w.tunnelled(src, pkt[ipip.HeaderLen6:total], ipip.TOS(pkt))
+	case unix.IPPROTO_DSTOPTS: // of a tunnel with an encapsulation limit (RFC 2473 section 4.1.1)
+		if p, err := mip6.ParsePacket(pkt); err == nil && p.Proto == ipip.Protocol6 && !p.Home.IsValid() {
+			w.tunnelled(src, p.Payload, ipip.TOS(pkt))
+			return
+		}
+		h.write(pkt)
+	default:
+		h.write(pkt)
+	}
+}
+
+// tunnelled takes an inner packet of IPv6 in IPv6 that came through the tunnel.
+func (w *wire6) tunnelled(src netip.Addr, inner []byte, tos uint8) {
+	h := w.m.h
+	_, _, _, total, err := ipip.ParseIPv6(inner)
+	if err == nil {
+		inner = inner[:total]
+		_, err = ipip.DecapsulateECN(inner, tos)
+	}
+	switch {
+	case err != nil: // a congestion mark that its transport does not know, mostly
+		h.unopened.Add(1)
+	case src == h.agent:
+		w.path.turn.tunneled(inner)
+	default:
+		h.down(w.path, inner, src)
+	}
+}
+
+// headed takes a packet to the care-of address that has a routing or a mobility header,
+// if it is one of Mobile IPv6.
+func (w *wire6) headed(pkt []byte) bool {
+	p, err := mip6.ParsePacket(pkt)
+	switch {
+	case err != nil || p.Final.IsValid() && p.Final != w.m.h.address:
+		w.m.h.unopened.Add(1)
+	case p.Proto == mip6.Protocol:
+		w.m.h.receive(pkt, false)
+	default:
+		return false
+	}
+	return true
+}
