@@ -35,7 +35,8 @@ type configuration struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
 	} `yaml:"hold"`
-	IPv6 *ipv6 `yaml:"ipv6"`
+	IPv6          *ipv6          `yaml:"ipv6"`
+	Correspondent *correspondent `yaml:"correspondent"`
 }
 
 const example = `node: ha                             # name in events and reports
@@ -53,8 +54,12 @@ ipv6:                                # Mobile IPv6; leave it out for Mobile IPv4
   tunnel: {device: mpa6, mtu: 1400}  # mtu: of an inner packet, 40 octets less than any path carries
   nodes:
     - {home-address: 2001:db8:9::2, spi: 257, key-file: mn-ha.key, sequence: false}   # true: replays are told by sequence numbers, not time stamps
-# Of both:
-lifetime: 600s                       # longest that is granted
+correspondent:                       # makes this host one that mobile nodes speak to directly; leave it out where it is not
+  address: 2001:db8:4::c             # by which it does, for its applications to use; no interface may have it
+  interface: eth0                    # on whose link it is answered for; without one it must be routed here
+  tunnel: {device: mpac, mtu: 1500}  # mtu: of that link
+# Of all:
+lifetime: 600s                       # longest that a home agent grants
 clock-window: 7s                     # how far a node's clock may be off before it is corrected
 marker-wait: 500ms                   # how long a new path waits for the end of the old one
 old-path: 5s                         # how long packets are taken from the care-of address before
@@ -63,10 +68,11 @@ hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
 
 // Check implements the hook of config.Load.
 func (c configuration) Check() error {
-	switch alone := c.IPv6 != nil && !c.Address.IsValid() && len(c.Nodes) == 0; {
-	case alone:
+	others := c.IPv6 != nil || c.Correspondent != nil
+	switch without := !c.Address.IsValid() && len(c.Nodes) == 0; {
+	case without && others:
 	case len(c.Nodes) == 0:
-		return config.Errorf("nodes", "expected the mobile nodes that are served, or ipv6 and neither address nor nodes")
+		return config.Errorf("nodes", "expected the mobile nodes that are served, or neither address nor nodes, and ipv6 or correspondent")
 	case !c.Address.Is4():
 		return config.Errorf("address", "expected the IPv4 address of this home agent, found %v", c.Address)
 	}

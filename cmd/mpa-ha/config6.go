@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"crypto/rand"
 	"fmt"
 
 	"openmpa/internal/config"
+	"openmpa/internal/ha/cn"
 	"openmpa/internal/ha/ha6"
+	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip6"
 )
 
@@ -84,4 +88,29 @@ func (c configuration) agent6() (cfg ha6.Config, clear func(), err error) {
 		})
 	}
 	return cfg, clear, nil
+}
+
+// correspondent is one that does route optimisation.
+type correspondent struct {
+	Address   config.Addr `yaml:"address,required"`
+	Interface string      `yaml:"interface"`
+	Tunnel    struct {
+		Device string `yaml:"device"`
+		MTU    int    `yaml:"mtu"`
+	} `yaml:"tunnel"`
+}
+
+// Check implements the hook of config.Load.
+func (c correspondent) Check() error {
+	if !mip6.Unicast(c.Address) {
+		return config.Errorf("address", "expected a routable IPv6 address, found %v", c.Address)
+	}
+	return nil
+}
+
+func (c configuration) peer() cn.Config {
+	return cn.Config{
+		Interface: c.Correspondent.Interface, Device: c.Correspondent.Tunnel.Device, MTU: c.Correspondent.Tunnel.MTU,
+		Core: mip6.CorrespondentConfig{Address: c.Correspondent.Address, OldPath: cmp.Or(c.OldPath.D(), path.DefaultOldPath), Rand: rand.Reader},
+	}
 }

@@ -28,15 +28,17 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// TestOneFamily: either section is enough.
-func TestOneFamily(t *testing.T) {
-	six, both := strings.Index(example, "ipv6:"), strings.Index(example, "# Of both")
+// TestOneSection: each is enough.
+func TestOneSection(t *testing.T) {
+	six, peer, both := strings.Index(example, "ipv6:"), strings.Index(example, "correspondent:"), strings.Index(example, "# Of all")
 	if err := check(write(t, example[:six]+example[both:], goodKey)); err != nil {
 		t.Error(err)
 	}
 	base := example[:strings.Index(example, "address:")]
-	if err := check(write(t, base+example[six:], goodKey)); err != nil {
-		t.Error(err)
+	for _, rest := range []string{example[six:], example[six:peer] + example[both:], example[peer:]} {
+		if err := check(write(t, base+rest, goodKey)); err != nil {
+			t.Error(err)
+		}
 	}
 	if err := check(write(t, base+example[both:], goodKey)); err == nil || !strings.Contains(err.Error(), "nodes") {
 		t.Errorf("without any: %v", err)
@@ -57,6 +59,8 @@ func TestMistakes(t *testing.T) {
 		"reserved spi of 6": {"spi: 257", "spi: 255", goodKey, "reserved"},
 		"narrow tunnel":     {"device: mpa6, mtu: 1400", "device: mpa6, mtu: 1279", goodKey, "1280"},
 		"IPv4 by half":      {"address: 10.0.3.1", "", goodKey, "IPv4"},
+		"correspondent":     {"address: 2001:db8:4::c", "address: fe80::c", goodKey, "routable IPv6"},
+		"narrow link":       {"device: mpac, mtu: 1500", "device: mpac, mtu: 1303", goodKey, "1304"},
 		"short key":         {"node: ha", "node: ha", "short", "at least 16"},
 	} {
 		if !strings.Contains(example, c.old) {

@@ -1,5 +1,5 @@
 // Command mpa-ha is a Mobile IPv4 home agent (RFC 5944) with reverse tunnelling
-// (RFC 3024) and path-end markers, and a Mobile IPv6 one (RFC 6275) beside it.
+// (RFC 3024) and path-end markers, a Mobile IPv6 one (RFC 6275), and a correspondent.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/cn"
 	"openmpa/internal/ha/ha6"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
@@ -23,7 +24,7 @@ import (
 func main() {
 	daemon.Main(daemon.Spec{
 		Name:    "mpa-ha",
-		Summary: "Mobile IPv4 and IPv6 home agent (RFC 5944, RFC 6275)",
+		Summary: "Mobile IPv4 and IPv6 home agent, and correspondent (RFC 5944, RFC 6275)",
 		Doc: `Keeps for each mobile node where it is (its care-of address), and tunnels what is
 sent to its home address there, by IP in IP in user space; takes what the node sends
 back through the same tunnel and forwards it. On the home link it answers ARP for the
@@ -34,6 +35,9 @@ With a section ipv6 it is a home agent for Mobile IPv6 as well, or alone, by IPv
 space and with neighbour discovery in place of ARP. Binding updates are authenticated
 by the option of RFC 4285, not by IPsec. That needs IPv6 forwarding, and an address in the home network
 that no interface has: the daemon answers for it.
+
+With a section correspondent it makes the host one that does route optimisation: mobile nodes that
+test the way to it and bind there are spoken to directly, not by way of their home agents.
 
 It runs on a router of the home network, needs CAP_NET_ADMIN, CAP_NET_RAW,
 CAP_NET_BIND_SERVICE and /dev/net/tun, IPv4 forwarding, and no strict reverse path
@@ -69,14 +73,20 @@ func check(path string) error {
 			return err
 		}
 	}
-	if c.IPv6 == nil {
+	if c.IPv6 != nil {
+		cfg, clear, err := c.agent6()
+		if err != nil {
+			return err
+		}
+		defer clear()
+		if err := cfg.Check(); err != nil {
+			return err
+		}
+	}
+	if c.Correspondent == nil {
 		return nil
 	}
-	cfg, clear, err := c.agent6()
-	if err != nil {
-		return err
-	}
-	defer clear()
+	cfg := c.peer()
 	return cfg.Check()
 }
 
@@ -114,12 +124,15 @@ func run(ctx context.Context, env daemon.Env) error {
 	if d.six != nil {
 		g.Go(func() error { return d.six.Run(ctx) })
 	}
+	if d.peer != nil {
+		g.Go(func() error { return d.peer.Run(ctx) })
+	}
 	g.Go(func() error { return server.Run(ctx) })
 	env.Ready()
 	return g.Wait()
 }
 
-// agents are the home agents of both families; either may be nil.
+// agents are the home agents of both families and a correspondent; each may be nil.
 type agents struct {
 	machine  host.IPv6
 	store    state.Store
@@ -127,6 +140,7 @@ type agents struct {
 	recorder *event.Recorder
 	four     *ha.Agent
 	six      *ha6.Agent
+	peer     *cn.Agent
 	keys     []func() // clear them
 }
 
@@ -145,17 +159,26 @@ func (d *agents) open(c configuration) error {
 			return err
 		}
 	}
-	if c.IPv6 == nil {
+	if c.IPv6 != nil {
+		cfg, clear, err := c.agent6()
+		if err != nil {
+			return err
+		}
+		d.keys = append(d.keys, clear)
+		cfg.Host, cfg.State, cfg.Log, cfg.Recorder = d.machine, d.store, d.log, d.recorder
+		if d.six, err = ha6.Open(cfg); err != nil {
+			d.six = nil
+			return err
+		}
+	}
+	if c.Correspondent == nil {
 		return nil
 	}
-	cfg, clear, err := c.agent6()
-	if err != nil {
-		return err
-	}
-	d.keys = append(d.keys, clear)
-	cfg.Host, cfg.State, cfg.Log, cfg.Recorder = d.machine, d.store, d.log, d.recorder
-	if d.six, err = ha6.Open(cfg); err != nil {
-		d.six = nil
+	cfg := c.peer()
+	cfg.Host, cfg.Log, cfg.Recorder = d.machine, d.log, d.recorder
+	var err error
+	if d.peer, err = cn.Open(cfg); err != nil {
+		d.peer = nil
 	}
 	return err
 }
@@ -169,6 +192,9 @@ func (d *agents) close() error {
 	if d.six != nil {
 		errs = append(errs, d.six.Close())
 	}
+	if d.peer != nil {
+		errs = append(errs, d.peer.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -178,11 +204,12 @@ func (d *agents) clear() {
 	}
 }
 
-// status is that of both home agents: that for Mobile IPv4 as it stands.
+// status is that of all: that of the home agent for Mobile IPv4 as it stands.
 type status struct {
 	Node string `json:"node"`
 	*ha.Status
-	IPv6 *ha6.Status `json:"ipv6,omitempty"`
+	IPv6          *ha6.Status `json:"ipv6,omitempty"`
+	Correspondent *cn.Status  `json:"correspondent,omitempty"`
 }
 
 func (d *agents) status(node string) status {
@@ -194,6 +221,10 @@ func (d *agents) status(node string) status {
 	if d.six != nil {
 		six := d.six.Status()
 		s.IPv6 = &six
+	}
+	if d.peer != nil {
+		peer := d.peer.Status()
+		s.Correspondent = &peer
 	}
 	return s
 }

@@ -55,6 +55,7 @@ type IPv6 interface {
 	OpenRouterAdverts(dev string) (RouterAdverts, error)
 	// OpenProto6 opens a raw socket for what comes to an address with one header.
 	OpenProto6(local netip.Addr, proto uint8, o bind.Options) (Proto6, error)
+	NotLocal(dev string, addr netip.Addr) error
 }
 
 // Tables are what the kernel keeps: see osnet.Net.

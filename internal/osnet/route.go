@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ type Route struct {
 	Metric int          // priority, lower wins
 	MTU    int          // octets, locked against path MTU discovery if not 0
 	OnLink bool         // Via is on the link although no address's subnet says so
+	Local  bool         // leads to this host
 }
 
 const (
@@ -84,6 +86,9 @@ func (n *Net) routeMessage(r Route, index int) message {
 		m[6] = unix.RT_SCOPE_LINK
 	}
 	m[7] = unix.RTN_UNICAST
+	if r.Local {
+		m[7] = unix.RTN_LOCAL
+	}
 	if r.OnLink {
 		putU32(m[8:], unix.RTNH_F_ONLINK)
 	}
@@ -197,6 +202,41 @@ func (n *Net) deleteRoute(r Route) error {
 	})
 	if err != nil && !gone(err) {
 		return fmt.Errorf("osnet: delete route %s: %w", r, hint(err))
+	}
+	return nil
+}
+
+// NotLocal removes the route by which the kernel keeps what comes for an IPv6 address of ours on
+// dev. The kernel makes it once, soon after the address, which is waited for, and does not miss it
+// when the address goes.
+func (n *Net) NotLocal(dev string, addr netip.Addr) error {
+	r := Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Dev: dev, Table: unix.RT_TABLE_LOCAL, Local: true}
+	for end := time.Now().Add(localPatience); ; time.Sleep(localPoll) {
+		err := n.deleteKernels(r)
+		if err == nil || !gone(err) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+const (
+	localPatience = 5 * time.Second
+	localPoll     = time.Millisecond
+)
+
+// deleteKernels deletes a route that the kernel made by itself.
+func (n *Net) deleteKernels(r Route) error {
+	if err := n.begin(); err != nil {
+		return err
+	}
+	defer n.mu.Unlock()
+	err := n.withIndex(r.Dev, func(index int) error {
+		m := n.routeMessage(r, index)
+		m[5] = unix.RTPROT_UNSPEC // whoever's it is
+		return n.change.do(unix.RTM_DELROUTE, 0, m)
+	})
+	if err != nil {
+		return fmt.Errorf("osnet: delete the kernel's route %s: %w", r, hint(err))
 	}
 	return nil
 }

@@ -11,8 +11,10 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/onlink"
 	"openmpa/internal/ha/path"
 	"openmpa/internal/host"
+	"openmpa/internal/inet"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/mn/mobility/mip6"
@@ -64,8 +66,8 @@ func (c *Config) Check() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.MTU < minMTU {
-		return fmt.Errorf("ha6: a tunnel for packets of %d octets does not carry IPv6: at least %d", c.MTU, minMTU)
+	if c.MTU < inet.MinMTU6 {
+		return fmt.Errorf("ha6: a tunnel for packets of %d octets does not carry IPv6: at least %d", c.MTU, inet.MinMTU6)
 	}
 	if err := c.Core.Check(); err != nil {
 		return err
@@ -85,7 +87,7 @@ type Agent struct {
 	core    *Core
 	host    host.IPv6
 	tun     host.TUN
-	home    *homeLink // nil without a home interface
+	home    *onlink.Link // nil without a home interface
 	wake    chan struct{}
 	signals chan []byte
 	start   time.Time
@@ -161,15 +163,12 @@ func (a *Agent) openHome() error {
 	if name == "" {
 		return nil
 	}
-	conn, err := a.host.OpenND(name)
-	if err != nil {
-		return fmt.Errorf("ha6: home link: %w", err)
-	}
 	addr := a.cfg.Core.Agent.Address
-	if a.home, err = newHomeLink(conn, addr, a.cfg.Log); err != nil {
+	var err error
+	if a.home, err = onlink.Open(a.host, name, addr, a.cfg.Log); err != nil {
 		return fmt.Errorf("ha6: home link: %w", err)
 	}
-	if err := a.home.add(addr); err != nil {
+	if err := a.home.Add(addr); err != nil {
 		return fmt.Errorf("ha6: home link: %w", err)
 	}
 	// What we say to a home address goes to the home link also while the node is away: we say
@@ -194,7 +193,7 @@ func (a *Agent) Close() error {
 	a.cancel()
 	a.probes.Wait()
 	if a.home != nil {
-		errs = append(errs, a.home.close())
+		errs = append(errs, a.home.Close())
 		for _, p := range a.cfg.Core.Agent.Prefixes {
 			errs = append(errs,
 				a.host.DelRule(osnet.Rule{Priority: homePriority, IIF: a.tun.Name(), To: p, Table: homeTable}),
@@ -247,7 +246,7 @@ func (a *Agent) Status() Status {
 		s.Device = ha.DeviceStatus{Read: d.Read, ReadDropped: d.ReadDropped, Write: d.Write, WriteDropped: d.WriteDropped}
 	}
 	if a.home != nil {
-		p := a.home.proxy.Stats()
+		p := a.home.Stats()
 		s.Proxy = &p
 	}
 	return s
@@ -271,11 +270,6 @@ func (c *Core) Bindings(now time.Time) (list []BindingStatus, u UpdateStatus) {
 		list = append(list, s)
 	}
 	stats := c.agent.Stats()
-	u = UpdateStatus{Received: stats.Updates, Accepted: stats.Accepted, Discarded: stats.Discarded, Denied: make(map[string]uint64)}
-	for status, n := range stats.Denied {
-		u.Denied[denial(status)] = n
-	}
+	u = UpdateStatus{Received: stats.Updates, Accepted: stats.Accepted, Discarded: stats.Discarded, Denied: mip6.Denials(stats.Denied)}
 	return list, u
 }
-
-func denial(s mip6.Status) string { return fmt.Sprintf("%d %v", s, s) }

@@ -14,6 +14,7 @@ import (
 
 	"openmpa/internal/ha"
 	"openmpa/internal/ha/path"
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/tunnel/ipip"
 )
@@ -328,7 +329,7 @@ func TestDropped(t *testing.T) {
 		"inner to a group":     {r.tunnel(careA, datagram(nodePort, netip.AddrPortFrom(netip.MustParseAddr("ff0e::1"), 1), 0, "")), "up_dropped_format"},
 		"congestion not told":  {change(r.tunnel(careA, good), 1, 0x30), "up_dropped_format"},
 		"tunnel in the tunnel": {r.tunnel(careA, r.tunnel(home, good)), "dropped_other"},
-		"wrong checksum":       {change(appendICMP(nil, peer.Addr(), agent, icmpEchoRequest, []byte{0, 0, 0, 1}, nil), 47, 9), "dropped_format"},
+		"wrong checksum":       {change(inet.AppendICMPv6(nil, peer.Addr(), agent, icmpEchoRequest, []byte{0, 0, 0, 1}, nil), 47, 9), "dropped_format"},
 	} {
 		before := r.c.Counters()
 		if r.handle(c.pkt); r.w.signal != nil {
@@ -366,12 +367,12 @@ func TestTooBig(t *testing.T) {
 	r.w.out = nil
 	router := netip.MustParseAddr("2001:db8:5::1")
 	tell := func(mtu uint32, quote []byte) {
-		r.handle(appendICMP(nil, router, agent, icmpTooBig, binary.BigEndian.AppendUint32(nil, mtu), quote[:1200]))
+		r.handle(inet.AppendICMPv6(nil, router, agent, inet.ICMPv6TooBig, binary.BigEndian.AppendUint32(nil, mtu), quote[:1200]))
 	}
 	for told, want := range map[uint32]uint32{1400: 1360, 1300: 1280, 1280: 1280} {
 		tell(told, outer)
 		quote := inner[:1160]
-		r.sent("too big", netip.Addr{}, appendICMP(nil, agent, peer.Addr(), icmpTooBig, binary.BigEndian.AppendUint32(nil, want), quote))
+		r.sent("too big", netip.Addr{}, inet.AppendICMPv6(nil, agent, peer.Addr(), inet.ICMPv6TooBig, binary.BigEndian.AppendUint32(nil, want), quote))
 	}
 	for name, spoil := range map[string]func(b []byte){
 		"another exit":   func(b []byte) { b[39]++ },
@@ -440,8 +441,8 @@ func FuzzHandle(f *testing.F) {
 	}
 	f.Add(tunnelled)
 	f.Add(datagram(peer, nodePort, 0, "down"))
-	f.Add(appendICMP(nil, peer.Addr(), agent, icmpTooBig, []byte{0, 0, 5, 0}, tunnelled))
-	f.Add(appendICMP(nil, peer.Addr(), agent, icmpEchoRequest, []byte{0, 1, 0, 1}, []byte("echo")))
+	f.Add(inet.AppendICMPv6(nil, peer.Addr(), agent, inet.ICMPv6TooBig, []byte{0, 0, 5, 0}, tunnelled))
+	f.Add(inet.AppendICMPv6(nil, peer.Addr(), agent, icmpEchoRequest, []byte{0, 1, 0, 1}, []byte("echo")))
 	f.Fuzz(func(t *testing.T, pkt []byte) {
 		sum := func() (n uint64) {
 			for name, v := range c.Counters() {

@@ -99,18 +99,18 @@ func (a *Agent) Bound(home, linkLocal netip.Addr) error {
 		return nil
 	}
 	if linkLocal.IsValid() {
-		if err := a.home.add(linkLocal); err != nil {
+		if err := a.home.Add(linkLocal); err != nil {
 			return err
 		}
 	}
-	return a.home.add(home)
+	return a.home.Add(home)
 }
 
 // Unbound implements World.
 func (a *Agent) Unbound(home, linkLocal netip.Addr) {
 	if a.home != nil {
-		a.home.remove(home)
-		a.home.remove(linkLocal)
+		a.home.Remove(home)
+		a.home.Remove(linkLocal)
 	}
 	if err := a.host.DelRoute(a.route(home, a.cfg.MTU)); err != nil {
 		a.cfg.Log.Warn("the route of a home address stays until the end", "home_address", home, "err", err)
@@ -133,7 +133,7 @@ func (a *Agent) unique(list ...netip.Addr) bool {
 	g, ctx := errgroup.WithContext(a.ctx)
 	for _, addr := range list {
 		if addr.IsValid() {
-			g.Go(func() error { return a.home.proxy.Probe(ctx, addr, nil) })
+			g.Go(func() error { return a.home.Probe(ctx, addr) })
 		}
 	}
 	err := g.Wait()

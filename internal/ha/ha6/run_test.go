@@ -10,6 +10,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/inet"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/tunnel/ipip"
@@ -34,7 +35,7 @@ func TestHomeAgent(t *testing.T) {
 	l.equal("down", l.at(careA, 19), numbers(2, 20))
 	var neighbours string
 	l.inHost(func() { neighbours = osnettest.IP(t, "-6 neigh show 2001:db8:9::2") })
-	if mac := l.agent.home.proxy.MAC().String(); !strings.Contains(neighbours, mac) {
+	if mac := l.agent.home.MAC().String(); !strings.Contains(neighbours, mac) {
 		t.Errorf("the host knows %q, the home agent has %s", neighbours, mac)
 	}
 	l.up(careA, 1, 20)
@@ -219,7 +220,7 @@ func TestEcho(t *testing.T) {
 		}
 	}
 	l.register(careA)
-	inner := appendICMP(nil, home, agent, icmpEchoRequest, []byte{0, 1, 0, 2}, []byte("through the tunnel"))
+	inner := inet.AppendICMPv6(nil, home, agent, icmpEchoRequest, []byte{0, 1, 0, 2}, []byte("through the tunnel"))
 	l.fromNode(l.tunnelled(careA, inner))
 	l.equal("echo through the tunnel", l.at(careA, 1), []string{"through the tunnel"})
 }

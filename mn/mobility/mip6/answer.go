@@ -96,7 +96,7 @@ func (c *Correspondent) update(now time.Time, p *Packet, u *Update) error {
 	case u.Lifetime == 0:
 		if e != nil {
 			e.sequence = u.Sequence
-			e.end(now)
+			c.end(now, home, false)
 		}
 		a.accept(0)
 	case careOf == home:
@@ -105,7 +105,7 @@ func (c *Correspondent) update(now time.Time, p *Packet, u *Update) error {
 		a.deny(StatusResources, u.Sequence)
 	default:
 		granted := min(u.Lifetime, LifetimeField(c.cfg.Lifetime))
-		c.cache[home] = &entry{careOf: careOf, expires: now.Add(LifetimeOf(granted)), sequence: u.Sequence}
+		c.bind(now, home, entry{careOf: careOf, expires: now.Add(LifetimeOf(granted)), sequence: u.Sequence})
 		a.accept(granted)
 	}
 	return nil

@@ -24,6 +24,9 @@ type CorrespondentConfig struct {
 	// MaxBindings bounds the binding cache, with those that are over and remembered for
 	// their sequence numbers.
 	MaxBindings int
+	// OldPath is how long packets with a Home Address option are taken from the care-of
+	// address before, of which some are still under way; 0: not at all.
+	OldPath time.Duration
 	// HomeAgentFor says for which home addresses this node has a home registration, whose
 	// type may not change (status 139). Nil: none.
 	HomeAgentFor func(home netip.Addr) bool
@@ -42,6 +45,8 @@ func (c *CorrespondentConfig) Check() error {
 		return fmt.Errorf("mip6: a lifetime of %v cannot be granted by a correspondent: 4s to %v can (RFC 6275 section 5.2.6)", c.Lifetime, MaxRouteLifetime)
 	case c.MaxBindings < 1:
 		return fmt.Errorf("mip6: room for %d bindings is too little: at least 1", c.MaxBindings)
+	case c.OldPath < 0:
+		return fmt.Errorf("mip6: old-path must not be negative, it is %v", c.OldPath)
 	case c.Rand == nil:
 		return fmt.Errorf("mip6: a source of randomness is missing")
 	}
@@ -73,7 +78,10 @@ type CorrespondentStats struct {
 // 5.2.8).
 type entry struct {
 	careOf   netip.Addr // not valid: the binding is over
+	since    time.Time  // of this care-of address
 	expires  time.Time
+	old      netip.Addr // care-of address before, not valid: none
+	oldEnd   time.Time
 	forget   time.Time // when the binding is over
 	sequence uint16
 	asked    bool // a Binding Refresh Request was sent
@@ -97,6 +105,27 @@ func (c *Correspondent) CareOf(home netip.Addr) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return e.careOf, true
+}
+
+// Bindings returns the bindings by home address, for status.
+func (c *Correspondent) Bindings() map[netip.Addr]Binding {
+	out := make(map[netip.Addr]Binding)
+	for home, e := range c.cache {
+		if e.careOf.IsValid() {
+			out[home] = e.binding()
+		}
+	}
+	return out
+}
+
+func (e *entry) binding() Binding {
+	return Binding{CareOf: CareOf{Addr: e.careOf}, Since: e.since, Expires: e.expires}
+}
+
+// from reports whether packets with a Home Address option may come from careOf.
+func (c *Correspondent) from(now time.Time, home, careOf netip.Addr) bool {
+	e := c.cache[home]
+	return e != nil && e.careOf.IsValid() && (careOf == e.careOf || careOf == e.old && now.Before(e.oldEnd))
 }
 
 // Stats returns the counters.
@@ -127,7 +156,7 @@ func (c *Correspondent) AppendIncoming(now time.Time, dst, b []byte) ([]byte, er
 		return nil, err
 	}
 	if p.Home.IsValid() && p.Proto != protoESP && p.Proto != protoAH && p.Proto != Protocol {
-		if a, ok := c.CareOf(p.Home); !ok || a != p.Src {
+		if !c.from(now, p.Home, p.Src) {
 			c.stats.Unbound++
 			if err := c.bindingError(now, &c.errors, &p, c.cfg.Address, ErrorUnknownBinding); err != nil {
 				return nil, err
@@ -164,7 +193,7 @@ func (c *Correspondent) OnDeadline(now time.Time) {
 				delete(c.cache, home)
 			}
 		case due(e.expires, now):
-			e.end(now)
+			c.end(now, home, true)
 		case e.used && !e.asked && due(e.expires.Add(-refreshLead), now):
 			e.asked = true
 			if b, err := build(&RefreshRequest{}, c.cfg.Address, home, netip.Addr{}, netip.Addr{}, nil); err == nil {
@@ -174,9 +203,27 @@ func (c *Correspondent) OnDeadline(now time.Time) {
 	}
 }
 
-// end ends a binding and keeps its sequence number.
-func (e *entry) end(now time.Time) {
+// bind makes or changes the binding of home.
+func (c *Correspondent) bind(now time.Time, home netip.Addr, next entry) {
+	next.since = now
+	if was := c.cache[home]; was != nil && was.careOf.IsValid() {
+		next.old, next.oldEnd = was.careOf, now.Add(c.cfg.OldPath)
+		if was.careOf == next.careOf {
+			next.since, next.old, next.oldEnd = was.since, was.old, was.oldEnd
+		}
+	}
+	c.cache[home] = &next
+	c.put(Changed{Home: home, Bindings: []Binding{next.binding()}})
+}
+
+// end ends the binding of home and keeps its sequence number.
+func (c *Correspondent) end(now time.Time, home netip.Addr, expired bool) {
+	e := c.cache[home]
+	was := e.careOf.IsValid()
 	*e = entry{sequence: e.sequence, forget: now.Add(maxNonceLifetime)}
+	if was {
+		c.put(Changed{Home: home, Expired: expired})
+	}
 }
 
 // nonces are the correspondent's secrets, the newest last: each nonce has a node key of

@@ -92,12 +92,25 @@ func (p *peer) deliver(pkt []byte) *Ack {
 	if err := p.HandlePacket(p.now, pkt); err != nil {
 		p.Logf("%v", err)
 	}
-	out := drain(p)
-	if len(out) == 0 {
+	var answer []byte
+	for _, o := range drain(p) {
+		switch o := o.(type) {
+		case Send:
+			answer = o.Packet
+		case Changed:
+			if answer != nil {
+				p.Error("answered before the change was told")
+			}
+			if a, ok := p.CareOf(o.Home); ok != (len(o.Bindings) == 1) || ok && o.Bindings[0].Addr != a {
+				p.Errorf("%+v is told, the binding is %v", o, a)
+			}
+		}
+	}
+	if answer == nil {
 		return nil
 	}
 	sent, _ := ParsePacket(pkt)
-	got, a := opened[*Ack](p, out[0].(Send).Packet)
+	got, a := opened[*Ack](p, answer)
 	if got.Src != cn || got.Dst != sent.Src || got.Final != sent.Home {
 		p.Errorf("answered to %v by %v, asked from %v of %v", got.Dst, got.Final, sent.Src, sent.Home)
 	}
@@ -142,6 +155,30 @@ func TestCorrespondentBinds(t *testing.T) {
 	p.OnDeadline(p.now.Add(20 * time.Second))
 	if _, ok := p.CareOf(home); ok {
 		t.Error("the lifetime is over")
+	}
+}
+
+// TestCorrespondentOldPath: what was under way when a mobile node moved is still taken, for a while.
+func TestCorrespondentOldPath(t *testing.T) {
+	for _, wait := range []time.Duration{0, 5 * time.Second} {
+		p := newPeer(t, func(c *CorrespondentConfig) { c.OldPath = wait })
+		for _, careOf := range []netip.Addr{careA, careB, careB} { // the last a renewal
+			h, c, n := p.tokens(home, careOf)
+			p.status("bind", p.ask(claim{src: careOf, lifetime: 100, nonces: n, key: bindingKey(h, c)}), StatusAccepted)
+		}
+		pkt, err := AppendFromHome(nil, chain(home, cn, nil), careA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.AppendIncoming(p.now.Add(wait/2), nil, pkt); (err == nil) != (wait != 0) {
+			t.Errorf("%v: %v", wait, err)
+		}
+		if _, err := p.AppendIncoming(p.now.Add(wait), nil, pkt); !errors.Is(err, ErrNoBinding) {
+			t.Errorf("%v later: %v", wait, err)
+		}
+		if b := p.Bindings()[home]; b.Addr != careB || b.Since != p.now {
+			t.Errorf("%+v", b)
+		}
 	}
 }
 

@@ -85,8 +85,9 @@ type DAD struct {
 	LinkLocal bool
 }
 
-// Changed says that the bindings of a home address are others now: intercept its packets
-// while there are any. It comes before the answer to the mobile node.
+// Changed says that the bindings of a home address are others now: its home agent intercepts
+// its packets while there are any, and a correspondent takes what it sends there through
+// AppendOutgoing. It comes before the answer to the mobile node.
 type Changed struct {
 	Home     netip.Addr
 	Bindings []Binding // none: the home address is nobody's charge any more

@@ -55,7 +55,11 @@ func (b *both) run() {
 		}
 		for _, o := range drain(b.peer) {
 			moved = true
-			pkt := o.(Send).Packet
+			send, ok := o.(Send)
+			if !ok {
+				continue
+			}
+			pkt := send.Packet
 			b.seen = append(b.seen, pkt)
 			if b.lose == nil || !b.lose(pkt) {
 				p, _ := ParsePacket(pkt)

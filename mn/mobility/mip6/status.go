@@ -125,3 +125,12 @@ func (s ErrorStatus) String() string {
 	}
 	return fmt.Sprintf("binding error status %d", uint8(s))
 }
+
+// Denials makes what a count of denials is shown as: by number and meaning.
+func Denials(denied map[Status]uint64) map[string]uint64 {
+	out := make(map[string]uint64, len(denied))
+	for s, n := range denied {
+		out[fmt.Sprintf("%d %v", s, s)] = n
+	}
+	return out
+}

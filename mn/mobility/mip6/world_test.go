@@ -130,7 +130,11 @@ func (w *world) settle() {
 		}
 	}
 	for _, o := range drain(w.peer) {
-		pkt := o.(Send).Packet
+		send, ok := o.(Send)
+		if !ok {
+			continue
+		}
+		pkt := send.Packet
 		w.said = append(w.said, pkt)
 		if p, _ := ParsePacket(pkt); p.Dst != home {
 			w.carry(func() { w.toNode(pkt, false) })
