@@ -290,7 +290,11 @@ func (b *bed) open(sid uint32, mac net.HardwareAddr) *notify.ConfigReply {
 	b.t.Helper()
 	b.r.SessionOpened(sid, "mn@home.example", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(sid), time.Hour)
 	if b.six {
-		return b.form(sid, mac, b.leased)
+		a := b.leased
+		for range sid - 1 {
+			a = a.Next()
+		}
+		return b.form(sid, mac, a)
 	}
 	b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, ClientID: append([]byte{1}, mac...), MAC: mac})
 	return got[*notify.ConfigReply](b, sid)

@@ -23,6 +23,9 @@ func TestDefaultMTU(t *testing.T) {
 	if n := esp.UDPOverhead + esp.SealedLen(flow.ShimLen+DefaultMTU); n > 1500 || n+4 <= 1500 {
 		t.Errorf("packets of %d octets become %d", DefaultMTU, n)
 	}
+	if n := esp.UDPOverhead + 20 + esp.SealedLen(flow.ShimLen+DefaultMTU6); n > 1500 || n+4 <= 1500 {
+		t.Errorf("packets of %d octets become %d over IPv6", DefaultMTU6, n)
+	}
 	const homePacket = 1400 // of a node's default TUN
 	if homePacket+ipip.HeaderLen > DefaultMTU {
 		t.Errorf("IP-in-IP of a full packet does not fit %d octets", DefaultMTU)
@@ -32,8 +35,10 @@ func TestDefaultMTU(t *testing.T) {
 // prober sends packets with DF whatever it has heard of the path, and hears what
 // routers say.
 type prober struct {
-	b  *bed
-	fd int
+	b      *bed
+	fd     int
+	most   int // octets of a packet that fills the TUN
+	header int // of IP and UDP
 }
 
 func (b *bed) prober() *prober {
@@ -42,12 +47,17 @@ func (b *bed) prober() *prober {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p := &prober{b: b}
+	p := &prober{b: b, most: DefaultMTU, header: 28}
+	level, options := unix.SOL_IP, map[int]int{unix.IP_MTU_DISCOVER: unix.IP_PMTUDISC_PROBE, unix.IP_RECVERR: 1}
+	if b.six {
+		p.most, p.header = DefaultMTU6, 48
+		level, options = unix.SOL_IPV6, map[int]int{unix.IPV6_MTU_DISCOVER: unix.IPV6_PMTUDISC_PROBE, unix.IPV6_RECVERR: 1}
+	}
 	var errs []error
 	if err := raw.Control(func(fd uintptr) {
 		p.fd = int(fd)
-		for opt, v := range map[int]int{unix.IP_MTU_DISCOVER: unix.IP_PMTUDISC_PROBE, unix.IP_RECVERR: 1} {
-			errs = append(errs, unix.SetsockoptInt(p.fd, unix.SOL_IP, opt, v))
+		for opt, v := range options {
+			errs = append(errs, unix.SetsockoptInt(p.fd, level, opt, v))
 		}
 	}); err != nil || errors.Join(errs...) != nil {
 		b.t.Fatal(err, errs)
@@ -59,7 +69,7 @@ func (b *bed) prober() *prober {
 func (p *prober) send(a netip.Addr, number uint32, size int) {
 	p.b.t.Helper()
 	payload := binary.BigEndian.AppendUint32(nil, number)
-	payload = append(payload, make([]byte, size-28-len(payload))...)
+	payload = append(payload, make([]byte, size-p.header-len(payload))...)
 	if _, err := p.b.cn.WriteToUDPAddrPort(payload, netip.AddrPortFrom(a, 9000)); err != nil {
 		p.b.t.Fatal(err)
 	}
@@ -79,10 +89,12 @@ func (p *prober) told(within time.Duration) uint32 {
 			p.b.t.Fatal(err)
 		}
 		for _, m := range messages {
-			if m.Header.Level != unix.SOL_IP || m.Header.Type != unix.IP_RECVERR || len(m.Data) < 16 {
+			four := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR
+			six := m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_RECVERR
+			if !four && !six || len(m.Data) < 16 {
 				continue
 			}
-			if unix.Errno(binary.NativeEndian.Uint32(m.Data)) == unix.EMSGSIZE && m.Data[4] == unix.SO_EE_ORIGIN_ICMP {
+			if by := m.Data[4]; unix.Errno(binary.NativeEndian.Uint32(m.Data)) == unix.EMSGSIZE && (by == unix.SO_EE_ORIGIN_ICMP || by == unix.SO_EE_ORIGIN_ICMP6) {
 				_, _ = unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR) // what the next packet would be blamed for
 				return binary.NativeEndian.Uint32(m.Data[8:])
 			}
@@ -94,21 +106,27 @@ func (p *prober) told(within time.Duration) uint32 {
 // TestTooBigIsSaid: a packet with DF that fills the TUN passes, in every mode; of one
 // that is an octet longer the correspondent is told how long it may be. On the link
 // what fits the link passes.
-func TestTooBigIsSaid(t *testing.T) {
-	b := start(t, func(c *Config) { c.MTU = DefaultMTU })
+func TestTooBigIsSaid(t *testing.T) { families(t, tooBigIsSaid) }
+
+func tooBigIsSaid(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b := start(t, func(c *Config) {
+		if c.MTU = DefaultMTU; c.IPv6 != nil {
+			c.MTU = DefaultMTU6
+		}
+	})
 	n := b.prepare(1, b.mac)
 	p := b.prober()
 	number := uint32(0)
 	exact := func() uint32 {
 		number++
-		p.send(n.inner, number, DefaultMTU)
+		p.send(n.inner, number, p.most)
 		return number
 	}
 	tooBig := func(mode string) {
 		t.Helper()
-		p.send(n.inner, 1<<20, DefaultMTU+1)
-		if mtu := p.told(patience); mtu != DefaultMTU {
-			t.Errorf("%s: the correspondent was told an MTU of %d, want %d", mode, mtu, DefaultMTU)
+		p.send(n.inner, 1<<20, p.most+1)
+		if mtu := p.told(patience); mtu != uint32(p.most) {
+			t.Errorf("%s: the correspondent was told an MTU of %d, want %d", mode, mtu, p.most)
 		}
 	}
 	want := exact()
@@ -120,7 +138,7 @@ func TestTooBigIsSaid(t *testing.T) {
 	held := []uint32{exact(), exact()}
 	tooBig("hold")
 	var link *net.UDPConn
-	b.in(func() { osnettest.IP(t, "address del 10.1.0.100/24 dev old1") })
+	b.in(func() { osnettest.IP(t, "address del "+b.with(b.outer)+" dev old1") })
 	link = b.onLink(n.inner)
 	b.r.SessionMessage(1, &notify.Arrival{Header: header})
 	for _, want := range held {

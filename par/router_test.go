@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/inet"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -25,8 +26,8 @@ import (
 // through the tunnel, then on the link, each of them once and in order.
 func TestHandover(t *testing.T) { families(t, handover) }
 
-func handover(t *testing.T, start func(func(*Config)) *bed) {
-	b := start(nil)
+func handover(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b := start(t, nil)
 	idle := b.idle()
 	n := b.prepare(1, b.mac)
 	if n.inner != b.leased {
@@ -106,19 +107,23 @@ func handover(t *testing.T, start func(func(*Config)) *bed) {
 
 // TestUplink: what the node sends through the tunnel is forwarded from its
 // care-of address only, to the correspondent and to other visitors.
-func TestUplink(t *testing.T) {
+func TestUplink(t *testing.T) { families(t, uplink) }
+
+func uplink(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	one := b.prepare(1, elsewhere)
 	two := b.prepare(2, net.HardwareAddr{2, 0, 0, 0, 0, 8})
 	packet := func(src, dst netip.Addr, port uint16) []byte {
+		if b.six {
+			return udpIn6(src, dst, port, 42)
+		}
 		p, err := ipip.Encapsulate(nil, ipip.Header{Src: src, Dst: dst, TTL: 64}, udpIn(src, dst, port, 42))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p[ipip.HeaderLen:]
 	}
-	cn := netip.MustParseAddr("10.3.0.2")
-	for _, p := range [][]byte{packet(two.inner, cn, 7000), packet(one.inner, two.inner, 9000), packet(one.inner, cn, 7000)} {
+	for _, p := range [][]byte{packet(two.inner, b.world.cn, 7000), packet(one.inner, two.inner, 9000), packet(one.inner, b.world.cn, 7000)} {
 		if err := one.t.Send(p); err != nil {
 			t.Fatal(err)
 		}
@@ -132,11 +137,28 @@ func TestUplink(t *testing.T) {
 	if err != nil || from.Addr() != one.inner {
 		t.Errorf("the correspondent heard from %v, %v", from, err)
 	}
-	b.send(netip.MustParseAddr("169.254.62.53"), 1) // to the fence
+	if !b.six {
+		b.send(netip.MustParseAddr("169.254.62.53"), 1) // to the fence
+	}
+	before := b.r.Status().Stray
 	b.r.take([]byte{0x60})
-	if s := b.r.Status(); s.Stray != 1 || s.Device != "mpa0" || s.Access != "lan0" {
+	if s := b.r.Status(); s.Stray != before+1 || s.Device != "mpa0" || s.Access != "lan0" {
 		t.Errorf("status %+v", s)
 	}
+}
+
+// udpIn6 is a UDP packet of IPv6.
+func udpIn6(src, dst netip.Addr, port uint16, number uint32) []byte {
+	p := make([]byte, 52)
+	p[0], p[5], p[6], p[7] = 6<<4, 12, 17, 64
+	copy(p[8:], src.AsSlice())
+	copy(p[24:], dst.AsSlice())
+	binary.BigEndian.PutUint16(p[40:], 5000)
+	binary.BigEndian.PutUint16(p[42:], port)
+	binary.BigEndian.PutUint16(p[44:], 12)
+	binary.BigEndian.PutUint32(p[48:], number)
+	binary.BigEndian.PutUint16(p[46:], ^inet.Fold(inet.Sum(17+12, p[8:])))
+	return p
 }
 
 // udpIn is a UDP packet without checksum.
@@ -162,18 +184,20 @@ func udpIn(src, dst netip.Addr, port uint16, number uint32) []byte {
 
 // TestSwitchBack: what was held goes through the tunnel again when the node is
 // back at its old network.
-func TestSwitchBack(t *testing.T) {
+func TestSwitchBack(t *testing.T) { families(t, switchBack) }
+
+func switchBack(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	n := b.prepare(1, elsewhere)
 	b.r.SessionMessage(1, &notify.SwitchBack{Header: header}) // not away: nothing
 	n.depart()
-	b.send(leased, 1, 2, 3)
+	b.send(b.leased, 1, 2, 3)
 	b.await("packets to be held", func() bool { return b.status(1).Packets == 3 })
 	if len(n.packets) != 0 {
 		t.Error("packets came through the tunnel while held")
 	}
 	b.r.SessionMessage(1, &notify.SwitchBack{Header: header})
-	b.send(leased, 4)
+	b.send(b.leased, 4)
 	for want := uint32(1); want <= 4; want++ {
 		if k := n.next(); k != want {
 			t.Errorf("packet %d, expected %d", k, want)

@@ -16,7 +16,9 @@ import (
 
 // TestPreviousHolds: the node goes on to another router, and says so. What comes
 // meanwhile is held, and forwarded to where it asks from.
-func TestPreviousHolds(t *testing.T) {
+func TestPreviousHolds(t *testing.T) { families(t, previousHolds) }
+
+func previousHolds(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	idle := b.idle()
 	g := b.attach(1)
@@ -48,7 +50,9 @@ func TestPreviousHolds(t *testing.T) {
 
 // TestGuardAndCut: the link is cut without a word. Whatever the node has not confirmed
 // comes again, and nothing twice.
-func TestGuardAndCut(t *testing.T) {
+func TestGuardAndCut(t *testing.T) { families(t, guardAndCut) }
+
+func guardAndCut(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	idle := b.idle()
 	g := b.attach(1)
@@ -76,7 +80,9 @@ func TestGuardAndCut(t *testing.T) {
 }
 
 // TestGuardAndArrival: as before, at the router to which the node comes.
-func TestGuardAndArrival(t *testing.T) {
+func TestGuardAndArrival(t *testing.T) { families(t, guardAndArrival) }
+
+func guardAndArrival(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	idle := b.idle()
 	g := b.prepared(1)
@@ -117,7 +123,9 @@ func TestUnguard(t *testing.T) {
 }
 
 // TestBoth: voice goes to both places, and the node has each packet once.
-func TestBoth(t *testing.T) {
+func TestBoth(t *testing.T) { families(t, both) }
+
+func both(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, func(c *Config) {
 		c.Classes = []flow.Class{{Name: "voice", DSCP: []uint8{0}, Handling: flow.HandleBicast}, {Name: "rest"}}
 	})
@@ -125,7 +133,7 @@ func TestBoth(t *testing.T) {
 	g := b.attach(1)
 	stop := b.stream(g.addr)
 	b.await("packets on the link", func() bool { return g.has() > 50 })
-	other := g.socket(outer)
+	other := g.socket(b.outer)
 	g.must(notify.Both, other.LocalAddr())
 	b.await("two copies", func() bool { return other.Stats().ToTunnels > 50 && g.copies() > 100 })
 	g.depart(moved) // which nobody need hold
@@ -235,7 +243,9 @@ func TestPreviousFirst(t *testing.T) {
 }
 
 // TestReturn: the node leaves, does not get anywhere, and is back on the link.
-func TestReturn(t *testing.T) {
+func TestReturn(t *testing.T) { families(t, returns) }
+
+func returns(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	idle := b.idle()
 	g := b.attach(1)

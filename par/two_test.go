@@ -24,7 +24,7 @@ func (b *bed) previously() *bed {
 	t := b.t
 	t.Helper()
 	inside := osnettest.Other(t)
-	p := &bed{t: t, far: b.far, dev: "eth1", cn: b.cn, sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
+	p := &bed{world: b.world, t: t, far: b.far, dev: "eth1", cn: b.cn, sent: map[uint32]chan notify.Message{}, term: map[uint32]bool{}}
 	osnettest.VethTo(t, "core0", "core1", inside)
 	osnettest.IP(t, "address add 10.5.0.1/30 dev core0")
 	osnettest.IP(t, "route add 10.4.0.0/24 via 10.5.0.2")
@@ -36,8 +36,26 @@ func (b *bed) previously() *bed {
 		osnettest.VethTo(t, "lan0", p.dev, b.in)
 		osnettest.IP(t, "address add 10.4.0.1/24 dev lan0")
 	})
+	if b.six {
+		p.router, p.leased = b.previous, b.old
+		twin(t, "core0", "2001:db8:5::1/64", "fe80::1/64")
+		osnettest.IP(t, "-6 route add 2001:db8:4::/64 via 2001:db8:5::2")
+		inside(func() {
+			osnettest.Sysctl(t, "ipv6/conf/all/forwarding", "1")
+			osnettest.Sysctl(t, "ipv6/conf/default/forwarding", "1")
+			osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0") // of the TUN
+			osnettest.Sysctl(t, "ipv6/conf/default/addr_gen_mode", "1")
+			twin(t, "core1", "2001:db8:5::2/64", "fe80::2/64")
+			twin(t, "lan0", "2001:db8:4::1/64", "fe80::1/64")
+			osnettest.IP(t, "-6 route add default via 2001:db8:5::1")
+		})
+	}
 	b.in(func() {
 		osnettest.IP(t, "route replace default via 10.2.0.1")
+		if b.six {
+			twin(t, p.dev, "fe80::e/64")
+			osnettest.IP(t, "-6 route replace default via 2001:db8:2::1")
+		}
 		link, err := net.InterfaceByName(p.dev)
 		if err != nil {
 			t.Fatal(err)
@@ -46,6 +64,9 @@ func (b *bed) previously() *bed {
 	})
 	cfg := config()
 	cfg.Address, cfg.Recorder = previousAddr, event.NewRecorder("b", nil, 1000)
+	if b.six {
+		cfg.IPv6 = &IPv6{Address: b.previous}
+	}
 	inside(func() { p.begin(cfg) })
 	t.Cleanup(p.r.Close)
 	return p
@@ -59,7 +80,7 @@ func (b *bed) handedOver(to netip.Addr) (moved func() uint32, stop func() uint32
 	begun := false
 	stop = b.streamTo(200*time.Microsecond, func(k uint32) netip.Addr {
 		if !next.Load() {
-			return before
+			return b.old
 		}
 		if !begun {
 			begun = true
@@ -72,13 +93,15 @@ func (b *bed) handedOver(to netip.Addr) (moved func() uint32, stop func() uint32
 
 // TestTwoRouters: what the previous router holds, or has copies of, goes by the next one to the node,
 // and before all that the next one holds itself.
-func TestTwoRouters(t *testing.T) {
+func TestTwoRouters(t *testing.T) { families(t, twoRouters) }
+
+func twoRouters(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	for name, cut := range map[string]bool{"planned": false, "cut": true} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, nil)
 			idle := b.idle()
 			p := b.previously()
-			old := p.attachAt(1, before)
+			old := p.attachAt(1, b.old)
 			next := b.prepared(1)
 			binding, stop := b.handedOver(next.addr)
 			b.await("packets at the old link", func() bool { return old.has() > 50 })

@@ -38,10 +38,10 @@ var (
 )
 
 // families runs a test for each family.
-func families(t *testing.T, test func(t *testing.T, start func(func(*Config)) *bed)) {
-	t.Run("IPv4", func(t *testing.T) { test(t, func(edit func(*Config)) *bed { return start(t, edit) }) })
+func families(t *testing.T, test func(t *testing.T, start func(*testing.T, func(*Config)) *bed)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, start) })
 	t.Run("IPv6", func(t *testing.T) {
-		test(t, func(edit func(*Config)) *bed { return startIn(t, world6, time.Minute, edit) })
+		test(t, func(t *testing.T, edit func(*Config)) *bed { return startIn(t, world6, time.Minute, edit) })
 	})
 }
 
