@@ -22,6 +22,7 @@ import (
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
+	"openmpa/mn/mobility/mip6"
 	"openmpa/paa"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -175,6 +176,16 @@ type bed struct {
 	stopHA  func()
 	cn      *net.UDPConn
 	before  string
+	six     bool                // there is IPv6, too, and the node is of that
+	adverts map[string]*adverts // by network
+}
+
+// addresses are the node's home address and its correspondent's.
+func (b *bed) addresses() (home, peer netip.Addr) {
+	if b.six {
+		return homeAddress6, peerAddr6
+	}
+	return homeAddress, agentAddr
 }
 
 // start makes a bed, with a node that is attached to b.
@@ -192,11 +203,20 @@ func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), route
 // startOn is startWith with more cables, which lay lays.
 func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
+	return startOf(t, false, keyed, lay, edit, routers...)
+}
+
+// startOf is startOn for a node of IPv6, if six.
+func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
+	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
-	osnettest.Forward(t)
-	b := &bed{t: t, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
+	if osnettest.Forward(t); six {
+		osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0")
+		osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0")
+	}
+	b := &bed{t: t, six: six, adverts: map[string]*adverts{}, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
 	name := fmt.Sprintf("mn-%d", os.Getpid())
 	far, err := space.Create(name)
 	if err != nil {
@@ -233,16 +253,26 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.dhcp.Close() })
+	if six {
+		b.core(func() { forward6(t) })
+	}
 	for i, n := range []string{"b", "a"} {
 		b.router(i+1, n)
 	}
 	b.core(func() {
 		ip("address add 10.0.3.1/32 dev lo")
+		if six {
+			ip("address add 2001:db8:3::7/128 dev lo")
+		}
 		ip("route add 10.1.0.0/24 via 10.0.1.1")
 		ip("route add 10.2.0.0/24 via 10.0.2.1")
 	})
 	b.agent()
-	b.core(func() { b.cn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: agentAddr.AsSlice(), Port: 7000}) })
+	if six {
+		b.agent6()
+	}
+	_, peer := b.addresses()
+	b.core(func() { b.cn, err = net.ListenUDP("udp", &net.UDPAddr{IP: peer.AsSlice(), Port: 7000}) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,6 +293,13 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 		Home: mip4.ClientConfig{HomeAddress: homeAddress, HomeAgent: agentAddr, SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256, Rand: rand.Reader},
 		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
 		Interfaces: []Interface{{Name: "eth0", Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil }}},
+	}
+	if six {
+		cfg.Family, cfg.DAD6, cfg.Home = 6, dad6, mip4.ClientConfig{}
+		cfg.Home6 = mip6.ClientConfig{Home: homeAddress6, HomeAgent: homeAgent6, Security: security6(), Rand: rand.Reader}
+		for i := range cfg.Networks {
+			cfg.Networks[i].PAA = netip.MustParseAddrPort(fmt.Sprintf("[2001:db8:%d::1]:716", i+1))
+		}
 	}
 	if os.Getenv("OPENMPA_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -349,7 +386,9 @@ func (b *bed) router(i int, n string) {
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	do := osnettest.Other(t)
 	do(func() {
-		osnettest.Forward(t)
+		if osnettest.Forward(t); b.six {
+			forward6(t)
+		}
 		osnettest.VethTo(t, "lan0", "u"+n, b.air)
 		osnettest.VethTo(t, "core0", "c"+n, b.core)
 		ip(fmt.Sprintf("address add 10.%d.0.1/24 dev lan0", i))
@@ -361,6 +400,9 @@ func (b *bed) router(i int, n string) {
 	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
 	b.aaa[n] = &aaatest.Backend{}
 	b.inside[n] = do
+	if b.six {
+		b.router6(i, n)
+	}
 	b.open[n] = func() { do(func() { b.openRouter(i, n, addr) }) }
 	b.open[n]()
 	t.Cleanup(func() { b.stopRouter(n) })
@@ -384,6 +426,11 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 		DHCPServer: netip.MustParseAddr(fmt.Sprintf("10.%d.0.3", i)), DHCPTimeout: time.Second, DAD: b.probes, Buffer: par.DefaultBuffer(),
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	}
+	var listen6 netip.AddrPort
+	if b.six {
+		cfg.IPv6 = &par.IPv6{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::1", i)), DAD: dad6}
+		listen6 = netip.AddrPortFrom(cfg.IPv6.Address, 716)
+	}
 	for _, edit := range b.edits {
 		edit(&cfg)
 	}
@@ -393,7 +440,7 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 		return
 	}
 	a, err := paa.Open(paa.Config{
-		Listen: netip.AddrPortFrom(addr, 716), Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
+		Listen: netip.AddrPortFrom(addr, 716), Listen6: listen6, Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
 		Rand: rand.Reader, Recorder: recorder, Log: discard,
 	}, r)
 	if err != nil {

@@ -137,7 +137,7 @@ func (b *bed) tell(began time.Time) {
 // one go.
 func (b *bed) socket(at netip.AddrPort) *net.UDPConn {
 	b.t.Helper()
-	mn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	mn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -157,11 +157,12 @@ func (b *bed) socket(at netip.AddrPort) *net.UDPConn {
 // each came once and in order.
 func (b *bed) flow() (stop func()) {
 	b.t.Helper()
-	mn := b.socket(netip.AddrPortFrom(homeAddress, 7000))
+	home, peer := b.addresses()
+	mn := b.socket(netip.AddrPortFrom(home, 7000))
 	to := func(a netip.Addr) func() netip.AddrPort {
 		return func() netip.AddrPort { return netip.AddrPortFrom(a, 7000) }
 	}
 	return b.streams(mn,
-		&stream{what: "uplink", from: mn, to: b.cn, every: time.Millisecond, dst: to(agentAddr)},
-		&stream{what: "downlink", from: b.cn, to: mn, every: time.Millisecond, dst: to(homeAddress)})
+		&stream{what: "uplink", from: mn, to: b.cn, every: time.Millisecond, dst: to(peer)},
+		&stream{what: "downlink", from: b.cn, to: mn, every: time.Millisecond, dst: to(home)})
 }

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 )
 
 var (
-	dad6    = nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}
 	prefix6 = netip.MustParsePrefix("2001:db8:1::/64")
 )
 
@@ -39,12 +37,11 @@ func advertising() nd.RouterAdvert {
 // link6 is a port of IPv6 on a link with one other machine, which advertises itself.
 type link6 struct {
 	*ip6
-	t       *testing.T
-	far     *space.Space
-	there   func(func())
+	t     *testing.T
+	far   *space.Space
+	there func(func())
+	*adverts
 	router  acd.MAC
-	says    atomic.Pointer[nd.RouterAdvert]
-	asked   atomic.Int32
 	records state.Store
 }
 
@@ -66,8 +63,6 @@ func newLink6(t *testing.T, cfg Config) *link6 {
 	there(func() { osnettest.IP(t, "link set lo up") })
 	osnettest.VethTo(t, "v0", "v1", there)
 	l := &link6{t: t, far: far, there: there, records: state.NewMemory()}
-	ra := advertising()
-	l.says.Store(&ra)
 	there(func() { osnettest.IP(t, "address add 2001:db8:1::9/64 dev v1 nodad") })
 	cfg.Family, cfg.DAD6, cfg.Rand, cfg.State, cfg.Log = 6, dad6, rand.Reader, l.records, discard
 	cfg.Recorder = event.NewRecorder("mn", nil, 100)
@@ -86,47 +81,9 @@ func newLink6(t *testing.T, cfg Config) *link6 {
 	}
 	l.ip6 = p.ip.(*ip6)
 	t.Cleanup(func() { _ = p.ip.close() })
-	l.advertise()
+	l.adverts = advertise(t, there, "v1", advertising())
+	l.router = l.says.Load().MAC
 	return l
-}
-
-// advertise answers solicitations of routers at the other end, until the test ends.
-func (l *link6) advertise() {
-	var other host.IPv6
-	var conn host.ND
-	var err error
-	l.there(func() {
-		if other, err = host.LinuxIPv6(discard, osnet.OwnerAccessRouter); err == nil {
-			conn, err = other.OpenND("v1")
-		}
-	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	l.router = acd.MAC(conn.MAC())
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			p, err := conn.ReadND(ctx)
-			if err != nil {
-				return
-			}
-			if _, ok := p.Msg.(nd.RouterSolicit); ok {
-				l.asked.Add(1)
-				answer := nd.Packet{Src: nd.LinkLocal(l.router), Dst: nd.AllNodes(), Msg: *l.says.Load()}
-				if err := conn.WriteND(answer); err != nil {
-					l.t.Error(err)
-				}
-			}
-		}
-	}()
-	l.t.Cleanup(func() {
-		cancel()
-		<-done
-		_, _ = conn.Close(), other.Close()
-	})
 }
 
 func (l *link6) ctx() context.Context {

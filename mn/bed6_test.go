@@ -1,0 +1,195 @@
+package mn
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv6"
+
+	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
+	"openmpa/internal/event"
+	"openmpa/internal/ha/ha6"
+	"openmpa/internal/host"
+	"openmpa/internal/osnet"
+	"openmpa/internal/osnet/osnettest"
+	"openmpa/mn/mobility/mip6"
+	"openmpa/par"
+)
+
+var (
+	homeAddress6 = netip.MustParseAddr("2001:db8:9::2")
+	homeAgent6   = netip.MustParseAddr("2001:db8:9::1")
+	peerAddr6    = netip.MustParseAddr("2001:db8:3::7")
+	dad6         = nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}
+)
+
+// start6 is start with IPv6 beside IPv4, for a node of IPv6.
+func start6(t *testing.T, edit func(*Config), routers ...func(*par.Config)) *bed {
+	t.Helper()
+	return startOf(t, true, nil, func(*bed) {}, edit, routers...)
+}
+
+// forward6 makes the calling thread's namespace forward IPv6; its interfaces to be have
+// addresses at once.
+func forward6(t *testing.T) {
+	osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0")
+	osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0")
+	osnettest.Sysctl(t, "ipv6/conf/all/forwarding", "1")
+	osnettest.Sysctl(t, "ipv6/conf/default/forwarding", "1")
+}
+
+// linkLocal waits until an interface of the calling thread's namespace has its link-local
+// address.
+func linkLocal(t *testing.T, dev string) netip.Addr {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		fields := strings.Fields(osnettest.IP(t, "-6 -o address show dev "+dev+" scope link -tentative"))
+		if len(fields) > 3 {
+			return netip.MustParsePrefix(fields[3]).Addr()
+		}
+	}
+	t.Fatalf("%s has no link-local address", dev)
+	return netip.Addr{}
+}
+
+// router6 adds what network i and its router need of IPv6.
+func (b *bed) router6(i int, n string) {
+	t := b.t
+	t.Helper()
+	ip := func(format string, args ...any) { osnettest.IP(t, fmt.Sprintf(format, args...)) }
+	lan := netip.MustParsePrefix(fmt.Sprintf("2001:db8:%d::/64", i))
+	b.inside[n](func() {
+		ip("address add 2001:db8:%d::1/64 dev lan0 nodad", i)
+		ip("address add 2001:db8:c:%d::1/64 dev core0 nodad", i)
+		ip("-6 route add default via 2001:db8:c:%d::2", i)
+		linkLocal(t, "lan0")
+	})
+	b.core(func() {
+		ip("address add 2001:db8:c:%d::2/64 dev c%s nodad", i, n)
+		ip("-6 route add %s via 2001:db8:c:%d::1", lan, i)
+	})
+	b.adverts[n] = advertise(t, b.inside[n], "lan0", nd.RouterAdvert{
+		HopLimit: 64, Lifetime: 30 * time.Minute,
+		Prefixes: []nd.PrefixInfo{{Prefix: lan, OnLink: true, Autonomous: true, Valid: time.Hour, Preferred: 30 * time.Minute}},
+	})
+}
+
+// adverts are what one router says of its link.
+type adverts struct {
+	says  atomic.Pointer[nd.RouterAdvert]
+	asked atomic.Int32 // solicitations
+	conn  *icmp.PacketConn
+	dev   string
+}
+
+// now has the router say it unasked.
+func (a *adverts) now() error {
+	b, err := osnet.AppendRouterAdvert(nil, *a.says.Load())
+	if err == nil {
+		_, err = a.conn.WriteTo(b, &net.IPAddr{IP: nd.AllNodes().AsSlice(), Zone: a.dev})
+	}
+	return err
+}
+
+// advertise answers the solicitations of routers on dev, in a namespace, until the test ends.
+func advertise(t *testing.T, in func(func()), dev string, ra nd.RouterAdvert) *adverts {
+	t.Helper()
+	a := &adverts{dev: dev}
+	var asked *osnet.NDConn
+	in(func() {
+		local := linkLocal(t, dev)
+		reader, err := osnet.OpenReader()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { _ = reader.Close() })
+		if asked, err = reader.OpenND(dev); err == nil {
+			a.conn, err = icmp.ListenPacket("ip6:ipv6-icmp", local.WithZone(dev).String())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if a.conn == nil {
+		t.FailNow()
+	}
+	ra.MAC = acd.MAC(asked.MAC())
+	a.says.Store(&ra)
+	var none ipv6.ICMPFilter
+	none.SetAll(true)
+	p := a.conn.IPv6PacketConn()
+	for _, err := range []error{p.SetICMPFilter(&none), p.SetMulticastHopLimit(255), p.SetMulticastLoopback(true)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			p, err := asked.ReadND(ctx)
+			if err != nil {
+				return
+			}
+			if _, ok := p.Msg.(nd.RouterSolicit); ok {
+				a.asked.Add(1)
+				if err := a.now(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		_, _ = asked.Close(), a.conn.Close()
+	})
+	return a
+}
+
+// agent6 starts the home agent of IPv6.
+func (b *bed) agent6() {
+	b.t.Helper()
+	var a *ha6.Agent
+	var h host.IPv6
+	var err error
+	b.core(func() {
+		if h, err = host.LinuxIPv6(discard, osnet.OwnerHomeAgent); err != nil {
+			return
+		}
+		a, err = ha6.Open(ha6.Config{
+			Device: "mpa6", Host: h, Recorder: event.NewRecorder("ha", nil, 1000), Log: discard,
+			Core: ha6.CoreConfig{Agent: mip6.AgentConfig{
+				Address: homeAgent6, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:9::/64")},
+				Nodes: []mip6.Node{{Home: homeAddress6, Security: security6()}},
+			}},
+		})
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	b.stopHA = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.t.Error(err)
+		}
+		_ = h.Close()
+	})
+	b.t.Cleanup(b.stopHA)
+}
+
+func security6() mip6.Security { return mip6.Security{SPI: 256, Key: homeKey()} }
