@@ -100,7 +100,8 @@ func (a *adverts) now() error {
 	return err
 }
 
-// advertise answers the solicitations of routers on dev, in a namespace, until the test ends.
+// advertise says that on dev, in a namespace, whenever it is asked and now and then, until
+// the test ends.
 func advertise(t *testing.T, in func(func()), dev string, ra nd.RouterAdvert) *adverts {
 	t.Helper()
 	a := &adverts{dev: dev}
@@ -134,9 +135,13 @@ func advertise(t *testing.T, in func(func()), dev string, ra nd.RouterAdvert) *a
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var done sync.WaitGroup
+	say := func() {
+		if err := a.now(); err != nil {
+			t.Error(err)
+		}
+	}
+	done.Go(func() {
 		for {
 			p, err := asked.ReadND(ctx)
 			if err != nil {
@@ -144,15 +149,19 @@ func advertise(t *testing.T, in func(func()), dev string, ra nd.RouterAdvert) *a
 			}
 			if _, ok := p.Msg.(nd.RouterSolicit); ok {
 				a.asked.Add(1)
-				if err := a.now(); err != nil {
-					t.Error(err)
-				}
+				say()
 			}
 		}
-	}()
+	})
+	done.Go(func() { // unasked, too: what asks on its own machine is not heard
+		for ctx.Err() == nil {
+			say()
+			sleep(ctx, 100*time.Millisecond)
+		}
+	})
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		done.Wait()
 		_, _ = asked.Close(), a.conn.Close()
 	})
 	return a
@@ -193,3 +202,5 @@ func (b *bed) agent6() {
 }
 
 func security6() mip6.Security { return mip6.Security{SPI: 256, Key: homeKey()} }
+
+func homeOf6(*Config) {}

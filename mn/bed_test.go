@@ -22,7 +22,6 @@ import (
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/link"
 	"openmpa/mn/mobility/mip4"
-	"openmpa/mn/mobility/mip6"
 	"openmpa/paa"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -268,9 +267,6 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 		ip("route add 10.2.0.0/24 via 10.0.2.1")
 	})
 	b.agent()
-	if six {
-		b.agent6()
-	}
 	_, peer := b.addresses()
 	b.core(func() { b.cn, err = net.ListenUDP("udp", &net.UDPAddr{IP: peer.AsSlice(), Port: 7000}) })
 	if err != nil {
@@ -296,7 +292,7 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 	}
 	if six {
 		cfg.Family, cfg.DAD6, cfg.Home = 6, dad6, mip4.ClientConfig{}
-		cfg.Home6 = mip6.ClientConfig{Home: homeAddress6, HomeAgent: homeAgent6, Security: security6(), Rand: rand.Reader}
+		homeOf6(&cfg)
 		for i := range cfg.Networks {
 			cfg.Networks[i].PAA = netip.MustParseAddrPort(fmt.Sprintf("[2001:db8:%d::1]:716", i+1))
 		}
@@ -455,6 +451,10 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 // agent starts the home agent.
 func (b *bed) agent() {
 	b.t.Helper()
+	if b.six {
+		b.agent6()
+		return
+	}
 	var a *ha.Agent
 	var err error
 	b.core(func() {

@@ -62,6 +62,11 @@ func (n *Node) openHook(ctx context.Context) (*hooked, error) {
 		uplink: uplink{n: n, ctx: ctx, gone: map[string]uint64{}}, runner: runner,
 		requests: make(chan hookRequest), soon: make(chan string, 1),
 	}
+	if n.six() { // whatever interface a socket is bound to, IPv6 wants a route
+		if err := n.net.SetRoute(osnet.Route{Dst: single(beyond6), Dev: n.dev.Name()}); err != nil {
+			return nil, err
+		}
+	}
 	h.wg.Go(h.run)
 	return h, nil
 }
@@ -204,7 +209,7 @@ func (p *path) native() bool {
 
 // route makes p's care-of address the source of what has none yet, and p its way.
 func (h *hooked) route(p *path) error {
-	r := osnet.Route{Dst: anywhere, Dev: h.n.dev.Name(), Src: p.coa, MTU: h.n.narrowed()}
+	r := osnet.Route{Dst: everywhere(p.coa), Dev: h.n.dev.Name(), Src: p.coa, MTU: h.n.narrowed()}
 	if p.native() {
 		r.Dev, r.Via, r.OnLink, r.MTU = p.dev, p.at.router(), true, 0
 	}
@@ -214,6 +219,7 @@ func (h *hooked) route(p *path) error {
 // lead makes r the way of what has no source address yet.
 func (h *hooked) lead(r osnet.Route) error {
 	main := r
+	main.Metric = metricOf(r.Src, 0)
 	r.Table = tableBound
 	return firstError(func() error { return h.n.net.SetRoute(r) }, func() error { return h.n.net.SetRoute(main) })
 }

@@ -84,13 +84,18 @@ func (e *executable) begins(calls ...string) {
 // correspondent answers the address that the newest packet came from.
 func (b *bed) roam(inOrder bool) (stop func()) {
 	b.t.Helper()
-	mn := b.socket(netip.AddrPortFrom(netip.IPv4Unspecified(), 7000)) // no source address of its own
+	any := netip.IPv4Unspecified()
+	if b.six {
+		any = netip.IPv6Unspecified()
+	}
+	mn := b.socket(netip.AddrPortFrom(any, 7000)) // no source address of its own
 	var from atomic.Pointer[netip.AddrPort]
-	first := netip.MustParseAddrPort("10.1.0.100:7000")
+	first := netip.AddrPortFrom(netip.MustParseAddr(b.node.Status().Bound), 7000)
 	from.Store(&first)
+	_, peer := b.addresses()
 	up := &stream{
 		what: "uplink", from: mn, to: b.cn, every: 5 * time.Millisecond, anyOrder: !inOrder,
-		dst: func() netip.AddrPort { return netip.AddrPortFrom(agentAddr, 7000) },
+		dst: func() netip.AddrPort { return netip.AddrPortFrom(peer, 7000) },
 		came: func(newest bool, at netip.AddrPort) {
 			if newest {
 				from.Store(&at)
@@ -129,6 +134,31 @@ func TestHookHandovers(t *testing.T) {
 	if s := b.node.Status(); s.Bound != "10.1.0.100" || s.Uplink.ForcedFlips != 0 {
 		t.Errorf("status %+v", s)
 	}
+}
+
+// TestHook6: the same with IPv6, where the addresses are formed.
+func TestHook6(t *testing.T) {
+	e := newExecutable(t, "")
+	b := start6(t, e.use)
+	first := b.node.Status().Bound
+	stop := b.roam(true)
+	for _, name := range []string{"a", "b"} {
+		if o, err := b.handover(name); o != event.Completed || err != nil {
+			t.Fatalf("%s, %v", o, err)
+		}
+	}
+	stop()
+	if s := b.node.Status(); s.Bound != first || s.Uplink.ForcedFlips != 0 {
+		t.Errorf("status %+v", s)
+	}
+	calls := e.calls()
+	if second := strings.Fields(calls[1])[1]; !strings.HasPrefix(first, "2001:db8:1:") || !strings.HasPrefix(second, "2001:db8:2:") {
+		t.Errorf("calls %q", calls)
+	}
+	e.begins(
+		"bind "+first+" - eth0 attach",
+		"bind "+strings.Fields(calls[1])[1]+" "+first+" mpa0 handover",
+	)
 }
 
 // TestHookSwitchBack: the new link never comes up.

@@ -13,6 +13,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/internal/standstill"
 	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
 )
 
 // The way of packets changes while they wait in the kernel (package standstill):
@@ -26,8 +27,20 @@ import (
 // in no other case, packets may overtake others.
 const fenceWithin = time.Second
 
-// beyond the TUN is where such a packet goes to; nobody is there.
-var beyond = netip.AddrFrom4([4]byte{169, 254, 62, 60})
+// beyond the TUN is where such a packet goes to; nobody is there. That of IPv6 is of the
+// prefix of what is to be discarded (RFC 6666).
+var (
+	beyond  = netip.AddrFrom4([4]byte{169, 254, 62, 60})
+	beyond6 = netip.MustParseAddr("100::6d70:61")
+)
+
+// beyondFor is that of the family of a.
+func beyondFor(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return beyond
+	}
+	return beyond6
+}
 
 var errFence = fmt.Errorf("a packet through the TUN was lost in %v", fenceWithin)
 
@@ -40,13 +53,18 @@ type fences struct {
 
 // crossed takes such a packet that has come out.
 func (f *fences) crossed(pkt []byte) bool {
-	const headers = 20 + 8
-	if len(pkt) != headers+4 || netip.AddrFrom4([4]byte(pkt[16:20])) != beyond {
+	const payload = 4
+	_, dst, _, length, err := ipip.Parse(pkt)
+	header := ipip.HeaderLen
+	if dst.Is6() {
+		header = ipip.HeaderLen6
+	}
+	if err != nil || dst != beyondFor(dst) || length != header+8+payload {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := binary.BigEndian.Uint32(pkt[headers:])
+	n := binary.BigEndian.Uint32(pkt[length-payload:])
 	if ch := f.waiting[n]; ch != nil {
 		close(ch)
 		delete(f.waiting, n)
@@ -56,7 +74,7 @@ func (f *fences) crossed(pkt []byte) bool {
 
 // fence returns when all that is in the TUN has come out; from is on it.
 func (h *hooked) fence(from netip.Addr) error {
-	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(beyond, 9))
+	conn, err := h.n.net.DialUDP(h.n.dev.Name(), netip.AddrPortFrom(from, 0), netip.AddrPortFrom(beyondFor(from), 9))
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
@@ -95,9 +113,9 @@ func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.Hardw
 	if known == nil {
 		return nil, nil
 	}
-	return &standstill.Way{Host: h.n.net, Dev: p.dev, Lead: func(via netip.Addr) error {
+	return &standstill.Way{Host: h.n.net, Dev: p.dev, IPv6: p.coa.Is6(), Lead: func(via netip.Addr) error {
 		for _, table := range tables {
-			if err := h.n.net.SetRoute(osnet.Route{Dst: anywhere, Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table}); err != nil {
+			if err := h.n.net.SetRoute(osnet.Route{Dst: everywhere(p.coa), Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table, Metric: metricOf(p.coa, table)}); err != nil {
 				return err
 			}
 		}
@@ -108,7 +126,7 @@ func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.Hardw
 // flip hands c's path over to the kernel.
 func (h *hooked) flip(c *candidate) error {
 	p, net := c.path, h.n.net
-	virtual := osnet.Route{Dst: anywhere, Table: tableVirtual + c.slot}
+	virtual := osnet.Route{Dst: everywhere(p.coa), Table: tableVirtual + c.slot}
 	way, mac := h.way(p, tableBound, 0, virtual.Table)
 	err := wait(way)
 	if err == nil {

@@ -22,9 +22,7 @@ import (
 	"openmpa/testbed/space"
 )
 
-var (
-	prefix6 = netip.MustParsePrefix("2001:db8:1::/64")
-)
+var prefix6 = netip.MustParsePrefix("2001:db8:1::/64")
 
 // advertising is what a router of prefix6 says: for half an hour, for new connections half of that.
 func advertising() nd.RouterAdvert {
