@@ -61,18 +61,21 @@ func (c *candidate) physicalRule() osnet.Rule {
 }
 
 func (c *candidate) virtualRoute() osnet.Route {
-	return osnet.Route{Dst: everywhere(c.address.addr()), Dev: c.n.dev.Name(), Table: tableVirtual + c.slot, MTU: c.n.narrowed()}
+	return osnet.Route{Dst: anywhereOf(c.address.addr()), Dev: c.n.dev.Name(), Table: tableVirtual + c.slot, MTU: c.n.narrowed()}
 }
 
-// metricMain is that of the node's default route of IPv6 in the main table, before those
-// that somebody else has made, which have 1024 as a rule. A route of IPv4 without a metric
-// is before all others.
-const metricMain = 512
+// anywhereOf is the prefix of the default route in the family of a.
+func anywhereOf(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
 
 // metricOf is the metric of a default route in the family of a, in a table; 0: main.
 func metricOf(a netip.Addr, table int) int {
 	if a.Is6() && table == 0 {
-		return metricMain
+		return homeMetric
 	}
 	return 0
 }
@@ -108,7 +111,7 @@ func (c *candidate) physical() error {
 			return n.SetRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error {
-			return n.SetRoute(osnet.Route{Dst: everywhere(a.addr()), Via: a.router(), Dev: dev, Src: a.addr(), Table: table})
+			return n.SetRoute(osnet.Route{Dst: anywhereOf(a.addr()), Via: a.router(), Dev: dev, Src: a.addr(), Table: table})
 		},
 		func() error { return n.AddRule(c.physicalRule()) },
 		c.neighbour,
@@ -151,7 +154,7 @@ func (c *candidate) leavePhysical() error {
 	n, a, dev, table := c.n.net, c.address, c.port.name, tablePhysical+c.slot
 	err := errors.Join(
 		n.DelRule(c.physicalRule()),
-		n.DelRoute(osnet.Route{Dst: everywhere(a.addr()), Via: a.router(), Dev: dev, Table: table}),
+		n.DelRoute(osnet.Route{Dst: anywhereOf(a.addr()), Via: a.router(), Dev: dev, Table: table}),
 		n.DelRoute(osnet.Route{Dst: a.prefix().Masked(), Dev: dev, Table: table}),
 	)
 	c.n.mu.Lock()

@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/netip"
@@ -203,4 +204,7 @@ func (b *bed) agent6() {
 
 func security6() mip6.Security { return mip6.Security{SPI: 256, Key: homeKey()} }
 
-func homeOf6(*Config) {}
+// homeOf6 has the node bind by Mobile IPv6.
+func homeOf6(c *Config) {
+	c.Home6 = mip6.ClientConfig{Home: homeAddress6, HomeAgent: homeAgent6, Security: security6(), Rand: rand.Reader}
+}

@@ -214,6 +214,7 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 	if osnettest.Forward(t); six {
 		osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0")
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0")
+		osnettest.Sysctl(t, "ipv6/conf/default/accept_ra", "0") // or what the kernel does would be found behind the node
 	}
 	b := &bed{t: t, six: six, adverts: map[string]*adverts{}, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
 	name := fmt.Sprintf("mn-%d", os.Getpid())

@@ -209,7 +209,7 @@ func (p *path) native() bool {
 
 // route makes p's care-of address the source of what has none yet, and p its way.
 func (h *hooked) route(p *path) error {
-	r := osnet.Route{Dst: everywhere(p.coa), Dev: h.n.dev.Name(), Src: p.coa, MTU: h.n.narrowed()}
+	r := osnet.Route{Dst: anywhereOf(p.coa), Dev: h.n.dev.Name(), Src: p.coa, MTU: h.n.narrowed()}
 	if p.native() {
 		r.Dev, r.Via, r.OnLink, r.MTU = p.dev, p.at.router(), true, 0
 	}

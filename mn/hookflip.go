@@ -115,7 +115,7 @@ func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.Hardw
 	}
 	return &standstill.Way{Host: h.n.net, Dev: p.dev, IPv6: p.coa.Is6(), Lead: func(via netip.Addr) error {
 		for _, table := range tables {
-			if err := h.n.net.SetRoute(osnet.Route{Dst: everywhere(p.coa), Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table, Metric: metricOf(p.coa, table)}); err != nil {
+			if err := h.n.net.SetRoute(osnet.Route{Dst: anywhereOf(p.coa), Dev: p.dev, Via: via, OnLink: true, Src: p.coa, Table: table, Metric: metricOf(p.coa, table)}); err != nil {
 				return err
 			}
 		}
@@ -126,7 +126,7 @@ func (h *hooked) way(p *path, tables ...int) (way *standstill.Way, mac net.Hardw
 // flip hands c's path over to the kernel.
 func (h *hooked) flip(c *candidate) error {
 	p, net := c.path, h.n.net
-	virtual := osnet.Route{Dst: everywhere(p.coa), Table: tableVirtual + c.slot}
+	virtual := osnet.Route{Dst: anywhereOf(p.coa), Table: tableVirtual + c.slot}
 	way, mac := h.way(p, tableBound, 0, virtual.Table)
 	err := wait(way)
 	if err == nil {

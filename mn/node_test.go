@@ -43,6 +43,29 @@ func TestHandovers(t *testing.T) {
 	}
 }
 
+// TestHandovers6: the same with IPv6, PANA and tunnels included. The addresses are formed, and
+// verified by the routers; nothing is acquired on arrival.
+func TestHandovers6(t *testing.T) {
+	b := start6(t, nil)
+	first := b.node.Status()
+	if first.State != "attached" || first.Network != "b" || !strings.HasPrefix(first.Bound, "2001:db8:1:") || !strings.HasPrefix(first.Router, "fe80:") {
+		t.Errorf("status %+v", first)
+	}
+	stop := b.flow()
+	for _, name := range []string{"a", "b", "a"} {
+		if o, err := b.handover(name); o != event.Completed || err != nil {
+			t.Fatalf("to %s: %s, %v", name, o, err)
+		}
+	}
+	stop()
+	if s := b.node.Status(); s.State != "attached" || s.Network != "a" || !strings.HasPrefix(s.Bound, "2001:db8:2:") {
+		t.Errorf("status %+v", s)
+	}
+	if n := b.asked(); n != 1 {
+		t.Errorf("the node itself has asked for %d addresses, expected the first only", n)
+	}
+}
+
 // TestFailedPreparation: whatever fails before the node leaves is told in one
 // line, leaves nothing behind and disturbs nothing.
 func TestFailedPreparation(t *testing.T) {
