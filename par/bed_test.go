@@ -184,7 +184,7 @@ func network(t *testing.T, w world) *bed {
 		osnettest.IP(t, "address add 10.3.0.2/24 dev cn1")
 		osnettest.IP(t, "route add default via 10.3.0.1")
 	})
-	if w.six {
+	if w.dual {
 		b.sixth(other)
 	}
 	other(func() { b.cn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(w.cn, 7000))) })
@@ -212,8 +212,8 @@ func startIn(t *testing.T, w world, lease time.Duration, edit func(*Config)) *be
 	b := network(t, w)
 	b.serveFor(lease)
 	cfg := config()
-	if w.six {
-		cfg.IPv6 = &IPv6{Address: w.router, DAD: nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}}
+	if w.dual {
+		cfg.IPv6 = &IPv6{Address: world6.router, DAD: nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}}
 		b.advertise()
 	}
 	if edit != nil {

@@ -17,7 +17,7 @@ import (
 
 // world is where everybody is, in one family.
 type world struct {
-	six                       bool
+	six, dual                 bool // the node's family; the network has both
 	router, leased, outer, cn netip.Addr
 	bits                      int        // of every network
 	previous, old, core, next netip.Addr // the previous router, the node's address there, and between the routers
@@ -29,7 +29,7 @@ var (
 		previous: previousAddr, old: before, core: netip.MustParseAddr("10.5.0.1"), next: netip.MustParseAddr("10.5.0.2"),
 	}
 	world6 = world{
-		six: true, router: netip.MustParseAddr("2001:db8:2::1"), leased: netip.MustParseAddr("2001:db8:2::100"), outer: netip.MustParseAddr("2001:db8:1::100"),
+		six: true, dual: true, router: netip.MustParseAddr("2001:db8:2::1"), leased: netip.MustParseAddr("2001:db8:2::100"), outer: netip.MustParseAddr("2001:db8:1::100"),
 		cn: netip.MustParseAddr("2001:db8:3::2"), bits: 64, previous: netip.MustParseAddr("2001:db8:4::1"), old: netip.MustParseAddr("2001:db8:4::100"),
 		core: netip.MustParseAddr("2001:db8:5::1"), next: netip.MustParseAddr("2001:db8:5::2"),
 	}
