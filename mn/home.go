@@ -38,7 +38,7 @@ type home struct {
 
 // mobileIP is what each version of Mobile IP does in its own way.
 type mobileIP interface {
-	// newWire opens the sockets of a path, and begins to read them.
+	// newWire opens the sockets of a path.
 	newWire(p *path) (homeWire, error)
 	// overhead is what the tunnel to the home agent adds to a packet, in octets.
 	overhead() int
@@ -55,6 +55,8 @@ type mobileIP interface {
 // homeWire is a path to the home agent: the tunnel for the home address, and registrations.
 type homeWire interface {
 	wire
+	// listen begins to read the sockets.
+	listen()
 	// signal sends what the registration machine made, from the care-of address.
 	signal(b []byte) error
 	// fence sends a packet from the care-of address to itself, behind what waits in the
@@ -101,6 +103,7 @@ func (h *home) newPath(c *candidate) (*path, error) {
 		return nil, fmt.Errorf("path from %s: %w", p.coa, err)
 	}
 	p.wire, p.turn.mark = w, w.fence
+	w.listen()
 	return p, nil
 }
 

@@ -98,9 +98,12 @@ func (m *home4) newWire(p *path) (_ homeWire, err error) {
 	if w.udp, err = h.n.udp(p.coa); err != nil {
 		return nil, errors.Join(err, w.ipip.Close())
 	}
-	h.wg.Go(w.readNative)
-	h.wg.Go(w.readReplies)
 	return w, nil
+}
+
+func (w *wire4) listen() {
+	w.home.wg.Go(w.readNative)
+	w.home.wg.Go(w.readReplies)
 }
 
 func (w *wire4) close() error { return errors.Join(w.ipip.Close(), w.udp.Close()) }

@@ -50,11 +50,14 @@ func (m *home6) newWire(p *path) (_ homeWire, err error) {
 			return nil, err
 		}
 	}
-	m.h.wg.Go(w.readNative)
-	for i, proto := range heard6 {
-		m.h.wg.Go(func() { w.readHeaders(w.headers[i], proto) })
-	}
 	return w, nil
+}
+
+func (w *wire6) listen() {
+	w.m.h.wg.Go(w.readNative)
+	for i, proto := range heard6 {
+		w.m.h.wg.Go(func() { w.readHeaders(w.headers[i], proto) })
+	}
 }
 
 func (w *wire6) close() error {
