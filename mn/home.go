@@ -50,6 +50,8 @@ type mobileIP interface {
 	parseMarker(pkt []byte) (id uint64, ok bool)
 	// signals says that a packet out of the home agent's tunnel is for the registration machine.
 	signals(inner []byte) bool
+	// status adds what is its own.
+	status(s *Status)
 }
 
 // homeWire is a path to the home agent: the tunnel for the home address, and registrations.
@@ -193,6 +195,7 @@ func (h *home) status(s *Status) {
 	s.Dropped["forged marker"], s.Dropped["not from the home agent"] = h.forged.Load(), h.foreign.Load()
 	s.Dropped["IP-in-IP not opened"] = h.unopened.Load()
 	h.uplink.status(s)
+	h.mip.status(s)
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
 	downlink := h.gate.Stats()

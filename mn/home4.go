@@ -42,6 +42,11 @@ func (b binder4) deregister(now time.Time, from netip.Addr) { b.Deregister(now, 
 
 func (b binder4) handle(now time.Time, m received) error { return b.HandleReply(now, m.data) }
 
+// wanted and want implement binder: every packet goes by the home agent.
+func (binder4) wanted() <-chan netip.Addr { return nil }
+
+func (binder4) want(time.Time, netip.Addr) {}
+
 func (b binder4) next() (any, bool) {
 	o, ok := b.Poll()
 	switch o := o.(type) {
@@ -78,6 +83,9 @@ func (m *home4) parseMarker(pkt []byte) (uint64, bool) {
 
 // signals implements mobileIP.
 func (*home4) signals([]byte) bool { return false }
+
+// status implements mobileIP.
+func (*home4) status(*Status) {}
 
 // wire4 is a path of Mobile IPv4: IP-in-IP for the home address, and registrations.
 type wire4 struct {

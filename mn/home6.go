@@ -15,6 +15,7 @@ type home6 struct {
 	h        *home
 	net      host.IPv6
 	security mip6.Security
+	routes   *routes
 }
 
 // open6 makes h Mobile IPv6's.
@@ -27,13 +28,16 @@ func (h *home) open6(c mip6.ClientConfig) (binder, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.address, h.agent, h.mip = c.Home, c.HomeAgent, &home6{h: h, net: net, security: c.Security}
-	return &binder6{client: client}, nil
+	m := &home6{h: h, net: net, security: c.Security, routes: newRoutes(c, h.n.cfg.Correspondents, h.n.cfg.Log)}
+	h.address, h.agent, h.mip = c.Home, c.HomeAgent, m
+	return &binder6{client: client, agent: c.HomeAgent, routes: m.routes}, nil
 }
 
-// binder6 is a mip6.Client as a binder.
+// binder6 is a mip6.Client as a binder, with the bindings at correspondents.
 type binder6 struct {
 	client *mip6.Client
+	agent  netip.Addr
+	routes *routes
 	events []any // besides the client's
 }
 
@@ -44,13 +48,35 @@ func (b *binder6) register(now time.Time, careOf netip.Addr, ordered bool) {
 	}
 }
 
-func (b *binder6) deregister(now time.Time, from netip.Addr) { b.client.Deregister(now, from) }
+func (b *binder6) deregister(now time.Time, from netip.Addr) {
+	b.routes.end(now, from)
+	b.client.Deregister(now, from)
+}
 
-func (b *binder6) handle(now time.Time, m received) error { return b.client.HandlePacket(now, m.data) }
+func (b *binder6) handle(now time.Time, m received) error {
+	p, err := mip6.ParsePacket(m.data)
+	if err == nil && p.Src != b.agent {
+		return b.routes.handle(now, p.Src, m)
+	}
+	return b.client.HandlePacket(now, m.data)
+}
 
-func (b *binder6) Deadline() (time.Time, bool) { return b.client.Deadline() }
+func (b *binder6) wanted() <-chan netip.Addr { return b.routes.wanted }
 
-func (b *binder6) OnDeadline(now time.Time) { b.client.OnDeadline(now) }
+func (b *binder6) want(now time.Time, a netip.Addr) { b.routes.add(now, a) }
+
+func (b *binder6) Deadline() (time.Time, bool) {
+	at, ok := b.client.Deadline()
+	if r, is := b.routes.deadline(); is && (!ok || r.Before(at)) {
+		return r, true
+	}
+	return at, ok
+}
+
+func (b *binder6) OnDeadline(now time.Time) {
+	b.client.OnDeadline(now)
+	b.routes.onDeadline(now)
+}
 
 func (b *binder6) next() (any, bool) {
 	if len(b.events) > 0 {
@@ -58,20 +84,32 @@ func (b *binder6) next() (any, bool) {
 		b.events = b.events[1:]
 		return e, true
 	}
+	now := time.Now()
 	o, ok := b.client.Poll()
 	switch o := o.(type) {
 	case mip6.Send:
 		return signalling{from: sender(o.Packet), data: o.Packet, path: o.Path}, ok
 	case mip6.Registered:
-		return registered{careOf: o.CareOf[0].Addr, id: o.ID, markers: o.PathMarkers, tries: o.Tries, rtt: o.RTT}, ok
+		careOf := o.CareOf[0].Addr
+		return registered{
+			careOf: careOf, id: o.ID, markers: o.PathMarkers, tries: o.Tries, rtt: o.RTT, more: b.routes.registered(now, careOf, o.Expires),
+		}, ok
 	case mip6.Deregistered:
+		b.routes.gone()
 		return deregistered{}, ok
 	case mip6.Failed:
 		return failed{err: o.Err, renewal: o.Renewal}, ok
 	case mip6.Expired:
+		b.routes.gone()
 		return expired{careOf: o.CareOf[0].Addr}, ok
 	}
-	return nil, ok
+	if s, ok := b.routes.next(now); ok {
+		return s, true
+	}
+	if b.routes.settled(now) {
+		return settled{}, true
+	}
+	return nil, false
 }
 
 // sender is the source address of an IPv6 packet that was made here.
@@ -93,6 +131,9 @@ func (m *home6) parseMarker(pkt []byte) (uint64, bool) {
 	k, ok := mip6.ParseMarkerPacket(pkt, m.security)
 	return k.ID, ok && k.Down && k.Home == m.h.address && k.HomeAgent == m.h.agent
 }
+
+// status implements mobileIP.
+func (m *home6) status(s *Status) { s.Routes = m.routes.status() }
 
 // signals implements mobileIP: a mobility message that came inside the tunnel (RFC 6275
 // section 11.3.5) is for the machine, and no application.

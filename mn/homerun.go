@@ -15,6 +15,10 @@ type binder interface {
 	deregister(now time.Time, from netip.Addr)
 	// handle takes a message; an error means that it was discarded, and why.
 	handle(now time.Time, m received) error
+	// wanted are peers to which packets may go without the home agent, for want: that
+	// asks them.
+	wanted() <-chan netip.Addr
+	want(now time.Time, peer netip.Addr)
 	// next returns the next of the events below, and false when there is none.
 	next() (event any, ok bool)
 	Deadline() (at time.Time, ok bool)
@@ -30,20 +34,24 @@ type received struct {
 // The events of a binder.
 type (
 	// signalling is to be sent. path identifies the change of path that it asks for with
-	// markers; 0: without.
+	// markers; 0: without. tunnel: by the home agent, as what applications send.
 	signalling struct {
-		from netip.Addr
-		data []byte
-		path uint64
+		from   netip.Addr
+		data   []byte
+		path   uint64
+		tunnel bool
 	}
-	// registered says that the home agent has confirmed a binding.
+	// registered says that the home agent has confirmed a binding. more: settled follows.
 	registered struct {
 		careOf  netip.Addr
 		id      uint64 // of the change of path
 		markers bool   // the old path is ended by them
 		tries   int
 		rtt     time.Duration
+		more    bool
 	}
+	// settled says that nobody else is being told of it any more.
+	settled      struct{}
 	deregistered struct{}
 	// failed says that a registration came to nothing; of a renewal the binding is left for now.
 	failed struct {
@@ -85,6 +93,7 @@ func (h *home) receive(b []byte, tunnel bool) {
 // run owns the registration client.
 func (h *home) run(client binder) {
 	var pending bindRequest
+	var bound registered // pending was confirmed, and waits for settled
 	// lost: what the home agent has may not be the bound path: it is asked again
 	// until it is.
 	lost, pause := false, rebindFirst
@@ -102,7 +111,7 @@ func (h *home) run(client binder) {
 		if pending.done != nil {
 			pending.done <- bindResult{r, err}
 		}
-		pending = bindRequest{}
+		pending, bound = bindRequest{}, registered{}
 	}
 	current := func() *path { // where registrations go from
 		if pending.from != nil {
@@ -119,6 +128,10 @@ func (h *home) run(client binder) {
 			switch o := o.(type) {
 			case signalling:
 				p := current()
+				if o.tunnel {
+					h.fromTUN(o.from, o.data)
+					continue
+				}
 				if p == nil || p.coa != o.from {
 					continue
 				}
@@ -132,11 +145,17 @@ func (h *home) run(client binder) {
 				h.confirmed(o.careOf)
 				if pending.path != nil && pending.path.coa == o.careOf {
 					h.move(pending.path, o)
-					answer(o, nil)
+					if bound = o; !o.more {
+						answer(o, nil)
+					}
 				}
 				if p := current(); p != nil && p.coa == o.careOf {
 					lost, pause = false, rebindFirst
 					again.Stop()
+				}
+			case settled:
+				if bound.careOf.IsValid() && pending.path != nil {
+					answer(bound, nil)
 				}
 			case deregistered:
 				answer(registered{}, nil)
@@ -185,6 +204,8 @@ func (h *home) run(client binder) {
 			if err := client.handle(time.Now(), m); err != nil {
 				h.n.cfg.Log.Warn("registration reply dropped", "err", err)
 			}
+		case a := <-client.wanted():
+			client.want(time.Now(), a)
 		case <-timer.C:
 			client.OnDeadline(time.Now())
 		case <-h.ctx.Done():

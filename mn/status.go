@@ -13,11 +13,12 @@ type Status struct {
 	Address    string            `json:"address,omitempty"` // care-of
 	Router     string            `json:"router,omitempty"`
 	Session    uint32            `json:"session,omitempty"`      // with the router, as it names it
-	Home       string            `json:"home_address,omitempty"` // of Mobile IPv4
+	Home       string            `json:"home_address,omitempty"` // of Mobile IP
 	HomeAgent  string            `json:"home_agent,omitempty"`
 	Hook       string            `json:"hook,omitempty"`  // the executable that binds
 	Bound      string            `json:"bound,omitempty"` // the care-of address of the uplink
 	LeaseUntil string            `json:"lease_until,omitempty"`
+	Routes     map[string]string `json:"routes,omitempty"`   // correspondents that send without the home agent, and to which care-of address
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
 	Trigger    *TriggerStatus    `json:"trigger,omitempty"`
 	Standby    bool              `json:"standby"`         // a tunnel with the serving router stands by

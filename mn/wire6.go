@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,8 @@ type wire6 struct {
 	ipip    host.IPIP      // native
 	raw     host.Raw       // messages from this care-of address
 	headers [2]host.Proto6 // routing headers, mobility headers
+
+	mu sync.Mutex // serialises what came off the link
 }
 
 // The headers, and how many of their packets are read at a time.
@@ -76,11 +79,23 @@ func (w *wire6) close() error {
 	return errors.Join(errs...)
 }
 
+// direct says whether a packet goes to a correspondent without the home agent.
+func (w *wire6) direct(dst netip.Addr, next uint8) bool {
+	if next == mip6.Protocol { // a Home Test Init (RFC 6275 section 11.6.1)
+		return false
+	}
+	careOf, ok := w.m.routes.careOfFor(dst)
+	return ok && careOf == w.path.coa
+}
+
 // inner implements wire (RFC 2473).
 func (w *wire6) inner(buf, pkt []byte) ([]byte, error) {
-	_, _, _, total, err := ipip.ParseIPv6(pkt)
+	_, dst, next, total, err := ipip.ParseIPv6(pkt)
 	if err != nil {
 		return buf, err
+	}
+	if w.direct(dst, next) {
+		return mip6.AppendFromHome(buf, pkt[:total], w.path.coa)
 	}
 	var header [ipip.HeaderLen6]byte
 	start := len(buf)
@@ -89,7 +104,18 @@ func (w *wire6) inner(buf, pkt []byte) ([]byte, error) {
 }
 
 // toLink implements wire.
-func (w *wire6) toLink(pkt []byte) error { return w.ipip.Send(w.m.h.agent, pkt, ipip.TOS(pkt)) }
+func (w *wire6) toLink(pkt []byte) error {
+	_, dst, next, total, err := ipip.ParseIPv6(pkt)
+	if err != nil || !w.direct(dst, next) {
+		return w.ipip.Send(w.m.h.agent, pkt, ipip.TOS(pkt))
+	}
+	out, err := mip6.AppendFromHome(w.path.buf[:0], pkt[:total], w.path.coa)
+	if err != nil {
+		return err
+	}
+	w.path.buf = out[:0]
+	return w.raw.Send(out)
+}
 
 // signal implements homeWire.
 func (w *wire6) signal(b []byte) error { return w.raw.Send(b) }
@@ -107,7 +133,7 @@ func (w *wire6) readNative() {
 		}
 		switch src {
 		case w.m.h.agent:
-			w.path.turn.native(inner)
+			w.native(inner)
 		case w.path.coa:
 			w.fenced(inner)
 		default:
@@ -121,13 +147,37 @@ func (w *wire6) fence(id event.HandoverID) error {
 	return w.ipip.Send(w.path.coa, append(ipv6Header(w.m.h.address, w.m.h.address, protoNothing, len(id)), id[:]...), 0)
 }
 
-// fenced takes it.
+// fenced takes it, and sends another behind what waits in the socket of routing headers.
 func (w *wire6) fenced(pkt []byte) {
-	var id event.HandoverID
 	_, _, next, total, err := ipip.ParseIPv6(pkt)
-	if err == nil && next == protoNothing && copy(id[:], pkt[ipip.HeaderLen6:total]) == len(id) {
+	if err != nil || next != protoNothing || total < ipip.HeaderLen6+len(event.HandoverID{}) {
+		return
+	}
+	id := event.HandoverID(pkt[ipip.HeaderLen6:])
+	again := append(ipv6Header(w.path.coa, w.path.coa, unix.IPPROTO_ROUTING, routedFence), protoNothing, 0, 0, 0, 0, 0, 0, 0)
+	if w.raw.Send(append(again, id[:]...)) != nil {
 		w.path.turn.fenced(id)
 	}
+}
+
+// routedFence is the length of a routing header that leads nowhere any more, which the
+// kernel passes over, and what is behind it.
+const routedFence = 8 + len(event.HandoverID{})
+
+// fencedAgain takes that, if a packet is one.
+func (w *wire6) fencedAgain(p *mip6.Packet) bool {
+	if p.Src != w.path.coa || p.Proto != protoNothing || len(p.Payload) != len(event.HandoverID{}) {
+		return false
+	}
+	w.path.turn.fenced(event.HandoverID(p.Payload))
+	return true
+}
+
+// native takes what came off the link, by any of the sockets.
+func (w *wire6) native(inner []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.path.turn.native(inner)
 }
 
 // ipv6Header is that of a packet with so many octets behind it.
@@ -152,7 +202,7 @@ func (w *wire6) readHeaders(s host.Proto6, proto uint8) {
 			}
 			pkt := append(ipv6Header(p.From.Addr(), w.path.coa, proto, len(p.Data)), p.Data...)
 			ipip.SetTOS(pkt, p.TOS)
-			w.headed(pkt) // what is for neither, the kernel answers
+			w.headed(pkt, w.native) // what is for neither, the kernel answers
 		}
 	}
 }
@@ -169,7 +219,7 @@ func (w *wire6) fromTunnel(pkt []byte) {
 	}
 	switch next {
 	case unix.IPPROTO_ROUTING, mip6.Protocol:
-		if !w.headed(pkt[:total]) {
+		if !w.headed(pkt[:total], w.path.turn.tunneled) {
 			h.write(pkt)
 		}
 	case ipip.Protocol6:
@@ -204,14 +254,19 @@ func (w *wire6) tunnelled(src netip.Addr, inner []byte, tos uint8) {
 }
 
 // headed takes a packet to the care-of address that has a routing or a mobility header,
-// if it is one of Mobile IPv6.
-func (w *wire6) headed(pkt []byte) bool {
+// if it is one of Mobile IPv6. take takes what a correspondent sent without the home agent.
+func (w *wire6) headed(pkt []byte, take func([]byte)) bool {
 	p, err := mip6.ParsePacket(pkt)
 	switch {
 	case err != nil || p.Final.IsValid() && p.Final != w.m.h.address:
 		w.m.h.unopened.Add(1)
 	case p.Proto == mip6.Protocol:
 		w.m.h.receive(pkt, false)
+	case p.Final.IsValid() && w.m.routes.knows(p.Src):
+		take(p.AppendStripped(nil, pkt))
+	case p.Final.IsValid():
+		w.m.h.foreign.Add(1)
+	case w.fencedAgain(&p):
 	default:
 		return false
 	}

@@ -118,5 +118,6 @@ func (m mobility) into6(c *mn.Config) error {
 		Security: mip6.Security{SPI: m.MIP6.SPI, Key: key, Sequence: m.MIP6.Sequence},
 		Lifetime: m.MIP6.Lifetime.D(), GiveUp: c.Timers.Bind, Rand: rand.Reader,
 	}
+	c.Correspondents = append(c.Correspondents, m.MIP6.Correspondents...)
 	return nil
 }
