@@ -72,7 +72,7 @@ func (w *watchdog) look() {
 	if w.idle++; counters.Sent != w.sent {
 		w.sent, w.idle = counters.Sent, 0
 	}
-	switch w.core.Step(time.Now(), counters.Received, counters.Sent) {
+	switch w.core.Step(time.Now(), counters.Received, counters.Octets) {
 	case decision.Ask:
 		w.ask(c)
 	case decision.Dead:

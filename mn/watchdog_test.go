@@ -55,14 +55,9 @@ func (a *adapter) silence(silent bool) {
 // found waits until the watchdog has said that the link is "dead", or "alive".
 func (b *bed) found(what string) {
 	b.t.Helper()
-	b.eventually("a link that is "+what, func(Status) bool {
-		for _, e := range b.node.cfg.Recorder.Events(event.HandoverID{}) {
-			if e.Phase == event.PhaseL2 && e.Name == what {
-				return true
-			}
-		}
-		return false
-	})
+	began := time.Now()
+	b.eventually("a link that is "+what, func(Status) bool { return b.said(what) })
+	b.t.Logf("found %s after %v", what, time.Since(began))
 }
 
 // TestDeadWhileBusy: somebody else has the turn when the link is found dead. The node

@@ -32,14 +32,14 @@ const (
 
 // linkInfo is what one RTM_NEWLINK says.
 type linkInfo struct {
-	name    string
-	index   int
-	mac     net.HardwareAddr
-	mtu     int
-	flags   uint32
-	changes uint32   // carrier changes since the link was made
-	counted bool     // changes was in the message
-	packets Counters // only where they were asked for
+	name     string
+	index    int
+	mac      net.HardwareAddr
+	mtu      int
+	flags    uint32
+	changes  uint32   // carrier changes since the link was made
+	counted  bool     // changes was in the message
+	counters Counters // only where they were asked for
 }
 
 func (l linkInfo) carrier() bool {
@@ -63,8 +63,8 @@ func parseLink(b []byte) (linkInfo, bool) {
 		case iflaCarrierChange:
 			l.changes, l.counted = u32(v), true
 		case unix.IFLA_STATS64:
-			if len(v) >= 16 { // struct rtnl_link_stats64: rx_packets, tx_packets, ...
-				l.packets = Counters{Received: binary.NativeEndian.Uint64(v), Sent: binary.NativeEndian.Uint64(v[8:])}
+			if len(v) >= 32 { // struct rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes, ...
+				l.counters = Counters{Received: binary.NativeEndian.Uint64(v), Sent: binary.NativeEndian.Uint64(v[8:]), Octets: binary.NativeEndian.Uint64(v[24:])}
 			}
 		}
 	})
@@ -131,8 +131,11 @@ func (n *Net) LinkByName(name string) (Link, error) {
 	return out, nil
 }
 
-// Counters count the packets of an interface since it was made, whatever they are.
-type Counters struct{ Received, Sent uint64 }
+// Counters count what came and went by an interface since it was made, whatever it is.
+type Counters struct {
+	Received, Sent uint64 // packets
+	Octets         uint64 // that were sent
+}
 
 // Counters reads those of an interface, with one question to the kernel.
 func (n *Net) Counters(name string) (Counters, error) {
@@ -140,7 +143,7 @@ func (n *Net) Counters(name string) (Counters, error) {
 	if err != nil {
 		return Counters{}, fmt.Errorf("osnet: %w", err)
 	}
-	return l.packets, nil
+	return l.counters, nil
 }
 
 // Of inet_devconf in the kernel's include/uapi/linux/ip.h.

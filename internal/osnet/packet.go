@@ -33,10 +33,32 @@ func (p *packetConn) listen(n *Net, l linkInfo, ethertype int, filter []bpf.Inst
 			ethertype, &packet.Config{Filter: raw})
 		return err
 	})
+	if err == nil {
+		if err = p.first(); err != nil {
+			err = errors.Join(fmt.Errorf("priority %d: %w", foremost, err), p.c.Close())
+		}
+	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: run as root or with CAP_NET_RAW", err)
 	}
 	return err
+}
+
+// foremost is the priority of what neighbours are asked and told, which is little, and stands in no
+// queue of data: voice where frames have a class (IEEE 802.1D user priority 7 as 256 + 7, of
+// net/wireless/util.c), and else, by its last four bits, TC_PRIO_CONTROL, the first band of a qdisc.
+const foremost = 256 + 7
+
+func (p *packetConn) first() error {
+	raw, err := p.c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var option error
+	err = raw.Control(func(fd uintptr) {
+		option = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY, foremost)
+	})
+	return errors.Join(err, option)
 }
 
 // Device returns the interface's name.

@@ -12,8 +12,9 @@ import "time"
 //
 // It raises no alarm under load: whatever is received, by whomever it is asked for, is a
 // sign of life; and who steps late, since the machine had no time for it, has seen
-// nothing of the meantime and begins anew. A link that is dead in one direction only, in
-// which packets still come, is not noticed. RFC 6252 section 7.6.2 leaves open how.
+// nothing of the meantime and begins anew. Where only the node sends, a question may stand in a
+// queue behind what it sent: an answer is waited for longer then, see queue. A link that is dead in one direction
+// only, in which packets still come, is not noticed. RFC 6252 section 7.6.2 leaves open how.
 type Watchdog struct {
 	limits WatchLimits // fixed
 
@@ -23,7 +24,10 @@ type Watchdog struct {
 	quiet          time.Time // since when nothing was received that could have been
 	asks           int
 	asked          time.Time
+	until          time.Time // an answer is waited for, from the last of Asks on
+	more           uint64    // answers that may still come to questions
 	dead           bool
+	link           queue
 }
 
 // WatchLimits bounds what a Watchdog waits for. The zero value is no watchdog.
@@ -63,13 +67,14 @@ const (
 func NewWatchdog(l WatchLimits) *Watchdog { return &Watchdog{limits: l} }
 
 // Step looks at counters of the interface: packets received, whatever they are, and
-// packets sent for which a sign of life may be expected.
+// octets sent for which a sign of life may be expected.
 func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
 	late := w.begun && now.Sub(w.last) > w.limits.Wait/2
-	heard := received != w.received
+	came := received - w.received
 	w.last, w.received = now, received
 	switch {
-	case heard || !w.begun || late && !w.dead:
+	case came > 0 || !w.begun || late && !w.dead:
+		w.learn(now, came, sent)
 		was := w.dead
 		w.begun, w.dead, w.asks, w.quiet, w.sent = true, false, 0, now, sent
 		if was {
@@ -80,21 +85,51 @@ func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
 			w.asked = now
 			return Ask // it may come back
 		}
-	case w.asks >= w.limits.Asks:
-		if now.Sub(w.asked) >= w.limits.Wait {
-			w.dead = true
-			return Dead
+	case w.asks >= w.limits.Asks && !now.Before(w.until):
+		w.dead = true
+		return Dead
+	case w.asks >= w.limits.Asks: // where there is a queue a question may be lost in it
+		if now.Sub(w.asked) >= w.limits.Wait && now.Before(w.until.Add(-w.limits.Wait)) {
+			return w.ask(now)
 		}
 	case w.asks > 0:
 		if now.Sub(w.asked) >= w.limits.Wait/4 {
-			w.asks, w.asked = w.asks+1, now
-			return Ask
+			return w.ask(now)
 		}
 	case sent == w.sent: // nothing is expected
 		w.quiet = now
 	case now.Sub(w.quiet) >= w.limits.Quiet:
-		w.asks, w.asked = 1, now
-		return Ask
+		if now.Sub(w.asked) > longest {
+			w.more = 0
+		}
+		w.link.ask(now, sent)
+		return w.ask(now)
 	}
 	return Nothing
+}
+
+func (w *Watchdog) ask(now time.Time) Verdict {
+	if w.asks, w.asked = w.asks+1, now; w.asks == w.limits.Asks {
+		w.until = now.Add(w.limits.Wait + w.link.longer())
+	}
+	return Ask
+}
+
+// learn has the link's queue known better by what came.
+func (w *Watchdog) learn(now time.Time, came, sent uint64) {
+	switch {
+	case came == 0: // begun, or begun anew
+		w.link.anew(now, sent)
+	case w.dead:
+		w.link.answered(now, sent, w.limits.Wait, false)
+		w.more = 0
+	case w.more > 0: // an answer to a question of before, perhaps
+		w.more -= min(w.more, came)
+		w.more += uint64(w.asks)
+	case w.asks > 0:
+		w.link.answered(now, sent, w.limits.Wait, true)
+		w.more = uint64(w.asks) - min(uint64(w.asks), came)
+	case now.Sub(w.link.since) >= w.limits.Quiet:
+		w.link.unasked(now, sent)
+	}
 }

@@ -175,6 +175,7 @@ func (i *Interface) arrive(_ *end, f frame) {
 
 func (i *Interface) send(dst acd.MAC, typ etherType, data []byte) {
 	i.counters.Sent++
+	i.counters.Octets += uint64(len(data))
 	f := frame{dst: dst, src: i.mac, typ: typ, data: data}
 	if i.end == nil || i.down {
 		i.m.w.dropped(i.name(), ReasonCarrier, f)
