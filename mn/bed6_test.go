@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/par"
+	"openmpa/testbed/dhcpd"
 )
 
 var (
@@ -33,10 +35,16 @@ var (
 	dad6         = nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}
 )
 
+// bed6 is what there is to say about IPv6 in a bed.
+type bed6 struct {
+	local  netip.Addr // link-local, of both routers; the zero Addr: the kernel makes each its own
+	leased bool       // addresses are of the DHCPv6 server
+}
+
 // start6 is start with IPv6 beside IPv4, for a node of IPv6.
 func start6(t *testing.T, edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
-	return startOf(t, true, nil, func(*bed) {}, edit, routers...)
+	return startOf(t, &bed6{}, nil, func(*bed) {}, edit, routers...)
 }
 
 // forward6 makes the calling thread's namespace forward IPv6; its interfaces to be have
@@ -72,16 +80,47 @@ func (b *bed) router6(i int, n string) {
 		ip("address add 2001:db8:%d::1/64 dev lan0 nodad", i)
 		ip("address add 2001:db8:c:%d::1/64 dev core0 nodad", i)
 		ip("-6 route add default via 2001:db8:c:%d::2", i)
-		linkLocal(t, "lan0")
+		own := linkLocal(t, "lan0")
+		if b.six.local.IsValid() {
+			ip("address add %s/64 dev lan0 nodad", b.six.local)
+			ip("address del %s/64 dev lan0", own)
+		}
 	})
 	b.core(func() {
 		ip("address add 2001:db8:c:%d::2/64 dev c%s nodad", i, n)
 		ip("-6 route add %s via 2001:db8:c:%d::1", lan, i)
 	})
 	b.adverts[n] = advertise(t, b.inside[n], "lan0", nd.RouterAdvert{
-		HopLimit: 64, Lifetime: 30 * time.Minute,
-		Prefixes: []nd.PrefixInfo{{Prefix: lan, OnLink: true, Autonomous: true, Valid: time.Hour, Preferred: 30 * time.Minute}},
+		HopLimit: 64, Lifetime: 30 * time.Minute, Managed: b.six.leased,
+		Prefixes: []nd.PrefixInfo{{Prefix: lan, OnLink: true, Autonomous: !b.six.leased, Valid: time.Hour, Preferred: 30 * time.Minute}},
 	})
+}
+
+// servers6 adds the networks' DHCPv6 servers to the pools.
+func (b *bed) servers6() {
+	if !b.six.leased {
+		return
+	}
+	for i, n := range []string{"b", "a"} {
+		lan := fmt.Sprintf("2001:db8:%d::", i+1)
+		_ = b.far.Do(func() error {
+			osnettest.IP(b.t, "address add "+lan+"3/64 dev lan"+n+" nodad")
+			return nil
+		})
+		b.pools = append(b.pools, dhcpd.Pool{
+			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "/64"),
+			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), DNS: netip.MustParseAddr("2001:db8::53"),
+		})
+	}
+}
+
+// ipv6 is what the router of network i is told of it.
+func (b *bed) ipv6(i int) *par.IPv6 {
+	six := &par.IPv6{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::1", i)), DAD: dad6}
+	if b.six.leased {
+		six.Server, six.Managed = netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::3", i)), true
+	}
+	return six
 }
 
 // adverts are what one router says of its link.
@@ -90,6 +129,14 @@ type adverts struct {
 	asked atomic.Int32 // solicitations
 	conn  *icmp.PacketConn
 	dev   string
+}
+
+// say changes what the router says.
+func (a *adverts) say(change func(*nd.RouterAdvert)) {
+	ra := *a.says.Load()
+	ra.Prefixes = slices.Clone(ra.Prefixes)
+	change(&ra)
+	a.says.Store(&ra)
 }
 
 // now has the router say it unasked.

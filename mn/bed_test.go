@@ -175,13 +175,13 @@ type bed struct {
 	stopHA  func()
 	cn      *net.UDPConn
 	before  string
-	six     bool                // there is IPv6, too, and the node is of that
+	six     *bed6               // there is IPv6, too, and the node is of that; nil: there is not
 	adverts map[string]*adverts // by network
 }
 
 // addresses are the node's home address and its correspondent's.
 func (b *bed) addresses() (home, peer netip.Addr) {
-	if b.six {
+	if b.six != nil {
 		return homeAddress6, peerAddr6
 	}
 	return homeAddress, agentAddr
@@ -202,16 +202,16 @@ func startWith(t *testing.T, keyed map[string]*points, edit func(*Config), route
 // startOn is startWith with more cables, which lay lays.
 func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
-	return startOf(t, false, keyed, lay, edit, routers...)
+	return startOf(t, nil, keyed, lay, edit, routers...)
 }
 
-// startOf is startOn for a node of IPv6, if six.
-func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
+// startOf is startOn for a node of IPv6, if six is there.
+func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
 	osnettest.NeedRoot(t)
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
-	if osnettest.Forward(t); six {
+	if osnettest.Forward(t); six != nil {
 		osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0")
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0")
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_ra", "0") // or what the kernel does would be found behind the node
@@ -231,6 +231,10 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 	for _, do := range []func(func()){b.air, b.core, in} {
 		do(func() { osnettest.Forward(t); ip("link set lo up") })
 	}
+	if six != nil {
+		b.core(func() { forward6(t) })
+		in(func() { forward6(t) })
+	}
 	b.air(func() {
 		for _, n := range []string{"b", "a"} {
 			ip("link add poa-" + n + " type bridge")
@@ -249,20 +253,20 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 			PAA: netip.MustParseAddr(lan + "1"),
 		})
 	}
+	if six != nil {
+		b.servers6()
+	}
 	if b.dhcp, err = dhcpd.Serve(far, b.pools, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.dhcp.Close() })
-	if six {
-		b.core(func() { forward6(t) })
-	}
 	for i, n := range []string{"b", "a"} {
 		b.router(i+1, n)
 	}
 	b.core(func() {
 		ip("address add 10.0.3.1/32 dev lo")
-		if six {
-			ip("address add 2001:db8:3::7/128 dev lo")
+		if six != nil {
+			ip("address add 2001:db8:3::7/128 dev lo nodad")
 		}
 		ip("route add 10.1.0.0/24 via 10.0.1.1")
 		ip("route add 10.2.0.0/24 via 10.0.2.1")
@@ -291,7 +295,7 @@ func startOf(t *testing.T, six bool, keyed map[string]*points, lay func(*bed), e
 		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
 		Interfaces: []Interface{{Name: "eth0", Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil }}},
 	}
-	if six {
+	if six != nil {
 		cfg.Family, cfg.DAD6, cfg.Home = 6, dad6, mip4.ClientConfig{}
 		homeOf6(&cfg)
 		for i := range cfg.Networks {
@@ -383,7 +387,7 @@ func (b *bed) router(i int, n string) {
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	do := osnettest.Other(t)
 	do(func() {
-		if osnettest.Forward(t); b.six {
+		if osnettest.Forward(t); b.six != nil {
 			forward6(t)
 		}
 		osnettest.VethTo(t, "lan0", "u"+n, b.air)
@@ -397,7 +401,7 @@ func (b *bed) router(i int, n string) {
 	addr := netip.MustParseAddr(fmt.Sprintf("10.%d.0.1", i))
 	b.aaa[n] = &aaatest.Backend{}
 	b.inside[n] = do
-	if b.six {
+	if b.six != nil {
 		b.router6(i, n)
 	}
 	b.open[n] = func() { do(func() { b.openRouter(i, n, addr) }) }
@@ -424,8 +428,8 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 		Unused: time.Minute, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	}
 	var listen6 netip.AddrPort
-	if b.six {
-		cfg.IPv6 = &par.IPv6{Address: netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::1", i)), DAD: dad6}
+	if b.six != nil {
+		cfg.IPv6 = b.ipv6(i)
 		listen6 = netip.AddrPortFrom(cfg.IPv6.Address, 716)
 	}
 	for _, edit := range b.edits {
@@ -452,7 +456,7 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 // agent starts the home agent.
 func (b *bed) agent() {
 	b.t.Helper()
-	if b.six {
+	if b.six != nil {
 		b.agent6()
 		return
 	}

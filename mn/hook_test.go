@@ -85,7 +85,7 @@ func (e *executable) begins(calls ...string) {
 func (b *bed) roam(inOrder bool) (stop func()) {
 	b.t.Helper()
 	any := netip.IPv4Unspecified()
-	if b.six {
+	if b.six != nil {
 		any = netip.IPv6Unspecified()
 	}
 	mn := b.socket(netip.AddrPortFrom(any, 7000)) // no source address of its own

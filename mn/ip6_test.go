@@ -121,9 +121,7 @@ func TestFormed(t *testing.T) {
 	if next.addr() == first.addr() {
 		t.Errorf("%s again, after a conflict", next.addr())
 	}
-	ra := advertising()
-	ra.Prefixes[0].Autonomous = false
-	l.says.Store(&ra)
+	l.say(func(ra *nd.RouterAdvert) { ra.Prefixes[0].Autonomous = false })
 	if _, err := l.lease(l.ctx(), event.HandoverID{}, "b"); err == nil || !strings.Contains(err.Error(), "no prefix of 64 bits") {
 		t.Errorf("nothing to form an address from: %v", err)
 	}
@@ -148,9 +146,7 @@ func TestOwnIdentifier(t *testing.T) {
 // TestNoRouter: what there is to do is said.
 func TestNoRouter(t *testing.T) {
 	l := newLink6(t, Config{})
-	ra := advertising()
-	ra.Lifetime = 0 // it is no default router
-	l.says.Store(&ra)
+	l.say(func(ra *nd.RouterAdvert) { ra.Lifetime = 0 }) // it is no default router
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := l.lease(ctx, event.HandoverID{}, "b"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "radvd") || l.asked.Load() == 0 {
@@ -187,15 +183,12 @@ func TestCompared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ra := advertising()
-	ra.Prefixes[0].Valid = 3 * time.Hour
-	l.says.Store(&ra)
+	l.say(func(ra *nd.RouterAdvert) { ra.Prefixes[0].Valid = 3 * time.Hour })
 	renewed, lost, err := l.renew(l.ctx(), a, false)
 	if err != nil || lost || renewed.addr() != a.addr() || renewed.Six.Valid != 3*time.Hour {
 		t.Errorf("%+v, lost %v, %v", renewed.Six, lost, err)
 	}
-	ra.Prefixes = []nd.PrefixInfo{{Prefix: netip.MustParsePrefix("2001:db8:7::/64"), OnLink: true, Autonomous: true, Valid: time.Hour, Preferred: time.Hour}}
-	l.says.Store(&ra)
+	l.say(func(ra *nd.RouterAdvert) { ra.Prefixes[0].Prefix = netip.MustParsePrefix("2001:db8:7::/64") })
 	if _, lost, err := l.renew(l.ctx(), a, false); err == nil || !lost {
 		t.Errorf("another link: lost %v, %v", lost, err)
 	}
@@ -213,9 +206,7 @@ func TestLeased6(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	ra := advertising()
-	ra.Managed, ra.Prefixes[0].Autonomous = true, false
-	l.says.Store(&ra)
+	l.say(func(ra *nd.RouterAdvert) { ra.Managed, ra.Prefixes[0].Autonomous = true, false })
 	a, err := l.lease(l.ctx(), event.HandoverID{}, "b")
 	if err != nil || a.addr() != netip.MustParseAddr("2001:db8:1::100") || a.formed() || a.Six.OnLink != prefix6 || string(a.Six.ClientID) != string(l.id.DUID) {
 		t.Fatalf("%+v, %v", a.Six, err)

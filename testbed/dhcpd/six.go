@@ -51,7 +51,7 @@ func (t *Table) Handle6(now time.Time, ifname string, d dhcpv6.DHCPv6) dhcpv6.DH
 // pool6 is the link a message is about: that of the relay's link address (RFC 8415, section 13.1), or of the interface.
 func (t *Table) pool6(ifname string, relay *dhcpv6.RelayMessage) (Pool, bool) {
 	for _, p := range t.pools {
-		if relay == nil && p.Interface == ifname || relay != nil && p.Prefix.Contains(addr(relay.LinkAddr)) {
+		if relay == nil && p.Interface == ifname && p.Prefix.Addr().Is6() || relay != nil && p.Prefix.Contains(addr(relay.LinkAddr)) {
 			return p, true
 		}
 	}

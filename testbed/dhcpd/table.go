@@ -257,7 +257,7 @@ func (t *Table) pool(ifname string, m *dhcpv4.DHCPv4) (Pool, bool) {
 		return Pool{}, false
 	}
 	for _, p := range t.pools {
-		if p.Interface == ifname {
+		if p.Interface == ifname && p.Prefix.Addr().Is4() {
 			return p, true
 		}
 	}
