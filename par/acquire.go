@@ -27,8 +27,8 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 	var err error
 	if m.Family == 6 {
 		err = r.acquire6(ctx, v, m, reply)
-	} else if !r.ahead(v, m, reply) {
-		err = r.lease(ctx, r.four, v, m, reply)
+	} else {
+		err = r.readyOrLeased(ctx, r.four, v, m, reply)
 	}
 	var taken *takenError
 	switch {
@@ -38,6 +38,14 @@ func (r *Router) acquire(ctx context.Context, v *visitor, m *notify.ConfigReques
 		return &notify.ConfigReply{Header: m.Header, Reason: "no address: " + err.Error()}
 	}
 	return reply
+}
+
+// readyOrLeased gives an address that is ready, else it leases one.
+func (r *Router) readyOrLeased(ctx context.Context, s *stack, v *visitor, m *notify.ConfigRequest, reply *notify.ConfigReply) error {
+	if given, err := r.ahead(s, v, m, reply); given || err != nil {
+		return err
+	}
+	return r.lease(ctx, s, v, m, reply)
 }
 
 // lease leases addresses until one is free, and gives up after DAD.MaxConflicts of them.
@@ -59,6 +67,9 @@ func (r *Router) lease(ctx context.Context, s *stack, v *visitor, m *notify.Conf
 		reply.DHCP += time.Since(began)
 		if err != nil {
 			return err
+		}
+		if s.pool != nil {
+			s.pool.reassigned(l.Addr.Addr())
 		}
 		err = r.verify(ctx, s, v, m, l.Addr.Addr(), reply)
 		var conflict *acd.ConflictError
@@ -84,9 +95,6 @@ func (r *Router) lease(ctx context.Context, s *stack, v *visitor, m *notify.Conf
 
 // verify finds out whether nobody has an address. The node itself may, in a session that it has forgotten.
 func (r *Router) verify(ctx context.Context, s *stack, v *visitor, m *notify.ConfigRequest, a netip.Addr, reply *notify.ConfigReply) error {
-	if r.pool != nil {
-		r.pool.reassigned(a)
-	}
 	old, err := r.supersede(v, a)
 	if err != nil {
 		return fmt.Errorf("%w: is the DHCP client identifier of this node its own?", err)
@@ -178,32 +186,36 @@ func (r *Router) acquire6(ctx context.Context, v *visitor, m *notify.ConfigReque
 	if len(a.DNS) > 0 {
 		reply.DNS = a.DNS[:min(len(a.DNS), notify.MaxDNS)]
 	}
-	managed := s.source != nil && (a.Managed || r.cfg.IPv6.Managed)
 	switch {
 	case m.Addr.IsValid():
 		return r.formed(ctx, v, m, a.RouterAdvert, reply)
-	case managed:
-		return r.lease(ctx, s, v, m, reply)
+	case r.managed(a.RouterAdvert):
+		return r.readyOrLeased(ctx, s, v, m, reply)
 	case len(a.Autonomous()) == 0:
 		return fmt.Errorf("the router advertisement of %s names no prefix to form an address of, and no DHCPv6 server is configured here", r.cfg.Access)
 	}
-	return nil
+	_, err = r.ahead(s, v, m, reply)
+	return err
+}
+
+// managed says whether nodes have addresses of the DHCPv6 server.
+func (r *Router) managed(ra nd.RouterAdvert) bool {
+	return r.six.source != nil && (ra.Managed || r.cfg.IPv6.Managed)
 }
 
 // formed verifies an address that the node has formed itself.
 func (r *Router) formed(ctx context.Context, v *visitor, m *notify.ConfigRequest, ra nd.RouterAdvert, reply *notify.ConfigReply) error {
-	prefix, err := formable(ra, m.Addr)
+	l, err := formedLease(ra, m.Addr, time.Now())
 	if err != nil {
 		return err
 	}
-	if r.own(m.Addr) {
+	if r.own(m.Addr) || r.six.pool != nil && r.six.pool.find(m.Addr) != nil {
 		return &takenError{m.Addr.String() + " is this router's"}
 	}
 	if !r.reserve(m.Addr, v) {
 		return &takenError{m.Addr.String() + " is just being verified for another node"}
 	}
 	defer r.unreserve(m.Addr)
-	began := time.Now()
 	err = r.verify(ctx, r.six, v, m, m.Addr, reply)
 	var conflict *acd.ConflictError
 	var probe *probeError
@@ -215,27 +227,26 @@ func (r *Router) formed(ctx context.Context, v *visitor, m *notify.ConfigRequest
 	case err != nil:
 		return r.undetected(err, 0)
 	}
-	l := lease{Addr: netip.PrefixFrom(m.Addr, prefix.Prefix.Bits()), Start: began, Lifetime: prefix.Valid, Preferred: prefix.Preferred}
 	return r.give(r.six, v, m, l, nil, reply)
 }
 
-// formable is the prefix of an advertisement that a node may have formed an address of.
-func formable(ra nd.RouterAdvert, a netip.Addr) (nd.PrefixInfo, error) {
+// formedLease is that of an address formed of a prefix that an advertisement has for this.
+func formedLease(ra nd.RouterAdvert, a netip.Addr, now time.Time) (lease, error) {
 	for _, p := range ra.Autonomous() {
 		if !p.Contains(a) {
 			continue
 		}
 		b := a.As16()
 		if nd.IID(b[8:]).Reserved() {
-			return nd.PrefixInfo{}, fmt.Errorf("the interface identifier of %s is reserved (RFC 5453)", a)
+			return lease{}, fmt.Errorf("the interface identifier of %s is reserved (RFC 5453)", a)
 		}
 		for _, info := range ra.Prefixes {
 			if info.Prefix == p && info.Autonomous {
-				return info, nil
+				return lease{Addr: netip.PrefixFrom(a, p.Bits()), Start: now, Lifetime: info.Valid, Preferred: info.Preferred}, nil
 			}
 		}
 	}
-	return nd.PrefixInfo{}, fmt.Errorf("%s is of none of the prefixes %v of which addresses are formed here", a, ra.Autonomous())
+	return lease{}, fmt.Errorf("%s is of none of the prefixes %v of which addresses are formed here", a, ra.Autonomous())
 }
 
 // reserve has nobody else be given an address meanwhile.

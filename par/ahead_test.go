@@ -86,15 +86,23 @@ func TestDemandOfOne(t *testing.T) {
 	}
 }
 
-// TestDrawnClientID has the form of RFC 4361 and is another each time.
+// TestDrawnClientID: IPv4's has the form of RFC 4361, IPv6's is the DUID in that; another
+// one each time.
 func TestDrawnClientID(t *testing.T) {
-	cfg := config()
+	r := &Router{cfg: config(), four: &stack{}, six: &stack{}}
+	four, six := newPool(r, r.four, 0), newPool(r, r.six, 0)
 	seen := map[string]bool{}
 	for range 100 {
-		id, err := drawClientID(cfg.Rand)
-		if err != nil || len(id) != 23 || id[0] != 255 || id[5] != 0 || id[6] != 4 || id[13]>>4 != 4 || id[15]>>6 != 2 || seen[string(id)] {
-			t.Fatalf("%x, %v", id, err)
+		id, err := four.draw()
+		duid, err6 := six.draw()
+		if err != nil || err6 != nil || len(id) != 23 || id[0] != 255 || seen[string(id)] || len(duid) != 18 || seen[string(duid)] {
+			t.Fatalf("%x, %v; %x, %v", id, err, duid, err6)
 		}
-		seen[string(id)] = true
+		for _, d := range [][]byte{id[5:], duid} {
+			if d[0] != 0 || d[1] != 4 || d[8]>>4 != 4 || d[10]>>6 != 2 {
+				t.Errorf("%x is no DUID of a random UUID", d)
+			}
+		}
+		seen[string(id)], seen[string(duid)] = true, true
 	}
 }

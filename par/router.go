@@ -81,7 +81,6 @@ type Router struct {
 	adverts  *adverts // of IPv6
 	fence    *fence
 	leases   *ledger
-	pool     *pool // nil: no addresses are kept ready
 	links    *links
 	stations *stations
 	keeper   *gatekeeper
@@ -164,7 +163,7 @@ func Open(cfg Config) (r *Router, err error) {
 		return r, err
 	}
 	if cfg.Ahead.Most > 0 {
-		r.pool = newPool(r)
+		r.openPools()
 	}
 	if r.dev, err = r.host.OpenTUN(tun.Config{Name: cfg.Device, MTU: cfg.MTU, QueueLen: tunQueue, Offload: cfg.Offload}); err != nil {
 		return r, err
@@ -244,8 +243,10 @@ func (r *Router) Prefixes() (all []netip.Prefix) {
 func (r *Router) Bind(s Sessions) {
 	r.sessions.Store(&s)
 	r.leases.recover()
-	if r.pool != nil {
-		r.wg.Go(r.pool.run)
+	for _, s := range r.stacks() {
+		if s.pool != nil {
+			r.wg.Go(s.pool.run)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type stack struct {
 	source  source         // of addresses; nil: nodes form them
 	socket  *tunnel.Socket // of ESP whose outer packets are of this family
 	plain   *tunnel.Plain  // nil: packets go by ESP only
+	pool    *pool          // nil: no addresses are kept ready
 }
 
 // proxy answers for absent visitors, and finds out who has an address: a neigh.Proxy or neigh.NDProxy.

@@ -20,8 +20,8 @@ func (r *Router) openFour() (err error) {
 	if r.cfg.Gate != nil {
 		listener.Heard = r.neighbourFrom
 	}
-	if r.pool != nil {
-		listener.Conflict = r.pool.conflict
+	if s.pool != nil {
+		listener.Conflict = s.pool.conflict
 	}
 	arp, err := neigh.Listen(r.host, r.cfg.Access, listener)
 	if err != nil {

@@ -43,6 +43,9 @@ func (r *Router) openSix() error {
 	if r.cfg.Gate != nil {
 		listener.Heard = r.neighbourFrom
 	}
+	if s.pool != nil {
+		listener.Conflict = s.pool.conflict
+	}
 	proxy, err := neigh.NewND(conn, listener)
 	if err != nil {
 		return errors.Join(err, conn.Close())

@@ -36,8 +36,9 @@ type Status struct {
 	Again uint64 `json:"again"`
 	// Unclaimed are leases that no session holds.
 	Unclaimed []UnclaimedLease `json:"unclaimed,omitempty"`
-	// Ahead are the addresses that are ready before anybody asks.
-	Ahead *AheadStatus `json:"ahead,omitempty"`
+	// Ahead are the addresses that are ready before anybody asks, of IPv4, and Ahead6 of IPv6.
+	Ahead  *AheadStatus `json:"ahead,omitempty"`
+	Ahead6 *AheadStatus `json:"ahead_ipv6,omitempty"`
 	// Points are the access points that are given nodes' keys.
 	Points []apctl.Status `json:"access_points,omitempty"`
 }
@@ -152,8 +153,9 @@ func (r *Router) Status() Status {
 	}
 	s.Buffer = r.buffers.status()
 	s.Unclaimed = r.leases.unclaimed()
-	if r.pool != nil {
-		s.Ahead = r.pool.status(time.Now())
+	s.Ahead = r.four.pool.status(time.Now())
+	if r.six != nil {
+		s.Ahead6 = r.six.pool.status(time.Now())
 	}
 	if r.cfg.Points != nil {
 		s.Points = r.cfg.Points.Status()

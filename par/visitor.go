@@ -39,6 +39,7 @@ type visitor struct {
 	client      clientKey // under which the node has asked for it
 	tenure      *tenure   // of the lease
 	defended    bool      // the router answers for it, though there is no tunnel
+	ready       bool      // its address was made ready before it asked
 	stage       stage
 	configuring bool                    // a configuration is under way
 	linking     bool                    // link keys are under way
