@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"openmpa/internal/acd"
-	"openmpa/internal/acd/nd"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
@@ -330,85 +329,4 @@ func TestAheadBegunAgain(t *testing.T) {
 	ended(2)
 	b.awaitReady(1)
 	b.await("the second lease to be given back", func() bool { return len(b.bound()) == 2 && len(stored(t, s)) == 2 })
-}
-
-// formedAhead makes a bed of IPv6 whose nodes form their addresses.
-func formedAhead(t *testing.T, ahead Ahead) *bed {
-	t.Helper()
-	return startIn(t, world6, time.Minute, func(c *Config) {
-		c.State, c.Ahead = state.NewMemory(), ahead
-		c.IPv6.DAD.Retrans = 800 * time.Millisecond
-	})
-}
-
-func (b *bed) ahead6() *AheadStatus { return b.r.Status().Ahead6 }
-
-// ask is a node's first request for an address of IPv6.
-func (b *bed) ask(sid uint32, identity string, mac net.HardwareAddr) *notify.ConfigReply {
-	b.t.Helper()
-	b.r.SessionOpened(sid, identity, netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(sid), time.Hour)
-	b.r.SessionMessage(sid, &notify.ConfigRequest{Header: header, Family: 6, ClientID: duid(mac), IAID: sid, MAC: mac})
-	return got[*notify.ConfigReply](b, sid)
-}
-
-// TestAheadFormed: where nodes form their addresses the router forms some that are ready,
-// and a node has one with the first answer; the link finds it in use until the node is there.
-func TestAheadFormed(t *testing.T) {
-	b := formedAhead(t, Ahead{Least: 1, Most: 3})
-	idle := b.idle()
-	ready := func() {
-		t.Helper()
-		b.await("an address that is ready", func() bool { a := b.ahead6(); return a.Ready == 1 && a.Making == 0 })
-	}
-	ready()
-	first := b.ahead6().Addresses[0].Address
-	if !ra().Prefixes[0].Prefix.Contains(first.Addr()) || first.Bits() != 64 {
-		t.Fatalf("%+v", b.ahead6())
-	}
-	c := b.ask(1, "mn@home.example", b.mac)
-	if c.Reason != "" || c.Addr != first || c.DAD != 0 || len(c.RA) == 0 || c.ClientID != nil || c.ServerDUID != nil ||
-		c.Lifetime != time.Hour || c.Preferred != 30*time.Minute || c.Router != routerLink {
-		t.Fatalf("%+v, ready was %v", c, first)
-	}
-	ready() // another one
-	second := b.ahead6().Addresses[0].Address
-	b.r.SessionOpened(2, "other@home.example", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(2), time.Hour)
-	if d := b.want(2, elsewhere, second.Addr()); !strings.HasPrefix(d.Reason, notify.Conflict) {
-		t.Errorf("a node took what is kept ready: %+v", d)
-	}
-	// The prefix is no longer the link's: what was formed of it is of no use.
-	other := ra()
-	other.Prefixes[0].Autonomous = false
-	b.ra.say(t, &other)
-	b.await("the end of what was formed", func() bool { return b.ahead6().Ready == 0 })
-	b.ra.say(t, ptr(ra()))
-	ready()
-	b.arrive(b.join(1, first.Addr()))
-	b.r.SessionClosed(1, &pana.ErrPeerTerminated{})
-	b.r.SessionClosed(2, &pana.ErrPeerTerminated{})
-	if now := b.idle(); now != idle {
-		t.Errorf("the kernel has\n%s\nbefore\n%s", now, idle)
-	}
-}
-
-func ptr[T any](v T) *T { return &v }
-
-// TestAheadFormedClaimed: who takes an address that is ready is left it, and another is made.
-func TestAheadFormedClaimed(t *testing.T) {
-	b := formedAhead(t, Ahead{Least: 1, Most: 1})
-	b.await("an address that is ready", func() bool { return b.ahead6().Ready == 1 })
-	first := b.ahead6().Addresses[0].Address
-	b.claim6(first.Addr())
-	b.await("another one", func() bool {
-		a := b.ahead6()
-		return a.Ready == 1 && a.Conflicts == 1 && a.Addresses[0].Address != first
-	})
-}
-
-// claim6 has somebody on the link advertise that a is there.
-func (b *bed) claim6(a netip.Addr) {
-	b.t.Helper()
-	if err := b.ra.conn.WriteND(nd.Announce(a, a, acd.MAC{2, 0, 0, 0, 0, 9})); err != nil {
-		b.t.Error(err)
-	}
 }

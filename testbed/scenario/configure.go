@@ -47,7 +47,11 @@ func (c *Configuring) Ready(ctx context.Context) error {
 	good := func() bool {
 		var s par.Status
 		err = c.b.Client(to).Status(ctx, &s)
-		return err != nil || s.Ahead != nil && s.Ahead.Ready > 0
+		of := s.Ahead
+		if c.r.opt.IP == 6 {
+			of = s.Ahead6
+		}
+		return err != nil || of != nil && of.Ready > 0
 	}
 	if waited := await(ctx, verifyLimit, good); waited != nil {
 		return fmt.Errorf("scenario: router %s has no address ready: %w", to, waited)

@@ -399,7 +399,8 @@ func (r *run) awaitCleanWithin(ctx context.Context, b *bed.Bed, network string, 
 				Address string `json:"address"`
 				Mode    string `json:"mode"`
 			} `json:"visitors"`
-			Ahead par.AheadStatus `json:"ahead"`
+			Ahead  par.AheadStatus `json:"ahead"`
+			Ahead6 par.AheadStatus `json:"ahead_ipv6"`
 		}
 		if err := b.Client(network).Status(ctx, &status); err != nil {
 			return fmt.Errorf("scenario: status of router %s: %w", network, err)
@@ -408,8 +409,9 @@ func (r *run) awaitCleanWithin(ctx context.Context, b *bed.Bed, network string, 
 		if err != nil {
 			return err
 		}
+		ready := slices.Concat(status.Ahead.Addresses, status.Ahead6.Addresses)
 		leases = slices.DeleteFunc(leases, func(l dhcpd.Lease) bool {
-			return slices.ContainsFunc(status.Ahead.Addresses, func(a par.AheadAddress) bool { return a.Address.Addr() == l.Addr })
+			return slices.ContainsFunc(ready, func(a par.AheadAddress) bool { return a.Address.Addr() == l.Addr })
 		})
 		if len(status.Visitors) == 0 && len(leases) == 0 {
 			return nil
