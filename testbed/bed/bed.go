@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -133,6 +134,9 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err = b.mayRoute(); err != nil {
+		return err
+	}
 	if b.opt.AtHome {
 		if err = b.watchHome(); err != nil {
 			return err
@@ -256,11 +260,19 @@ func (b *Bed) Endpoint(node string) traffic.Endpoint {
 	addr := topo.HomeAddress
 	switch node {
 	case topo.CN:
+		if b.opt.Route {
+			return traffic.Endpoint{Space: b.Top.Space(node), Addr: topo.Correspondent6}
+		}
 		addr = topo.Correspondent
 	case topo.Bare:
 		addr = topo.BareAddress
 	}
 	return traffic.Endpoint{Space: b.Top.Space(node), Addr: b.opt.at(addr)}
+}
+
+// Plain is an endpoint at a node's address on a link, of the correspondent also where it does route optimisation.
+func (b *Bed) Plain(node string, a netip.Addr) traffic.Endpoint {
+	return traffic.Endpoint{Space: b.Top.Space(node), Addr: b.opt.at(a)}
 }
 
 // Bin is the directory of the daemons' binaries.

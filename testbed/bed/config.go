@@ -81,6 +81,9 @@ tls: {min-version: "%s", max-version: "%s"}
 }
 
 func (b *Bed) configHA() string {
+	if b.opt.six() {
+		return b.configHA6()
+	}
 	return fmt.Sprintf(`node: ha
 control: %s
 state: ha.db
@@ -89,7 +92,7 @@ home: {interface: home0, prefix: %v}
 tunnel: {device: %s, mtu: 1400}
 nodes: [{home-address: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256}]
 lifetime: 600s
-`, b.Run.File("ha.sock"), topo.HomeAgent, topo.HomePrefix, tunName, topo.HomeAddress, homeSPI) + b.configHA6()
+`, b.Run.File("ha.sock"), topo.HomeAgent, topo.HomePrefix, tunName, topo.HomeAddress, homeSPI)
 }
 
 func (b *Bed) configAR(n topo.Network) string {

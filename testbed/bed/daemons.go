@@ -65,7 +65,10 @@ func (b *Bed) startHome(ctx context.Context) error {
 	if b.opt.VPN {
 		return b.startVPN(ctx)
 	}
-	return b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA())
+	if err := b.start(ctx, topo.HA, topo.HA, "mpa-ha", b.configHA()); err != nil || !b.opt.Route {
+		return err
+	}
+	return b.start(ctx, topo.CN, topo.CN, "mpa-ha", b.configCN())
 }
 
 // start starts one daemon and waits until it answers.

@@ -47,6 +47,8 @@ func (o Options) checkSix() error {
 		return fmt.Errorf("bed: there is no IPv%d: expected 4 or 6", o.IP)
 	case o.Addresses != "" && o.Addresses != AddressesSLAAC && o.Addresses != AddressesDHCP:
 		return fmt.Errorf("bed: nobody gets addresses by %q: expected %s or %s", o.Addresses, AddressesSLAAC, AddressesDHCP)
+	case !o.six() && (o.Route || o.Capture != ""):
+		return errors.New("bed: route optimisation and captures are for IPv6")
 	case !o.six():
 		return nil
 	case o.NAT, o.VPN, o.Agent == AgentDHCP:
@@ -90,23 +92,45 @@ func (b *Bed) advertise(ctx context.Context) error {
 	return nil
 }
 
-// configHA6 is the home agent's part for Mobile IPv6.
+// configHA6 is the home agent's.
 func (b *Bed) configHA6() string {
-	if !b.opt.six() {
-		return ""
-	}
-	return fmt.Sprintf(`ipv6:
+	return fmt.Sprintf(`node: ha
+control: %s
+state: ha.db
+lifetime: 600s
+ipv6:
   address: "%v"
   home: {interface: home0, prefix: "%v"}
   tunnel: {device: %s, mtu: %d}
   nodes: [{home-address: "%v", spi: %d, key-file: mn-ha.key}]
-`, topo.HomeAgent6, topo.HomePrefix6, tunName6, b.opt.innerMTU(), topo.Six(topo.HomeAddress), homeSPI)
+`, b.Run.File("ha.sock"), topo.HomeAgent6, topo.HomePrefix6, tunName6, b.opt.innerMTU(), topo.Six(topo.HomeAddress), homeSPI)
+}
+
+// mayRoute lets the correspondent's kernel hand packets to the daemon that does route optimisation.
+func (b *Bed) mayRoute() error {
+	if !b.opt.Route {
+		return nil
+	}
+	return b.Top.Space(topo.CN).Sysctl("net/ipv6/conf/all/forwarding", "1")
+}
+
+// configCN is the correspondent's, where it does route optimisation.
+func (b *Bed) configCN() string {
+	return fmt.Sprintf(`node: cn
+control: %s
+state: cn.db
+correspondent: {address: "%v", interface: core, tunnel: {device: mpac, mtu: %d}}
+`, b.Run.File("cn.sock"), topo.Correspondent6, b.opt.innerMTU())
 }
 
 // mobility6 is the mobile node's.
 func (b *Bed) mobility6() string {
-	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s}",
-		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI)
+	route := ""
+	if b.opt.Route {
+		route = fmt.Sprintf(", correspondents: [\"%v\"]", topo.Correspondent6)
+	}
+	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s%s}",
+		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, route)
 }
 
 // dad6 are the timers of duplicate address detection with IPv6; empty: those of RFC 4862.

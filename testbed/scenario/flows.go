@@ -82,7 +82,7 @@ func (r *run) floor(ctx context.Context, b *bed.Bed) (d time.Duration, err error
 		}
 	}
 	r.flowID += 2
-	p, err := traffic.OpenProbe(b.Endpoint(topo.CN), b.Endpoint(topo.Bare), floorPort, r.flowID, r.opt.probeRate())
+	p, err := traffic.OpenProbe(b.Plain(topo.CN, topo.Correspondent), b.Endpoint(topo.Bare), floorPort, r.flowID, r.opt.probeRate())
 	if err != nil {
 		return 0, err
 	}

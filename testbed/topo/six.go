@@ -12,6 +12,8 @@ var (
 	// HomeAgent6 belongs to no interface: its packets go into the daemon's TUN.
 	HomeAgent6  = netip.MustParseAddr("2001:db8:9::a")
 	HomePrefix6 = SixPrefix(HomePrefix)
+	// Correspondent6 is where the correspondent does route optimisation; it belongs to no interface, either.
+	Correspondent6 = netip.MustParseAddr("2001:db8:0:4::c")
 )
 
 // Six is the twin of one of the lab's IPv4 addresses: 10.A.B.C has 2001:db8:A:B::C, digit by digit, so that

@@ -90,7 +90,7 @@ func OpenStream(spec StreamSpec) (*Stream, error) {
 	var l *net.TCPListener
 	at := net.TCPAddrFromAddrPort(netip.AddrPortFrom(spec.To.Addr, spec.Port))
 	err := spec.To.Space.Do(func() (err error) {
-		l, err = net.ListenTCP("tcp4", at)
+		l, err = net.ListenTCP("tcp", at)
 		return err
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func OpenStream(spec StreamSpec) (*Stream, error) {
 	s := &Stream{spec: spec}
 	err = spec.From.Space.Do(func() error {
 		d := net.Dialer{Timeout: dialLimit, LocalAddr: &net.TCPAddr{IP: spec.From.Addr.AsSlice()}, Control: s.options}
-		c, err := d.Dial("tcp4", at.String())
+		c, err := d.Dial("tcp", at.String())
 		if err == nil {
 			s.out = c.(*net.TCPConn)
 		}
