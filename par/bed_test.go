@@ -214,7 +214,7 @@ func startIn(t *testing.T, w world, lease time.Duration, edit func(*Config)) *be
 	cfg := config()
 	if w.dual {
 		cfg.IPv6 = &IPv6{Address: world6.router, DAD: nd.Timers{Delay: time.Millisecond, Transmits: 1, Retrans: 50 * time.Millisecond, LoopTransmits: 1}}
-		b.advertise()
+		b.advertise(ra())
 	}
 	if edit != nil {
 		edit(&cfg)

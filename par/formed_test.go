@@ -164,10 +164,9 @@ func leasing(t *testing.T, store state.Store) (*bed, *dhcpd.Server) {
 	var dhcp *dhcpd.Server
 	b := network(t, world6)
 	b.serve()
-	b.advertise()
 	managed := ra()
 	managed.Managed, managed.Prefixes[0].Autonomous = true, false
-	b.ra.ra = &managed
+	b.advertise(managed)
 	dhcp, err := dhcpd.Serve(b.far, []dhcpd.Pool{{
 		Network: "a", Interface: "eth0", Server: server6, Prefix: netip.MustParsePrefix("2001:db8:2::/64"),
 		Low: netip.MustParseAddr("2001:db8:2::1:100"), High: netip.MustParseAddr("2001:db8:2::1:110"), DNS: netip.MustParseAddr("2001:db8::54"),
@@ -204,6 +203,31 @@ func TestLeased6(t *testing.T) {
 	if k := n.next(); k != 3 {
 		t.Errorf("packet %d", k)
 	}
+	b.r.SessionClosed(1, errEnd)
+	b.await("the lease to be released", func() bool {
+		return !slices.ContainsFunc(dhcp.Leases(), func(l dhcpd.Lease) bool { return l.State == dhcpd.Bound })
+	})
+}
+
+// TestReleaseOfNative: what a node has leased on the link by itself is given back when it says so from elsewhere, and nothing else is.
+func TestReleaseOfNative(t *testing.T) {
+	b, dhcp := leasing(t, nil)
+	l, err := b.r.six.source.client(elsewhere, duid(elsewhere), iaid(1)).acquire(t.Context(), func(lease) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(l.Addr.Addr(), 1000), false, sessionKeys(1), time.Hour)
+	b.r.SessionOpened(2, "other", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(2), time.Hour)
+	m := &notify.Release{Header: header, Addr: l.Addr.Addr(), ClientID: l.ClientID, IAID: 1, ServerDUID: l.ServerDUID, MAC: elsewhere}
+	b.r.SessionMessage(2, m) // of another node
+	other := *m
+	other.Addr = other.Addr.Next()
+	b.r.SessionMessage(1, &other) // another address
+	time.Sleep(50 * time.Millisecond)
+	if all := dhcp.Leases(); len(all) != 1 || all[0].State != dhcpd.Bound {
+		t.Fatalf("leases %v", all)
+	}
+	b.r.SessionMessage(1, m)
 	b.r.SessionClosed(1, errEnd)
 	b.await("the lease to be released", func() bool {
 		return !slices.ContainsFunc(dhcp.Leases(), func(l dhcpd.Lease) bool { return l.State == dhcpd.Bound })

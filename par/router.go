@@ -320,6 +320,9 @@ func (r *Router) SessionOpened(sid uint32, identity string, from netip.AddrPort,
 	}
 	r.mu.Unlock()
 	v.opened(identity, from, k, life)
+	if first && !preauth {
+		v.attached(from.Addr().Unmap())
+	}
 	v.authenticated(first, preauth)
 	r.links.roll(v)
 	if !preauth { // whoever came here without preparation has its address
@@ -356,6 +359,8 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	switch m := m.(type) {
 	case *notify.ConfigRequest:
 		v.configure(m)
+	case *notify.Release:
+		v.giveUpLease(m)
 	case *notify.LinkKeysRequest:
 		v.linkKeys(m)
 	case *notify.TunnelRequest:

@@ -34,6 +34,7 @@ type visitor struct {
 	keys        *keys.SessionKeys
 	ends        time.Time      // of the keys
 	peer        netip.AddrPort // where PANA found it
+	loggedIn    netip.Addr     // from which it has logged in on our link; the zero Addr: it has not
 	mac         net.HardwareAddr
 	lease       *lease
 	client      clientKey // under which the node has asked for it
@@ -115,6 +116,13 @@ func (v *visitor) moved(to netip.AddrPort) {
 	defer v.mu.Unlock()
 	v.peer = to
 	v.speaks(to.Addr().Unmap())
+}
+
+// attached: the node has logged in from our link.
+func (v *visitor) attached(at netip.Addr) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.loggedIn = at
 }
 
 // activated: the node has said from the link that it has come (RFC 5873 section 3).

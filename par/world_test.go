@@ -108,7 +108,7 @@ type advertiser struct {
 }
 
 // advertise has somebody on the link, who answers whoever asks.
-func (b *bed) advertise() {
+func (b *bed) advertise(first nd.RouterAdvert) {
 	t := b.t
 	t.Helper()
 	a := &advertiser{}
@@ -123,7 +123,6 @@ func (b *bed) advertise() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := ra()
 	a.ra, b.ra = &first, a
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

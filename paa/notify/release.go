@@ -1,0 +1,51 @@
+package notify
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Release has the configuration agent give back an address of its link that the MN has leased there itself, by DHCPv6, and has
+// left with the link: a server takes that from the link or from a relay agent of it only.
+type Release struct {
+	Header
+	Addr       netip.Addr
+	ClientID   []byte           // DUID that it was leased under, 1 to 130 octets
+	IAID       uint32           //
+	ServerDUID []byte           // who granted it, 1 to 130 octets
+	MAC        net.HardwareAddr // of the MN on that link, 6 octets
+}
+
+// Kind implements Message.
+func (Release) Kind() Kind { return KindRelease }
+
+func (m Release) appendFields(b []byte) ([]byte, error) {
+	if !formed(m.Addr) || len(m.MAC) != 6 || len(m.ClientID) == 0 || len(m.ClientID) > maxDUID || len(m.ServerDUID) == 0 || len(m.ServerDUID) > maxDUID {
+		return nil, fmt.Errorf("incomplete: address %s of %s, client identifier of %d octets, server's of %d", m.Addr, m.MAC, len(m.ClientID), len(m.ServerDUID))
+	}
+	b = put(put(b, fWanted, m.Addr.AsSlice()), fClientID, m.ClientID)
+	return put(put(put(b, fIAID, u32(m.IAID)), fServerDUID, m.ServerDUID), fMAC, m.MAC), nil
+}
+
+func (m *Release) parseFields(f fields) (err error) {
+	if m.Addr, err = f.addr(fWanted); err != nil {
+		return err
+	}
+	if !formed(m.Addr) {
+		return fmt.Errorf("field %d: %s is no address that can be leased", fWanted, m.Addr)
+	}
+	if m.ClientID, err = f.sized(fClientID, 1, maxDUID); err != nil {
+		return err
+	}
+	iaid, err := f.u32s(fIAID, 1)
+	if err != nil {
+		return err
+	}
+	m.IAID = iaid[0]
+	if m.ServerDUID, err = f.sized(fServerDUID, 1, maxDUID); err != nil {
+		return err
+	}
+	m.MAC, err = f.mac(fMAC)
+	return err
+}
