@@ -31,6 +31,7 @@ type configuration struct {
 	ClockWindow config.Duration `yaml:"clock-window"`
 	MarkerWait  config.Duration `yaml:"marker-wait"`
 	OldPath     config.Duration `yaml:"old-path"`
+	Copies      config.Duration `yaml:"copies"`
 	Hold        struct {
 		Packets int          `yaml:"packets"`
 		Bytes   config.Bytes `yaml:"bytes"`
@@ -63,6 +64,7 @@ lifetime: 600s                       # longest that a home agent grants
 clock-window: 7s                     # how far a node's clock may be off before it is corrected
 marker-wait: 500ms                   # how long a new path waits for the end of the old one
 old-path: 5s                         # how long packets are taken from the care-of address before
+copies: 10s                          # how long packets go to all of several care-of addresses (Mobile IPv6)
 hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
 `
 
@@ -100,7 +102,7 @@ func (c configuration) Check() error {
 // limits are those of both home agents.
 func (c configuration) limits() path.Limits {
 	return path.Limits{
-		MarkerWait: c.MarkerWait.D(), OldPath: c.OldPath.D(),
+		MarkerWait: c.MarkerWait.D(), OldPath: c.OldPath.D(), Copies: c.Copies.D(),
 		Hold: flow.Limits{Packets: c.Hold.Packets, Bytes: c.Hold.Bytes.Int()},
 	}
 }

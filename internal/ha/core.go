@@ -9,6 +9,7 @@ import (
 
 	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/ipip"
 )
 
 // Defaults of CoreConfig.
@@ -150,7 +151,7 @@ func NewCore(cfg CoreConfig, w World) (*Core, error) {
 	c := &Core{cfg: cfg, world: w, nodes: make(map[netip.Addr]*node, len(cfg.Nodes)), counters: path.NewCounters(counterNames())}
 	for _, n := range cfg.Nodes {
 		c.nodes[n.HomeAddress] = &node{home: n.HomeAddress, sa: n.Security, path: path.New(path.Config{
-			Limits: cfg.Limits, World: ends{c}, Markers: pathMarkers{n, cfg.Address}, Counters: c.counters,
+			Limits: cfg.Limits, World: ends{c, n.HomeAddress}, Markers: pathMarkers{n, cfg.Address}, Header: ipip.HeaderLen, Counters: c.counters,
 		})}
 	}
 	return c, nil
@@ -260,8 +261,8 @@ func (c *Core) Bindings() []BindingStatus {
 			s.ReverseTunnel, s.PathMarkers = b.reverse, b.offered
 		}
 		n.mu.Unlock()
-		if old, _ := n.path.Old(); old.IsValid() {
-			s.Previous = &old
+		if old, _ := n.path.Old(); len(old) > 0 {
+			s.Previous = &old[0]
 		}
 		s.Gate = n.path.Gate()
 		out = append(out, s)

@@ -328,10 +328,10 @@ func TestForwardChecks(t *testing.T) {
 		{"up_dropped_not_bound", func() { r.c.Up(r.now, netip.Addr{}, packet(home, peer, "x")) }},
 		{"up_dropped_no_reverse_tunnel", func() { r.c.Up(r.now, careC, packet(home2, peer, "x")) }},
 		{"up_dropped_marker", func() { r.c.Up(r.now, careB, forged) }},
-		{"down_dropped_format", func() { r.c.Down([]byte{0x60, 0, 0}) }},
-		{"down_dropped_unbound", func() { r.c.Down(packet(peer, careA, "x")) }},
-		{"down_dropped_loop", func() { r.c.Down(packet(careB, home, "x")) }},
-		{"down_dropped_loop", func() { r.c.Down(down) }},
+		{"down_dropped_format", func() { r.c.Down(headed([]byte{0x60, 0, 0})) }},
+		{"down_dropped_unbound", func() { r.c.Down(headed(packet(peer, careA, "x"))) }},
+		{"down_dropped_loop", func() { r.c.Down(headed(packet(careB, home, "x"))) }},
+		{"down_dropped_loop", func() { r.c.Down(headed(down)) }},
 	} {
 		before := r.c.Counters()[c.counter]
 		c.do()

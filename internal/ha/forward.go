@@ -6,13 +6,17 @@ import (
 
 	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip4"
+	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
-// Down takes a packet that came to a home address, and tunnels it to where the mobile
-// node is. pkt is not kept.
-func (c *Core) Down(pkt []byte) {
-	_, dst, _, _, total, err := ipip.ParseIPv4(pkt)
+// Headroom is how many octets must be in front of a packet that is given to Down.
+const Headroom = ipip.HeaderLen + flow.ShimLen
+
+// Down takes a packet that came to a home address, buf from Headroom on, and tunnels it to where the
+// mobile node is. buf is changed and not kept.
+func (c *Core) Down(buf []byte) {
+	_, dst, _, _, total, err := ipip.ParseIPv4(buf[Headroom:])
 	if err != nil {
 		c.counters.Add(path.DownIn)
 		c.counters.Add(path.DownFormat)
@@ -24,7 +28,7 @@ func (c *Core) Down(pkt []byte) {
 		c.counters.Add(path.DownUnbound)
 		return
 	}
-	n.path.Down(pkt[:total])
+	n.path.Down(buf[:Headroom+total])
 }
 
 // Up takes an inner packet that came in IP in IP from careOf. It passes only if it is
@@ -50,7 +54,10 @@ func (c *Core) Up(now time.Time, careOf netip.Addr, inner []byte) (notice Notice
 }
 
 // ends is the World of a path: that of the core, behind the checks of IP in IP.
-type ends struct{ *Core }
+type ends struct {
+	*Core
+	home netip.Addr
+}
 
 // To implements path.World.
 func (e ends) To(careOf netip.Addr, inner []byte) error {
@@ -61,6 +68,9 @@ func (e ends) To(careOf netip.Addr, inner []byte) error {
 	}
 	return e.world.To(careOf, inner)
 }
+
+// Wrap implements path.World.
+func (e ends) Wrap(buf []byte, tos uint8) error { return ipip.Wrap(buf, e.cfg.Address, e.home, tos) }
 
 // From implements path.World.
 func (e ends) From(inner []byte) error { return e.world.From(inner) }

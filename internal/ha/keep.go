@@ -53,7 +53,11 @@ func (c *Core) oldOf(now time.Time, n *node, b *binding) (netip.Addr, time.Time)
 	if was := n.binding; was != nil && was.careOf != b.careOf {
 		return was.careOf, now.Add(c.cfg.OldPath)
 	}
-	return n.path.Old()
+	old, end := n.path.Old()
+	if len(old) == 0 {
+		return netip.Addr{}, end
+	}
+	return old[0], end // there is one: a binding has one care-of address
 }
 
 // Restore takes back what was kept of a home address, before the first request and
@@ -93,8 +97,10 @@ func (c *Core) Restore(now time.Time, home netip.Addr, k Kept) (notice Notice, o
 	n.mu.Lock()
 	n.binding = b
 	n.mu.Unlock()
-	n.path.Bind(now, path.Target{CareOf: b.careOf, Reverse: b.reverse})
-	n.path.RestoreOld(now, k.Binding.Old, k.Binding.OldEnd)
+	n.path.Bind(now, path.Target{CareOf: []netip.Addr{b.careOf}, Reverse: b.reverse})
+	if k.Binding.Old.IsValid() {
+		n.path.RestoreOld(now, []netip.Addr{k.Binding.Old}, k.Binding.OldEnd)
+	}
 	c.world.Wake()
 	notice = Notice{What: NoticeRestored, Home: home, CareOf: b.careOf, Path: b.markers.Path}
 	if !b.expires.IsZero() {

@@ -15,8 +15,9 @@ type Notice struct {
 	What     string
 	Home     netip.Addr
 	CareOf   netip.Addr
-	Previous netip.Addr // care-of address before, if it changed
-	Path     uint64     // path identification, 0: without markers
+	Also     []netip.Addr // further care-of addresses
+	Previous netip.Addr   // care-of address before, if it changed
+	Path     uint64       // path identification, 0: without markers
 	Lifetime time.Duration
 	Code     mip4.Code
 	Reason   string // of a denial
@@ -53,6 +54,9 @@ func (n Notice) Record(r *event.Recorder) {
 	attrs := []any{"home_address", n.Home.String()}
 	if n.CareOf.IsValid() {
 		attrs = append(attrs, "care_of", n.CareOf.String())
+	}
+	if len(n.Also) > 0 {
+		attrs = append(attrs, "also", fmt.Sprint(n.Also))
 	}
 	if n.Previous.IsValid() {
 		attrs = append(attrs, "previous_care_of", n.Previous.String())

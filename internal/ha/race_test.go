@@ -28,7 +28,7 @@ func TestOrderUnderConcurrency(t *testing.T) {
 				return
 			default:
 			}
-			r.c.Down(packet(peer, home, fmt.Sprintf("%09d", i)))
+			r.c.Down(headed(packet(peer, home, fmt.Sprintf("%09d", i))))
 		}
 	})
 	wg.Go(func() {
@@ -101,7 +101,7 @@ func TestNoAllocationPerPacket(t *testing.T) {
 	if _, err := c.HandleRequest(epoch, netip.AddrPortFrom(careB, 434), b); err != nil {
 		t.Fatal(err)
 	}
-	down, up := packet(peer, home, "down"), packet(home, peer, "up")
+	down, up := headed(packet(peer, home, "down")), packet(home, peer, "up")
 	if n := testing.AllocsPerRun(100, func() { c.Down(down) }); n != 0 {
 		t.Errorf("down: %v allocations", n)
 	}

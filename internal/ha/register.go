@@ -140,7 +140,7 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 			return c.deny(n, a, req, mip4.CodeReason, req.ID, err.Error())
 		}
 	}
-	to := path.Target{CareOf: next.careOf, Reverse: next.reverse}
+	to := path.Target{CareOf: []netip.Addr{next.careOf}, Reverse: next.reverse}
 	switch {
 	case was == nil:
 		a.Notice.What = NoticeBound

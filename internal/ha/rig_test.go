@@ -183,6 +183,9 @@ func packet(src, dst netip.Addr, text string) []byte {
 	return b
 }
 
+// headed is a packet with the headroom of Down.
+func headed(pkt []byte) []byte { return append(make([]byte, Headroom), pkt...) }
+
 func (r *rig) up(careOf netip.Addr, text string) { r.c.Up(r.now, careOf, packet(home, peer, text)) }
 
 func (r *rig) upMarker(careOf netip.Addr, id uint64) (Notice, bool) {
@@ -211,7 +214,7 @@ func (r *rig) repeated() {
 	r.w.log = nil
 }
 
-func (r *rig) down(text string) { r.c.Down(packet(peer, home, text)) }
+func (r *rig) down(text string) { r.c.Down(headed(packet(peer, home, text))) }
 
 // did checks what the world saw since the last time.
 func (r *rig) did(want ...string) {

@@ -86,13 +86,13 @@ func (a *Agent) reply(answer Answer) error {
 
 // downlink tunnels what the kernel routed into the TUN.
 func (a *Agent) downlink() error {
-	buf := make([]byte, packetRoom)
+	buf := make([]byte, Headroom+packetRoom)
 	for {
-		n, err := a.tun.Read(buf)
+		n, err := a.tun.Read(buf[Headroom:])
 		if err != nil {
 			return Closed(err)
 		}
-		a.core.Down(buf[:n])
+		a.core.Down(buf[:Headroom+n])
 	}
 }
 

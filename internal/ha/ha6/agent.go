@@ -231,6 +231,7 @@ type BindingStatus struct {
 	HomeAddress netip.Addr      `json:"home_address"`
 	Bound       bool            `json:"bound"`
 	CareOf      *netip.Addr     `json:"care_of,omitempty"`
+	Also        []netip.Addr    `json:"also,omitempty"` // further care-of addresses
 	Since       *time.Time      `json:"since,omitempty"`
 	Expires     *time.Time      `json:"expires,omitempty"`
 	PathMarkers bool            `json:"path_markers,omitempty"`
@@ -259,12 +260,14 @@ func (c *Core) Bindings(now time.Time) (list []BindingStatus, u UpdateStatus) {
 	defer c.signal.Unlock()
 	for _, cfg := range c.cfg.Agent.Nodes {
 		s := BindingStatus{HomeAddress: cfg.Home}
-		for _, b := range c.agent.Bindings(cfg.Home) {
+		if list := c.agent.Bindings(cfg.Home); len(list) > 0 {
+			b := list[0]
 			s.Bound, s.CareOf, s.Since, s.Expires, s.PathMarkers = true, &b.Addr, &b.Since, &b.Expires, b.Path != 0
+			s.Also = careOfs(list)[1:]
 		}
 		p := c.nodes[cfg.Home].path
-		if old, end := p.Old(); old.IsValid() && now.Before(end) {
-			s.Previous = &old
+		if old, end := p.Old(); len(old) > 0 && now.Before(end) {
+			s.Previous = &old[0]
 		}
 		s.Gate = p.Gate()
 		list = append(list, s)

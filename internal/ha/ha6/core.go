@@ -9,6 +9,7 @@ import (
 	"openmpa/internal/ha"
 	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip6"
+	"openmpa/tunnel/ipip"
 )
 
 // World is what the core acts on. Out and Signal are called with a lock held: they must not call
@@ -36,12 +37,12 @@ type World interface {
 // Kept is what must be known of a home address after a crash.
 type Kept struct {
 	mip6.Kept
-	LinkLocal netip.Addr `json:"link_local"`  // answered for, too; not valid: none
-	Old       netip.Addr `json:"old_care_of"` // from which packets are taken until OldEnd
-	OldEnd    time.Time  `json:"old_end"`
+	LinkLocal netip.Addr   `json:"link_local"` // answered for, too; not valid: none
+	Old       []netip.Addr `json:"old"`        // care-of addresses from which packets are taken until OldEnd
+	OldEnd    time.Time    `json:"old_end"`
 }
 
-// CoreConfig is fixed after NewCore. MaxCareOf and Commit of Agent are the core's.
+// CoreConfig is fixed after NewCore. Commit of Agent is the core's.
 type CoreConfig struct {
 	Agent mip6.AgentConfig
 	path.Limits
@@ -49,7 +50,6 @@ type CoreConfig struct {
 
 // Check completes the defaults and says what is wrong, or nil.
 func (c *CoreConfig) Check() error {
-	c.Agent.MaxCareOf = 1
 	if err := c.Limits.Check(); err != nil {
 		return fmt.Errorf("ha6: %w", err)
 	}
@@ -92,7 +92,8 @@ func NewCore(cfg CoreConfig, w World) (*Core, error) {
 	c := &Core{cfg: cfg, address: cfg.Agent.Address, world: w, nodes: make(map[netip.Addr]*node), counters: path.NewCounters(counterNames())}
 	for _, n := range cfg.Agent.Nodes {
 		c.nodes[n.Home] = &node{home: n.Home, path: path.New(path.Config{
-			Limits: cfg.Limits, World: ends{c}, Markers: markers{n, c.address}, Headroom: Headroom, Counters: c.counters,
+			Limits: cfg.Limits, World: ends{c, n.Home}, Markers: markers{n, c.address},
+			Outer: ipip.HeaderLen6, Header: ipip.HeaderLen6, Counters: c.counters,
 		})}
 	}
 	cfg.Agent.Commit = c.commit
@@ -238,8 +239,8 @@ func (c *Core) commit(home netip.Addr, k mip6.Kept) error {
 	kept := Kept{Kept: k, LinkLocal: n.linkLocal}
 	if len(k.Bindings) > 0 {
 		kept.Old, kept.OldEnd = n.path.Old()
-		if was := n.path.CareOf(); was.IsValid() && was != k.Bindings[0].Addr {
-			kept.Old, kept.OldEnd = was, c.now.Add(c.cfg.OldPath)
+		if gone := n.path.Gone(careOfs(k.Bindings)); len(gone) > 0 {
+			kept.Old, kept.OldEnd = gone, c.now.Add(c.cfg.OldPath)
 		}
 	}
 	if err := c.world.Keep(home, kept); err != nil {
@@ -292,13 +293,13 @@ func (c *Core) changed(o mip6.Changed) ha.Notice {
 		c.release(n)
 		return out
 	}
-	b := o.Bindings[0] // there is one: MaxCareOf is 1
-	out.CareOf, out.Lifetime, out.Path = b.Addr, b.Expires.Sub(c.now), b.Path
-	to := path.Target{CareOf: b.Addr, Reverse: true}
+	b := o.Bindings[0]
+	to := path.Target{CareOf: careOfs(o.Bindings), Reverse: true, Numbers: b.Path != 0}
+	out.CareOf, out.Also, out.Lifetime, out.Path = b.Addr, to.CareOf[1:], b.Expires.Sub(c.now), b.Path
 	switch {
 	case !was.IsValid():
 		out.What = ha.NoticeBound
-	case was == b.Addr:
+	case n.path.Same(to.CareOf):
 		out.What, out.Previous = ha.NoticeRenewed, netip.Addr{}
 	default:
 		out.What = ha.NoticeMoved
@@ -307,5 +308,13 @@ func (c *Core) changed(o mip6.Changed) ha.Notice {
 		}
 	}
 	n.path.Bind(c.now, to)
+	return out
+}
+
+func careOfs(list []mip6.Binding) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, b := range list {
+		out[i] = b.Addr
+	}
 	return out
 }

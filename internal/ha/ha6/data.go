@@ -7,12 +7,13 @@ import (
 	"openmpa/internal/ha"
 	"openmpa/internal/ha/path"
 	"openmpa/mn/mobility/mip6"
+	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
 // Headroom is how many octets must be in front of a packet that is given to Handle: an
-// outer header is made there.
-const Headroom = ipip.HeaderLen6
+// outer header is made there, and for copies an inner one and a number.
+const Headroom = 2*ipip.HeaderLen6 + flow.ShimLen
 
 const (
 	protoICMPv6 = 58
@@ -119,7 +120,10 @@ func (c *Core) away(home netip.Addr) bool {
 }
 
 // ends is the World of a path: IPv6 in IPv6 down, and up wherever a packet goes.
-type ends struct{ *Core }
+type ends struct {
+	*Core
+	home netip.Addr
+}
 
 // To implements path.World.
 func (e ends) To(careOf netip.Addr, buf []byte) error {
@@ -127,6 +131,11 @@ func (e ends) To(careOf netip.Addr, buf []byte) error {
 		return err
 	}
 	return e.world.Out(buf)
+}
+
+// Wrap implements path.World.
+func (e ends) Wrap(buf []byte, tos uint8) error {
+	return ipip.Wrap(buf[ipip.HeaderLen6:], e.address, e.home, tos)
 }
 
 // From implements path.World.

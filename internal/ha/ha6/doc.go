@@ -30,6 +30,18 @@
 // fails), and stands again after a crash, before the first packet; see [mip6.Kept]. An
 // orderly end undoes the bindings in the kernel and keeps them in the store.
 //
+// # Several care-of addresses (RFC 5648)
+//
+// A node that has offered path-end markers knows numbers, too: bound to several care-of addresses it
+// gets each packet at all of them, for CoreConfig.Copies, with one number. The first is where it is.
+// Others get all at the first. A copy is a whole inner packet:
+//
+//	+----------------------------------------+-----------------+-----------------+
+//	| IPv6, protocol 253, agent -> home addr | flow.Shim       | the packet      |
+//	+----------------------------------------+-----------------+-----------------+
+//
+// Markers end what has no numbers before what has some, and the other way round.
+//
 // # The home link
 //
 // For its own address and those of nodes that are away the daemon answers neighbour
@@ -42,7 +54,7 @@
 // RFC 6275: 8.4, 10.2 to 10.4.2 and 10.4.5 as far as package mip6 says, with what it
 // leaves to its user: duplicate address detection (home and, with the L bit, link-local
 // address), proxy neighbour discovery, tunnelling both ways, the check of reverse tunnelled
-// packets against the binding. RFC 2473: sections 3.1, 3.2, 4.1.2, and 8.2: a tunnel packet that was
+// packets against the binding. RFC 5648: 6.2 and 6.3. RFC 2473: sections 3.1, 3.2, 4.1.2, and 8.2: a tunnel packet that was
 // too big is told to the source of the inner one. RFC 6040. Echo requests to the agent's
 // address are answered.
 //
@@ -53,7 +65,7 @@
 //
 // # Not covered
 //
-// Several care-of addresses of one home address (RFC 5648: status 174), dynamic home agent
-// address and mobile prefix discovery (8.4 in part, 10.5, 10.6), multicast to the
+// Home and foreign link at once (RFC 5648: status 169), dynamic home agent address and mobile prefix
+// discovery (8.4 in part, 10.5, 10.6), multicast to the
 // mobile node (10.4.3), fragments made here: a path to a care-of address must carry 1,320 octets.
 package ha6

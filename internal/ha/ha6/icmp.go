@@ -6,6 +6,7 @@ import (
 
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip6"
+	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
 )
 
@@ -42,19 +43,23 @@ func (c *Core) tooBig(m []byte) {
 		return
 	}
 	careOf, inner := netip.AddrFrom16([16]byte(outer[24:40])), outer[ipip.HeaderLen6:]
+	added := uint32(ipip.HeaderLen6)
+	if copied := ipip.HeaderLen6 + flow.ShimLen; inner[6] == ipip.ProtocolNumbered && len(inner) >= copied+ipip.HeaderLen6 && inner[copied]>>4 == 6 {
+		inner, added = inner[copied:], added+uint32(copied)
+	}
 	src, n := netip.AddrFrom16([16]byte(inner[8:24])), c.nodes[netip.AddrFrom16([16]byte(inner[24:40]))]
 	if n == nil || netip.AddrFrom16([16]byte(outer[8:24])) != c.address || !mip6.Unicast(src) {
 		c.counters.Add(ctrDropOther)
 		return
 	}
-	ours := n.path.CareOf() == careOf && careOf.IsValid()
+	ours := n.path.Bound(careOf)
 	mtu := binary.BigEndian.Uint32(m[4:])
 	if !ours || mtu < inet.MinMTU6 || mtu > 1<<16 {
 		c.counters.Add(ctrDropOther)
 		return
 	}
 	c.counters.Add(ctrTooBig)
-	c.say(inet.AppendTooBig(make([]byte, Headroom), c.address, src, mtu-ipip.HeaderLen6, inner))
+	c.say(inet.AppendTooBig(make([]byte, Headroom), c.address, src, mtu-added, inner))
 }
 
 // say sends a packet of the home agent's own, behind Headroom octets, to wherever its

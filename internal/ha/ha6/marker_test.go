@@ -11,13 +11,23 @@ import (
 	"openmpa/mn/mobility/mip6"
 )
 
-// offer registers careOf with an offer of path-end markers, and returns the answer.
-func (r *rig) offer(careOf netip.Addr, path uint64) (*mip6.Ack, ha.Notice) {
+// offer registers care-of addresses with an offer of path-end markers, and returns the answer.
+// path 0: without one.
+func (r *rig) offer(path uint64, list ...netip.Addr) (*mip6.Ack, ha.Notice) {
 	r.Helper()
 	r.now = r.now.Add(time.Second)
-	u := &mip6.Update{Sequence: uint16(r.now.Unix()), Flags: mip6.FlagA | mip6.FlagH, Lifetime: 150, Options: mip6.Options{
-		mip6.AlternateOption(careOf), mip6.PathMarkers{Path: path}.Option(), mip6.ReplayOption(inet.NTP(r.now)),
-	}}
+	careOf := list[0]
+	u := &mip6.Update{Sequence: uint16(r.now.Unix()), Flags: mip6.FlagA | mip6.FlagH, Lifetime: 150, Options: mip6.Options{mip6.AlternateOption(careOf)}}
+	if len(list) > 1 {
+		u.Flags, u.Options = u.Flags|mip6.FlagO, nil
+		for i, a := range list {
+			u.Options = append(u.Options, mip6.BindingID{ID: uint16(i + 1), CareOf: a}.Option())
+		}
+	}
+	if path != 0 {
+		u.Options = append(u.Options, mip6.PathMarkers{Path: path}.Option())
+	}
+	u.Options = append(u.Options, mip6.ReplayOption(inet.NTP(r.now)))
 	b := append([]byte{0x60, 0, 0, 0, 0, 0, mip6.Protocol, 64}, home.AsSlice()...)
 	b, err := mip6.Append(append(b, agent.AsSlice()...), u, home, agent, sa.Signer(careOf, home))
 	if err != nil {
@@ -67,11 +77,11 @@ func (r *rig) marker(id uint64, down bool) []byte {
 // the new one passes before.
 func TestMoveWithMarkers(t *testing.T) {
 	r := newRig(t)
-	ack, n := r.offer(careA, 11)
+	ack, n := r.offer(11, careA)
 	if pm, ok := ack.Options.PathMarkers(); !ok || pm != (mip6.PathMarkers{Path: 11}) || n.Path != 11 {
 		t.Errorf("first: %+v %v, %+v", pm, ok, n)
 	}
-	ack, n = r.offer(careB, 22)
+	ack, n = r.offer(22, careB)
 	if pm, _ := ack.Options.PathMarkers(); pm != (mip6.PathMarkers{Path: 22, OldPath: true}) || n.What != ha.NoticeMoved {
 		t.Errorf("move: %+v, %+v", pm, n)
 	}
@@ -98,7 +108,7 @@ func TestMoveWithMarkers(t *testing.T) {
 	r.counted("up_dropped_not_bound", 1)
 
 	// The answer was lost: asked again, the same is said, and nothing changes.
-	ack, n = r.offer(careB, 22)
+	ack, n = r.offer(22, careB)
 	if pm, _ := ack.Options.PathMarkers(); pm != (mip6.PathMarkers{Path: 22, OldPath: true}) || n.What != ha.NoticeRenewed {
 		t.Errorf("renewal: %+v, %+v", pm, n)
 	}
@@ -107,8 +117,8 @@ func TestMoveWithMarkers(t *testing.T) {
 // TestMarkerAgain: a marker goes out three times, and the wait for the other ends without it.
 func TestMarkerAgain(t *testing.T) {
 	r := newRig(t)
-	r.offer(careA, 11)
-	r.offer(careB, 22)
+	r.offer(11, careA)
+	r.offer(22, careB)
 	moved := r.now
 	r.handle(r.tunnel(careB, datagram(nodePort, peer, 0, "waits")))
 	r.w.out = nil
@@ -131,8 +141,8 @@ func TestMarkerAgain(t *testing.T) {
 func TestNodeToNodeAfterMove(t *testing.T) {
 	r := newRig(t)
 	r.bind(home2, careA)
-	r.offer(careA, 11)
-	r.offer(careB, 22)
+	r.offer(11, careA)
+	r.offer(22, careB)
 	r.w.out = nil
 	inner := datagram(nodePort, netip.AddrPortFrom(home2, 1), 0, "to the other")
 	r.handle(r.tunnel(careB, inner))

@@ -28,6 +28,7 @@ func (c *Counters) Report(out map[string]uint64) {
 const (
 	DownIn = iota
 	DownSent
+	DownCopies // beside those sent
 	DownMarkers
 	DownFormat  // not counted here, as all that a home agent drops before it knows the path
 	DownUnbound // also where the home address is nobody's
@@ -50,6 +51,7 @@ func Names() []string {
 	return []string{
 		DownIn:      "down_in",
 		DownSent:    "down_sent",
+		DownCopies:  "down_copies",
 		DownMarkers: "down_markers",
 		DownFormat:  "down_dropped_format",
 		DownUnbound: "down_dropped_unbound",

@@ -13,6 +13,12 @@
 // the mobile node offered markers, packets from the new one wait in a [flow.Gate] until
 // the marker came by the old path, or for Config.Wait from the first that waits.
 //
+// # Several care-of addresses
+//
+// While a mobile node is bound to several, and knows numbers, each packet goes to all of them for
+// Limits.Copies, with one number, then to the first alone. It may send from each of them. When one goes, the
+// old path is that, as above; while none goes nothing has to be put in order.
+//
 // The locks of both directions are never held together, so a packet that goes from one
 // mobile node to another is given to the path of that while the first is held.
 package path

@@ -1,20 +1,20 @@
 package path
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"openmpa/tunnel/flow"
-	"openmpa/tunnel/ipip"
 )
 
 // Defaults of Times.
 const (
 	DefaultMarkerWait  = 500 * time.Millisecond
 	DefaultOldPath     = 5 * time.Second
+	DefaultCopies      = 10 * time.Second
 	DefaultHoldPackets = 4096
 	DefaultHoldBytes   = 8 << 20
 )
@@ -22,9 +22,12 @@ const (
 // World is what a path acts on. It is called with a lock of the path held: it must not
 // call the same path, and should not block for long.
 type World interface {
-	// To sends an inner packet, with Config.Headroom octets in front of it, to a care-of
+	// To sends an inner packet, with Config.Outer octets in front of it, to a care-of
 	// address. An error that matches ipip.ErrFormat says that it must not enter a tunnel.
 	To(careOf netip.Addr, buf []byte) error
+	// Wrap makes an inner packet of what is behind a header's room in buf, with Config.Outer
+	// octets in front of all.
+	Wrap(buf []byte, tos uint8) error
 	// From gives an inner packet of the mobile node to the network.
 	From(inner []byte) error
 	// Wake says that Deadline may be earlier than it was. It must not block.
@@ -46,6 +49,7 @@ type Markers interface {
 type Limits struct {
 	MarkerWait time.Duration // how long packets of a new path wait for the marker on the old one
 	OldPath    time.Duration // how long packets are taken from the just-previous care-of address
+	Copies     time.Duration // how long packets are sent to all of several care-of addresses
 	Hold       flow.Limits   // of packets that wait, for each mobile node
 }
 
@@ -57,14 +61,17 @@ func (l *Limits) Check() error {
 	if l.OldPath == 0 {
 		l.OldPath = DefaultOldPath
 	}
+	if l.Copies == 0 {
+		l.Copies = DefaultCopies
+	}
 	if l.Hold.Packets == 0 {
 		l.Hold.Packets = DefaultHoldPackets
 	}
 	if l.Hold.Bytes == 0 {
 		l.Hold.Bytes = DefaultHoldBytes
 	}
-	if l.MarkerWait < 0 || l.OldPath < 0 {
-		return fmt.Errorf("marker-wait and old-path must be positive, they are %v and %v", l.MarkerWait, l.OldPath)
+	if l.MarkerWait < 0 || l.OldPath < 0 || l.Copies < 0 {
+		return fmt.Errorf("marker-wait, old-path and copies must be positive, they are %v, %v and %v", l.MarkerWait, l.OldPath, l.Copies)
 	}
 	return nil
 }
@@ -74,14 +81,23 @@ type Config struct {
 	Limits
 	World    World
 	Markers  Markers
-	Headroom int       // octets in front of a packet that Down takes
+	Outer    int       // octets that World.To needs in front of a packet
+	Header   int       // octets of an inner header
 	Counters *Counters // begins with Names
 }
 
+// Headroom is how many octets must be in front of a packet that Down takes: for the outer header,
+// and where copies are made for an inner one and the number.
+func (c *Config) Headroom() int { return c.Outer + c.Header + flow.ShimLen }
+
 // Target is where a mobile node is.
 type Target struct {
-	CareOf  netip.Addr
+	// CareOf are its care-of addresses, the first where it is; the others are where it may be soon.
+	CareOf  []netip.Addr
 	Reverse bool // it may send through the tunnel
+	// Numbers says that it knows copies by their numbers: packets go to all care-of addresses
+	// then, for a time, else to the first.
+	Numbers bool
 	// Ends is the identification of the change that brought it there, when markers end the
 	// path before; 0: they do not.
 	Ends uint64
@@ -91,103 +107,112 @@ type Target struct {
 // change it one after the other.
 type Path struct {
 	// fixed after New
-	cfg Config
+	cfg      Config
+	headroom int
 
 	// downlink, guarded by down
-	down sync.Mutex
-	to   netip.Addr // not valid: nowhere
-	end  end
+	down  sync.Mutex
+	bound []netip.Addr // none: not away
+	to    []netip.Addr // of those, where packets go
+	until time.Time    // to all of them; zero: for ever
+	ends  []end
+	// while packets may be copied they have numbers
+	numbered bool
+	epoch    uint16
+	number   uint32 // of the next
 
 	// uplink, guarded by up
 	up      sync.Mutex
-	current netip.Addr // care-of address; not valid: none
+	current []netip.Addr // care-of addresses; none: not away
 	reverse bool
-	old     netip.Addr // just-previous care-of address; not valid: none
-	ended   netip.Addr // was old until the marker came
-	oldEnd  time.Time  // until when
-	ends    uint64     // Target.Ends of the change from old to current
+	old     []netip.Addr // just-previous ones that are none any more
+	ended   []netip.Addr // were old until the marker came
+	oldEnd  time.Time    // until when
+	change  uint64       // Target.Ends of the change from old to current
 	gate    *flow.Gate
 }
 
 // New returns the path of a mobile node that is not away.
-func New(cfg Config) *Path { return &Path{cfg: cfg, gate: flow.NewGate(cfg.Hold)} }
-
-// markerAgain is when a marker is sent again, each after the one before: one that is lost
-// costs the mobile node a wait.
-var markerAgain = [...]time.Duration{20 * time.Millisecond, 40 * time.Millisecond}
-
-// end is the marker that ends an old path, until it has been sent often enough.
-type end struct {
-	careOf netip.Addr
-	marker []byte    // behind the headroom
-	due    time.Time // zero: no more
-	sent   int
+func New(cfg Config) *Path {
+	return &Path{cfg: cfg, headroom: cfg.Headroom(), gate: flow.NewGate(cfg.Hold)}
 }
 
 // CareOf is where the mobile node is; not valid: not away.
 func (p *Path) CareOf() netip.Addr {
 	p.down.Lock()
 	defer p.down.Unlock()
-	return p.to
+	if len(p.bound) == 0 {
+		return netip.Addr{}
+	}
+	return p.bound[0]
 }
 
-// Old is the care-of address before, from which packets are taken until end.
-func (p *Path) Old() (careOf netip.Addr, end time.Time) {
+// Bound reports whether careOf is one of the mobile node's.
+func (p *Path) Bound(careOf netip.Addr) bool {
+	p.down.Lock()
+	defer p.down.Unlock()
+	return slices.Contains(p.bound, careOf)
+}
+
+// Same reports whether the mobile node is bound to list, in this order.
+func (p *Path) Same(list []netip.Addr) bool {
+	p.down.Lock()
+	defer p.down.Unlock()
+	return slices.Equal(p.bound, list)
+}
+
+// Gone are the care-of addresses that would be none any more with those of next.
+func (p *Path) Gone(next []netip.Addr) []netip.Addr {
+	p.up.Lock()
+	defer p.up.Unlock()
+	return p.gone(next)
+}
+
+// gone is Gone. p.up is held.
+func (p *Path) gone(next []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(p.current), func(a netip.Addr) bool { return slices.Contains(next, a) })
+}
+
+// Old are the care-of addresses before, from which packets are taken until end.
+func (p *Path) Old() (careOf []netip.Addr, end time.Time) {
 	p.up.Lock()
 	defer p.up.Unlock()
 	return p.old, p.oldEnd
 }
 
-// Bind has packets go to and come from t: the mobile node's first care-of address,
-// another one, or the same again.
+// Bind has packets go to and come from t: the mobile node's first care-of addresses, others, or
+// the same again.
 func (p *Path) Bind(now time.Time, t Target) {
 	p.bindUp(now, t)
-	p.down.Lock()
-	defer p.down.Unlock()
-	if p.to == t.CareOf {
-		return
-	}
-	p.end = end{} // of a change before this one
-	if p.to.IsValid() && t.Ends != 0 {
-		marker, err := p.cfg.Markers.AppendDown(make([]byte, p.cfg.Headroom), t.Ends)
-		if err != nil {
-			p.cfg.Counters.Add(DownError) // cannot be; the mobile node's own deadline covers it
-		} else {
-			p.end = end{careOf: p.to, marker: marker, due: now}
-			p.sendMarker(now)
-		}
-	}
-	p.to = t.CareOf
+	p.bindDown(now, t)
 	p.cfg.World.Wake()
 }
 
-// bindUp is the uplink's side of Bind.
+// bindUp is the uplink's side of Bind. While none of the old care-of addresses goes, the mobile
+// node may go on to send as it did, and there is nothing to put in order.
 func (p *Path) bindUp(now time.Time, t Target) {
 	p.up.Lock()
 	defer p.up.Unlock()
-	p.reverse = t.Reverse
-	if p.current == t.CareOf {
+	gone := p.gone(t.CareOf)
+	p.current, p.reverse = t.CareOf, t.Reverse
+	if len(gone) == 0 {
 		return
 	}
-	p.current, p.old, p.ended, p.ends = t.CareOf, p.current, netip.Addr{}, 0
-	if !p.old.IsValid() {
-		return
-	}
-	p.oldEnd = now.Add(p.cfg.OldPath)
+	p.old, p.ended, p.change, p.oldEnd = gone, nil, 0, now.Add(p.cfg.OldPath)
 	if t.Ends != 0 {
-		p.ends = t.Ends
+		p.change = t.Ends
 		p.gate.Arm(now, t.Ends, p.cfg.MarkerWait)
 	} else {
 		p.flush() // of a change before this one
 	}
 }
 
-// RestoreOld has packets taken from the care-of address before, as Old told it when the
+// RestoreOld has packets taken from the care-of addresses before, as Old told them when the
 // home agent ended. Of a change that was under way nothing else is restored.
-func (p *Path) RestoreOld(now time.Time, old netip.Addr, end time.Time) {
+func (p *Path) RestoreOld(now time.Time, old []netip.Addr, end time.Time) {
 	p.up.Lock()
 	defer p.up.Unlock()
-	if old.IsValid() && now.Before(end) {
+	if len(old) > 0 && now.Before(end) {
 		p.old, p.oldEnd = old, end
 	}
 }
@@ -195,48 +220,12 @@ func (p *Path) RestoreOld(now time.Time, old netip.Addr, end time.Time) {
 // Clear says that the mobile node is not away any more. What waits is delivered.
 func (p *Path) Clear() {
 	p.down.Lock()
-	p.to, p.end = netip.Addr{}, end{}
+	p.bound, p.to, p.ends, p.numbered = nil, nil, nil, false
 	p.down.Unlock()
 	p.up.Lock()
 	defer p.up.Unlock()
 	p.flush()
-	p.current, p.old, p.ended, p.reverse, p.ends = netip.Addr{}, netip.Addr{}, netip.Addr{}, false, 0
-}
-
-// Down sends a packet, behind Config.Headroom octets, to where the mobile node is. buf
-// may be changed and is not kept.
-func (p *Path) Down(buf []byte) {
-	p.cfg.Counters.Add(DownIn)
-	p.down.Lock()
-	defer p.down.Unlock()
-	if !p.to.IsValid() {
-		p.cfg.Counters.Add(DownUnbound)
-		return
-	}
-	switch err := p.cfg.World.To(p.to, buf); {
-	case err == nil:
-		p.cfg.Counters.Add(DownSent)
-	case errors.Is(err, ipip.ErrFormat):
-		p.cfg.Counters.Add(DownLoop)
-	default:
-		p.cfg.Counters.Add(DownError)
-	}
-}
-
-// sendMarker sends the marker that is due. p.down is held.
-func (p *Path) sendMarker(now time.Time) {
-	e := &p.end
-	if err := p.cfg.World.To(e.careOf, e.marker); err != nil {
-		p.cfg.Counters.Add(DownError) // it is sent again, and the mobile node has a deadline
-	} else {
-		p.cfg.Counters.Add(DownMarkers)
-	}
-	if e.sent < len(markerAgain) {
-		e.due = now.Add(markerAgain[e.sent])
-		e.sent++
-	} else {
-		*e = end{}
-	}
+	p.current, p.old, p.ended, p.reverse, p.change = nil, nil, nil, false, 0
 }
 
 // Deadline returns when OnDeadline must be called; zero: not at all.
@@ -247,14 +236,19 @@ func (p *Path) Deadline() (d time.Time) {
 		}
 	}
 	p.down.Lock()
-	earlier(p.end.due)
+	for _, e := range p.ends {
+		earlier(e.due)
+	}
+	if len(p.to) > 1 {
+		earlier(p.until)
+	}
 	p.down.Unlock()
 	p.up.Lock()
 	defer p.up.Unlock()
 	if at, ok := p.gate.Deadline(); ok {
 		earlier(at)
 	}
-	if p.old.IsValid() {
+	if len(p.old) > 0 {
 		earlier(p.oldEnd)
 	}
 	return d
@@ -264,22 +258,23 @@ func (p *Path) Deadline() (d time.Time) {
 // nothing.
 func (p *Path) OnDeadline(now time.Time) (o Opened, ok bool) {
 	p.up.Lock()
-	if p.old.IsValid() && !now.Before(p.oldEnd) {
-		p.old = netip.Addr{}
+	if len(p.old) > 0 && !now.Before(p.oldEnd) {
+		p.old = nil
 		if p.gate.Armed() { // no marker, and nobody waits yet: nobody has to
 			p.flush()
 		}
 	}
 	if at, due := p.gate.Deadline(); due && !now.Before(at) {
 		p.gate.OnDeadline(now)
-		o, ok = Opened{CareOf: p.current, ID: p.ends, Released: p.drain()}, true
+		o, ok = Opened{CareOf: p.current[0], ID: p.change, Released: p.drain()}, true
 	}
 	p.up.Unlock()
 
 	p.down.Lock()
 	defer p.down.Unlock()
-	if !p.end.due.IsZero() && !now.Before(p.end.due) {
-		p.sendMarker(now)
+	p.sendMarkers(now)
+	if len(p.to) > 1 && !now.Before(p.until) {
+		p.to = p.to[:1] // the numbers go on: nothing changes for the mobile node
 	}
 	return o, ok
 }

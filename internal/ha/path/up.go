@@ -2,6 +2,7 @@ package path
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"openmpa/tunnel/flow"
@@ -19,11 +20,11 @@ type Opened struct {
 func (p *Path) Up(now time.Time, careOf netip.Addr, inner []byte) (o Opened, ok bool) {
 	p.up.Lock()
 	defer p.up.Unlock()
-	isNew, isMarker := careOf == p.current, p.cfg.Markers.Is(inner)
+	isNew, isMarker := slices.Contains(p.current, careOf), p.cfg.Markers.Is(inner)
 	switch {
-	case isMarker && careOf == p.ended && p.reverse: // markers are sent more than once
+	case isMarker && slices.Contains(p.ended, careOf) && p.reverse: // markers are sent more than once
 		return p.marker(now, careOf, inner)
-	case !p.current.IsValid(), !isNew && (careOf != p.old || !now.Before(p.oldEnd)):
+	case len(p.current) == 0, !isNew && (!slices.Contains(p.old, careOf) || !now.Before(p.oldEnd)):
 		p.cfg.Counters.Add(UpNotBound)
 		return o, false
 	case !p.reverse:
@@ -57,8 +58,8 @@ func (p *Path) marker(now time.Time, careOf netip.Addr, inner []byte) (Opened, b
 		return Opened{}, false
 	}
 	p.cfg.Counters.Add(UpMarkers)
-	if id == p.ends && careOf == p.old {
-		p.old, p.ended = netip.Addr{}, p.old // nothing but markers follows by this path
+	if id == p.change && slices.Contains(p.old, careOf) {
+		p.old, p.ended = nil, p.old // nothing but markers follows by this path, and nothing came by others
 	}
 	if !p.gate.Armed() || !p.gate.Marker(now, id) {
 		return Opened{}, false // after the deadline, or twice

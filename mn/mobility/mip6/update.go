@@ -165,7 +165,6 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 	if len(q.ids) > 0 && q.Flags&FlagO == 0 {
 		next = slices.Clone(n.bindings)
 	}
-	offer, _ := q.Options.PathMarkers()
 	status, failed := make([]Status, len(ids)), 0
 	for i, id := range ids {
 		old, bound := n.find(id.ID)
@@ -174,12 +173,12 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 		}
 		if status[i] = a.place(n, &next, id, Binding{
 			CareOf: CareOf{Addr: id.CareOf, ID: id.ID}, Since: now, Expires: now.Add(LifetimeOf(granted)),
-			Path: offer.Path, OldPath: offer.Path != 0 && bound,
 		}); status[i] != StatusAccepted {
 			failed++
 		}
 	}
 	if failed < len(ids) {
+		n.mark(next, q)
 		if err := a.commit(now, n, next); err != nil {
 			a.deny(n, q, StatusResources)
 			return
@@ -199,10 +198,27 @@ func (a *Agent) bind(now time.Time, n *node, q *request) {
 	for i := range q.ids {
 		q.ids[i].Status = status[i]
 	}
-	if b, ok := n.find(0); ok && b.Path != 0 {
+	if len(n.bindings) > 0 && n.bindings[0].Path != 0 {
+		b := n.bindings[0]
 		ack.Options = append(ack.Options, PathMarkers{Path: b.Path, OldPath: b.OldPath}.Option())
 	}
 	a.answer(n, q, ack)
+}
+
+// mark has the bindings next, of which there is one, carry what q offers, where it changes the path, else what made that.
+// From several care-of addresses to several there is no path that ends.
+func (n *node) mark(next []Binding, q *request) {
+	offer, ok := q.Options.PathMarkers()
+	if !ok {
+		return
+	}
+	m := PathMarkers{Path: offer.Path, OldPath: len(n.bindings) > 0 && (len(n.bindings) == 1 || len(next) == 1)}
+	if slices.EqualFunc(n.bindings, next, func(a, b Binding) bool { return a.Addr == b.Addr }) {
+		m = PathMarkers{Path: n.bindings[0].Path, OldPath: n.bindings[0].OldPath}
+	}
+	for i := range next {
+		next[i].Path, next[i].OldPath = m.Path, m.OldPath
+	}
 }
 
 // place puts one binding in next, or says why not.
@@ -219,9 +235,6 @@ func (a *Agent) place(n *node, next *[]Binding, id BindingID, b Binding) Status 
 	}
 	if old, ok := n.find(id.ID); ok && old.Addr == b.Addr {
 		b.Since = old.Since
-		if b.Path != 0 {
-			b.Path, b.OldPath = old.Path, old.OldPath // of the change that made the path
-		}
 	}
 	i := slices.IndexFunc(*next, func(o Binding) bool { return o.ID == id.ID })
 	switch {
