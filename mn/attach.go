@@ -87,7 +87,7 @@ func (n *Node) detach(c *candidate) {
 	confirmed := false
 	c.keys.end()
 	if s := c.session.Swap(nil); s != nil {
-		confirmed = s.terminate(context.Background(), nil)
+		confirmed = s.terminate(context.Background())
 	}
 	if c.address != nil {
 		if !c.address.byRouter.Load() || !confirmed {
@@ -116,7 +116,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 	defer func() {
 		if err != nil { // the address is not given back: the next attempt may have it
 			if s := made.session.Swap(nil); s != nil {
-				s.terminate(context.Background(), nil)
+				s.terminate(context.Background())
 			}
 			made.keys.end()
 			n.drop(made)

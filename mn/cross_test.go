@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +16,12 @@ import (
 
 // startTwo is start with a second interface, eth1, whose link is at network a.
 func startTwo(t *testing.T, atMove bool, edit func(*Config)) (b *bed, second *adapter) {
+	t.Helper()
+	return startTwoOf(t, nil, atMove, edit)
+}
+
+// startTwoOf is startTwo for a node of IPv6, if six is there.
+func startTwoOf(t *testing.T, six *bed6, atMove bool, edit func(*Config)) (b *bed, second *adapter) {
 	t.Helper()
 	second = &adapter{dev: "eth1", far: "mn1", point: "poa-a", fails: map[string]error{}, dead: map[string]bool{}}
 	lay := func(b *bed) {
@@ -38,7 +45,7 @@ func startTwo(t *testing.T, atMove bool, edit func(*Config)) (b *bed, second *ad
 			}
 		})
 	}
-	b = startOn(t, nil, lay, func(c *Config) {
+	b = startOf(t, six, nil, lay, func(c *Config) {
 		c.Interfaces[0].Points = []string{"poa-b"}
 		c.Interfaces = append(c.Interfaces, Interface{
 			Name: "eth1", Points: []string{"poa-a"}, AtMove: atMove,
@@ -72,10 +79,17 @@ func (a *adapter) cut(cut bool) {
 // TestTwoInterfaces: moves to and fro between two interfaces lose, double and reorder
 // nothing, and leave nothing where the node is not.
 func TestTwoInterfaces(t *testing.T) {
-	for name, atMove := range map[string]bool{"both up": false, "set up at the move": true} {
+	for name, c := range map[string]struct {
+		atMove bool
+		six    *bed6
+	}{
+		"both up": {}, "set up at the move": {atMove: true},
+		"both up, IPv6": {six: &bed6{}}, "set up at the move, IPv6": {true, &bed6{local: netip.MustParseAddr("fe80::1")}},
+	} {
 		t.Run(name, func(t *testing.T) {
 			osnettest.Enter(t)
-			b, _ := startTwo(t, atMove, nil)
+			atMove := c.atMove
+			b, _ := startTwoOf(t, c.six, atMove, nil)
 			idle := osnettest.Snapshot(t)
 			if isUp(t, "eth1") == atMove {
 				t.Errorf("eth1 up %v", !atMove)
@@ -89,7 +103,7 @@ func TestTwoInterfaces(t *testing.T) {
 					t.Fatalf("%s, %v", o, err)
 				}
 				s := b.node.Status()
-				if s.Network != step.to || s.Interface != step.dev || s.State != "attached" || step.bound != "" && s.Bound != step.bound {
+				if s.Network != step.to || s.Interface != step.dev || s.State != "attached" || step.bound != "" && s.Bound != step.bound && c.six == nil {
 					t.Errorf("status %+v, expected %+v", s, step)
 				}
 				if !isUp(t, "eth0") || isUp(t, "eth1") != (!atMove || step.dev == "eth1") {

@@ -2,10 +2,13 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/paa/notify"
+	"openmpa/paa/pana"
 )
 
 // farewell is the leave that is being taken of a network, in the background.
@@ -58,11 +61,15 @@ func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 		if old.address != nil {
 			old.remember(true)
 		}
-		confirmed, err := n.sayGoodbye(ctx, s, now.address.addr())
+		released, confirmed, err := n.sayGoodbye(ctx, id, s, old, now.address.addr())
 		span.End(err)
 		close(told)
 		old.keys.end()
-		n.giveBack(ctx, old, confirmed, now)
+		if !released {
+			n.giveBack(ctx, old, confirmed, now)
+		} else {
+			n.forget(old.net.Name, old.address.addr())
+		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.leaving, old.net.Name)
@@ -73,18 +80,42 @@ func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 	}
 }
 
-// sayGoodbye ends a session from the address from; the router has confirmed it, or
-// is dead.
-func (n *Node) sayGoodbye(ctx context.Context, s *session, from netip.Addr) (confirmed bool, err error) {
+// sayGoodbye ends old's session from the address from; the router has confirmed it, or
+// is dead. Before that it has the router give back a lease that nobody else can, if old has one.
+func (n *Node) sayGoodbye(ctx context.Context, id event.HandoverID, s *session, old *candidate, from netip.Addr) (released, confirmed bool, err error) {
 	if s == nil {
-		return false, nil
+		return false, false, nil
 	}
 	conn, err := n.udp(from)
 	if err != nil {
 		s.close()
-		return false, err
+		return false, false, err
 	}
-	return s.terminate(ctx, conn), nil
+	s.client.Rebind(conn)
+	if a := old.address; a != nil && !a.byRouter.Load() {
+		if m := old.port.ip.handBack(notify.Header{Handover: id}, *a.lease.Load()); m != nil {
+			released = s.handBack(ctx, m)
+		}
+	}
+	return released, s.terminate(ctx), nil
+}
+
+// handBack has the router give an address back, and says whether it will.
+func (s *session) handBack(ctx context.Context, m *notify.Release) bool {
+	ack, err := s.send(m, pana.NotifyOptions{Urgent: true})
+	if err == nil {
+		select {
+		case err = <-ack:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(terminateWithin):
+			err = errors.New("it does not acknowledge that")
+		}
+	}
+	if err != nil {
+		s.n.cfg.Log.Warn("the router does not give the lease back", "paa", s.net.PAA, "addr", m.Addr, "err", err)
+	}
+	return err == nil
 }
 
 // giveBack releases c's lease, from the address of now, unless the router, which leased it, has confirmed the

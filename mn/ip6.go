@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"openmpa/internal/dhcp6"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
+	"openmpa/paa/notify"
 )
 
 // ip6 is IPv6 on an interface: addresses from DHCPv6, or formed from what routers advertise
@@ -191,6 +193,16 @@ func (i *ip6) release(ctx context.Context, l lease, from netip.Addr) error {
 		return errElsewhere
 	}
 	return i.exchange(ctx, func(ctx context.Context, c *dhcp6.Client) error { return c.Release(ctx, l.Six.Lease) })
+}
+
+func (i *ip6) handBack(h notify.Header, l lease) *notify.Release {
+	if l.formed() {
+		return nil
+	}
+	six := l.Six
+	return &notify.Release{
+		Header: h, Addr: six.Addr, ClientID: six.ClientID, IAID: binary.BigEndian.Uint32(six.IAID[:]), ServerDUID: six.ServerID, MAC: i.p.mac,
+	}
 }
 
 // probe detects duplicates of a on the link (RFC 4862 §5.4), with a nonce (RFC 7527). It

@@ -122,6 +122,7 @@ func TestLeased(t *testing.T) {
 	if a, n := b.coa(), b.asked(); a != netip.MustParseAddr("2001:db8:2::100") || n != 1 {
 		t.Errorf("bound to %s, the node itself has asked for %d", a, n)
 	}
+	b.eventually("one lease: what the node had taken itself is given back by the router there", func(Status) bool { return len(b.dhcp.Leases()) == 1 })
 	for _, e := range b.node.cfg.Recorder.Events(event.HandoverID{}) {
 		if e.Phase == event.PhaseRenew && e.Kind == event.KindEnd && e.Outcome != event.OK {
 			t.Errorf("not extended: %+v", e)

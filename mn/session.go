@@ -356,12 +356,8 @@ func (s *session) rtt() (d time.Duration) {
 	return d
 }
 
-// terminate ends the session, from the socket from unless that is nil, and waits
-// a little for the router to say that it knows.
-func (s *session) terminate(ctx context.Context, from host.UDP) (confirmed bool) {
-	if from != nil {
-		s.client.Rebind(from)
-	}
+// terminate ends the session, and waits a little for the router to say that it knows.
+func (s *session) terminate(ctx context.Context) (confirmed bool) {
 	defer s.close()
 	if err := s.client.Do(func(now time.Time, p *pana.PaC) { p.Terminate(now) }); err != nil {
 		return true // it ended before

@@ -14,10 +14,17 @@ import (
 // the time, by which they are found.
 func startWatched(t *testing.T) *bed {
 	t.Helper()
-	b := start(t, func(c *Config) {
+	return startWatchedOf(t, nil)
+}
+
+// startWatchedOf is startWatched for a node of IPv6, if six is there.
+func startWatchedOf(t *testing.T, six *bed6) *bed {
+	t.Helper()
+	b := startOf(t, six, nil, func(*bed) {}, func(c *Config) {
 		c.Watch = decision.WatchLimits{Quiet: 200 * time.Millisecond, Wait: 200 * time.Millisecond, Asks: 3}
 	})
-	conn, err := net.DialUDP("udp4", &net.UDPAddr{IP: homeAddress.AsSlice()}, &net.UDPAddr{IP: agentAddr.AsSlice(), Port: 7001})
+	home, peer := b.addresses()
+	conn, err := net.DialUDP("udp", &net.UDPAddr{IP: home.AsSlice()}, &net.UDPAddr{IP: peer.AsSlice(), Port: 7001})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,4 +140,18 @@ func TestDeadFlaps(t *testing.T) {
 		t.Errorf("%s, %v", o, err)
 	}
 	stop()
+}
+
+// TestDead6: a link of IPv6 is found dead and alive, and one that is neither is left alone.
+func TestDead6(t *testing.T) {
+	b := startWatchedOf(t, &bed6{})
+	time.Sleep(2 * time.Second) // in which the router is asked
+	if b.said("dead") {
+		t.Fatal("a link that carries packets is found dead")
+	}
+	b.link.silence(true)
+	b.found("dead")
+	b.link.silence(false)
+	b.found("alive")
+	b.works()
 }
