@@ -13,8 +13,8 @@
 // has the same fate. ARP is delayed, but nothing is drawn for it: it belongs to
 // the Ethernet of the lab and not to the distance that the link stands for.
 //
-// A goroutine of a link keeps an operating system thread, asks for real-time
-// priority, sleeps until an absolute time and never spins. How late it was with
+// A goroutine of a link keeps an operating system thread, asks for the highest
+// priority below real-time, sleeps until an absolute time and never spins. How late it was with
 // each frame is measured and reported. The devices last as long as the process.
 //
 // [Classifier] tells the lab's own traffic apart in every form it has on a link:

@@ -15,7 +15,9 @@ import (
 	"openmpa/testbed/traffic"
 )
 
-// joined is a link between two namespaces with an address at each end.
+// joined is a link between two namespaces with an address at each end, which knows that of the other:
+// what waits until a delayed answer to ARP has come is passed by what is sent while the
+// kernel sends that, and more than it keeps is lost.
 func joined(t *testing.T, text string) (*Set, [2]traffic.Endpoint) {
 	t.Helper()
 	osnettest.NeedRoot(t)
@@ -52,14 +54,25 @@ func joined(t *testing.T, text string) (*Set, [2]traffic.Endpoint) {
 	if made, err := set.Join("x", ends[0].Space, "eth0", ends[1].Space, "eth0"); !made || err != nil {
 		t.Fatalf("%v, %v", made, err)
 	}
-	for _, e := range ends {
+	var macs [2]net.HardwareAddr
+	for i, e := range ends {
 		nl := e.Space.Netlink()
 		l, err := nl.LinkByName("eth0")
 		if err == nil {
+			macs[i] = l.Attrs().HardwareAddr
 			err = nl.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: e.Addr.AsSlice(), Mask: net.CIDRMask(24, 32)}})
 		}
 		if err == nil {
 			err = nl.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, e := range ends {
+		l, err := e.Space.Netlink().LinkByName("eth0")
+		if err == nil {
+			err = e.Space.Netlink().NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ends[1-i].Addr.AsSlice(), HardwareAddr: macs[1-i], State: netlink.NUD_PERMANENT})
 		}
 		if err != nil {
 			t.Fatal(err)
