@@ -127,7 +127,7 @@ correspondent: {address: "%v", interface: core, tunnel: {device: mpac, mtu: %d}}
 func (b *Bed) mobility6() string {
 	route := ""
 	if b.opt.Route {
-		route = fmt.Sprintf(", correspondents: [\"%v\"]", topo.Correspondent6)
+		route = fmt.Sprintf(", correspondents: [\"%v/128\"]", topo.Correspondent6)
 	}
 	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s%s}",
 		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, route)
