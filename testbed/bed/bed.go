@@ -284,21 +284,25 @@ func (b *Bed) Gap() time.Duration { return b.opt.Gap }
 // Close takes the lab apart; see the package comment for its error.
 func (b *Bed) Close() error {
 	var errs []error
-	up := b.children[topo.MN] != nil
-	if up {
-		errs = append(errs, b.stop(topo.MN))
-	}
-	if up && b.opt.Ahead == "" {
-		errs = append(errs, b.leasesGone())
+	if b.children[topo.MN] != nil {
+		errs = append(errs, b.stop(topo.MN), b.stopAhead(), b.leasesGone())
 	}
 	errs = append(errs, b.stopAll(), b.openLinks())
-	if up && b.opt.Ahead != "" { // which the routers had until their end
-		errs = append(errs, b.leasesGone())
-	}
 	if b.Top != nil && b.before != nil {
 		errs = append(errs, b.compare())
 	}
 	errs = append(errs, b.dismantle())
+	return errors.Join(errs...)
+}
+
+// stopAhead ends routers that have leases for nobody yet: these they give back only then.
+func (b *Bed) stopAhead() error {
+	var errs []error
+	for _, n := range b.opt.networks() {
+		if b.opt.Ahead != "" && b.children[n.Name] != nil {
+			errs = append(errs, b.stop(n.Name))
+		}
+	}
 	return errors.Join(errs...)
 }
 
