@@ -44,7 +44,10 @@ func (g *fakeGate) life(a netip.Addr) time.Duration {
 	return g.open[a]
 }
 
-func startGate(t *testing.T) (*bed, *fakeGate) {
+func startGate(t *testing.T) (*bed, *fakeGate) { return gated(t, start) }
+
+func gated(t *testing.T, start func(*testing.T, func(*Config)) *bed) (*bed, *fakeGate) {
+	t.Helper()
 	g := &fakeGate{open: map[netip.Addr]time.Duration{}}
 	return start(t, func(c *Config) { c.Gate = g }), g
 }
@@ -72,8 +75,10 @@ func (b *bed) settled() {
 
 // TestGateCandidate: a node that prepares passes from its departure on, and no longer than
 // its session.
-func TestGateCandidate(t *testing.T) {
-	b, gate := startGate(t)
+func TestGateCandidate(t *testing.T) { families(t, gateCandidate) }
+
+func gateCandidate(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b, gate := gated(t, start)
 	g := b.prepared(1)
 	b.settled()
 	if n := gate.life(g.addr); n != 0 {
@@ -97,27 +102,29 @@ func TestGateCandidate(t *testing.T) {
 
 // TestGateGuest: a node that has logged in passes until it leaves, and then from its sealed
 // arrival on, not by speaking from here alone.
-func TestGateGuest(t *testing.T) {
-	b, gate := startGate(t)
+func TestGateGuest(t *testing.T) { families(t, gateGuest) }
+
+func gateGuest(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b, gate := gated(t, start)
 	g := b.attach(1)
-	b.opens(gate, leased, true, "the login")
-	if n := gate.life(leased); n < 59*time.Minute || n > time.Hour {
+	b.opens(gate, b.leased, true, "the login")
+	if n := gate.life(b.leased); n < 59*time.Minute || n > time.Hour {
 		t.Errorf("for %v, expected what is left of the session's hour", n)
 	}
 	g.depart(moved)
-	b.opens(gate, leased, false, "the departure")
+	b.opens(gate, b.leased, false, "the departure")
 	g.resume(moved)
-	b.r.SessionMoved(1, netip.AddrPortFrom(outer, 1000))
-	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(outer, 1000), false, sessionKeys(1), time.Hour) // again
-	b.r.SessionMoved(1, netip.AddrPortFrom(leased, 1000))
+	b.r.SessionMoved(1, netip.AddrPortFrom(b.outer, 1000))
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(b.outer, 1000), false, sessionKeys(1), time.Hour) // again
+	b.r.SessionMoved(1, netip.AddrPortFrom(b.leased, 1000))
 	b.settled()
-	if gate.life(leased) != 0 {
+	if gate.life(b.leased) != 0 {
 		t.Error("a node that was elsewhere passes by its address alone")
 	}
 	b.r.SessionMessage(1, &notify.Arrival{Header: header})
-	b.opens(gate, leased, true, "the return")
-	b.r.SessionMoved(1, netip.AddrPortFrom(outer, 1000)) // cut off, it says nothing but that
-	b.opens(gate, leased, false, "the word from elsewhere")
+	b.opens(gate, b.leased, true, "the return")
+	b.r.SessionMoved(1, netip.AddrPortFrom(b.outer, 1000)) // cut off, it says nothing but that
+	b.opens(gate, b.leased, false, "the word from elsewhere")
 }
 
 // TestGateRace: somebody else on the link, or on the way, was first with what a node has said, so

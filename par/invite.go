@@ -10,10 +10,10 @@ import (
 
 // Behind an enforcement point a node that has no session is invited to one (RFC 5191 section
 // 4.1, session initiated by the PAA), since it may not know whom to ask. What shows that it is
-// there is its ARP, which everybody sends who wants to speak IPv4; an ARP packet can be forged,
+// there is its ARP, or neighbour solicitation, which everybody sends who wants to speak; such a packet can be forged,
 // so whatever is done for one is bounded, and nothing of it stays in the PAA.
 
-// invitePauses are those before each invitation, the first from the node's ARP on: nodes that
+// invitePauses are those before each invitation, the first from the node's word on: nodes that
 // know the PAA have begun by then.
 var invitePauses = [...]time.Duration{200 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
 
@@ -86,7 +86,8 @@ func (i *invitations) due(now time.Time, in func(netip.Addr) bool) (due []netip.
 
 // neighbourFrom is told of everybody who sends ARP, or solicits neighbours, on the access link.
 func (r *Router) neighbourFrom(a netip.Addr) {
-	if !r.own(a) && a != r.cfg.DHCPServer && r.onLink(a) && !r.keeper.authorised(a) {
+	server := a == r.cfg.DHCPServer || r.cfg.IPv6 != nil && a == r.cfg.IPv6.Server
+	if !r.own(a) && !server && r.onLink(a) && !r.keeper.authorised(a) {
 		r.invites.heard(time.Now(), a)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"openmpa/internal/config"
 	"openmpa/internal/daemon"
 	"openmpa/internal/osnet"
 	"openmpa/paa/pana"
@@ -45,8 +46,12 @@ func openGate(c configuration, log *slog.Logger) (e enforcement, err error) {
 	if !c.Access.Enforce {
 		return e, osnet.RemoveGate(osnet.OwnerAccessRouter)
 	}
+	var dhcp6 config.Addr
+	if c.IPv6 != nil {
+		dhcp6 = c.IPv6.DHCP
+	}
 	e.point, err = osnet.OpenGate(osnet.GateConfig{
-		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, DHCP: c.DHCP.Server, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
+		Owner: osnet.OwnerAccessRouter, Dev: c.Access.Interface, PANA: pana.Port, DHCP: c.DHCP.Server, DHCP6: dhcp6, Open: c.Access.Open, Grace: c.PANA.Ping.D(),
 	})
 	return e, err
 }

@@ -3,6 +3,7 @@ package osnet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -20,8 +21,25 @@ import (
 // gateTables is what the names of our tables begin with; the owner follows.
 const gateTables = "openmpa_"
 
-// gateSet is the set of authorised addresses.
-const gateSet = "authorised"
+// gateSets are the sets of authorised addresses, by family.
+var gateSets = [...]struct {
+	name   string
+	key    nftables.SetDatatype
+	family byte
+	source uint32 // offset of the source address in the header; the destination follows
+	size   uint32 // octets of an address
+}{
+	{"authorised", nftables.TypeIPAddr, unix.NFPROTO_IPV4, 12, 4},
+	{"authorised6", nftables.TypeIP6Addr, unix.NFPROTO_IPV6, 8, 16},
+}
+
+// gateFamily is the index of an address's family in gateSets.
+func gateFamily(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
 
 // gateChunk is how many addresses go into one message: the length of an attribute of netlink
 // has 16 bits.
@@ -38,8 +56,9 @@ type GateConfig struct {
 	Owner string // whose it is; one gate an owner and namespace
 	Dev   string // interface of the access link
 	PANA  uint16 // UDP port of the PAA on this machine
-	// DHCP is the server whose clients and relays on the link reach it through this machine.
-	DHCP netip.Addr
+	// DHCP is the server whose clients and relays on the link reach it through this machine; DHCP6 is that of IPv6. The zero
+	// Addr: there is none.
+	DHCP, DHCP6 netip.Addr
 	// Open are destinations that anybody may reach.
 	Open []netip.Prefix
 	// Grace is how long those whom a gate of before let pass do so still.
@@ -47,9 +66,9 @@ type GateConfig struct {
 }
 
 // Gate is an enforcement point (RFC 5191 section 1.2, EP): of what comes in by the access link it
-// lets pass what authorised addresses send, PANA to this machine, DHCP to it and to the server,
-// neighbour discovery, and what is open to all. It does not judge ARP, and what goes out by the
-// link. IPv6 is never authorised. Whoever can take another's address on the link can pass as that one: only the link
+// lets pass what authorised addresses of either family send, PANA to this machine, DHCP to it and
+// to the server, neighbour discovery, and what is open to all. It does not judge ARP, and what goes
+// out by the link. Whoever can take another's address on the link can pass as that one: only the link
 // layer can keep that from happening.
 //
 // It is a table of nftables, changed in transactions. An authorisation ends in the kernel by
@@ -59,7 +78,7 @@ type Gate struct {
 	mu    sync.Mutex // one conversation with the kernel at a time
 	conn  *nftables.Conn
 	table *nftables.Table
-	set   *nftables.Set
+	sets  [len(gateSets)]*nftables.Set
 }
 
 // OpenGate puts a gate in place in the network namespace of the calling thread, instead of that
@@ -100,9 +119,11 @@ func (g *Gate) build(cfg GateConfig) error {
 	c.AddTable(g.table) // so that there is one to delete
 	c.DelTable(g.table)
 	c.AddTable(g.table)
-	g.set = &nftables.Set{Table: g.table, Name: gateSet, KeyType: nftables.TypeIPAddr, HasTimeout: true}
-	if err := errors.Join(c.AddSet(g.set, nil), g.add(kept)); err != nil {
-		return err
+	for i, family := range gateSets {
+		g.sets[i] = &nftables.Set{Table: g.table, Name: family.name, KeyType: family.key, HasTimeout: true}
+		if err := errors.Join(c.AddSet(g.sets[i], nil), g.add(i, kept[i])); err != nil {
+			return err
+		}
 	}
 	hooks := map[string]*nftables.ChainHook{"input": nftables.ChainHookInput, "forward": nftables.ChainHookForward}
 	for _, name := range []string{"input", "forward"} {
@@ -117,10 +138,10 @@ func (g *Gate) build(cfg GateConfig) error {
 	return c.Flush()
 }
 
-// add has the transaction under way let pass the addresses in list.
-func (g *Gate) add(list []nftables.SetElement) error {
+// add has the transaction under way let pass the addresses of a family in list.
+func (g *Gate) add(family int, list []nftables.SetElement) error {
 	for chunk := range slices.Chunk(list, gateChunk) {
-		if err := g.conn.SetAddElements(g.set, chunk); err != nil {
+		if err := g.conn.SetAddElements(g.sets[family], chunk); err != nil {
 			return err
 		}
 	}
@@ -155,9 +176,18 @@ func (g *Gate) elements(set *nftables.Set) ([]nftables.SetElement, error) {
 	return list, nil
 }
 
-// left returns whom the gate in the kernel lets pass, each for grace at most.
-func (g *Gate) left(grace time.Duration) ([]nftables.SetElement, error) {
-	set, err := g.conn.GetSetByName(g.table, gateSet)
+// left returns whom the gate in the kernel lets pass, by family, each for grace at most.
+func (g *Gate) left(grace time.Duration) (kept [len(gateSets)][]nftables.SetElement, err error) {
+	for i, family := range gateSets {
+		if kept[i], err = g.leftIn(family.name, grace); err != nil {
+			return kept, err
+		}
+	}
+	return kept, nil
+}
+
+func (g *Gate) leftIn(name string, grace time.Duration) ([]nftables.SetElement, error) {
+	set, err := g.conn.GetSetByName(g.table, name)
 	if errors.Is(err, unix.ENOENT) || grace <= 0 && err == nil {
 		return nil, nil
 	}
@@ -184,14 +214,24 @@ func (g *Gate) accepted(cfg GateConfig, chain string) [][]expr.Any {
 	name := append([]byte(cfg.Dev), make([]byte, unix.IFNAMSIZ-len(cfg.Dev))...)
 	list := [][]expr.Any{
 		{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: name}},
-		append(gateIPv4(12), &expr.Lookup{SourceRegister: 1, SetName: gateSet, SetID: g.set.ID}),
 	}
-	dhcp := gateUDP(67)
-	if server := cfg.DHCP.Unmap(); chain == "forward" && server.Is4() { // a renewal, or of a relay on the link
-		list = append(list, slices.Concat(gateIPv4(16), []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: server.AsSlice()}}, dhcp))
+	for i, s := range g.sets {
+		list = append(list, append(gateSource(i), &expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}))
+	}
+	for i, dhcp := range []struct {
+		server netip.Addr
+		port   uint16
+	}{{cfg.DHCP.Unmap(), 67}, {cfg.DHCP6, 547}} {
+		to := gateDestination(i)
+		switch {
+		case !dhcp.server.IsValid() || gateFamily(dhcp.server) != i:
+			continue
+		case chain == "forward": // a renewal, or of a relay on the link
+			to = append(to, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: dhcp.server.AsSlice()})
+		} // else to the relay here
+		list = append(list, append(to, gateUDP(dhcp.port)...))
 	}
 	if chain == "input" {
-		list = append(list, append(gateIPv4(16), dhcp...)) // to the relay here
 		list = append(list, gateUDP(cfg.PANA), []expr.Any{ // 133 to 137: router and neighbour discovery, RFC 4861
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
@@ -200,22 +240,27 @@ func (g *Gate) accepted(cfg GateConfig, chain string) [][]expr.Any {
 		})
 	}
 	for _, p := range cfg.Open {
-		if p = p.Masked(); p.Addr().Is4() {
-			mask := binaryutil.BigEndian.PutUint32(uint32(uint64(0xffffffff) << (32 - p.Bits())))
-			list = append(list, append(gateIPv4(16),
-				&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()}))
-		}
+		p = p.Masked()
+		size := p.Addr().BitLen() / 8
+		list = append(list, append(gateDestination(gateFamily(p.Addr())),
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(size), Mask: net.CIDRMask(p.Bits(), 8*size), Xor: make([]byte, size)},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()}))
 	}
 	return list
 }
 
-// gateIPv4 loads an address of an IPv4 header.
-func gateIPv4(offset uint32) []expr.Any {
+// gateSource loads the source address of a packet of a family, gateDestination the other one.
+func gateSource(family int) []expr.Any { return gateAddress(family, gateSets[family].source) }
+
+func gateDestination(family int) []expr.Any {
+	return gateAddress(family, gateSets[family].source+gateSets[family].size)
+}
+
+func gateAddress(family int, offset uint32) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.NFPROTO_IPV4}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{gateSets[family].family}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: gateSets[family].size},
 	}
 }
 
@@ -231,8 +276,8 @@ func gateUDP(port uint16) []expr.Any {
 
 // Permit lets pass what addr sends, for life from now on.
 func (g *Gate) Permit(addr netip.Addr, life time.Duration) error {
-	if addr = addr.Unmap(); !addr.Is4() {
-		return fmt.Errorf("osnet: gate: %v: expected an IPv4 address", addr)
+	if addr = addr.Unmap(); !addr.IsValid() || addr.Zone() != "" {
+		return fmt.Errorf("osnet: gate: %v: expected an address that routers forward", addr)
 	}
 	if life <= 0 {
 		return g.Forbid(addr)
@@ -250,11 +295,11 @@ func (g *Gate) Forbid(addr netip.Addr) error { return g.change("forbid", addr.Un
 func (g *Gate) change(what string, addr netip.Addr, life time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := []nftables.SetElement{{Key: addr.AsSlice()}}
-	err := g.conn.SetAddElements(g.set, []nftables.SetElement{{Key: addr.AsSlice(), Timeout: time.Second}})
-	err = errors.Join(err, g.conn.SetDeleteElements(g.set, key))
+	key, set := []nftables.SetElement{{Key: addr.AsSlice()}}, g.sets[gateFamily(addr)]
+	err := g.conn.SetAddElements(set, []nftables.SetElement{{Key: addr.AsSlice(), Timeout: time.Second}})
+	err = errors.Join(err, g.conn.SetDeleteElements(set, key))
 	if life > 0 {
-		err = errors.Join(err, g.conn.SetAddElements(g.set, []nftables.SetElement{{Key: addr.AsSlice(), Timeout: life}}))
+		err = errors.Join(err, g.conn.SetAddElements(set, []nftables.SetElement{{Key: addr.AsSlice(), Timeout: life}}))
 	}
 	if err = errors.Join(err, g.conn.Flush()); err != nil {
 		return fmt.Errorf("osnet: gate: %s %v: %w", what, addr, hint(err))
@@ -266,19 +311,22 @@ func (g *Gate) change(what string, addr netip.Addr, life time.Duration) error {
 func (g *Gate) Permitted() ([]netip.Addr, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list, err := g.addresses(g.set)
+	list, err := g.addresses(g.sets[:]...)
 	if err != nil {
 		return nil, fmt.Errorf("osnet: gate: %w", hint(err))
 	}
 	return list, nil
 }
 
-// addresses reads the set, in order.
-func (g *Gate) addresses(set *nftables.Set) (list []netip.Addr, err error) {
-	elements, err := g.elements(set)
-	for _, e := range elements {
-		if a, ok := netip.AddrFromSlice(e.Key); ok {
-			list = append(list, a)
+// addresses reads the sets, in order.
+func (g *Gate) addresses(sets ...*nftables.Set) (list []netip.Addr, err error) {
+	for _, set := range sets {
+		elements, e := g.elements(set)
+		err = errors.Join(err, e)
+		for _, e := range elements {
+			if a, ok := netip.AddrFromSlice(e.Key); ok {
+				list = append(list, a)
+			}
 		}
 	}
 	slices.SortFunc(list, netip.Addr.Compare)
@@ -292,12 +340,18 @@ func GateLeft(owner string) (list []netip.Addr, there bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	set, err := g.conn.GetSetByName(g.table, gateSet)
-	switch there = err == nil; {
-	case errors.Is(err, unix.ENOENT):
-		err = nil
-	case there:
-		list, err = g.addresses(set)
+	for _, family := range gateSets {
+		set, e := g.conn.GetSetByName(g.table, family.name)
+		switch {
+		case errors.Is(e, unix.ENOENT):
+			continue
+		case e == nil:
+			there = true
+			var some []netip.Addr
+			some, e = g.addresses(set)
+			list = append(list, some...)
+		}
+		err = errors.Join(err, e)
 	}
 	if err = errors.Join(err, g.conn.CloseLasting()); err != nil {
 		return nil, there, fmt.Errorf("osnet: gate: %w", hint(err))
@@ -312,8 +366,11 @@ func (g *Gate) Close(grace time.Duration) error {
 	defer g.mu.Unlock()
 	kept, err := g.left(grace)
 	if err == nil {
-		g.conn.FlushSet(g.set)
-		err = errors.Join(g.add(kept), g.conn.Flush())
+		for i, set := range g.sets {
+			g.conn.FlushSet(set)
+			err = errors.Join(err, g.add(i, kept[i]))
+		}
+		err = errors.Join(err, g.conn.Flush())
 	}
 	if err = errors.Join(err, g.conn.CloseLasting()); err != nil {
 		return fmt.Errorf("osnet: gate: %w", hint(err))

@@ -44,7 +44,9 @@ func newGateBed(t *testing.T) *gateBed {
 		osnettest.IP(t, "address add 10.3.0.2/24 dev eth0")
 		osnettest.IP(t, "address add 10.3.0.3/24 dev eth0")
 		osnettest.IP(t, "address add 10.3.0.4/24 dev eth0")
-		osnettest.IP(t, "address add fd03::2/64 dev eth0 nodad")
+		for _, a := range []string{"fd03::2", "fd03::2:3", "fd03::2:4"} {
+			osnettest.IP(t, "address add "+a+"/64 dev eth0 nodad")
+		}
 		osnettest.IP(t, "route add default via 10.3.0.1")
 		osnettest.IP(t, "route add default via fd03::1")
 	})
@@ -175,9 +177,56 @@ func TestGate(t *testing.T) {
 	if v, err := FilterCheck(Flow{Hook: HookForward, In: "lan0", Out: "wan0", From: netip.MustParseAddrPort(gateNode), To: netip.MustParseAddrPort(gateServer), Protocol: 17}); err != nil || v.Drop {
 		t.Errorf("the gate is taken for somebody else's filter: %+v, %v", v, err)
 	}
-	if err := g.Permit(netip.IPv6Loopback(), time.Hour); err == nil {
-		t.Error("an IPv6 address was permitted")
+	if err := g.Permit(netip.MustParseAddr("fe80::1%lan0"), time.Hour); err == nil {
+		t.Error("an address of one link was permitted")
 	}
+}
+
+// TestGate6: it judges IPv6 likewise.
+func TestGate6(t *testing.T) {
+	b := newGateBed(t)
+	const node, server, open = "[fd01::5]:5000", "[fd03::2]:4000", "[fd03::2:3]:4000"
+	ways := []struct {
+		to  string
+		all bool // may always pass
+	}{{server, false}, {open, true}, {"[fd03::2]:547", false}, {"[fd03::2:4]:547", true}, {"[fd03::2:4]:4000", false}, {"[fd01::1]:716", true}, {"[fd01::1]:547", true}, {"[fd01::1]:4000", false}}
+	for _, way := range ways {
+		for deadline := time.Now().Add(10 * time.Second); !b.passes(node, way.to); {
+			if time.Now().After(deadline) {
+				t.Fatalf("no gate: nothing passes to %s", way.to)
+			}
+		}
+	}
+	cfg := gateConfig()
+	cfg.DHCP6, cfg.Open = netip.MustParseAddr("fd03::2:4"), append(cfg.Open, netip.MustParsePrefix("fd03::2:3/128"))
+	g, err := OpenGate(cfg)
+	must(t, err)
+	judged := func(what string, permitted bool) {
+		t.Helper()
+		for _, way := range ways {
+			b.expect(what, permitted || way.all, node, way.to)
+		}
+	}
+	judged("unauthorised", false)
+	four, six := netip.MustParseAddr("10.1.0.5"), netip.MustParseAddr("fd01::5")
+	must(t, g.Permit(four, time.Hour))
+	judged("authorised by IPv4", false)
+	must(t, g.Permit(six, time.Hour))
+	judged("authorised", true)
+	must(t, g.conn.CloseLasting()) // as kill -9 does
+	if left, there, err := GateLeft(OwnerLab); err != nil || !there || !slices.Equal(left, []netip.Addr{four, six}) {
+		t.Errorf("left behind: %v, %v, %v, expected both", left, there, err)
+	}
+	g, err = OpenGate(cfg)
+	must(t, err)
+	judged("after a restart", true)
+	must(t, g.Forbid(six))
+	judged("forbidden", false)
+	b.expect("IPv4", true, gateNode, gateServer)
+	must(t, g.Permit(six, time.Hour))
+	must(t, g.Close(time.Minute))
+	judged("its process has ended", true)
+	must(t, RemoveGate(OwnerLab))
 }
 
 // TestGateAgain: a gate instead of one that was left by a process that died.
@@ -275,7 +324,7 @@ func TestGateMany(t *testing.T) {
 		list[i] = nftables.SetElement{Key: addr.AsSlice(), Timeout: time.Hour}
 		addr = addr.Next()
 	}
-	must(t, g.add(list))
+	must(t, g.add(0, list))
 	must(t, g.conn.Flush())
 	for _, end := range []func() error{g.conn.CloseLasting, func() error { return g.Close(time.Hour) }} {
 		must(t, end())
