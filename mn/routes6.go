@@ -66,10 +66,13 @@ func newRoutes(c mip6.ClientConfig, prefixes []netip.Prefix, log *slog.Logger) *
 	return r
 }
 
+// any says whether there may be any.
+func (r *routes) any() bool { return len(r.prefixes) > 0 }
+
 // careOfFor returns the care-of address that the correspondent to knows, if it does. One
 // that is not known, and should be, is asked.
 func (r *routes) careOfFor(to netip.Addr) (careOf netip.Addr, ok bool) {
-	if len(r.prefixes) == 0 {
+	if !r.any() {
 		return netip.Addr{}, false
 	}
 	c := (*r.known.Load())[to]

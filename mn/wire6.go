@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +27,8 @@ type wire6 struct {
 	raw     host.Raw       // messages from this care-of address
 	headers [2]host.Proto6 // routing headers, mobility headers
 
-	mu sync.Mutex // serialises what came off the link
+	mu    sync.Mutex      // serialises what came off the link
+	other chan otherFence // from the reader of routing headers
 }
 
 // The headers, and how many of their packets are read at a time.
@@ -36,7 +38,7 @@ const heard6Batch = 16
 
 // newWire implements mobileIP.
 func (m *home6) newWire(p *path) (_ homeWire, err error) {
-	w := &wire6{m: m, path: p}
+	w := &wire6{m: m, path: p, other: make(chan otherFence)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -142,34 +144,69 @@ func (w *wire6) readNative() {
 	}
 }
 
-// fence implements homeWire.
+// fence implements homeWire. Where correspondents send natively, too, what they send waits
+// in a socket of its own: there is a packet for each, and who has read one reads on when
+// the other has come.
 func (w *wire6) fence(id event.HandoverID) error {
-	return w.ipip.Send(w.path.coa, append(ipv6Header(w.m.h.address, w.m.h.address, protoNothing, len(id)), id[:]...), 0)
+	err := w.ipip.Send(w.path.coa, append(ipv6Header(w.m.h.address, w.m.h.address, protoNothing, len(id)), id[:]...), 0)
+	if err != nil || !w.m.routes.any() {
+		return err
+	}
+	// A routing header that leads nowhere any more, which the kernel passes over.
+	header := append(ipv6Header(w.path.coa, w.path.coa, unix.IPPROTO_ROUTING, 8+len(id)), protoNothing, 0, 0, 0, 0, 0, 0, 0)
+	return w.raw.Send(append(header, id[:]...))
 }
 
-// fenced takes it, and sends another behind what waits in the socket of routing headers.
+// fenced takes the first.
 func (w *wire6) fenced(pkt []byte) {
 	_, _, next, total, err := ipip.ParseIPv6(pkt)
-	if err != nil || next != protoNothing || total < ipip.HeaderLen6+len(event.HandoverID{}) {
+	if err != nil || next != protoNothing || total != ipip.HeaderLen6+len(event.HandoverID{}) {
 		return
 	}
-	id := event.HandoverID(pkt[ipip.HeaderLen6:])
-	again := append(ipv6Header(w.path.coa, w.path.coa, unix.IPPROTO_ROUTING, routedFence), protoNothing, 0, 0, 0, 0, 0, 0, 0)
-	if w.raw.Send(append(again, id[:]...)) != nil {
+	id := event.HandoverID(pkt[ipip.HeaderLen6:total])
+	if !w.m.routes.any() {
 		w.path.turn.fenced(id)
+		return
+	}
+	for late := time.After(readWithin); ; {
+		select {
+		case o := <-w.other:
+			if o.id == id {
+				w.path.turn.fenced(id)
+			}
+			close(o.taken)
+			if o.id == id {
+				return
+			}
+		case <-late:
+			return
+		case <-w.m.h.ctx.Done():
+			return
+		}
 	}
 }
 
-// routedFence is the length of a routing header that leads nowhere any more, which the
-// kernel passes over, and what is behind it.
-const routedFence = 8 + len(event.HandoverID{})
+// otherFence is the second, which was read.
+type otherFence struct {
+	id    event.HandoverID
+	taken chan struct{} // closed when both are known to have been
+}
 
-// fencedAgain takes that, if a packet is one.
-func (w *wire6) fencedAgain(p *mip6.Packet) bool {
+// fencedToo takes the second, if a packet is that.
+func (w *wire6) fencedToo(p *mip6.Packet) bool {
 	if p.Src != w.path.coa || p.Proto != protoNothing || len(p.Payload) != len(event.HandoverID{}) {
 		return false
 	}
-	w.path.turn.fenced(event.HandoverID(p.Payload))
+	o := otherFence{id: event.HandoverID(p.Payload), taken: make(chan struct{})}
+	late := time.After(readWithin)
+	select {
+	case w.other <- o:
+	case <-late:
+		return true
+	case <-w.m.h.ctx.Done():
+		return true
+	}
+	<-o.taken
 	return true
 }
 
@@ -266,7 +303,7 @@ func (w *wire6) headed(pkt []byte, take func([]byte)) bool {
 		take(p.AppendStripped(nil, pkt))
 	case p.Final.IsValid():
 		w.m.h.foreign.Add(1)
-	case w.fencedAgain(&p):
+	case w.fencedToo(&p):
 	default:
 		return false
 	}

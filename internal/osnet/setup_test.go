@@ -1,7 +1,14 @@
 package osnet
 
 import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"openmpa/internal/osnet/osnettest"
 )
@@ -58,4 +65,31 @@ func TestWriteWhenUpAgain(t *testing.T) {
 		must(t, c.SendGratuitous(prefix("10.77.0.1/24").Addr()))
 		must(t, n.SetUp("v0", false))
 	}
+}
+
+// TestLocalAtOnce: an IPv6 address for which the kernel is to detect no duplicates is this
+// host's when AddAddress returns, at each interface that has it.
+func TestLocalAtOnce(t *testing.T) {
+	osnettest.Enter(t)
+	osnettest.Sysctl(t, "ipv6/conf/default/disable_ipv6", "0")
+	osnettest.Veth(t, "v0", "v1")
+	n := open(t, OwnerMobileNode)
+	for i := range 100 {
+		a := addr(fmt.Sprintf("2001:db8::%x", i+1))
+		for _, dev := range []string{"v0", "v1"} {
+			must(t, n.AddAddress(dev, netip.PrefixFrom(a, 128), AddrOptions{NoPrefixRoute: true, NoDAD: true}))
+			d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+				var err error
+				return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), dev) }), err)
+			}}
+			c, err := d.Dial("udp6", netip.AddrPortFrom(a, 9).String())
+			must(t, err)
+			if got := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr(); got != a {
+				t.Errorf("%s on %s is reached from %s", a, dev, got)
+			}
+			must(t, c.Close())
+		}
+	}
+	must(t, n.SetUp("v1", false))
+	must(t, n.AddAddress("v1", prefix("2001:db8::ffff/128"), AddrOptions{NoDAD: true})) // nothing to wait for
 }
