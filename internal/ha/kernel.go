@@ -3,6 +3,7 @@ package ha
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -66,25 +67,32 @@ func (a *Agent) Keep(home netip.Addr, k Kept) error {
 
 // restore makes the bindings stand again that were kept.
 func (a *Agent) restore() error {
-	kept, err := state.ListJSON[Kept](a.cfg.State, keyPrefix)
+	return RestoreKept(a.cfg.State, keyPrefix, a.cfg.Log, func(home netip.Addr, k Kept) error {
+		notice, ok, err := a.core.Restore(time.Now(), home, k)
+		if ok {
+			a.record(notice)
+		}
+		return err
+	})
+}
+
+// RestoreKept hands over what was kept of the home addresses whose keys have a prefix. What cannot be
+// used is logged, and forgotten.
+func RestoreKept[K any](store state.Store, prefix string, log *slog.Logger, restore func(home netip.Addr, k K) error) error {
+	kept, err := state.ListJSON[K](store, prefix)
 	if errors.Is(err, state.ErrClosed) {
 		return fmt.Errorf("ha: %w", err)
 	}
 	if err != nil {
-		a.cfg.Log.Error("some bindings are forgotten", "err", err)
+		log.Error("some bindings are forgotten", "err", err)
 	}
 	for _, k := range kept {
-		home, err := netip.ParseAddr(strings.TrimPrefix(k.Record.Key, keyPrefix))
-		if err != nil {
-			a.cfg.Log.Error("a binding is forgotten", "err", err)
-			continue
+		home, err := netip.ParseAddr(strings.TrimPrefix(k.Record.Key, prefix))
+		if err == nil {
+			err = restore(home, k.Value)
 		}
-		notice, ok, err := a.core.Restore(time.Now(), home, k.Value)
 		if err != nil {
-			a.cfg.Log.Error("a binding is forgotten", "err", err)
-		}
-		if ok {
-			a.record(notice)
+			log.Error("a binding that was kept", "err", err)
 		}
 	}
 	return nil

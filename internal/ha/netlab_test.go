@@ -1,7 +1,6 @@
 package ha
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -9,11 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/ha/hatest"
 	"openmpa/internal/ha/path"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip4"
@@ -31,8 +30,6 @@ var (
 	atHome = netip.MustParseAddr("10.9.0.9")
 )
 
-const patience = 10 * time.Second
-
 // lab is a home agent in a namespace of its own, with peers.
 type lab struct {
 	*testing.T
@@ -40,13 +37,12 @@ type lab struct {
 	before       string // the kernel's state
 	agent        *Agent
 	rec          *event.Recorder
-	stop         context.CancelFunc
-	ended        chan error
+	end          func() // stops the home agent, and checks that nothing is left
 
 	client  *mip4.Client
 	signal  map[netip.Addr]*net.UDPConn // of the mobile node, by care-of address
 	paths   map[netip.Addr]*bind.IPIP
-	hostUDP *net.UDPConn
+	host    *hatest.Host
 	request []byte // that was sent last
 }
 
@@ -100,10 +96,15 @@ func (l *lab) run() {
 	if l.agent, err = Open(l.config()); err != nil {
 		l.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	l.stop, l.ended = cancel, make(chan error, 1)
-	go func() { l.ended <- l.agent.Run(ctx) }()
-	l.Cleanup(l.end)
+	l.end = hatest.Run(l, l.agent.Run, l.Clean)
+}
+
+// Clean implements hatest.Bench.
+func (l *lab) Clean() {
+	l.Helper()
+	if after := osnettest.Snapshot(l); after != l.before {
+		l.Errorf("left in the kernel:\n%s\nbefore:\n%s", after, l.before)
+	}
 }
 
 func (l *lab) peers() {
@@ -126,15 +127,7 @@ func (l *lab) peers() {
 			l.signal[a], l.paths[a] = conn, path
 		}
 	})
-	l.inHost(func() {
-		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(atHome, 5000)))
-		if err != nil {
-			l.Error(err)
-			return
-		}
-		l.Cleanup(func() { conn.Close() })
-		l.hostUDP = conn
-	})
+	l.inHost(func() { l.host = hatest.OpenHost(l, hostPort, mnPort, l.status) })
 	var err error
 	l.client, err = mip4.NewClient(mip4.ClientConfig{
 		HomeAddress: home, HomeAgent: agent, SPI: sa.SPI, Key: sa.Key, Algorithm: sa.Algorithm, Rand: rand.Reader,
@@ -144,31 +137,11 @@ func (l *lab) peers() {
 	}
 }
 
-// end stops the home agent and checks that nothing is left.
-func (l *lab) end() {
-	if l.stop == nil {
-		return
-	}
-	l.stop()
-	l.stop = nil
-	select {
-	case err := <-l.ended:
-		if err != nil {
-			l.Errorf("the home agent ended with: %v", err)
-		}
-	case <-time.After(patience):
-		l.Fatal("the home agent does not end")
-	}
-	if after := osnettest.Snapshot(l); after != l.before {
-		l.Errorf("left in the kernel:\n%s\nbefore:\n%s", after, l.before)
-	}
-}
-
 // exchange drives the client until it says something. Requests go out by the socket
 // of their source.
 func (l *lab) exchange() mip4.Output {
 	l.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(hatest.Patience)
 	var from netip.Addr
 	buf := make([]byte, 2048)
 	for time.Now().Before(deadline) {
@@ -275,39 +248,12 @@ func (l *lab) upMarker(careOf netip.Addr, id uint64) {
 	}
 }
 
-// atHost reads count numbers at the host.
-func (l *lab) atHost(count int) []string {
-	l.Helper()
-	var got []string
-	buf := make([]byte, 2048)
-	for range count {
-		_ = l.hostUDP.SetReadDeadline(time.Now().Add(patience))
-		n, src, err := l.hostUDP.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			l.Fatalf("after %d of %d: %v\n%s", len(got), count, err, l.status())
-		}
-		if src != mnPort {
-			l.Errorf("from %v", src)
-		}
-		got = append(got, string(buf[:n]))
-	}
-	return got
-}
-
-func numbers(first, last int) []string {
-	var out []string
-	for i := first; i <= last; i++ {
-		out = append(out, fmt.Sprintf("%06d", i))
-	}
-	return out
-}
-
 // at reads at the mobile node what comes to careOf: numbers, or "marker" with its path.
 func (l *lab) at(careOf netip.Addr, count int) []string {
 	l.Helper()
 	var got []string
 	buf := make([]byte, 2048)
-	watch := time.AfterFunc(patience, func() { l.paths[careOf].Close() })
+	watch := time.AfterFunc(hatest.Patience, func() { l.paths[careOf].Close() })
 	defer watch.Stop()
 	for range count {
 		inner, src, err := l.paths[careOf].Read(buf)
@@ -326,32 +272,8 @@ func (l *lab) at(careOf netip.Addr, count int) []string {
 	return got
 }
 
-func (l *lab) down(first, last int) {
-	l.Helper()
-	for i := first; i <= last; i++ {
-		if _, err := fmt.Fprintf(hostWriter{l.hostUDP}, "%06d", i); err != nil {
-			l.Fatal(err)
-		}
-	}
-}
-
-type hostWriter struct{ c *net.UDPConn }
-
-func (w hostWriter) Write(b []byte) (int, error) { return w.c.WriteToUDPAddrPort(b, mnPort) }
-
-func (l *lab) equal(what string, got, want []string) {
-	l.Helper()
-	if !slices.Equal(got, want) {
-		l.Errorf("%s: got %v\nwant %v", what, got, want)
-	}
-}
-
 // until waits for what happens in the home agent or the kernel by itself.
 func (l *lab) until(what string, happened func() bool) {
 	l.Helper()
-	for end := time.Now().Add(patience); !happened(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			l.Fatalf("it did not happen that %s", what)
-		}
-	}
+	hatest.Until(l, what, happened, l.status)
 }

@@ -4,14 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
@@ -19,13 +16,6 @@ import (
 	"openmpa/paa/keys"
 	"openmpa/tunnel/flow"
 )
-
-func TestMain(m *testing.M) {
-	if path := os.Getenv(crashEnv); path != "" {
-		crashChild(path)
-	}
-	goleak.VerifyTestMain(m)
-}
 
 var (
 	epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/ha/hatest"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
@@ -26,41 +27,41 @@ func TestHomeAgent(t *testing.T) {
 	}
 
 	// The host asks for 10.9.0.2 on its own link: the home agent answers.
-	l.down(1, 1) // alone: the kernel may reorder what waits for an ARP reply
-	l.equal("down", l.at(coa1, 1), numbers(1, 1))
-	l.down(2, 20)
-	l.equal("down", l.at(coa1, 19), numbers(2, 20))
+	l.host.Send(1, 1) // alone: the kernel may reorder what waits for an ARP reply
+	hatest.Equal(l, "down", l.at(coa1, 1), hatest.Numbers(1, 1))
+	l.host.Send(2, 20)
+	hatest.Equal(l, "down", l.at(coa1, 19), hatest.Numbers(2, 20))
 	var neighbours string
 	l.inHost(func() { neighbours = osnettest.IP(t, "neigh show 10.9.0.2") })
 	if mac := l.agent.home.mac.String(); !strings.Contains(neighbours, mac) {
 		t.Errorf("the host knows %q, the home agent has %s", neighbours, mac)
 	}
 	l.up(coa1, 1, 20)
-	l.equal("up", l.atHost(20), numbers(1, 20))
+	hatest.Equal(l, "up", l.host.Read(20), hatest.Numbers(1, 20))
 
 	// Nothing passes that is not bound.
 	l.up(coa2, 90, 90)
 	l.until("the packet from elsewhere is dropped", func() bool { return l.agent.core.Counters()["up_dropped_not_bound"] == 1 })
 
 	// The move, with traffic both ways around it.
-	l.down(21, 40)
+	l.host.Send(21, 40)
 	moved := l.register(coa2)
 	if !moved.PathMarkers || moved.ID == first.ID {
 		t.Errorf("%+v", moved)
 	}
-	l.down(41, 60)
+	l.host.Send(41, 60)
 	var down []string
 	end := fmt.Sprintf("marker %x", moved.ID)
 	for len(down) == 0 || down[len(down)-1] != end {
 		down = append(down, l.at(coa1, 1)...)
 	}
 	down = down[:len(down)-1]
-	l.equal("down", append(down, l.at(coa2, 40-len(down))...), numbers(21, 60))
+	hatest.Equal(l, "down", append(down, l.at(coa2, 40-len(down))...), hatest.Numbers(21, 60))
 	l.up(coa2, 31, 40) // overtakes what follows
 	l.up(coa1, 21, 30)
 	l.upMarker(coa1, moved.ID)
 	l.up(coa2, 41, 50)
-	l.equal("up", l.atHost(30), numbers(21, 50))
+	hatest.Equal(l, "up", l.host.Read(30), hatest.Numbers(21, 50))
 
 	s := l.agent.Status()
 	if b := s.Bindings[0]; *b.CareOf != coa2 || b.Gate.ByMarker != 1 || b.Gate.Held != 10 {
@@ -70,10 +71,7 @@ func TestHomeAgent(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
-	l.client.Deregister(time.Now(), coa2)
-	if o, ok := l.exchange().(mip4.Deregistered); !ok {
-		t.Errorf("%+v", o)
-	}
+	l.Deregister(coa2)
 	if out := osnettest.IP(t, "route show proto 163"); out != "" {
 		t.Errorf("routes of ours: %s", out)
 	}
@@ -85,7 +83,7 @@ func TestHomeAgent(t *testing.T) {
 		}
 		return len(names) >= 4
 	})
-	l.equal("timeline", names, []string{NoticeBound, NoticeMoved, NoticeMarker, NoticeUnbound})
+	hatest.Equal(l, "timeline", names, []string{NoticeBound, NoticeMoved, NoticeMarker, NoticeUnbound})
 	l.end()
 }
 
@@ -112,7 +110,7 @@ func TestTOSCopied(t *testing.T) {
 	if err := l.agent.To(coa1, datagram(hostPort, mnPort, 0xb8, 1)); err != nil {
 		t.Fatal(err)
 	}
-	watch := time.AfterFunc(patience, func() { l.paths[coa1].Close() })
+	watch := time.AfterFunc(hatest.Patience, func() { l.paths[coa1].Close() })
 	defer watch.Stop()
 	packets, err := l.paths[coa1].ReadBatch(bind.NewBatch(1, 2048))
 	if err != nil || len(packets) != 1 || packets[0].TOS != 0xb8 {
@@ -126,8 +124,8 @@ func TestReturnHome(t *testing.T) {
 	l := newLab(t)
 	l.start()
 	l.register(coa1)
-	l.down(1, 1)
-	l.equal("down", l.at(coa1, 1), numbers(1, 1))
+	l.host.Send(1, 1)
+	hatest.Equal(l, "down", l.at(coa1, 1), hatest.Numbers(1, 1))
 
 	// The node is back: its address is on the home link, in the host's namespace here.
 	inNode := osnettest.Other(t)
@@ -168,7 +166,7 @@ func TestReturnHome(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 2048)
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(hatest.Patience))
 	n, _, err := conn.ReadFromUDPAddrPort(buf)
 	if err != nil {
 		t.Fatal(err)

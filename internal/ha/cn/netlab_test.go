@@ -3,6 +3,7 @@ package cn
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/ha/hatest"
 	"openmpa/internal/host"
 	"openmpa/internal/inet"
 	"openmpa/internal/osnet"
@@ -23,21 +25,17 @@ import (
 // speaks by a TUN: the mobile node at its care-of addresses, and its home agent.
 //
 //	correspondent: TUN - e0 2001:db8:4::1 ---- e1 2001:db8:4::ff - TUN :mobile node
-const patience = 10 * time.Second
-
+//
 // lab is a correspondent in a namespace, and a mobile node.
 type lab struct {
 	*testing.T
 	before string
 	agent  *Agent
 	rec    *event.Recorder
-	stop   context.CancelFunc
-	ended  chan error
-
-	node  *tun.Device
-	got   chan []byte // what came to the mobile node
-	route *mip6.Route
-	sock  *net.UDPConn // of an application at the correspondent
+	node   *tun.Device
+	got    chan []byte // what came to the mobile node
+	route  *mip6.Route
+	sock   *net.UDPConn // of an application at the correspondent
 }
 
 func newLab(t *testing.T) *lab {
@@ -75,11 +73,9 @@ func newLab(t *testing.T) *lab {
 	if l.route, err = mip6.NewRoute(mip6.RouteConfig{Home: home, Correspondent: address, Rand: rand.Reader}); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); !strings.Contains(osnettest.IP(t, "-6 route show table local dev e0"), "local 2001:db8:4::1"); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the link does not speak IPv6")
-		}
-	}
+	hatest.Until(t, "the link speaks IPv6", func() bool {
+		return strings.Contains(osnettest.IP(t, "-6 route show table local dev e0"), "local 2001:db8:4::1")
+	}, func() string { return "" })
 	l.before = snapshot(t)
 	l.start()
 	if l.sock, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(hostPort)); err != nil {
@@ -103,36 +99,11 @@ func (l *lab) start() {
 	if l.agent, err = Open(Config{Core: config(), Host: h, Interface: "e0", Device: "cntest", Recorder: l.rec}); err != nil {
 		l.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	l.stop, l.ended = cancel, make(chan error, 1)
-	go func() {
-		err := l.agent.Run(ctx)
-		if e := h.Close(); err == nil {
-			err = e
+	hatest.Run(l, func(ctx context.Context) error { return errors.Join(l.agent.Run(ctx), h.Close()) }, func() {
+		if after := snapshot(l); after != l.before {
+			l.Errorf("left in the kernel:\n%s\nbefore:\n%s", after, l.before)
 		}
-		l.ended <- err
-	}()
-	l.Cleanup(l.end)
-}
-
-// end stops the correspondent and checks that nothing is left.
-func (l *lab) end() {
-	if l.stop == nil {
-		return
-	}
-	l.stop()
-	l.stop = nil
-	select {
-	case err := <-l.ended:
-		if err != nil {
-			l.Errorf("the correspondent ended with: %v", err)
-		}
-	case <-time.After(patience):
-		l.Fatal("the correspondent does not end")
-	}
-	if after := snapshot(l); after != l.before {
-		l.Errorf("left in the kernel:\n%s\nbefore:\n%s", after, l.before)
-	}
+	})
 }
 
 // read is the mobile node's ear.
@@ -162,7 +133,7 @@ func (l *lab) next() []byte {
 	select {
 	case pkt := <-l.got:
 		return pkt
-	case <-time.After(patience):
+	case <-time.After(hatest.Patience):
 		l.Fatalf("nothing comes\n%+v", l.agent.Status())
 	}
 	return nil
@@ -198,7 +169,7 @@ func (l *lab) bind(careOf netip.Addr) {
 func (l *lab) up(pkt []byte, want string) {
 	l.Helper()
 	l.fromNode(pkt)
-	_ = l.sock.SetReadDeadline(time.Now().Add(patience))
+	_ = l.sock.SetReadDeadline(time.Now().Add(hatest.Patience))
 	buf := make([]byte, 2048)
 	n, from, err := l.sock.ReadFromUDPAddrPort(buf)
 	if err != nil || from != nodePort || string(buf[:n]) != want {
@@ -250,7 +221,7 @@ func TestCorrespondent(t *testing.T) {
 			l.fromNode(o.Packet)
 		}
 	}
-	for end := time.Now().Add(patience); len(l.agent.Status().Bindings) > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(hatest.Patience); len(l.agent.Status().Bindings) > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		select {
 		case pkt := <-l.got:
 			p, _ := mip6.ParsePacket(pkt)
@@ -300,11 +271,8 @@ func TestPathMTU(t *testing.T) {
 		t.Fatalf("%d octets came", len(pkt))
 	}
 	l.fromNode(inet.AppendTooBig(nil, netip.MustParseAddr("2001:db8:5::1"), address, 1400, pkt))
-	for end := time.Now().Add(patience); !strings.Contains(osnettest.IP(t, "-6 route get 2001:db8:9::2 from 2001:db8:4::c"), "mtu 1376"); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the path's MTU is not known: %s\n%+v", osnettest.IP(t, "-6 route get 2001:db8:9::2 from 2001:db8:4::c"), l.agent.Status())
-		}
-	}
+	get := func() string { return osnettest.IP(t, "-6 route get 2001:db8:9::2 from 2001:db8:4::c") }
+	hatest.Until(t, "the path's MTU is known", func() bool { return strings.Contains(get(), "mtu 1376") }, get)
 }
 
 func TestMain(m *testing.M) { osnettest.Main(m) }

@@ -4,20 +4,22 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/ha/hatest"
 	"openmpa/internal/host"
 	"openmpa/internal/inet"
 	"openmpa/internal/osnet"
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/internal/state"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/keys"
 	"openmpa/tunnel/ipip"
@@ -41,8 +43,6 @@ var (
 	sa2    = mip6.Security{SPI: 257, Key: keys.NewSecret([]byte("fedcba9876543210"))}
 )
 
-const patience = 10 * time.Second
-
 // lab is a home agent in a namespace of its own, with peers.
 type lab struct {
 	*testing.T
@@ -50,14 +50,13 @@ type lab struct {
 	before       string // the kernel's state
 	agent        *Agent
 	rec          *event.Recorder
-	stop         context.CancelFunc
-	ended        chan error
+	end          func() // stops the home agent, and checks that nothing is left
 
 	client   *mip6.Client
 	node     *tun.Device  // of the mobile node
 	pending  chan []byte  // what it got by mobility header
 	down     chan arrival // inner packets it got
-	hostUDP  *net.UDPConn
+	host     *hatest.Host
 	lastSent []byte // of the mobile node's messages
 }
 
@@ -139,16 +138,7 @@ func (l *lab) start() {
 	if l.agent, err = Open(labConfig(h, l.rec)); err != nil {
 		l.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	l.stop, l.ended = cancel, make(chan error, 1)
-	go func() {
-		err := l.agent.Run(ctx)
-		if e := h.Close(); err == nil {
-			err = e
-		}
-		l.ended <- err
-	}()
-	l.Cleanup(l.end)
+	l.end = hatest.Run(l, func(ctx context.Context) error { return errors.Join(l.agent.Run(ctx), h.Close()) }, l.Clean)
 	l.peers()
 }
 
@@ -180,13 +170,10 @@ func (l *lab) peers() {
 	done := make(chan struct{})
 	go func() { defer close(done); l.read() }()
 	l.Cleanup(func() { l.node.Close(); <-done })
-	l.inHost(func() {
-		l.hostUDP, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(hostPort))
-	})
-	if err != nil {
-		l.Fatal(err)
+	l.inHost(func() { l.host = hatest.OpenHost(l, hostPort, nodePort, l.status) })
+	if l.host == nil {
+		l.FailNow()
 	}
-	l.Cleanup(func() { l.hostUDP.Close() })
 }
 
 // read is the mobile node's ear.
@@ -209,25 +196,8 @@ func (l *lab) read() {
 	}
 }
 
-// end stops the home agent and checks that nothing is left.
-func (l *lab) end() {
-	if l.stop == nil {
-		return
-	}
-	l.stop()
-	l.stop = nil
-	select {
-	case err := <-l.ended:
-		if err != nil {
-			l.Errorf("the home agent ended with: %v", err)
-		}
-	case <-time.After(patience):
-		l.Fatal("the home agent does not end")
-	}
-	l.clean()
-}
-
-func (l *lab) clean() {
+// Clean implements hatest.Bench.
+func (l *lab) Clean() {
 	l.Helper()
 	if after := snapshot(l); after != l.before {
 		l.Errorf("left in the kernel:\n%s\nbefore:\n%s", after, l.before)
@@ -245,7 +215,7 @@ func (l *lab) fromNode(pkt []byte) {
 // exchange drives the client until it says something.
 func (l *lab) exchange() mip6.Output {
 	l.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(hatest.Patience); time.Now().Before(end); {
 		for {
 			o, ok := l.client.Poll()
 			if !ok {
@@ -283,14 +253,6 @@ func (l *lab) register(careOf netip.Addr) mip6.Registered {
 		l.Fatalf("%+v\n%s", o, l.status())
 	}
 	return r
-}
-
-func (l *lab) deregister(from netip.Addr) {
-	l.Helper()
-	l.client.Deregister(time.Now(), from)
-	if o, ok := l.exchange().(mip6.Deregistered); !ok {
-		l.Fatalf("%+v", o)
-	}
 }
 
 var (
@@ -336,34 +298,6 @@ func (l *lab) up(careOf netip.Addr, first, last int) {
 	}
 }
 
-// atHost reads count numbers at the host.
-func (l *lab) atHost(count int) (got []string) {
-	l.Helper()
-	buf := make([]byte, 2048)
-	for range count {
-		_ = l.hostUDP.SetReadDeadline(time.Now().Add(patience))
-		n, src, err := l.hostUDP.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			l.Fatalf("after %d of %d: %v\n%s", len(got), count, err, l.status())
-		}
-		if src != nodePort {
-			l.Errorf("from %v", src)
-		}
-		got = append(got, string(buf[:n]))
-	}
-	return got
-}
-
-// send sends numbers from the host to the home address.
-func (l *lab) send(first, last int) {
-	l.Helper()
-	for i := first; i <= last; i++ {
-		if _, err := l.hostUDP.WriteToUDPAddrPort(fmt.Appendf(nil, "%06d", i), nodePort); err != nil {
-			l.Fatal(err)
-		}
-	}
-}
-
 // at reads at the mobile node what comes to careOf.
 func (l *lab) at(careOf netip.Addr, count int) (got []string) {
 	l.Helper()
@@ -374,25 +308,11 @@ func (l *lab) at(careOf netip.Addr, count int) (got []string) {
 				l.Errorf("%s came to %v, expected %v", a.inner[48:], a.careOf, careOf)
 			}
 			got = append(got, string(a.inner[48:]))
-		case <-time.After(patience):
+		case <-time.After(hatest.Patience):
 			l.Fatalf("after %d of %d: nothing comes\n%s", len(got), count, l.status())
 		}
 	}
 	return got
-}
-
-func numbers(first, last int) (out []string) {
-	for i := first; i <= last; i++ {
-		out = append(out, fmt.Sprintf("%06d", i))
-	}
-	return out
-}
-
-func (l *lab) equal(what string, got, want []string) {
-	l.Helper()
-	if !slices.Equal(got, want) {
-		l.Errorf("%s: got %v\nwant %v", what, got, want)
-	}
 }
 
 // status is that of the home agent, if it runs in this process.
@@ -406,16 +326,23 @@ func (l *lab) status() string {
 // until waits for what happens in the home agent or the kernel by itself.
 func (l *lab) until(what string, happened func() bool) {
 	l.Helper()
-	for end := time.Now().Add(patience); !happened(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			l.Fatalf("it did not happen that %s\n%s", what, l.status())
-		}
-	}
+	hatest.Until(l, what, happened, l.status)
 }
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(crashEnv); path != "" {
-		crashChild(path)
-	}
-	osnettest.Main(m)
+	hatest.Main(m, func(ctx context.Context, store state.Store, ready func()) error {
+		h, err := host.LinuxIPv6(slog.Default(), osnet.OwnerHomeAgent)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		cfg := labConfig(h, event.NewRecorder("ha", nil, 0))
+		cfg.State, cfg.Log = store, slog.Default()
+		a, err := Open(cfg)
+		if err != nil {
+			return err
+		}
+		ready()
+		return a.Run(ctx)
+	})
 }

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -163,25 +161,11 @@ func (a *Agent) Keep(home netip.Addr, k Kept) error {
 
 // restore makes the bindings stand again that were kept.
 func (a *Agent) restore() error {
-	kept, err := state.ListJSON[Kept](a.cfg.State, keyPrefix)
-	if errors.Is(err, state.ErrClosed) {
-		return fmt.Errorf("ha6: %w", err)
-	}
-	if err != nil {
-		a.cfg.Log.Error("some bindings are forgotten", "err", err)
-	}
-	for _, k := range kept {
-		home, err := netip.ParseAddr(strings.TrimPrefix(k.Record.Key, keyPrefix))
-		if err == nil {
-			var notices []ha.Notice
-			notices, err = a.core.Restore(time.Now(), home, k.Value)
-			a.record(notices...)
-		}
-		if err != nil {
-			a.cfg.Log.Error("a binding that was kept", "err", err)
-		}
-	}
-	return nil
+	return ha.RestoreKept(a.cfg.State, keyPrefix, a.cfg.Log, func(home netip.Addr, k Kept) error {
+		notices, err := a.core.Restore(time.Now(), home, k)
+		a.record(notices...)
+		return err
+	})
 }
 
 // Wake implements World.

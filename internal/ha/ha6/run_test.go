@@ -10,6 +10,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/ha"
+	"openmpa/internal/ha/hatest"
 	"openmpa/internal/inet"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/mobility/mip6"
@@ -29,33 +30,33 @@ func TestHomeAgent(t *testing.T) {
 		t.Errorf("routes of ours: %s", out)
 	}
 	// The host asks for 2001:db8:9::2 on its own link: the home agent answers.
-	l.send(1, 1)
-	l.equal("down", l.at(careA, 1), numbers(1, 1))
-	l.send(2, 20)
-	l.equal("down", l.at(careA, 19), numbers(2, 20))
+	l.host.Send(1, 1)
+	hatest.Equal(l, "down", l.at(careA, 1), hatest.Numbers(1, 1))
+	l.host.Send(2, 20)
+	hatest.Equal(l, "down", l.at(careA, 19), hatest.Numbers(2, 20))
 	var neighbours string
 	l.inHost(func() { neighbours = osnettest.IP(t, "-6 neigh show 2001:db8:9::2") })
 	if mac := l.agent.home.MAC().String(); !strings.Contains(neighbours, mac) {
 		t.Errorf("the host knows %q, the home agent has %s", neighbours, mac)
 	}
 	l.up(careA, 1, 20)
-	l.equal("up", l.atHost(20), numbers(1, 20))
+	hatest.Equal(l, "up", l.host.Read(20), hatest.Numbers(1, 20))
 
 	// Nothing passes that is not bound.
 	l.up(careB, 90, 90)
 	l.until("the packet from elsewhere is dropped", func() bool { return l.agent.core.Counters()["up_dropped_not_bound"] == 1 })
 
 	// The move, with traffic both ways around it: what is under way on the old path is taken.
-	l.send(21, 40)
-	l.equal("down", l.at(careA, 20), numbers(21, 40))
+	l.host.Send(21, 40)
+	hatest.Equal(l, "down", l.at(careA, 20), hatest.Numbers(21, 40))
 	if moved := l.register(careB); moved.Renewal || moved.Tries != 1 {
 		t.Errorf("%+v", moved)
 	}
-	l.send(41, 60)
-	l.equal("down", l.at(careB, 20), numbers(41, 60))
+	l.host.Send(41, 60)
+	hatest.Equal(l, "down", l.at(careB, 20), hatest.Numbers(41, 60))
 	l.up(careA, 21, 30)
 	l.up(careB, 31, 40)
-	l.equal("up", l.atHost(20), numbers(21, 40))
+	hatest.Equal(l, "up", l.host.Read(20), hatest.Numbers(21, 40))
 
 	l.until("all packets are counted", func() bool { return l.agent.core.Counters()["up_delivered"] == 40 })
 	s := l.agent.Status()
@@ -65,12 +66,12 @@ func TestHomeAgent(t *testing.T) {
 	if s.Updates.Accepted != 2 || s.Proxy.Answered == 0 || s.Counters["down_sent"] != 60 {
 		t.Errorf("%+v", s)
 	}
-	l.deregister(careB)
+	l.Deregister(careB)
 	if out := osnettest.IP(t, "-6 route show proto 163"); strings.Contains(out, "2001:db8:9::2 ") {
 		t.Errorf("routes of ours: %s", out)
 	}
 	l.until("the timeline has three records", func() bool { return len(l.timeline()) >= 3 })
-	l.equal("timeline", l.timeline(), []string{ha.NoticeBound, ha.NoticeMoved, ha.NoticeUnbound})
+	hatest.Equal(l, "timeline", l.timeline(), []string{ha.NoticeBound, ha.NoticeMoved, ha.NoticeUnbound})
 	l.end()
 }
 
@@ -123,8 +124,8 @@ func TestReturnHome(t *testing.T) {
 	l := newLab(t)
 	l.start()
 	l.register(careA)
-	l.send(1, 1)
-	l.equal("down", l.at(careA, 1), numbers(1, 1))
+	l.host.Send(1, 1)
+	hatest.Equal(l, "down", l.at(careA, 1), hatest.Numbers(1, 1))
 
 	inNode := osnettest.Other(t)
 	l.inHost(func() {
@@ -175,7 +176,7 @@ func TestReturnHome(t *testing.T) {
 		osnettest.IP(t, "address replace 2001:db8:9::2/64 dev n0 nodad")
 	})
 	l.until("the host sends to "+mac, func() (ok bool) {
-		l.send(2, 2)
+		l.host.Send(2, 2)
 		l.inHost(func() { ok = strings.Contains(osnettest.IP(t, "-6 neigh show 2001:db8:9::2"), mac) })
 		return ok
 	})
@@ -194,7 +195,7 @@ func datagramOf(t testing.TB, m mip6.Message) []byte {
 // answer reads a mobility header.
 func (l *lab) answer(conn net.PacketConn) mip6.Message {
 	l.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(hatest.Patience))
 	buf := make([]byte, 2048)
 	n, from, err := conn.ReadFrom(buf)
 	if err != nil {
@@ -222,7 +223,7 @@ func TestEcho(t *testing.T) {
 	l.register(careA)
 	inner := inet.AppendICMPv6(nil, home, agent, icmpEchoRequest, []byte{0, 1, 0, 2}, []byte("through the tunnel"))
 	l.fromNode(l.tunnelled(careA, inner))
-	l.equal("echo through the tunnel", l.at(careA, 1), []string{"through the tunnel"})
+	hatest.Equal(l, "echo through the tunnel", l.at(careA, 1), []string{"through the tunnel"})
 }
 
 // echo asks and is answered.
@@ -239,7 +240,7 @@ func (l *lab) echo(from, to netip.Addr, size int) {
 		l.Error(err)
 		return
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(hatest.Patience))
 	for buf := make([]byte, 2048); ; {
 		n, _, err := conn.ReadFrom(buf)
 		if err != nil {
