@@ -129,33 +129,29 @@ func TestAdvertised(t *testing.T) {
 }
 
 // TestOuterOfEither: a tunnel goes over the family by which the node speaks, whatever it carries.
-func TestOuterOfEither(t *testing.T) {
-	for name, c := range map[string]struct{ inside, outside world }{"IPv6 over IPv4": {world6, world4}, "IPv4 over IPv6": {world4, world6}} {
-		t.Run(name, func(t *testing.T) {
-			w := c.inside
-			w.dual, w.outer = true, c.outside.outer
-			b := startIn(t, w, time.Minute, nil)
-			n := b.prepare(1, b.mac)
-			if at := n.t.Socket().LocalAddr().Addr(); at != c.outside.outer {
-				t.Fatalf("the tunnel's end is at %s", at)
-			}
-			udp := udpIn
-			if b.six {
-				udp = udpIn6
-			}
-			if err := n.t.Send(udp(n.inner, b.world.cn, 7000, 7)); err != nil {
-				t.Fatal(err)
-			}
-			if k := b.number(b.cn); k != 7 {
-				t.Errorf("the correspondent got %d", k)
-			}
-			b.send(n.inner, 5)
-			if k := n.next(); k != 5 {
-				t.Errorf("packet %d", k)
-			}
-			n.depart()
-		})
+func TestOuterOfEither(t *testing.T) { mixed(t, outerOfEither) }
+
+func outerOfEither(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b := start(t, nil)
+	n := b.prepare(1, b.mac)
+	if at := n.t.Socket().LocalAddr().Addr(); at != b.outer {
+		t.Fatalf("the tunnel's end is at %s", at)
 	}
+	udp := udpIn
+	if b.six {
+		udp = udpIn6
+	}
+	if err := n.t.Send(udp(n.inner, b.world.cn, 7000, 7)); err != nil {
+		t.Fatal(err)
+	}
+	if k := b.number(b.cn); k != 7 {
+		t.Errorf("the correspondent got %d", k)
+	}
+	b.send(n.inner, 5)
+	if k := n.next(); k != 5 {
+		t.Errorf("packet %d", k)
+	}
+	n.depart()
 }
 
 // leasing is a bed whose link has a DHCPv6 server, and M in its advertisement.

@@ -47,10 +47,10 @@ func (b *bed) prober() *prober {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	p := &prober{b: b, most: DefaultMTU, header: 28}
+	p := &prober{b: b, header: 28}
 	level, options := unix.SOL_IP, map[int]int{unix.IP_MTU_DISCOVER: unix.IP_PMTUDISC_PROBE, unix.IP_RECVERR: 1}
 	if b.six {
-		p.most, p.header = DefaultMTU6, 48
+		p.header = 48
 		level, options = unix.SOL_IPV6, map[int]int{unix.IPV6_MTU_DISCOVER: unix.IPV6_PMTUDISC_PROBE, unix.IPV6_RECVERR: 1}
 	}
 	var errs []error
@@ -106,16 +106,22 @@ func (p *prober) told(within time.Duration) uint32 {
 // TestTooBigIsSaid: a packet with DF that fills the TUN passes, in every mode; of one
 // that is an octet longer the correspondent is told how long it may be. On the link
 // what fits the link passes.
-func TestTooBigIsSaid(t *testing.T) { families(t, tooBigIsSaid) }
+func TestTooBigIsSaid(t *testing.T) {
+	families(t, tooBigIsSaid)
+	mixed(t, tooBigIsSaid)
+}
 
 func tooBigIsSaid(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	most := 0
 	b := start(t, func(c *Config) {
 		if c.MTU = DefaultMTU; c.IPv6 != nil {
 			c.MTU = DefaultMTU6
 		}
+		most = c.MTU
 	})
 	n := b.prepare(1, b.mac)
 	p := b.prober()
+	p.most = most
 	number := uint32(0)
 	exact := func() uint32 {
 		number++
@@ -138,7 +144,9 @@ func tooBigIsSaid(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	held := []uint32{exact(), exact()}
 	tooBig("hold")
 	var link *net.UDPConn
-	b.in(func() { osnettest.IP(t, "address del "+b.with(b.outer)+" dev old1") })
+	b.in(func() {
+		osnettest.IP(t, "address del "+netip.PrefixFrom(b.outer, map[bool]int{true: 24, false: 64}[b.outer.Is4()]).String()+" dev old1")
+	})
 	link = b.onLink(n.inner)
 	b.r.SessionMessage(1, &notify.Arrival{Header: header})
 	for _, want := range held {

@@ -47,6 +47,17 @@ func families(t *testing.T, test func(t *testing.T, start func(*testing.T, func(
 	})
 }
 
+// mixed runs a test for tunnels of one family that carry the other.
+func mixed(t *testing.T, test func(t *testing.T, start func(*testing.T, func(*Config)) *bed)) {
+	for name, c := range map[string]struct{ inside, outside world }{"IPv6 over IPv4": {world6, world4}, "IPv4 over IPv6": {world4, world6}} {
+		w := c.inside
+		w.dual, w.outer = true, c.outside.outer
+		t.Run(name, func(t *testing.T) {
+			test(t, func(t *testing.T, edit func(*Config)) *bed { return startIn(t, w, time.Minute, edit) })
+		})
+	}
+}
+
 // with is an address with the prefix length of its network.
 func (w world) with(a netip.Addr) string { return netip.PrefixFrom(a, w.bits).String() }
 
