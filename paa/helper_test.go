@@ -140,7 +140,11 @@ type node struct {
 
 func dial(t *testing.T, paa netip.AddrPort, cfg pana.PaCConfig) *node {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	here := netip.MustParseAddr("127.0.0.1")
+	if paa.Addr().Is6() {
+		here = netip.IPv6Loopback()
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(here, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}

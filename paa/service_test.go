@@ -435,3 +435,29 @@ func TestAllowed(t *testing.T) {
 		})
 	}
 }
+
+// TestBothFamilies: a PAA that listens by both families answers by that of who asks.
+func TestBothFamilies(t *testing.T) {
+	six, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := six.LocalAddr().(*net.UDPAddr).AddrPort()
+	six.Close()
+	s, h, four := serve(t, &aaatest.Backend{}, func(c *Config) { c.Listen6 = at })
+	for _, addr := range []netip.AddrPort{at, four} {
+		n := dial(t, addr, pana.PaCConfig{Preauth: true})
+		n.derive(want[pana.Opened](n))
+		o := next[opened](t, h)
+		if o.from.Addr().Is6() != addr.Addr().Is6() {
+			t.Errorf("a node at %v spoke to %v", o.from, addr)
+		}
+		if err := s.Send(o.sid, &notify.ConfigReply{Header: header, Reason: "no address left"}); err != nil {
+			t.Fatal(err)
+		}
+		want[pana.Notified](n)
+	}
+	if _, err := Open(s.cfg, h); err == nil || !strings.Contains(err.Error(), "is the address on this machine and the port free?") {
+		t.Errorf("a second one: %v", err)
+	}
+}
