@@ -15,22 +15,24 @@ import (
 )
 
 type crashCmd struct {
-	Victims  []string      `placeholder:"mn,next" help:"Whom to kill: mn, next, previous, ha, aaa, dhcp; all of them by default. next and previous are the routers of the handover."`
-	Points   []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
-	Messages bool          `help:"At the messages between the parties instead, as a tap at the next router sees them."`
-	Cells    []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
-	Delay    time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
-	Hasty    bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
-	AAA      string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
-	DHCP     string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
-	Guard    string        `enum:"never,always" default:"never" help:"Whether the router that serves keeps copies, and sends through the tunnel that stands by: never or always."`
-	Enforce  bool          `help:"Have the routers let pass only what authenticated nodes send; a station that has not authenticated tries to send all the time."`
-	Jobs     int           `default:"1" placeholder:"1" help:"Labs beside one another."`
-	JSON     string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
-	Resume   string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
-	L2Gap    time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move."`
-	Logs     string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs of the cells that fail in DIR."`
-	List     bool          `help:"Only list the cells."`
+	Victims   []string      `placeholder:"mn,next" help:"Whom to kill: mn, next, previous, ha, aaa, dhcp; all of them by default. next and previous are the routers of the handover."`
+	Points    []string      `placeholder:"\"mn l2 begin\"" help:"At which records; all of them by default."`
+	Messages  bool          `help:"At the messages between the parties instead, as a tap at the next router sees them."`
+	Cells     []string      `placeholder:"VICTIM@POINT" help:"Single cells, as they are named in the output, instead of --victims and --points."`
+	Delay     time.Duration `default:"300ms" placeholder:"300ms" help:"From the death until it is started again."`
+	Hasty     bool          `help:"Ask for the next handover as soon as traffic goes on, and not only when nothing of the crash is left."`
+	AAA       string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
+	DHCP      string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	IP        int           `name:"ip" enum:"4,6" default:"4" help:"The family of the node's addresses: 4 or 6."`
+	Addresses string        `enum:"slaac,dhcp" default:"dhcp" help:"With --ip 6, how nodes get an address: they form one (slaac), or DHCPv6 gives it."`
+	Guard     string        `enum:"never,always" default:"never" help:"Whether the router that serves keeps copies, and sends through the tunnel that stands by: never or always."`
+	Enforce   bool          `help:"Have the routers let pass only what authenticated nodes send; a station that has not authenticated tries to send all the time."`
+	Jobs      int           `default:"1" placeholder:"1" help:"Labs beside one another."`
+	JSON      string        `name:"json" placeholder:"FILE" help:"Write a record of each cell to FILE, a line each."`
+	Resume    string        `placeholder:"FILE" help:"The same, and leave out the cells of which FILE has a verdict for this commit."`
+	L2Gap     time.Duration `name:"l2-gap" default:"4ms" placeholder:"4ms" help:"How long the node has no link in a move."`
+	Logs      string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs of the cells that fail in DIR."`
+	List      bool          `help:"Only list the cells."`
 }
 
 // cells are what the flags name.
@@ -38,7 +40,10 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 	if c.Delay < 0 || c.Delay > time.Minute {
 		return nil, fmt.Errorf("--delay %v: expected up to one minute", c.Delay)
 	}
-	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce}
+	how := crash.How{Delay: c.Delay, Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce, IP: c.IP}
+	if c.IP == 6 {
+		how.Addresses = c.Addresses
+	}
 	for _, s := range c.Cells {
 		cell, err := crash.ParseCell(s)
 		if err != nil {
@@ -55,7 +60,10 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 			}
 			victims = append(victims, crash.Party(v))
 		}
-		points := crash.Points
+		points := how.Points()
+		if c.Messages && c.IP == 6 {
+			return nil, errors.New("--messages is for --ip 4")
+		}
 		if c.Messages {
 			p.Line("crash: the messages of a handover without a crash")
 			if points, err = crash.Messages(a.ctx, bed.Options{Bin: a.bin, Gap: c.L2Gap, AAA: c.AAA, DHCP: c.DHCP}); err != nil {
@@ -66,8 +74,8 @@ func (c *crashCmd) cells(a *app, p *scenario.Progress) (cells []crash.Cell, err 
 			points = nil
 		}
 		for _, name := range c.Points {
-			if !slices.Contains(crash.Points, crash.Point(name)) {
-				return nil, fmt.Errorf("--points %q: expected some of %q", name, crash.Points)
+			if !slices.Contains(how.Points(), crash.Point(name)) {
+				return nil, fmt.Errorf("--points %q: expected some of %q", name, how.Points())
 			}
 			points = append(points, crash.Point(name))
 		}

@@ -127,7 +127,7 @@ tunnel: {device: %[9]s, port: %[10]d%[12]s}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
 	text += b.configPoints(n) + b.opt.Classes + b.configAR6(n)
 	if b.opt.Enforce {
-		text = strings.Replace(text, "{interface: lan0}", fmt.Sprintf("{interface: lan0, enforce: true, open: [%v/32]}", topo.Correspondent), 1)
+		text = strings.Replace(text, "{interface: lan0}", fmt.Sprintf("{interface: lan0, enforce: true, open: [%v]}", b.opt.open()), 1)
 	}
 	if b.opt.Quick {
 		text = strings.NewReplacer("pana: {", "pana: {ping: 2s, ", "tunnel: {", "tunnel: {unused: 5s, ").Replace(text)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/peers"
@@ -38,6 +39,12 @@ func (o Options) innerMTU() int {
 		return 1360
 	}
 	return 1400
+}
+
+// open is where everybody may send at an enforcement point.
+func (o Options) open() string {
+	a := o.at(topo.Correspondent)
+	return strconv.Quote(netip.PrefixFrom(a, a.BitLen()).String())
 }
 
 // checkSix is what only one of the families has.

@@ -45,8 +45,10 @@ func runCell(ctx context.Context, opt bed.Options, cell Cell, logs string) Recor
 	rec := Record{
 		Victim: cell.Victim, Point: cell.Point, At: begun,
 		DelayMS: cell.Delay.Milliseconds(), Hasty: cell.Hasty, AAA: cell.AAA, DHCP: cell.DHCP, Guard: cell.Guard, Enforce: cell.Enforce,
+		IP: cell.IP, Addresses: cell.Addresses,
 	}
 	opt.Logs, opt.Quick, opt.AAA, opt.DHCP, opt.Guard, opt.Enforce = logs, true, cell.AAA, cell.DHCP, cell.Guard, cell.Enforce
+	opt.IP, opt.Addresses = cell.IP, cell.Addresses
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		rec.problem("the lab does not start: %v", err)
@@ -81,7 +83,7 @@ func (r *cellRun) play(ctx context.Context) error {
 	}
 	err = r.moves(ctx)
 	if err == nil {
-		err = r.cleaned()
+		err = r.cleaned(ctx)
 	}
 	if err = errors.Join(err, s.end(r.rec)); err == nil {
 		err = r.opened(ctx)
@@ -335,7 +337,7 @@ func (r *cellRun) settled(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.guarded(ctx, true)) }()
 	begun := time.Now()
 	for {
-		wrong, err := r.unsettled()
+		wrong, err := r.unsettled(ctx)
 		if err != nil {
 			return err
 		}
@@ -355,14 +357,10 @@ func (r *cellRun) settled(ctx context.Context) (err error) {
 	}
 }
 
-func (r *cellRun) unsettled() (wrong []string, err error) {
-	leases, err := r.bed.Bound("")
+func (r *cellRun) unsettled(ctx context.Context) (wrong []string, err error) {
+	network, address, err := r.address(ctx)
 	if err != nil {
-		return nil, err
-	}
-	network := topo.NetworkOf(r.bed.Link.Point())
-	if len(leases) != 1 || leases[0].Network != network {
-		return []string{fmt.Sprintf("the node is at network %s, and leased are %v", network, leases)}, nil
+		return []string{err.Error()}, nil // until it has one
 	}
 	now, err := r.bed.Kernel()
 	if err != nil {
@@ -377,7 +375,7 @@ func (r *cellRun) unsettled() (wrong []string, err error) {
 		}
 	}
 	if r.cell.Enforce {
-		gates, err := r.gates(network, leases[0].Addr)
+		gates, err := r.gates(network, address)
 		if err != nil {
 			return nil, err
 		}

@@ -146,6 +146,24 @@ type How struct {
 	AAA, DHCP, Guard string
 	// Enforce makes the routers enforcement points.
 	Enforce bool
+	// IP is the family, 4 or 6, and Addresses how nodes get theirs with IPv6, see [bed.Options].
+	IP        int
+	Addresses string
+}
+
+// optimistic is when a node that has arrived begins to look whether its address of IPv6, which it uses already, is another's, too.
+const optimistic Point = "mn dad begin"
+
+// Points are those of a handover played in that way: nobody asks a DHCP server where nodes form their addresses.
+func (h How) Points() []Point {
+	if h.IP != 6 {
+		return Points
+	}
+	all := append(slices.Clone(Points), optimistic)
+	if h.Addresses == bed.AddressesDHCP {
+		return all
+	}
+	return slices.DeleteFunc(all, func(p Point) bool { return strings.HasPrefix(string(p), string(Next)+" "+string(event.PhaseDHCP)+" ") })
 }
 
 // String is how a cell is written on the command line.
@@ -155,7 +173,7 @@ func (c Cell) String() string { return fmt.Sprintf("%s@%s", c.Victim, c.Point) }
 func ParseCell(s string) (Cell, error) {
 	victim, point, _ := strings.Cut(s, "@")
 	c := Cell{Victim: Party(victim), Point: Point(point)}
-	if !slices.Contains(Victims, c.Victim) || !slices.Contains(Points, c.Point) && !c.Point.isMessage() {
+	if !slices.Contains(Victims, c.Victim) || !slices.Contains(Points, c.Point) && c.Point != optimistic && !c.Point.isMessage() {
 		return c, fmt.Errorf("crash: %q is no cell: expected VICTIM@POINT, as in %q; `mpa-lab crash --list` shows them all", s, Cell{Victim: Next, Point: Points[11]})
 	}
 	return c, nil
@@ -164,8 +182,12 @@ func ParseCell(s string) (Cell, error) {
 // Cells are all cells of some victims and points; no victims stands for all.
 func Cells(victims []Party, points []Point, how How) []Cell {
 	var all []Cell
+	there := how.Points()
 	for _, p := range points {
 		for _, v := range Victims {
+			if !p.isMessage() && !slices.Contains(there, p) {
+				continue
+			}
 			if len(victims) == 0 || slices.Contains(victims, v) {
 				all = append(all, Cell{Victim: v, Point: p, How: how})
 			}
@@ -181,21 +203,28 @@ func Sample(seed string) []Cell {
 	rnd := rand.New(rand.NewPCG(h.Sum64(), 0)) //nolint:gosec // no secret: it has to be the same for the same seed
 	var chosen []Cell
 	for i, n := range rnd.Perm(len(Points))[:len(Victims)] {
-		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: How{Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded, Guard: []string{bed.GuardNever, bed.GuardAlways}[rnd.IntN(2)], Enforce: rnd.IntN(2) == 1}})
+		how := How{
+			Delay: Delay, Hasty: rnd.IntN(2) == 1, AAA: bed.AAAEmbedded, DHCP: bed.DHCPEmbedded,
+			Guard: []string{bed.GuardNever, bed.GuardAlways}[rnd.IntN(2)], Enforce: rnd.IntN(2) == 1, IP: 4,
+		}
+		if rnd.IntN(2) == 1 {
+			how.IP, how.Addresses = 6, bed.AddressesDHCP
+		}
+		chosen = append(chosen, Cell{Victim: Victims[i], Point: Points[n], How: how})
 	}
 	return chosen
 }
 
 // compare says what of a timeline is not in the list of points, and what of
 // the list is not in the timeline.
-func compare(seen []Point) (problems []string) {
-	for _, p := range Points[1:] {
+func compare(points, seen []Point) (problems []string) {
+	for _, p := range points[1:] {
 		if !slices.Contains(seen, p) {
 			problems = append(problems, fmt.Sprintf("point %q did not occur in a handover without a crash", p))
 		}
 	}
 	for _, p := range seen {
-		if !slices.Contains(Points, p) {
+		if !slices.Contains(points, p) {
 			problems = append(problems, fmt.Sprintf("point %q occurs in a handover, but is not in the matrix", p))
 		}
 	}

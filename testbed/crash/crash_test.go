@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"openmpa/internal/event"
+	"openmpa/testbed/bed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,6 +46,20 @@ func TestCells(t *testing.T) {
 	}
 }
 
+// TestCellsOfFormedAddresses: nobody asks a DHCP server then.
+func TestCellsOfFormedAddresses(t *testing.T) {
+	all := len(Cells(nil, Points, How{IP: 6, Addresses: bed.AddressesDHCP}))
+	formed := Cells(nil, Points, How{IP: 6})
+	if len(formed) != all-2*len(Victims) {
+		t.Errorf("%d cells of %d", len(formed), all)
+	}
+	for _, c := range formed {
+		if strings.HasPrefix(string(c.Point), "next dhcp") {
+			t.Errorf("%v has no such point", c)
+		}
+	}
+}
+
 func TestPointOf(t *testing.T) {
 	for _, x := range []struct {
 		daemon string
@@ -68,11 +83,11 @@ func TestPointOf(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	if p := compare(slices.Clone(Points[1:])); p != nil {
+	if p := compare(Points, slices.Clone(Points[1:])); p != nil {
 		t.Error(p)
 	}
 	seen := append([]Point{"ha bind missed"}, Points[2:]...)
-	p := compare(seen)
+	p := compare(Points, seen)
 	if len(p) != 2 || !strings.Contains(p[0], string(Points[1])) || !strings.Contains(p[1], "ha bind missed") {
 		t.Errorf("%q", p)
 	}
@@ -107,13 +122,13 @@ func TestSampleRotates(t *testing.T) {
 func record(commit string, c Cell, problems ...string) Record {
 	f := 1.5
 	return Record{
-		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce, Problems: problems, Passed: problems == nil,
+		Commit: commit, Victim: c.Victim, Point: c.Point, DelayMS: c.Delay.Milliseconds(), Hasty: c.Hasty, AAA: c.AAA, DHCP: c.DHCP, Guard: c.Guard, Enforce: c.Enforce, IP: c.IP, Addresses: c.Addresses, Problems: problems, Passed: problems == nil,
 		HitMS: &f, RecoveryMS: &f, Outcome: "completed", Down: &Flow{Lost: 3}, Up: &Flow{},
 	}
 }
 
 func TestRecordsAreOfTheirCells(t *testing.T) {
-	for _, c := range []Cell{{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea", "always", true}}, {HA, Points[1], How{}}} {
+	for _, c := range []Cell{{MN, Points[0], How{300 * time.Millisecond, true, "freeradius", "kea", "always", true, 6, "dhcp"}}, {HA, Points[1], How{}}} {
 		if r := record("c1", c, "broken"); r.Cell() != c || r.Built() != "c1" || r.Verdict() || !record("c1", c).Verdict() {
 			t.Errorf("%+v as a record of %+v", r, c)
 		}
@@ -153,10 +168,7 @@ func TestWhole(t *testing.T) {
 		var r routerStatus
 		r.Visitors = append(r.Visitors, visitorStatus{SID: 7})
 		var a agentStatus
-		a.Bindings = append(a.Bindings, struct {
-			HomeAddress netip.Addr `json:"home_address"`
-			CareOf      netip.Addr `json:"care_of"`
-		}{netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.2.0.100")})
+		a.Bindings = append(a.Bindings, bindingStatus{netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("10.2.0.100")})
 		return nodeStatus{State: "attached", Network: "a", Address: "10.2.0.100/24", Session: 7}, r, a
 	}
 	for _, x := range []struct {

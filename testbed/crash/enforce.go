@@ -42,7 +42,7 @@ func (r *cellRun) openStrangers(ctx context.Context) (s *strangers, err error) {
 		return nil, err
 	}
 	spec.Name, spec.ID, spec.Port, spec.OnArrival = "stranger to the home agent", 4, strangerPort+1, nil
-	spec.To = traffic.Endpoint{Space: r.bed.Top.Space(topo.HA), Addr: topo.HomeAgent}
+	spec.To = r.bed.Plain(topo.HA, topo.HomeAgent)
 	if s.shut, err = traffic.Open(spec); err != nil {
 		return nil, errors.Join(err, s.open.Close())
 	}
@@ -108,7 +108,7 @@ func (r *cellRun) router() (topo.Network, bool) { return topo.NetworkByName(r.ce
 
 // cleaned has a router that was the victim die once more, and what it leaves removed by "mpa-ar clean":
 // the enforcement point stays, as it is, and nothing else.
-func (r *cellRun) cleaned() (err error) {
+func (r *cellRun) cleaned(ctx context.Context) (err error) {
 	network, ok := r.router()
 	if !ok {
 		return nil
@@ -119,11 +119,11 @@ func (r *cellRun) cleaned() (err error) {
 	if err := r.bed.AtRouter(network, "clean"); err != nil {
 		return err
 	}
-	leases, err := r.bed.Bound("")
-	if err != nil || len(leases) != 1 {
-		return fmt.Errorf("crash: leases %v, expected one: %w", leases, err)
+	at, address, err := r.address(ctx)
+	if err != nil {
+		return fmt.Errorf("crash: %w", err)
 	}
-	wrong, err := r.gates(leases[0].Network, leases[0].Addr)
+	wrong, err := r.gates(at, address)
 	if err != nil {
 		return err
 	}

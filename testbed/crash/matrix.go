@@ -27,8 +27,16 @@ func Run(ctx context.Context, b bed.Options, commit string, opt Options) ([]Reco
 	}
 	defer os.RemoveAll(scratch)
 	opt.Progress("crash: the points of a handover without a crash")
-	if err := learn(ctx, b, scratch); err != nil {
-		return nil, err
+	known := make(map[How]bool)
+	for _, c := range opt.Cells {
+		how := How{IP: c.IP, Addresses: c.Addresses}
+		if known[how] {
+			continue
+		}
+		known[how] = true
+		if err := learn(ctx, b, how, scratch); err != nil {
+			return nil, err
+		}
 	}
 	opt.Name = "crash"
 	opt.Play = func(ctx context.Context, c Cell, logs string) Record {
@@ -41,8 +49,8 @@ func Run(ctx context.Context, b bed.Options, commit string, opt Options) ([]Reco
 
 // learn has one handover without a crash, and compares its records with the
 // list of points.
-func learn(ctx context.Context, opt bed.Options, logs string) (err error) {
-	opt.Logs, opt.Quick = logs, true
+func learn(ctx context.Context, opt bed.Options, how How, logs string) (err error) {
+	opt.Logs, opt.Quick, opt.IP, opt.Addresses = logs, true, how.IP, how.Addresses
 	b, err := bed.Start(ctx, opt)
 	if err != nil {
 		return err
@@ -84,7 +92,7 @@ func learn(ctx context.Context, opt bed.Options, logs string) (err error) {
 			seen = append(seen, p)
 		}
 	}
-	if problems := compare(seen); len(problems) > 0 {
+	if problems := compare(how.Points(), seen); len(problems) > 0 {
 		return fmt.Errorf("crash: the list of points is out of date:\n  %v\nthe timeline has %q", problems, seen)
 	}
 	return nil

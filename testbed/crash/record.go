@@ -16,6 +16,9 @@ type Record struct {
 	DHCP    string `json:"dhcp"`
 	Guard   string `json:"guard,omitempty"`
 	Enforce bool   `json:"enforce,omitempty"`
+	IP      int    `json:"ip,omitempty"`
+	// Addresses is how nodes get theirs with IPv6.
+	Addresses string `json:"addresses,omitempty"`
 	// Passed says that there are no problems.
 	Passed   bool      `json:"passed"`
 	Problems []string  `json:"problems,omitempty"`
@@ -57,7 +60,7 @@ type Flow struct {
 // Cell is the cell of the record.
 func (r Record) Cell() Cell {
 	return Cell{Victim: r.Victim, Point: r.Point, How: How{
-		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP, Guard: r.Guard, Enforce: r.Enforce,
+		Delay: time.Duration(r.DelayMS) * time.Millisecond, Hasty: r.Hasty, AAA: r.AAA, DHCP: r.DHCP, Guard: r.Guard, Enforce: r.Enforce, IP: r.IP, Addresses: r.Addresses,
 	}}
 }
 

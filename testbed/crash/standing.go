@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,10 +49,15 @@ func (r routerStatus) delivers(sid uint32) bool {
 
 // agentStatus is what it reads of the home agent's.
 type agentStatus struct {
-	Bindings []struct {
-		HomeAddress netip.Addr `json:"home_address"`
-		CareOf      netip.Addr `json:"care_of"`
-	} `json:"bindings"`
+	Bindings []bindingStatus `json:"bindings"` // of Mobile IPv4
+	IPv6     struct {
+		Bindings []bindingStatus `json:"bindings"`
+	} `json:"ipv6"`
+}
+
+type bindingStatus struct {
+	HomeAddress netip.Addr `json:"home_address"`
+	CareOf      netip.Addr `json:"care_of"`
 }
 
 // standing says what is missing for everything to stand, empty when nothing
@@ -111,6 +117,26 @@ func (r *cellRun) guarded(ctx context.Context, on bool) error {
 	}
 }
 
+// address is the node's care-of address, by its lease or its own word.
+func (r *cellRun) address(ctx context.Context) (network string, a netip.Addr, err error) {
+	network = topo.NetworkOf(r.bed.Link.Point())
+	if r.bed.Leased() {
+		leases, err := r.bed.Bound("")
+		if err == nil && (len(leases) != 1 || leases[0].Network != network) {
+			err = fmt.Errorf("the node is at network %s, and leased are %v", network, leases)
+		} else if err == nil {
+			a = leases[0].Addr
+		}
+		return network, a, err
+	}
+	var node nodeStatus
+	if err := r.bed.Client(topo.MN).Status(ctx, &node); err != nil {
+		return network, a, err
+	}
+	p, err := netip.ParsePrefix(node.Address)
+	return network, p.Addr(), err
+}
+
 // whole compares what the parties say.
 func whole(network string, node nodeStatus, router routerStatus, agent agentStatus) string {
 	if node.State != "attached" || node.Network != network {
@@ -124,10 +150,11 @@ func whole(network string, node nodeStatus, router routerStatus, agent agentStat
 		return fmt.Sprintf("router %s does not know the node's session %#x; it has %v", network, node.Session, router.Visitors)
 	}
 	address, _, _ := strings.Cut(node.Address, "/")
-	for _, x := range agent.Bindings {
-		if x.HomeAddress == topo.HomeAddress && x.CareOf.String() == address {
+	bindings := slices.Concat(agent.Bindings, agent.IPv6.Bindings)
+	for _, x := range bindings {
+		if (x.HomeAddress == topo.HomeAddress || x.HomeAddress == topo.Six(topo.HomeAddress)) && x.CareOf.String() == address {
 			return ""
 		}
 	}
-	return fmt.Sprintf("the home agent has no binding of the node to %s; it has %v", address, agent.Bindings)
+	return fmt.Sprintf("the home agent has no binding of the node to %s; it has %v", address, bindings)
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"openmpa/testbed/bed"
-	"openmpa/testbed/space"
 	"openmpa/testbed/topo"
+	"openmpa/testbed/traffic"
 )
 
 const (
@@ -33,19 +33,19 @@ func (r *run) strangers(ctx context.Context, b *bed.Bed) (err error) {
 			return err
 		}
 	}
-	from, err := listenIn(b.Top.Space(topo.Bare), topo.BareAddress)
+	from, err := listenIn(b.Plain(topo.Bare, topo.BareAddress))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	open, err := listenIn(b.Top.Space(topo.CN), topo.Correspondent)
+	open, err := listenIn(b.Plain(topo.CN, topo.Correspondent))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, open.Close()) }()
 	closed := map[string]*net.UDPConn{}
 	for node, addr := range map[string]netip.Addr{topo.HA: topo.HomeAgent, a.Router: a.Address} {
-		if closed[node], err = listenIn(b.Top.Space(node), addr); err != nil {
+		if closed[node], err = listenIn(b.Plain(node, addr)); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, closed[node].Close()) }()
@@ -92,13 +92,13 @@ func (r *run) strangers(ctx context.Context, b *bed.Bed) (err error) {
 	return nil
 }
 
-func listenIn(s *space.Space, addr netip.Addr) (conn *net.UDPConn, err error) {
-	err = s.Do(func() error {
-		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, strangerPort)))
+func listenIn(e traffic.Endpoint) (conn *net.UDPConn, err error) {
+	err = e.Space.Do(func() error {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(e.Addr, strangerPort)))
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("scenario: listen in %s: %w", s.Name(), err)
+		return nil, fmt.Errorf("scenario: listen in %s: %w", e.Space.Name(), err)
 	}
 	return conn, nil
 }
