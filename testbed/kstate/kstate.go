@@ -125,6 +125,9 @@ func kernelMade(a netlink.Addr, mac net.HardwareAddr) bool {
 	if a.Flags&unix.IFA_F_MANAGETEMPADDR != 0 {
 		return true
 	}
+	if ip.IsLinkLocalUnicast() && a.Flags&unix.IFA_F_STABLE_PRIVACY != 0 { // of a device without a hardware address
+		return true
+	}
 	return ip.IsLinkLocalUnicast() && len(mac) == 6 &&
 		bytes.Equal(ip[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
 }
@@ -261,7 +264,7 @@ func settings(s *space.Space, opt Options, add func(string, ...any)) error {
 		}
 		for _, f := range append(append(four, six...), base+"ipv4/ip_forward") {
 			b, err := os.ReadFile(f)
-			if err != nil {
+			if err != nil || filepath.Base(f) == "stable_secret" { // which the kernel draws for a device without a hardware address
 				continue // write-only, or its interface went just now
 			}
 			add("setting %s = %s", strings.TrimPrefix(f, "/proc/sys/"), strings.TrimSpace(string(b)))
