@@ -93,8 +93,8 @@ func TestInvite(t *testing.T) {
 	}
 }
 
-// speak has somebody ask by ARP for the router, from that address.
-func (b *bed) speak(from netip.Addr) {
+// arp runs f with the ARP socket of somebody on the link.
+func (b *bed) arp(f func(host.ARP) error) {
 	b.t.Helper()
 	b.in(func() {
 		n, err := host.Linux(config().Log, osnet.OwnerMobileNode)
@@ -109,9 +109,17 @@ func (b *bed) speak(from netip.Addr) {
 			return
 		}
 		defer c.Close()
-		if err := c.WriteARP(acd.Broadcast(), acd.Packet{Op: acd.OpRequest, SenderMAC: acd.MAC{2, 0, 0, 0, 0, 9}, SenderIP: from, TargetIP: routerAddr}); err != nil {
+		if err := f(c); err != nil {
 			b.t.Error(err)
 		}
+	})
+}
+
+// speak has somebody ask by ARP for the router, from that address.
+func (b *bed) speak(from netip.Addr) {
+	b.t.Helper()
+	b.arp(func(c host.ARP) error {
+		return c.WriteARP(acd.Broadcast(), acd.Packet{Op: acd.OpRequest, SenderMAC: acd.MAC{2, 0, 0, 0, 0, 9}, SenderIP: from, TargetIP: routerAddr})
 	})
 }
 

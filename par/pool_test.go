@@ -12,7 +12,6 @@ import (
 	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
-	"openmpa/internal/osnet"
 	"openmpa/internal/state"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -49,23 +48,12 @@ func (b *bed) openAs(sid uint32, identity string, mac net.HardwareAddr) *notify.
 // probed says whether somebody on the link finds a free.
 func (b *bed) probed(a netip.Addr) (free bool) {
 	b.t.Helper()
-	b.in(func() {
-		n, err := host.Linux(config().Log, osnet.OwnerMobileNode)
-		if err != nil {
-			b.t.Error(err)
-			return
+	b.arp(func(c host.ARP) error {
+		err := acd.Probe(b.t.Context(), c, a, b.mac, config().DAD, config().Rand)
+		if free = err == nil; errors.As(err, new(*acd.ConflictError)) {
+			return nil
 		}
-		defer n.Close()
-		c, err := n.OpenARP(b.dev)
-		if err != nil {
-			b.t.Error(err)
-			return
-		}
-		defer c.Close()
-		err = acd.Probe(b.t.Context(), c, a, b.mac, config().DAD, config().Rand)
-		if free = err == nil; !free && !errors.As(err, new(*acd.ConflictError)) {
-			b.t.Error(err)
-		}
+		return err
 	})
 	return free
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"openmpa/par"
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/topo"
 )
@@ -41,8 +42,8 @@ func (b *bed) disagreement() string {
 	if own := b.machines[topo.MN].Owned(); len(own) != b.own {
 		add("the node has %d objects on its machine, and had %d when it was attached first: %q", len(own), b.own, own)
 	}
-	for _, l := range b.dhcp.leases() {
-		if l.Addr != prefix.Addr() && l.State != dhcpd.Declined {
+	for _, l := range b.nodeLeases() {
+		if l.Addr != prefix.Addr() {
 			add("the DHCP server has %v", l)
 		}
 	}
@@ -75,12 +76,23 @@ func (b *bed) remains() string {
 	if at := b.bindings(); len(at) > 0 {
 		wrong = append(wrong, fmt.Sprintf("the home agent has a binding to %v", at))
 	}
-	for _, l := range b.dhcp.leases() {
-		if l.State != dhcpd.Declined {
-			wrong = append(wrong, fmt.Sprintf("the DHCP server has %v", l))
-		}
+	for _, l := range b.nodeLeases() {
+		wrong = append(wrong, fmt.Sprintf("the DHCP server has %v", l))
 	}
 	return strings.Join(wrong, "; ")
+}
+
+// nodeLeases are those that no router has ready for whoever comes.
+func (b *bed) nodeLeases() []dhcpd.Lease {
+	var ready []par.AheadAddress
+	for _, r := range b.routers {
+		if a := r.router.Status().Ahead; a != nil {
+			ready = append(ready, a.Addresses...)
+		}
+	}
+	return slices.DeleteFunc(b.dhcp.leases(), func(l dhcpd.Lease) bool {
+		return l.State == dhcpd.Declined || slices.ContainsFunc(ready, func(a par.AheadAddress) bool { return a.Address.Addr() == l.Addr })
+	})
 }
 
 // again is how many packets each router says it gave out a second time.

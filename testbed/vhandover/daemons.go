@@ -89,7 +89,7 @@ func (r *routerParty) start() (err error) {
 	if r.router, err = par.Open(par.Config{
 		Host: r.b.open(name, &h), Access: "lan0", Address: r.network.Address, Port: espPort, Device: "mpa0",
 		Fence: netip.MustParsePrefix("169.254.62.52/31"), MTU: par.DefaultMTU, DHCPServer: r.network.DHCP, DHCPTimeout: 8 * time.Second,
-		DAD: dad(), Buffer: held(), Classes: r.b.plan.classes(), Unused: unusedTime, Rekey: r.b.plan.Rekey[1], State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
+		DAD: dad(), Ahead: r.b.plan.Ahead, Buffer: held(), Classes: r.b.plan.classes(), Unused: unusedTime, Rekey: r.b.plan.Rekey[1], State: r.kept, Rand: rnd, Recorder: recorder, Log: log,
 	}); err != nil {
 		return err
 	}

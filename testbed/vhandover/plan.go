@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/mn"
+	"openmpa/par"
 	"openmpa/testbed/simnet"
 	"openmpa/tunnel/esp"
 	"openmpa/tunnel/flow"
@@ -96,6 +97,13 @@ func (p Plan) lossless() bool {
 	return true
 }
 
+// unheard says that the node may give a lease back that it had taken itself, while the DHCP server is
+// silent: that has no answer, so the lease lasts to its end. Without an address verified ahead no
+// handover comes so far then.
+func (p Plan) unheard() bool {
+	return p.Ahead.Most > 0 && slices.ContainsFunc(p.Moves, func(m Move) bool { return m.Fault == SilentDHCP || m.Second.Fault == SilentDHCP })
+}
+
 // Trouble is a fault and its time.
 type Trouble struct {
 	Fault Fault
@@ -134,6 +142,7 @@ type Plan struct {
 	Rekey    [2]esp.RekeyLimits // of the node's end of tunnels, and of the routers'
 	Hold     mn.HoldAt          // by whom packets are held in a planned move
 	Guard    mn.GuardWhen       // whether copies are kept against a cut
+	Ahead    par.Ahead          // addresses that routers verify before the node asks
 	Bicast   bool               // packets go to both places around a move; not drawn
 }
 
@@ -183,6 +192,7 @@ func NewPlan(seed uint64) Plan {
 	p.Rekey = drawRekey(seed)
 	p.Second = drawSecond(seed)
 	p.Hold, p.Guard = drawDelivery(seed)
+	p.Ahead = drawAhead(seed)
 	return p
 }
 
@@ -238,6 +248,17 @@ func drawDelivery(seed uint64) (hold mn.HoldAt, guard mn.GuardWhen) {
 	return hold, guard
 }
 
+// drawAhead draws addresses verified ahead for a third of the plans. It has draws of its own.
+func drawAhead(seed uint64) par.Ahead {
+	r := rand.New(rand.NewPCG(seed, 0x6168656164))
+	if r.IntN(3) > 0 {
+		return par.Ahead{}
+	}
+	a := par.Ahead{Most: 1 + r.IntN(3), Idle: time.Second + time.Duration(r.Int64N(int64(time.Minute)))}
+	a.Least = r.IntN(a.Most + 1)
+	return a
+}
+
 func drawMove(r *rand.Rand) Move {
 	all := 0
 	for _, f := range faults {
@@ -274,6 +295,7 @@ func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
 	s += fmt.Sprintf(", second interface %v", p.Second)
 	s += fmt.Sprintf(", held by the %s router, guarded %s", p.Hold, p.Guard)
+	s += fmt.Sprintf(", %d to %d addresses ahead, for %v", p.Ahead.Least, p.Ahead.Most, p.Ahead.Idle)
 	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]

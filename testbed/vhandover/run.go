@@ -140,7 +140,7 @@ func (b *bed) play() (outcomes []Outcome, err error) {
 func (b *bed) part() error {
 	var errs []error
 	limit := agreeLimit
-	if b.plan.Clean() {
+	if b.plan.Clean() && !b.plan.unheard() {
 		limit = promptly // nobody has to wait until something expires
 	}
 	if wrong := b.until(limit, b.disagreement); wrong != "" {
