@@ -284,6 +284,9 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 	b.air(func() { ip("link set mn0 master poa-b") })
 	b.link = &adapter{bed: b, dev: "eth0", far: "mn0", point: "poa-b", fails: map[string]error{}, dead: map[string]bool{}}
 	lay(b)
+	if six != nil {
+		linkLocal(t, "eth0") // which the kernel puts there when it has noticed that the link is up
+	}
 	b.before = osnettest.Snapshot(t)
 	cfg := Config{
 		Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },
