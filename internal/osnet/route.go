@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -207,30 +206,15 @@ func (n *Net) deleteRoute(r Route) error {
 }
 
 // NotLocal removes the route by which the kernel keeps what comes for an IPv6 address of ours on
-// dev. The kernel makes it once, soon after the address, which is waited for, and does not miss it
-// when the address goes.
+// dev, after AddAddress without duplicate address detection. The kernel makes it once, and does not
+// miss it when the address goes.
 func (n *Net) NotLocal(dev string, addr netip.Addr) error {
 	r := Route{Dst: netip.PrefixFrom(addr, addr.BitLen()), Dev: dev, Table: unix.RT_TABLE_LOCAL, Local: true}
-	for end := time.Now().Add(localPatience); ; time.Sleep(localPoll) {
-		err := n.deleteKernels(r)
-		if err == nil || !gone(err) || time.Now().After(end) {
-			return err
-		}
-	}
-}
-
-const (
-	localPatience = 5 * time.Second
-	localPoll     = time.Millisecond
-)
-
-// deleteKernels deletes a route that the kernel made by itself.
-func (n *Net) deleteKernels(r Route) error {
 	if err := n.begin(); err != nil {
 		return err
 	}
 	defer n.mu.Unlock()
-	err := n.withIndex(r.Dev, func(index int) error {
+	err := n.withIndex(dev, func(index int) error {
 		m := n.routeMessage(r, index)
 		m[5] = unix.RTPROT_UNSPEC // whoever's it is
 		return n.change.do(unix.RTM_DELROUTE, 0, m)
