@@ -46,7 +46,7 @@ func (p *Path) bindDown(now time.Time, t Target) {
 	if p.numbered = several; !several {
 		return
 	}
-	if p.number, p.epoch = 0, p.epoch+1; p.epoch == 1 {
+	if p.number, p.epoch = 1, p.epoch+1; p.epoch == 1 {
 		p.epoch = uint16(now.Unix()) //nolint:gosec // so that one home agent begins elsewhere than the one before
 	}
 }
