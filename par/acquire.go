@@ -188,7 +188,7 @@ func (r *Router) acquire6(ctx context.Context, v *visitor, m *notify.ConfigReque
 	}
 	switch {
 	case m.Addr.IsValid():
-		return r.formed(ctx, v, m, a.RouterAdvert, reply)
+		return r.formed(ctx, v, m, a, reply)
 	case r.managed(a.RouterAdvert):
 		return r.readyOrLeased(ctx, s, v, m, reply)
 	case len(a.Autonomous()) == 0:
@@ -204,8 +204,8 @@ func (r *Router) managed(ra nd.RouterAdvert) bool {
 }
 
 // formed verifies an address that the node has formed itself.
-func (r *Router) formed(ctx context.Context, v *visitor, m *notify.ConfigRequest, ra nd.RouterAdvert, reply *notify.ConfigReply) error {
-	l, err := formedLease(ra, m.Addr, time.Now())
+func (r *Router) formed(ctx context.Context, v *visitor, m *notify.ConfigRequest, ra heardAt, reply *notify.ConfigReply) error {
+	l, err := formedLease(ra.RouterAdvert, m.Addr, ra.at)
 	if err != nil {
 		return err
 	}

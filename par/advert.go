@@ -35,6 +35,7 @@ type adverts struct {
 	changed chan struct{} // closed with each advertisement, and another one is made
 }
 
+// heardAt is an advertisement, whose lifetimes count from a time.
 type heardAt struct {
 	osnet.HeardAdvert
 	at time.Time
@@ -66,7 +67,7 @@ func (a *adverts) heard(now time.Time, ra osnet.HeardAdvert) (news bool) {
 
 // best is the advertisement of the link of the router's address: one that names its prefix, of the router itself if
 // there is one, else of the one that is a default router for longest. With it comes what is closed with the next.
-func (a *adverts) best(now time.Time, self *stack) (ra osnet.HeardAdvert, ok bool, next <-chan struct{}) {
+func (a *adverts) best(now time.Time, self *stack) (ra heardAt, ok bool, next <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for from, h := range a.by {
@@ -74,7 +75,7 @@ func (a *adverts) best(now time.Time, self *stack) (ra osnet.HeardAdvert, ok boo
 			continue
 		}
 		if !ok || from == self.router || ra.From != self.router && h.Lifetime > ra.Lifetime {
-			ra, ok = h.HeardAdvert, true
+			ra, ok = h, true
 		}
 	}
 	return ra, ok, a.changed
@@ -89,7 +90,7 @@ func lasts(ra nd.RouterAdvert) (longest time.Duration) {
 }
 
 // wait returns the link's advertisement, for which it asks if there is none.
-func (a *adverts) wait(ctx context.Context, self *stack) (osnet.HeardAdvert, error) {
+func (a *adverts) wait(ctx context.Context, self *stack) (heardAt, error) {
 	for range solicitations {
 		ra, ok, next := a.best(time.Now(), self)
 		if ok {
@@ -112,7 +113,7 @@ func (a *adverts) wait(ctx context.Context, self *stack) (osnet.HeardAdvert, err
 			}
 		}
 	}
-	return osnet.HeardAdvert{}, fmt.Errorf("no router advertises %s on this link: is radvd, or what else is to do so, running?", self.prefix)
+	return heardAt{}, fmt.Errorf("no router advertises %s on this link: is radvd, or what else is to do so, running?", self.prefix)
 }
 
 // listen takes advertisements until the router ends.

@@ -103,10 +103,21 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 		return fmt.Errorf("inner address %s is not the one leased, %s", m.Inner, v.lease.Addr.Addr())
 	case v.tunnel != nil:
 		return errors.New("there is a tunnel already: delete it first")
-	case v.group.Mode() == flow.Released && time.Since(v.lease.Start) > v.lease.Lifetime:
+	case v.group.Mode() == flow.Released && v.expired(time.Now()):
 		return fmt.Errorf("the lease of %s has expired: begin again with another session", m.Inner)
 	}
 	return nil
+}
+
+// expired says whether the lease is over. How long an address that its node has formed is good for, the link's router
+// says anew with each advertisement (RFC 4862 section 5.5.3). The caller holds mu.
+func (v *visitor) expired(now time.Time) bool {
+	if v.tenure == nil {
+		if ra, ok, _ := v.r.adverts.best(now, v.r.six); ok && ra.Holds(v.lease.Addr.Addr()) {
+			return false
+		}
+	}
+	return now.Sub(v.lease.Start) > v.lease.Lifetime
 }
 
 // openTunnel puts a tunnel in the place of what stands by. One that cannot be had leaves

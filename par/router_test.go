@@ -202,14 +202,24 @@ func TestRefusedTunnel(t *testing.T) {
 }
 
 // TestExpiredLease: an address that may be somebody else's by now gets no tunnel.
-func TestExpiredLease(t *testing.T) {
+func TestExpiredLease(t *testing.T) { families(t, expiredLease) }
+
+func expiredLease(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, nil)
 	b.open(1, elsewhere)
 	v := b.r.visitor(1)
 	v.mu.Lock()
-	v.lease.Start = v.lease.Start.Add(-time.Hour)
+	v.lease.Start = v.lease.Start.Add(-2 * time.Hour)
 	v.mu.Unlock()
-	b.r.SessionMessage(1, &notify.TunnelRequest{Header: header, Inner: leased, SPI: 300, Nonce: make([]byte, 32)})
+	if b.six { // what the link's router says is newer
+		b.join(1, b.leased)
+		b.r.SessionMessage(1, &notify.TunnelDelete{Header: header})
+		other := ra()
+		other.Prefixes[0].Valid, other.Prefixes[0].Preferred = 0, 0
+		b.ra.say(t, &other)
+		b.await("the router to hear it", func() bool { return b.r.Status().IPv6.Advertiser == "" })
+	}
+	b.r.SessionMessage(1, &notify.TunnelRequest{Header: header, Inner: b.leased, SPI: 300, Nonce: make([]byte, 32)})
 	if r := got[*notify.TunnelReply](b, 1); !strings.Contains(r.Reason, "has expired") {
 		t.Errorf("reason %q", r.Reason)
 	}

@@ -94,8 +94,8 @@ func (a accessConfig) Check() error {
 		return config.Errorf("open", "without enforce everything is open: give access.enforce, too")
 	}
 	for i, p := range a.Open {
-		if !p.Addr().Is4() {
-			return config.Errorf(fmt.Sprintf("open[%d]", i), "%v: expected an IPv4 prefix", p)
+		if a := p.Addr(); !p.IsValid() || a.Is4In6() || a.IsLinkLocalUnicast() || a.IsMulticast() {
+			return config.Errorf(fmt.Sprintf("open[%d]", i), "%v: expected a prefix of addresses that routers forward", p)
 		}
 	}
 	return nil
