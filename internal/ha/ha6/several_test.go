@@ -117,6 +117,30 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
+// TestSeveralMoved: the first is where the node sends from: when that changes the one before is the
+// old path although it stays.
+func TestSeveralMoved(t *testing.T) {
+	r := newRig(t)
+	first, second := datagram(nodePort, peer, 0, "first"), datagram(nodePort, peer, 0, "second")
+	r.offer(1, careA)
+	r.offer(2, careC, careA, careB)
+	r.markers(2, careA)
+	r.handle(r.tunnel(careC, second))
+	r.offer(3, careC) // arrived, while the marker is under way
+	r.markers(3, careC, careA, careB)
+	r.handle(r.tunnel(careA, first))
+	r.sent("by the old path", netip.Addr{}, first)
+	r.handle(r.tunnel(careA, r.marker(2, false)))
+	r.sent("by the new one", netip.Addr{}, second)
+	r.handle(r.tunnel(careA, first))
+	r.counted("up_dropped_not_bound", 1)
+
+	r.offer(4, careC, careA)
+	r.w.out = nil
+	r.handle(r.tunnel(careA, first)) // it may
+	r.sent("by the second", netip.Addr{}, first)
+}
+
 // TestCopiesEnd: copies go on for a bounded time, and the numbers with the first care-of address.
 func TestCopiesEnd(t *testing.T) {
 	r := newRig(t)

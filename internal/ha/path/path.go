@@ -165,12 +165,7 @@ func (p *Path) Same(list []netip.Addr) bool {
 func (p *Path) Gone(next []netip.Addr) []netip.Addr {
 	p.up.Lock()
 	defer p.up.Unlock()
-	return p.gone(next)
-}
-
-// gone is Gone. p.up is held.
-func (p *Path) gone(next []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(p.current), func(a netip.Addr) bool { return slices.Contains(next, a) })
+	return missing(p.current, next)
 }
 
 // Old are the care-of addresses before, from which packets are taken until end.
@@ -188,23 +183,35 @@ func (p *Path) Bind(now time.Time, t Target) {
 	p.cfg.World.Wake()
 }
 
-// bindUp is the uplink's side of Bind. While none of the old care-of addresses goes, the mobile
-// node may go on to send as it did, and there is nothing to put in order.
+// bindUp is the uplink's side of Bind. A mobile node sends from the first of its care-of addresses:
+// while that stays there is nothing to put in order, when it changes those before are an old path,
+// also those that stay.
 func (p *Path) bindUp(now time.Time, t Target) {
 	p.up.Lock()
 	defer p.up.Unlock()
-	gone := p.gone(t.CareOf)
+	was := p.current
 	p.current, p.reverse = t.CareOf, t.Reverse
-	if len(gone) == 0 {
+	if len(was) == 0 {
 		return
 	}
-	p.old, p.ended, p.change, p.oldEnd = gone, nil, 0, now.Add(p.cfg.OldPath)
+	if was[0] == t.CareOf[0] { // nothing has been sent by the others for a while
+		if gone := missing(was, t.CareOf); len(gone) > 0 {
+			p.old, p.oldEnd = append(slices.Clip(p.old), gone...), now.Add(p.cfg.OldPath)
+		}
+		return
+	}
+	p.old, p.ended, p.change, p.oldEnd = missing(was, t.CareOf[:1]), nil, 0, now.Add(p.cfg.OldPath)
 	if t.Ends != 0 {
 		p.change = t.Ends
 		p.gate.Arm(now, t.Ends, p.cfg.MarkerWait)
 	} else {
 		p.flush() // of a change before this one
 	}
+}
+
+// missing are those of was that are not in next.
+func missing(was, next []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(was), func(a netip.Addr) bool { return slices.Contains(next, a) })
 }
 
 // RestoreOld has packets taken from the care-of addresses before, as Old told them when the

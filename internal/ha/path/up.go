@@ -20,11 +20,12 @@ type Opened struct {
 func (p *Path) Up(now time.Time, careOf netip.Addr, inner []byte) (o Opened, ok bool) {
 	p.up.Lock()
 	defer p.up.Unlock()
-	isNew, isMarker := slices.Contains(p.current, careOf), p.cfg.Markers.Is(inner)
+	old := slices.Contains(p.old, careOf) && now.Before(p.oldEnd)
+	isNew, isMarker := slices.Contains(p.current, careOf) && !old, p.cfg.Markers.Is(inner)
 	switch {
 	case isMarker && slices.Contains(p.ended, careOf) && p.reverse: // markers are sent more than once
 		return p.marker(now, careOf, inner)
-	case len(p.current) == 0, !isNew && (!slices.Contains(p.old, careOf) || !now.Before(p.oldEnd)):
+	case len(p.current) == 0, !isNew && !old:
 		p.cfg.Counters.Add(UpNotBound)
 		return o, false
 	case !p.reverse:
