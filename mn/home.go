@@ -30,6 +30,8 @@ type home struct {
 	requests chan bindRequest
 	hurried  chan struct{} // see hurry
 
+	before *path // bound until now, while peers hear that it is not any more; nil: there is none; guarded by mu
+
 	foreign atomic.Uint64 // IP-in-IP from others than the home agent
 	// unopened: IP-in-IP out of a tunnel that was malformed, or carried a congestion mark
 	// for a transport without ECN (RFC 6040 section 4.2).
@@ -50,6 +52,9 @@ type mobileIP interface {
 	parseMarker(pkt []byte) (id uint64, ok bool)
 	// signals says that a packet out of the home agent's tunnel is for the registration machine.
 	signals(inner []byte) bool
+	// careOf is the care-of address from which a packet goes to its receiver without the
+	// home agent; invalid: it does not.
+	careOf(pkt []byte) netip.Addr
 	// status adds what is its own.
 	status(s *Status)
 }
@@ -177,7 +182,11 @@ func (h *home) fromTUN(src netip.Addr, pkt []byte) bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.take(h.bound, pkt)
+	p := h.bound
+	if h.before != nil && !h.before.closed && h.before.coa == h.mip.careOf(pkt) {
+		p = h.before
+	}
+	h.take(p, pkt)
 	return true
 }
 

@@ -84,6 +84,9 @@ func (m *home4) parseMarker(pkt []byte) (uint64, bool) {
 // signals implements mobileIP.
 func (*home4) signals([]byte) bool { return false }
 
+// careOf implements mobileIP: all go by the home agent.
+func (*home4) careOf([]byte) netip.Addr { return netip.Addr{} }
+
 // status implements mobileIP.
 func (*home4) status(*Status) {}
 

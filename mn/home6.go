@@ -28,6 +28,9 @@ func (h *home) open6(c mip6.ClientConfig) (binder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := net.TakeRouted(c.Home); err != nil { // it is not wrong, but of no use to anybody
+		h.n.cfg.Log.Warn("the kernel tells senders that it does not know what this process takes", "err", err)
+	}
 	m := &home6{h: h, net: net, security: c.Security, routes: newRoutes(c, h.n.cfg.Correspondents, h.n.cfg.Log)}
 	h.address, h.agent, h.mip = c.Home, c.HomeAgent, m
 	return &binder6{client: client, agent: c.HomeAgent, routes: m.routes}, nil
@@ -130,6 +133,16 @@ func (*home6) isMarker(pkt []byte) bool { return mip6.IsMarkerPacket(pkt) }
 func (m *home6) parseMarker(pkt []byte) (uint64, bool) {
 	k, ok := mip6.ParseMarkerPacket(pkt, m.security)
 	return k.ID, ok && k.Down && k.Home == m.h.address && k.HomeAgent == m.h.agent
+}
+
+// careOf implements mobileIP. Of mobility messages only Home Test Inits come here, which go
+// by the home agent (RFC 6275 section 11.6.1).
+func (m *home6) careOf(pkt []byte) netip.Addr {
+	_, dst, next, _, err := ipip.ParseIPv6(pkt)
+	if err != nil || next == mip6.Protocol {
+		return netip.Addr{}
+	}
+	return m.routes.careOf(dst)
 }
 
 // status implements mobileIP.

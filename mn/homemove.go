@@ -14,7 +14,10 @@ func (h *home) move(p *path, r registered) {
 	if old != nil && old != p && r.markers {
 		h.endMarker(old, r.id)
 	}
-	h.bound = p
+	h.bound, h.before = p, nil
+	if r.more && old != p {
+		h.before = old
+	}
 	if old != nil && old != p {
 		h.inherit(p, old)
 	}

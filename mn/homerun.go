@@ -112,6 +112,9 @@ func (h *home) run(client binder) {
 			pending.done <- bindResult{r, err}
 		}
 		pending, bound = bindRequest{}, registered{}
+		h.mu.Lock()
+		h.before = nil
+		h.mu.Unlock()
 	}
 	current := func() *path { // where registrations go from
 		if pending.from != nil {

@@ -41,7 +41,7 @@ type routes struct {
 	wanted chan netip.Addr                               // to whom something was sent first
 
 	// of the goroutine that runs the registration machine
-	careOf netip.Addr // the home agent has it; not valid: none
+	at     netip.Addr // care-of address that the home agent has; not valid: none
 	until  time.Time  // how long
 	moving bool       // somebody waits for all to have it
 	by     time.Time  // no longer than that
@@ -69,11 +69,11 @@ func newRoutes(c mip6.ClientConfig, prefixes []netip.Prefix, log *slog.Logger) *
 // any says whether there may be any.
 func (r *routes) any() bool { return len(r.prefixes) > 0 }
 
-// careOfFor returns the care-of address that the correspondent to knows, if it does. One
-// that is not known, and should be, is asked.
-func (r *routes) careOfFor(to netip.Addr) (careOf netip.Addr, ok bool) {
+// careOf returns the care-of address that the correspondent to knows; invalid: none. One
+// with whom there is nothing, and should be, is asked.
+func (r *routes) careOf(to netip.Addr) netip.Addr {
 	if !r.any() {
-		return netip.Addr{}, false
+		return netip.Addr{}
 	}
 	c := (*r.known.Load())[to]
 	if c == nil {
@@ -83,13 +83,13 @@ func (r *routes) careOfFor(to netip.Addr) (careOf netip.Addr, ok bool) {
 			default: // the next packet asks
 			}
 		}
-		return netip.Addr{}, false
+		return netip.Addr{}
 	}
 	c.used.Store(time.Now().UnixNano())
 	if a := c.direct.Load(); a != nil {
-		return *a, true
+		return *a
 	}
-	return netip.Addr{}, false
+	return netip.Addr{}
 }
 
 // knows says whether an address is of a correspondent with whom there is something.
@@ -121,16 +121,16 @@ func (r *routes) add(now time.Time, a netip.Addr) {
 // start asks a correspondent for a binding to where the node is.
 func (r *routes) start(now time.Time, c *correspondent) {
 	c.again = time.Time{}
-	if r.careOf.IsValid() {
-		c.route.Start(now, r.careOf, r.until)
+	if r.at.IsValid() {
+		c.route.Start(now, r.at, r.until)
 	}
 }
 
 // registered takes what the home agent has confirmed: Home Test messages come through it.
 // It says whether correspondents are to be told, which ends with settled.
 func (r *routes) registered(now time.Time, careOf netip.Addr, until time.Time) (moving bool) {
-	moved := r.careOf != careOf
-	r.careOf, r.until = careOf, until
+	moved := r.at != careOf
+	r.at, r.until = careOf, until
 	for _, c := range *r.known.Load() {
 		switch {
 		case !moved:
@@ -148,7 +148,7 @@ func (r *routes) registered(now time.Time, careOf netip.Addr, until time.Time) (
 
 // gone takes that the home agent has no binding any more: those at correspondents end with
 // it at the latest.
-func (r *routes) gone() { r.careOf, r.moving = netip.Addr{}, false }
+func (r *routes) gone() { r.at, r.moving = netip.Addr{}, false }
 
 // settled says, once, that no correspondent is being told of a move any more.
 func (r *routes) settled(now time.Time) bool {
@@ -240,10 +240,10 @@ func (r *routes) deadline() (at time.Time, ok bool) {
 func (r *routes) onDeadline(now time.Time) {
 	for _, c := range *r.known.Load() {
 		idle := now.Sub(time.Unix(0, c.used.Load())) > routeIdle
-		if a, _ := c.route.CareOf(); idle && !c.leaving && !c.route.Busy() && r.careOf.IsValid() {
+		if a, _ := c.route.CareOf(); idle && !c.leaving && !c.route.Busy() && r.at.IsValid() {
 			c.leaving = true
 			if a.IsValid() {
-				c.route.Delete(now, r.careOf)
+				c.route.Delete(now, r.at)
 			} else {
 				r.leave(c)
 			}

@@ -81,22 +81,13 @@ func (w *wire6) close() error {
 	return errors.Join(errs...)
 }
 
-// direct says whether a packet goes to a correspondent without the home agent.
-func (w *wire6) direct(dst netip.Addr, next uint8) bool {
-	if next == mip6.Protocol { // a Home Test Init (RFC 6275 section 11.6.1)
-		return false
-	}
-	careOf, ok := w.m.routes.careOfFor(dst)
-	return ok && careOf == w.path.coa
-}
-
 // inner implements wire (RFC 2473).
 func (w *wire6) inner(buf, pkt []byte) ([]byte, error) {
-	_, dst, next, total, err := ipip.ParseIPv6(pkt)
+	_, _, _, total, err := ipip.ParseIPv6(pkt)
 	if err != nil {
 		return buf, err
 	}
-	if w.direct(dst, next) {
+	if w.m.careOf(pkt) == w.path.coa {
 		return mip6.AppendFromHome(buf, pkt[:total], w.path.coa)
 	}
 	var header [ipip.HeaderLen6]byte
@@ -107,11 +98,10 @@ func (w *wire6) inner(buf, pkt []byte) ([]byte, error) {
 
 // toLink implements wire.
 func (w *wire6) toLink(pkt []byte) error {
-	_, dst, next, total, err := ipip.ParseIPv6(pkt)
-	if err != nil || !w.direct(dst, next) {
+	if w.m.careOf(pkt) != w.path.coa {
 		return w.ipip.Send(w.m.h.agent, pkt, ipip.TOS(pkt))
 	}
-	out, err := mip6.AppendFromHome(w.path.buf[:0], pkt[:total], w.path.coa)
+	out, err := mip6.AppendFromHome(w.path.buf[:0], pkt, w.path.coa)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/tunnel/bind"
 )
 
 // TestSetUp: an interface is set up and down, with what the kernel does then.
@@ -92,4 +93,57 @@ func TestLocalAtOnce(t *testing.T) {
 	}
 	must(t, n.SetUp("v1", false))
 	must(t, n.AddAddress("v1", prefix("2001:db8::ffff/128"), AddrOptions{NoDAD: true})) // nothing to wait for
+}
+
+// TestTakeRouted: nobody is told that a routing header of type 2 to the home address is not
+// understood, which somebody reads; of others the sender is.
+func TestTakeRouted(t *testing.T) {
+	osnettest.Enter(t)
+	for _, a := range []string{"2001:db8::1", "2001:db8::2"} {
+		osnettest.IP(t, "address add "+a+"/128 dev lo nodad")
+	}
+	home, other := addr("2001:db8:9::2"), addr("2001:db8:9::3")
+	raw, err := bind.OpenRaw(addr("2001:db8::1"), bind.Options{})
+	must(t, err)
+	defer raw.Close()
+	errs, err := bind.OpenProto6(addr("2001:db8::1"), unix.IPPROTO_ICMPV6, bind.Options{})
+	must(t, err)
+	defer errs.Close()
+	routed := func(to netip.Addr) {
+		t.Helper()
+		b := append([]byte{0x60, 0, 0, 0, 0, 24, unix.IPPROTO_ROUTING, 64}, addr("2001:db8::1").AsSlice()...)
+		b = append(append(b, addr("2001:db8::2").AsSlice()...), 59, 2, 2, 1, 0, 0, 0, 0)
+		must(t, raw.Send(append(b, to.AsSlice()...)))
+	}
+	told := func() netip.Addr {
+		t.Helper()
+		packets, err := errs.ReadBatch(bind.NewBatch(1, 2000))
+		must(t, err)
+		b := packets[0].Data
+		if len(b) != 8+ipv6Header+24 || b[0] != 4 || b[1] != 0 {
+			t.Fatalf("%x: expected a parameter problem", b)
+		}
+		return netip.AddrFrom16([16]byte(b[8+ipv6Header+8:]))
+	}
+	routed(home)
+	if got := told(); got != home {
+		t.Skipf("this kernel knows the header, or tells of %v", got)
+	}
+	n := open(t, OwnerMobileNode)
+	for range 2 { // also where there is one
+		must(t, n.TakeRouted(home))
+		routed(home)
+		routed(other)
+		if got := told(); got != other {
+			t.Errorf("told of %v", got)
+		}
+	}
+	must(t, n.Close())
+	routed(home)
+	if got := told(); got != home {
+		t.Errorf("told of %v after Close", got)
+	}
+	if err := n.TakeRouted(addr("10.0.0.1")); err == nil {
+		t.Error("an IPv4 address was taken")
+	}
 }
