@@ -39,6 +39,7 @@ var (
 type bed6 struct {
 	local  netip.Addr // link-local, of both routers; the zero Addr: the kernel makes each its own
 	leased bool       // addresses are of the DHCPv6 server
+	home   *ha6.Agent
 }
 
 // start6 is start with IPv6 beside IPv4, for a node of IPv6.
@@ -236,6 +237,7 @@ func (b *bed) agent6() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.six.home = a
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

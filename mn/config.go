@@ -90,25 +90,28 @@ type Config struct {
 	// Correspondents are those to whom packets go without the home agent, if they can
 	// (RFC 6275 section 5.2), where the family is 6.
 	Correspondents []netip.Prefix
-	Hook           hook.Config // in the place of either, when it has a command
-	DAD            acd.Timers
-	DAD6           nd.Timers // zero: those of RFC 4862
-	Timers         Timers
-	Await          bool                 // where nobody names a PAA the link's router may begin the session (RFC 5191 section 4.1)
-	Ping           time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
-	Buffer         flow.Limits          // uplink while between two links, and what waits for a path's end
-	Suites         []esp.Transform      // offered for tunnels, the best first; nil: what the processor likes
-	Plain          bool                 // packets go by IP in IP, unprotected, where the router allows it
-	Rekey          esp.RekeyLimits      // when a tunnel is to have other keys
-	Prepare        bool                 // false: break before make
-	Trigger        *Trigger             // nil: the node moves when it is told
-	Hold           HoldAt               // who holds packets during a planned move; empty: HoldNext
-	Guard          GuardWhen            // when copies are kept against a cut; empty: GuardNever
-	Watch          decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
-	Reach          bool                 // a point is tested before the old one is left for it
-	Host           host.Opener          // nil: host.Linux
-	State          state.Store          // what is kept over a crash; nil: nothing is
-	Rand           io.Reader
-	Recorder       *event.Recorder
-	Log            *slog.Logger
+	// Several has the care-of address here stay bound beside that of the next network, until the
+	// node has arrived there: its home agent sends to both (RFC 5648). Of Mobile IPv6.
+	Several  bool
+	Hook     hook.Config // in the place of either, when it has a command
+	DAD      acd.Timers
+	DAD6     nd.Timers // zero: those of RFC 4862
+	Timers   Timers
+	Await    bool                 // where nobody names a PAA the link's router may begin the session (RFC 5191 section 4.1)
+	Ping     time.Duration        // silence after which a router is asked whether it is there; as long again without an answer ends the session; default 15 s
+	Buffer   flow.Limits          // uplink while between two links, and what waits for a path's end
+	Suites   []esp.Transform      // offered for tunnels, the best first; nil: what the processor likes
+	Plain    bool                 // packets go by IP in IP, unprotected, where the router allows it
+	Rekey    esp.RekeyLimits      // when a tunnel is to have other keys
+	Prepare  bool                 // false: break before make
+	Trigger  *Trigger             // nil: the node moves when it is told
+	Hold     HoldAt               // who holds packets during a planned move; empty: HoldNext
+	Guard    GuardWhen            // when copies are kept against a cut; empty: GuardNever
+	Watch    decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched
+	Reach    bool                 // a point is tested before the old one is left for it
+	Host     host.Opener          // nil: host.Linux
+	State    state.Store          // what is kept over a crash; nil: nothing is
+	Rand     io.Reader
+	Recorder *event.Recorder
+	Log      *slog.Logger
 }

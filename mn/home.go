@@ -10,6 +10,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
 	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
 )
 
 // home is the node's end of Mobile IP: the binding at the home agent, and the packets of
@@ -17,6 +18,7 @@ import (
 //
 //	homerun.go    the registration machine and its events
 //	homegate.go   the downlink: packets of an old path before those of the new one
+//	homecopies.go the downlink while several care-of addresses are bound
 //	homemove.go   the uplink: which path, and the markers that end one
 //	home4.go      what is Mobile IPv4's own, and its wire
 //	home6.go      what is Mobile IPv6's own; wire6.go its wire
@@ -94,6 +96,7 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	if err := n.net.SetRoute(h.route(0)); err != nil {
 		return nil, err
 	}
+	h.copies.merges.deliver = h.copy
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
 	h.timer.Stop()
 	h.wg.Go(func() { h.run(client) })
@@ -128,12 +131,18 @@ func (h *home) route(mtu int) osnet.Route {
 const homeMetric = 512
 
 // narrow implements mobility.
-func (h *home) narrow(mtu int) error { return h.n.net.SetRoute(h.route(mtu - h.mip.overhead())) }
+func (h *home) narrow(mtu int) error {
+	overhead := h.mip.overhead()
+	if h.n.cfg.Several {
+		overhead += ipip.HeaderLen6 + flow.ShimLen
+	}
+	return h.n.net.SetRoute(h.route(mtu - overhead))
+}
 
 // bind registers p's care-of address and makes p the path of the uplink. When the
 // old path is alive, markers end it.
 func (h *home) bind(ctx context.Context, _ event.HandoverID, p *path, ordered bool) (at []any, err error) {
-	result := h.request(ctx, bindRequest{path: p, from: p, ordered: ordered})
+	result := h.request(ctx, bindRequest{path: p, from: p, ordered: ordered, also: p.beside})
 	r := result.registered
 	// The home agent's own record has the same path identification.
 	return []any{"path", fmt.Sprintf("%016x", r.id), "tries", r.tries, "rtt_ms", float64(r.rtt) / 1e6}, result.err

@@ -33,7 +33,7 @@ func (h *home) open4(c mip4.ClientConfig) (binder, error) {
 // binder4 is a mip4.Client as a binder.
 type binder4 struct{ *mip4.Client }
 
-func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool) {
+func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool, _ ...netip.Addr) {
 	b.OfferPathMarkers(ordered)
 	b.Register(now, careOf)
 }

@@ -44,9 +44,14 @@ type binder6 struct {
 	events []any // besides the client's
 }
 
-func (b *binder6) register(now time.Time, careOf netip.Addr, ordered bool) {
+func (b *binder6) register(now time.Time, careOf netip.Addr, ordered bool, also ...netip.Addr) {
 	b.client.OfferPathMarkers(ordered)
-	if err := b.client.Register(now, careOf, mip6.CareOf{Addr: careOf}); err != nil {
+	list := []mip6.CareOf{{Addr: careOf}}
+	for i, a := range also {
+		list[0].ID = 1
+		list = append(list, mip6.CareOf{Addr: a, ID: uint16(i + 2)}) //nolint:gosec // a few
+	}
+	if err := b.client.Register(now, careOf, list...); err != nil {
 		b.events = append(b.events, failed{err: err})
 	}
 }

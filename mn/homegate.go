@@ -19,6 +19,7 @@ type downlink struct {
 	timer  *time.Timer
 	newest *path  // the path whose packets wait while the gate is armed
 	armed  uint64 // token of its newest arming
+	copies copies
 }
 
 // expect arms the gate: from the request on, the home agent may deliver by the
@@ -31,12 +32,12 @@ func (h *home) expect(p *path, id uint64) {
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
 	switch {
-	case bound == nil, bound == p && (h.newest == nil || h.newest == p) && !h.gate.Armed():
+	case bound == nil, bound == p && (h.newest == nil || h.newest == p) && !h.gate.Armed() && !h.copies.now:
 		return // there is no other path
 	case h.newest == p && h.armed == id:
 		return // the same request again
 	}
-	h.newest, h.armed = p, id
+	h.newest, h.copies.now, h.armed = p, false, id
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
 }
 
@@ -78,10 +79,14 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 			h.forged.Add(1)
 			return
 		}
+		h.endCopies() // what has numbers has come before it
 		h.gateMu.Lock()
 		defer h.gateMu.Unlock()
 		h.gate.Marker(time.Now(), id)
 		h.pass()
+		return
+	}
+	if h.copied(inner) {
 		return
 	}
 	if h.mip.signals(inner) {
@@ -90,8 +95,13 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 	}
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
+	h.order(p == h.newest, inner)
+}
+
+// order delivers a packet of the newest path, or of one before, in its turn. The caller holds gateMu.
+func (h *home) order(newest bool, inner []byte) {
 	take := h.gate.Old
-	if p == h.newest {
+	if newest {
 		take = h.gate.New
 	}
 	if take(time.Now(), inner) {

@@ -9,9 +9,9 @@ import (
 
 // binder is the registration machine of a version of Mobile IP, without I/O.
 type binder interface {
-	// register asks for a binding to a care-of address; ordered says that markers are to
-	// end the old path. deregister asks for none, from an address.
-	register(now time.Time, careOf netip.Addr, ordered bool)
+	// register asks for a binding to a care-of address, and to others beside it; ordered says that
+	// markers are to end the old path. deregister asks for none, from an address.
+	register(now time.Time, careOf netip.Addr, ordered bool, also ...netip.Addr)
 	deregister(now time.Time, from netip.Addr)
 	// handle takes a message; an error means that it was discarded, and why.
 	handle(now time.Time, m received) error
@@ -65,7 +65,8 @@ type (
 type bindRequest struct {
 	path    *path // nil: deregister
 	from    *path
-	ordered bool // the old path still carries packets: both ends close it with a marker
+	ordered bool         // the old path still carries packets: both ends close it with a marker
+	also    []netip.Addr // care-of addresses to which copies are to come, too
 	done    chan bindResult
 }
 
@@ -138,7 +139,11 @@ func (h *home) run(client binder) {
 				if p == nil || p.coa != o.from {
 					continue
 				}
-				if pending.path != nil && o.path != 0 {
+				switch {
+				case pending.path == nil || o.path == 0:
+				case len(pending.also) > 0:
+					h.expectCopies(o.path)
+				default:
 					h.expect(pending.path, o.path)
 				}
 				if err := p.wire.(homeWire).signal(o.data); err != nil {
@@ -186,13 +191,13 @@ func (h *home) run(client binder) {
 			pending = r
 			h.confirmed(netip.Addr{})
 			if r.path != nil {
-				client.register(time.Now(), r.path.coa, r.ordered)
+				client.register(time.Now(), r.path.coa, r.ordered, r.also...)
 			} else {
 				client.deregister(time.Now(), r.from.coa)
 			}
 		case <-h.hurried:
 			if pending.path != nil {
-				client.register(time.Now(), pending.path.coa, pending.ordered)
+				client.register(time.Now(), pending.path.coa, pending.ordered, pending.also...)
 			}
 		case <-again.C:
 			if !lost || pending.done != nil {
@@ -213,6 +218,7 @@ func (h *home) run(client binder) {
 			client.OnDeadline(time.Now())
 		case <-h.ctx.Done():
 			answer(registered{}, h.ctx.Err())
+			h.copies.merges.close()
 			return
 		}
 	}

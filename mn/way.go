@@ -43,6 +43,9 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	if n.cfg.Hold == HoldPrevious && old.holds() {
 		return nil
 	}
+	if n.cfg.Several {
+		c.path.beside = []netip.Addr{old.path.coa}
+	}
 	err := n.bind(ctx, id, c, true)
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -155,6 +158,7 @@ const bindTries = 3
 // previous router held has come. The next one holds its own until then.
 func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 	if !w.behind {
+		n.bindOne(id, c)
 		return
 	}
 	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, c.port.seen)
@@ -178,6 +182,20 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 	}
 	if w.previous != nil {
 		w.previous.empty(id)
+	}
+}
+
+// bindOne ends the copies for other care-of addresses: the node is where c is. What fails here the
+// home agent ends by itself before long.
+func (n *Node) bindOne(id event.HandoverID, c *candidate) {
+	if len(c.path.beside) == 0 {
+		return
+	}
+	c.path.beside = nil
+	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, c.port.seen)
+	defer stop()
+	if err := n.bind(ctx, id, c, true); err != nil {
+		n.cfg.Log.Warn("copies are not ended yet", "err", err)
 	}
 }
 
