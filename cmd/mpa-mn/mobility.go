@@ -29,6 +29,7 @@ type mobility struct {
 		Sequence       bool              `yaml:"sequence"`
 		Lifetime       config.Duration   `yaml:"lifetime"`
 		Correspondents []config.Prefix   `yaml:"correspondents"`
+		Several        bool              `yaml:"several"`
 	} `yaml:"mip6"`
 	Hook struct {
 		Command []string        `yaml:"command"`
@@ -119,5 +120,6 @@ func (m mobility) into6(c *mn.Config) error {
 		Lifetime: m.MIP6.Lifetime.D(), GiveUp: c.Timers.Bind, Rand: rand.Reader,
 	}
 	c.Correspondents = append(c.Correspondents, m.MIP6.Correspondents...)
+	c.Several = m.MIP6.Several
 	return nil
 }
