@@ -84,6 +84,8 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 // fit has packets fit a tunnel that takes so many octets, which its router says: for good,
 // as a path that becomes wider again is told to nobody.
 func (n *Node) fit(mtu int) error {
+	n.fitting.Lock()
+	defer n.fitting.Unlock()
 	before := int(n.narrow.Load())
 	header := ipip.HeaderLen
 	if n.six() {

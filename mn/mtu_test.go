@@ -101,17 +101,37 @@ func TestNoBlackHole(t *testing.T) {
 // TestTCPHasNoBlackHole: a transfer each way goes on through handovers there and back
 // although the core takes less than the access links.
 func TestTCPHasNoBlackHole(t *testing.T) {
-	b := start(t, func(c *Config) { c.MTU = 1400 })
+	mtu := func(c *Config) { c.MTU = 1400 }
+	t.Run("IPv4", func(t *testing.T) { transferred(t, start(t, mtu), nil) })
+	t.Run("IPv6", func(t *testing.T) { transferred(t, start6(t, mtu), nil) })
+	t.Run("IPv6 without the home agent", func(t *testing.T) {
+		b := start6(t, func(c *Config) {
+			mtu(c)
+			c.Correspondents = []netip.Prefix{netip.PrefixFrom(correspondentAddr, 128)}
+		})
+		_, _, in := b.correspondent6()
+		transferred(t, b, in)
+	})
+}
+
+// transferred is the test in one bed; in is the namespace of the correspondent, nil: the core.
+func transferred(t *testing.T, b *bed, in func(func())) {
 	b.narrow("1400")
+	home, peer := b.addresses()
+	if in == nil {
+		in = b.core
+	} else {
+		peer = correspondentAddr
+	}
 	var l *net.TCPListener
 	var err error
-	b.core(func() { l, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: agentAddr.AsSlice()}) })
+	in(func() { l, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(peer, 0))) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: homeAddress.AsSlice()}, Timeout: patience}
-	mn, err := d.Dial("tcp4", l.Addr().String())
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(home, 0)), Timeout: patience}
+	mn, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

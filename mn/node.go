@@ -40,9 +40,10 @@ type Node struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
-	narrow atomic.Int64                         // octets of the longest packet in the narrowest tunnel so far; 0: as long as the TUN takes
-	stray  atomic.Uint64                        // packets in the TUN that belong to nothing
-	guests atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
+	narrow  atomic.Int64                         // octets of the longest packet in the narrowest tunnel so far; 0: as long as the TUN takes
+	fitting sync.Mutex                           // serialises fit
+	stray   atomic.Uint64                        // packets in the TUN that belong to nothing
+	guests  atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
 
 	agents   sync.Map                  // netip.Addr by name of network: the PAAs that DHCP has named there
 	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is

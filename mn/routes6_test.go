@@ -20,19 +20,17 @@ import (
 // correspondentAddr is that of a host behind the core that does route optimisation.
 var correspondentAddr = netip.MustParseAddr("2001:db8:4::7")
 
-// correspondent6 starts one, and returns a socket of an application there.
-func (b *bed) correspondent6() (*cn.Agent, *net.UDPConn) {
+// correspondent6 starts one, and returns a socket of an application there, and its namespace.
+func (b *bed) correspondent6() (a *cn.Agent, sock *net.UDPConn, in func(func())) {
 	t := b.t
 	t.Helper()
-	in := osnettest.Other(t)
+	in = osnettest.Other(t)
 	in(func() { forward6(t) })
 	b.core(func() {
 		osnettest.VethTo(t, "x0", "x1", in)
 		osnettest.IP(t, "address add 2001:db8:4::1/64 dev x0 nodad")
 	})
-	var a *cn.Agent
 	var h host.IPv6
-	var sock *net.UDPConn
 	var err error
 	in(func() {
 		osnettest.IP(t, "address add 2001:db8:4::2/64 dev x1 nodad")
@@ -62,7 +60,7 @@ func (b *bed) correspondent6() (*cn.Agent, *net.UDPConn) {
 		}
 		_ = h.Close()
 	})
-	return a, sock
+	return a, sock, in
 }
 
 // byHomeAgent counts the packets that have passed the home agent of IPv6.
@@ -88,7 +86,7 @@ func (b *bed) byHomeAgent() (n uint64) {
 // agent, also while and after the node moves: return routability is done before the link moves.
 func TestRoutes(t *testing.T) {
 	b := start6(t, func(c *Config) { c.Correspondents = []netip.Prefix{netip.MustParsePrefix("2001:db8:4::/64")} })
-	peer, sock := b.correspondent6()
+	peer, sock, _ := b.correspondent6()
 	mn := b.socket(netip.AddrPortFrom(homeAddress6, 7000))
 	to := func(a netip.Addr) func() netip.AddrPort {
 		return func() netip.AddrPort { return netip.AddrPortFrom(a, 7000) }

@@ -12,6 +12,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/host"
+	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/ipip"
@@ -26,6 +27,7 @@ type wire6 struct {
 	ipip    host.IPIP      // native
 	raw     host.Raw       // messages from this care-of address
 	headers [2]host.Proto6 // routing headers, mobility headers
+	tooBig  host.Proto6
 
 	mu    sync.Mutex      // serialises what came off the link
 	other chan otherFence // from the reader of routing headers
@@ -44,10 +46,14 @@ func (m *home6) newWire(p *path) (_ homeWire, err error) {
 			err = errors.Join(err, w.close())
 		}
 	}()
-	if w.ipip, err = m.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
+	// No fragments: a home agent in user space puts none together.
+	if w.ipip, err = m.net.OpenIPIP(p.coa, bind.Options{DontFragment: true}); err != nil {
 		return nil, err
 	}
 	if w.raw, err = m.net.OpenRaw(p.coa, bind.Options{}); err != nil {
+		return nil, err
+	}
+	if w.tooBig, err = m.net.OpenTooBig6(p.coa, bind.Options{}); err != nil {
 		return nil, err
 	}
 	for i, proto := range heard6 {
@@ -60,6 +66,7 @@ func (m *home6) newWire(p *path) (_ homeWire, err error) {
 
 func (w *wire6) listen() {
 	w.m.h.wg.Go(w.readNative)
+	w.m.h.wg.Go(w.readTooBig)
 	for i, proto := range heard6 {
 		w.m.h.wg.Go(func() { w.readHeaders(w.headers[i], proto) })
 	}
@@ -73,7 +80,7 @@ func (w *wire6) close() error {
 	if w.raw != nil {
 		errs = append(errs, w.raw.Close())
 	}
-	for _, s := range w.headers {
+	for _, s := range append(w.headers[:], w.tooBig) {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}
@@ -234,6 +241,38 @@ func (w *wire6) readHeaders(s host.Proto6, proto uint8) {
 	}
 }
 
+// readTooBig hears of paths that are narrower than the link.
+func (w *wire6) readTooBig() {
+	b := bind.NewBatch(heard6Batch, 1<<11)
+	for {
+		packets, err := w.tooBig.ReadBatch(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		for _, p := range packets {
+			w.narrower(p.Data)
+		}
+	}
+}
+
+// narrower takes an ICMPv6 message: where a packet from here to the home agent, or to a
+// correspondent, was too big, none is as big any more (RFC 2473 section 6.7). Whoever says so
+// must have seen the packet, and cannot say less than any link of IPv6 takes.
+func (w *wire6) narrower(msg []byte) {
+	if len(msg) < inet.ICMPv6Len+ipip.HeaderLen6 || msg[0] != inet.ICMPv6TooBig {
+		return
+	}
+	quoted := msg[inet.ICMPv6Len:]
+	src, dst := netip.AddrFrom16([16]byte(quoted[8:])), netip.AddrFrom16([16]byte(quoted[24:]))
+	if src != w.path.coa || !(dst == w.m.h.agent && quoted[6] == ipip.Protocol6 || w.m.routes.knows(dst) && quoted[6] == unix.IPPROTO_DSTOPTS) {
+		return
+	}
+	mtu := max(int(min(binary.BigEndian.Uint32(msg[4:]), 1<<16)), inet.MinMTU6+ipip.HeaderLen6)
+	if err := w.m.h.n.fit(mtu); err != nil {
+		w.m.h.n.cfg.Log.Error("a path is narrow, and applications do not hear of it", "mtu", mtu, "err", err)
+	}
+}
+
 // fromTunnel takes what came through the tunnel: IPv6 in IPv6 for the home address, a
 // packet with a mobility or type 2 routing header, or one for the care-of address itself.
 // Fragments are the kernel's to put together: they come as if natively then.
@@ -251,6 +290,9 @@ func (w *wire6) fromTunnel(pkt []byte) {
 		}
 	case ipip.Protocol6:
 		w.tunnelled(src, pkt[ipip.HeaderLen6:total], ipip.TOS(pkt))
+	case unix.IPPROTO_ICMPV6: // about what was sent ahead of the move, mostly; the kernel hears of its own packets
+		w.narrower(pkt[ipip.HeaderLen6:total])
+		h.write(pkt)
 	case unix.IPPROTO_DSTOPTS: // of a tunnel with an encapsulation limit (RFC 2473 section 4.1.1)
 		if p, err := mip6.ParsePacket(pkt); err == nil && p.Proto == ipip.Protocol6 && !p.Home.IsValid() {
 			w.tunnelled(src, p.Payload, ipip.TOS(pkt))

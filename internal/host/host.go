@@ -53,6 +53,8 @@ type IPv6 interface {
 	OpenND(dev string) (ND, error)
 	// OpenRouterAdverts opens a socket for the router advertisements of an interface.
 	OpenRouterAdverts(dev string) (RouterAdverts, error)
+	// OpenTooBig6 opens a raw socket for what ICMPv6 tells an address of paths that are narrow.
+	OpenTooBig6(local netip.Addr, o bind.Options) (Proto6, error)
 	// TakeRouted keeps the kernel from refusing routing headers to an address that is read.
 	TakeRouted(home netip.Addr) error
 	// OpenProto6 opens a raw socket for what comes to an address with one header.

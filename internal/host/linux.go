@@ -102,6 +102,10 @@ func (l linux) OpenProto6(local netip.Addr, proto uint8, o bind.Options) (Proto6
 	return open(l, func() (Proto6, error) { return bind.OpenProto6(local, proto, o) })
 }
 
+func (l linux) OpenTooBig6(local netip.Addr, o bind.Options) (Proto6, error) {
+	return open(l, func() (Proto6, error) { return bind.OpenTooBig6(local, o) })
+}
+
 func (l linux) OpenTUN(cfg tun.Config) (TUN, error) {
 	return open(l, func() (TUN, error) { return tun.Open(cfg) })
 }

@@ -38,6 +38,8 @@ func TestNothingOnError(t *testing.T) {
 	check(t, "OpenND", nd == nil, err)
 	proto, err := h.OpenProto6(netip.MustParseAddr("2001:db8::1"), 135, bind.Options{})
 	check(t, "OpenProto6", proto == nil, err)
+	big, err := h.OpenTooBig6(netip.MustParseAddr("2001:db8::1"), bind.Options{})
+	check(t, "OpenTooBig6", big == nil, err)
 	tap, err := h.OpenUDPTap("nothing0", 68)
 	check(t, "OpenUDPTap", tap == nil, err)
 }

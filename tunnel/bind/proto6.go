@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,13 +26,35 @@ func OpenProto6(local netip.Addr, proto uint8, o Options) (*Proto6, error) {
 	return s, nil
 }
 
+// OpenTooBig6 is OpenProto6 for the Packet Too Big messages of ICMPv6 (RFC 4443 section 3.2).
+func OpenTooBig6(local netip.Addr, o Options) (*Proto6, error) {
+	const tooBig = 2
+	s := &Proto6{}
+	if err := s.open6(local, unix.IPPROTO_ICMPV6, o, func(fd int) error {
+		var block unix.ICMPv6Filter
+		for i := range block.Data {
+			block.Data[i] = ^uint32(0)
+		}
+		block.Data[tooBig>>5] &^= 1 << (tooBig & 31)
+		return os.NewSyscallError("set ICMPV6_FILTER", unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &block))
+	}); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 // open6 opens a raw socket of IPv6. Between socket(2) and bind(2) the kernel gives one
 // whatever comes for any address: nothing of that is let in.
-func (s *socket) open6(local netip.Addr, proto int, o Options) error {
+func (s *socket) open6(local netip.Addr, proto int, o Options, more ...func(fd int) error) error {
 	if !plain6(local) {
 		return fmt.Errorf("bind: local address %v, expected IPv4, or IPv6 without a zone", local)
 	}
 	err := s.open(fmt.Sprintf("ip6:%d", proto), local.String(), o, func(fd int) error {
+		for _, m := range more {
+			if err := m(fd); err != nil {
+				return err
+			}
+		}
 		none := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET}}
 		return errors.Join(
 			set(fd, "IPV6_RECVTCLASS", unix.SOL_IPV6, unix.IPV6_RECVTCLASS, 1),
