@@ -86,18 +86,25 @@ func (n *Node) sayGoodbye(ctx context.Context, id event.HandoverID, s *session, 
 	if s == nil {
 		return false, false, nil
 	}
-	conn, err := n.udp(from)
-	if err != nil {
+	if err := s.takeAlong(from); err != nil {
 		s.close()
 		return false, false, err
 	}
-	s.client.Rebind(conn)
 	if a := old.address; a != nil && !a.byRouter.Load() {
 		if m := old.port.ip.handBack(notify.Header{Handover: id}, *a.lease.Load()); m != nil {
 			released = s.handBack(ctx, m)
 		}
 	}
 	return released, s.terminate(ctx), nil
+}
+
+// takeAlong has the session go on from another address.
+func (s *session) takeAlong(from netip.Addr) error {
+	conn, err := s.n.udp(from)
+	if err == nil {
+		s.client.Rebind(conn)
+	}
+	return err
 }
 
 // handBack has the router give an address back, and says whether it will.

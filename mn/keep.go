@@ -156,7 +156,7 @@ func (c *candidate) void(err error) {
 }
 
 // discard gives up the serving candidate, whose address is void. There is nothing
-// to speak to its router from.
+// to speak to its router from before there is another: the session is ended then.
 func (n *Node) discard(c *candidate) {
 	if k := n.takeKept(); k != nil {
 		n.giveUp(c, k.c)
@@ -168,9 +168,22 @@ func (n *Node) discard(c *candidate) {
 	n.mu.Unlock()
 	c.keeper.stop()
 	if s := c.session.Swap(nil); s != nil {
-		s.close()
+		n.unended = append(n.unended, s)
 	}
 	c.keys.end()
 	n.drop(c)
 	n.forget(c.net.Name, c.address.addr())
+}
+
+// endSessions ends those of addresses that are void, from c's, or without a word where c is
+// nil. The caller has the turn.
+func (n *Node) endSessions(c *candidate) {
+	for _, s := range n.unended {
+		if c == nil || s.takeAlong(c.address.addr()) != nil {
+			s.close()
+			continue
+		}
+		n.farewells.Go(func() { s.terminate(n.ctx) })
+	}
+	n.unended = nil
 }

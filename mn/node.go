@@ -50,6 +50,7 @@ type Node struct {
 	away     atomic.Bool               // the link has left the serving network, or is about to
 	dead     atomic.Pointer[candidate] // whose link does not carry anything any more
 	ending   chan struct{}             // closed when the node is about to be closed
+	unended  []*session                // guarded by turn: see discard
 	linkless time.Time                 // guarded by turn: since then the interface that is to serve has no link; zero: it has
 
 	changed chan struct{} // something was reported of an interface
@@ -176,6 +177,7 @@ func (n *Node) Close() {
 	c := n.serving
 	n.mu.Unlock()
 	n.unbind(c)
+	n.endSessions(nil)
 	if c != nil {
 		c.keeper.stop()
 		n.detach(c)

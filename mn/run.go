@@ -145,6 +145,7 @@ func (n *Node) first(ctx context.Context, network Network) error {
 	}
 	n.away.Store(false)
 	n.serve(c)
+	n.endSessions(c)
 	n.elsewhere.Do(func() { n.releaseElsewhere(c) })
 	return nil
 }

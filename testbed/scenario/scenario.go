@@ -242,6 +242,13 @@ func All() []Scenario {
 			Promise: "every move completes; nothing lost, duplicated or reordered; memory, descriptors, goroutines and what the kernel holds stay as they are",
 		},
 		{
+			Name: "conflict", Access: AccessCable, run: conflicts, cases: true, Fixes: []string{"probe", "nat", "lose", "buffer"},
+			Doc: "a stranger has the address that the node would get at the next network, or takes it when nobody can find out before the move",
+			Promise: "in use before, it is found out before the move, another one is taken, and nothing is lost, duplicated or reordered; " +
+				"taken later, the node has another: IPv6: found out on arrival (RFC 4429), IPv4: defended once, and given up (RFC 5227 section 2.4); " +
+				"IPv6: the node's own arrival is no conflict, as it is where the router's kernel has a proxy entry in the place of ours",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
