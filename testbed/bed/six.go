@@ -54,8 +54,8 @@ func (o Options) checkSix() error {
 		return fmt.Errorf("bed: there is no IPv%d: expected 4 or 6", o.IP)
 	case o.Addresses != "" && o.Addresses != AddressesSLAAC && o.Addresses != AddressesDHCP:
 		return fmt.Errorf("bed: nobody gets addresses by %q: expected %s or %s", o.Addresses, AddressesSLAAC, AddressesDHCP)
-	case !o.six() && (o.Route || o.Capture != ""):
-		return errors.New("bed: route optimisation and captures are for IPv6")
+	case !o.six() && (o.Route || o.Several || o.Capture != ""):
+		return errors.New("bed: route optimisation, several care-of addresses and captures are for IPv6")
 	case !o.six():
 		return nil
 	case o.NAT, o.VPN, o.Agent == AgentDHCP:
@@ -132,12 +132,15 @@ correspondent: {address: "%v", interface: core, tunnel: {device: mpac, mtu: %d}}
 
 // mobility6 is the mobile node's.
 func (b *Bed) mobility6() string {
-	route := ""
+	var more string
 	if b.opt.Route {
-		route = fmt.Sprintf(", correspondents: [\"%v/128\"]", topo.Correspondent6)
+		more = fmt.Sprintf(", correspondents: [\"%v/128\"]", topo.Correspondent6)
+	}
+	if b.opt.Several {
+		more += ", several: true"
 	}
 	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s%s}",
-		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, route)
+		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, more)
 }
 
 // dad6 are the timers of duplicate address detection with IPv6; empty: those of RFC 4862.

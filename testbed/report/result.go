@@ -56,6 +56,8 @@ type Handover struct {
 	Buffer *Buffer            `json:"buffer,omitempty"`
 	// ViaHome is how many datagrams of the flow, and the probe, came to the home agent; absent where nobody counts them.
 	ViaHome *int `json:"via_home,omitempty"`
+	// Copies are what the home agent has sent to several care-of addresses; absent where the node is bound to one.
+	Copies *Copies `json:"copies,omitempty"`
 	// Radio is what only moves by 802.11 have.
 	Radio *Radio `json:"radio,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.
@@ -115,6 +117,14 @@ type Flow struct {
 	// HandoverJitterMS what it is longer than IntervalMS.
 	HandoverGapMS    *float64 `json:"handover_gap_ms,omitempty"`
 	HandoverJitterMS *float64 `json:"handover_jitter_ms,omitempty"`
+}
+
+// Copies are what a home agent sends beside the packets to one care-of address while a node is bound to several.
+type Copies struct {
+	CareOf  int     `json:"care_of"` // addresses at most
+	BoundMS float64 `json:"bound_ms"`
+	Packets int     `json:"packets"` // copies
+	Of      int     `json:"of"`      // packets sent to the node in all, once each
 }
 
 // Radio is what a move by 802.11 needed of others.
@@ -262,6 +272,9 @@ func (h Handover) Fields() map[string]float64 {
 	}
 	for k, v := range h.Phases {
 		m["phases."+k] = v
+	}
+	if c := h.Copies; c != nil {
+		m["copies.care_of"], m["copies.bound_ms"], m["copies.packets"], m["copies.of"] = float64(c.CareOf), c.BoundMS, float64(c.Packets), float64(c.Of)
 	}
 	if r := h.Radio; r != nil {
 		m["radio.eap"], m["radio.radius"] = float64(r.EAP), float64(r.RADIUS)

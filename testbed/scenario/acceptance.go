@@ -124,6 +124,10 @@ func checks(opt Options, self string, p *Progress) []check {
 			o.LoseMarkers = true
 		})},
 		{"IPv6, failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { *o = six(*o, "", 2) })},
+		{"IPv6, bound to several care-of addresses in a move: nothing lost or duplicated, copies no longer than that", scenario("multi-bind", func(o *Options) {
+			adjustMultiBind(o, func(string) bool { return false })
+			o.Repeat = 2
+		})},
 		{"RFC 6252's Figure 6 by Mobile IPv6, with and without route optimisation", scenario("figure6", func(o *Options) {
 			o.Probe = false
 			adjustFigure6Six(o, func(f string) bool { return f == "repeat" })

@@ -160,6 +160,12 @@ func All() []Scenario {
 				"with route optimisation no packet comes to the home agent",
 		},
 		{
+			Name: "multi-bind", run: multiBind, Access: AccessCable, Adjust: adjustMultiBind, Fixes: []string{"ip", "mmp", "probe"},
+			Doc: "while it moves the node is bound to several care-of addresses, and its home agent sends each packet to all of them",
+			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"copies are sent while there are several bindings and no longer",
+		},
+		{
 			Name: "figure10", run: figure10, cases: true, Access: AccessWifi, Adjust: adjustFigure10, CPUs: 2,
 			Fixes: []string{"tls", "rtt-aaa", "rate", "direction", "seconds", "probe", "buffer", "l2-gap", "lose", "nat"},
 			Doc:   "RFC 6252's Figure 10: 802.1X in full, pre-authenticated, 802.11r and MPA, on the same radios, with the authentication server near and far",
