@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"openmpa/testbed/rundir"
 	"openmpa/testbed/space"
 	"openmpa/testbed/traffic"
-	"openmpa/testbed/wireshark"
 )
 
 // A check is one line of the acceptance set. Its problems are what is wrong.
@@ -74,7 +72,7 @@ func checks(opt Options, self string, p *Progress) []check {
 			return problemsOf(ctx, name, o, p)
 		}
 	}
-	return []check{
+	list := []check{
 		{"handover, three times: nothing lost, duplicated or reordered", scenario("handover", func(o *Options) { o.Repeat = 3 })},
 		{"handover with a link gone for 50 ms", scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
 		{"handover under 100 Mbit/s", scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
@@ -105,33 +103,6 @@ func checks(opt Options, self string, p *Progress) []check {
 		})},
 		{deliveryName(), func(ctx context.Context) ([]string, error) { return deliveries(ctx, opt, p) }},
 		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
-		{"IPv6, handover three times, addresses formed: nothing lost, duplicated or reordered, and tshark finds nothing wrong in what is said", func(ctx context.Context) ([]string, error) {
-			return wellSaid(ctx, six(opt, "", 3), p)
-		}},
-		{"IPv6, addresses of DHCPv6: the same", func(ctx context.Context) ([]string, error) { return wellSaid(ctx, six(opt, bed.DHCPEmbedded, 2), p) }},
-		{"IPv6, addresses of DHCPv6 from Kea, with FreeRADIUS: the same", func(ctx context.Context) ([]string, error) {
-			o := six(opt, bed.DHCPKea, 2)
-			o.AAA = bed.AAAFreeRADIUS
-			return wellSaid(ctx, o, p)
-		}},
-		{"IPv6, access links that only authenticated nodes may use, 100 Mbit/s, a link gone for 50 ms", scenario("handover", func(o *Options) {
-			*o = six(*o, "", 2)
-			o.Enforce, o.Gap = true, 50*time.Millisecond
-			o.Rate, _ = traffic.ParseRate("100M")
-		})},
-		{"IPv6, every marker lost once: nothing else lost, duplicated or reordered", scenario("handover", func(o *Options) {
-			*o = six(*o, "", 1)
-			o.LoseMarkers = true
-		})},
-		{"IPv6, failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { *o = six(*o, "", 2) })},
-		{"IPv6, bound to several care-of addresses in a move: nothing lost or duplicated, copies no longer than that", scenario("multi-bind", func(o *Options) {
-			adjustMultiBind(o, func(string) bool { return false })
-			o.Repeat = 2
-		})},
-		{"RFC 6252's Figure 6 by Mobile IPv6, with and without route optimisation", scenario("figure6", func(o *Options) {
-			o.Probe = false
-			adjustFigure6Six(o, func(f string) bool { return f == "repeat" })
-		})},
 		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
 		{"by 802.11, the link moved by another program: the node follows", wireless(opt, self, "roam")},
 		{"by 802.11, keys of a node that is gone: gone with their lifetime", wireless(opt, self, "key-expiry")},
@@ -140,52 +111,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
-}
-
-// six are the options of a lab with IPv6, in which dhcp gives addresses; empty: nodes form them.
-func six(o Options, dhcp string, repeat int) Options {
-	o.IP, o.DHCP, o.Repeat = 6, cmp.Or(dhcp, o.DHCP), repeat
-	if dhcp != "" {
-		o.Addresses = bed.AddressesDHCP
-	}
-	return o
-}
-
-// Of what is said in a lab with IPv6: each of these at least once.
-const (
-	saidBinding = "mipv6"
-	saidProbe   = "icmpv6.type == 135 && ipv6.src == ::"
-	saidHere    = "icmpv6.type == 136"
-	saidRouter  = "icmpv6.type == 134"
-	saidDHCP    = "dhcpv6"
-)
-
-// wellSaid is the scenario handover, of which Wireshark looks at what nodes have said to one another.
-func wellSaid(ctx context.Context, o Options, p *Progress) ([]string, error) {
-	dir, err := os.MkdirTemp("", "openmpa-said-")
-	if err != nil {
-		return nil, fmt.Errorf("scenario: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	o.Capture = filepath.Join(dir, "said.pcap")
-	problems, err := problemsOf(ctx, "handover", o, p)
-	if err != nil {
-		return problems, err
-	}
-	wanted := []string{saidBinding, saidProbe, saidHere, saidRouter}
-	if o.Addresses == bed.AddressesDHCP {
-		wanted = append(wanted, saidDHCP)
-	}
-	said, err := wireshark.Look(ctx, o.Capture, wanted...)
-	for _, w := range wanted {
-		if said.Matching[w] == 0 {
-			problems = append(problems, fmt.Sprintf("nobody has said %q", w))
-		}
-	}
-	for _, line := range said.Wrong {
-		problems = append(problems, "tshark finds wrong: "+line)
-	}
-	return problems, err
+	return append(list, checks6(opt, scenario, p)...)
 }
 
 // badLink is a handover over a link that every packet passes, and that loses
@@ -260,7 +186,11 @@ func crashSeed(opt Options) string {
 func crashName(opt Options) string {
 	var cells []string
 	for _, c := range crash.Sample(crashSeed(opt)) {
-		cells = append(cells, c.String())
+		name := c.String()
+		if c.IP == 6 {
+			name += " (IPv6)"
+		}
+		cells = append(cells, name)
 	}
 	return "crashes: " + strings.Join(cells, ", ")
 }
