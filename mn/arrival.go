@@ -129,6 +129,7 @@ func (n *Node) unplanned(ctx context.Context, id event.HandoverID, old, other *c
 	n.home.pause()
 	via := old
 	if other != nil {
+		n.forgetRest(old, other) // the node may be at one of those
 		if other.mapping.cancelled(); n.home.isBound(other.path) {
 			via = other
 		}

@@ -39,6 +39,7 @@ var (
 type bed6 struct {
 	local  netip.Addr // link-local, of both routers; the zero Addr: the kernel makes each its own
 	leased bool       // addresses are of the DHCPv6 server
+	third  bool       // there is a third network, c
 	home   *ha6.Agent
 }
 
@@ -102,14 +103,14 @@ func (b *bed) servers6() {
 	if !b.six.leased {
 		return
 	}
-	for i, n := range []string{"b", "a"} {
-		lan := fmt.Sprintf("2001:db8:%d::", i+1)
+	for _, n := range b.networks() {
+		lan := fmt.Sprintf("2001:db8:%d::", n.number)
 		_ = b.far.Do(func() error {
-			osnettest.IP(b.t, "address add "+lan+"3/64 dev lan"+n+" nodad")
+			osnettest.IP(b.t, "address add "+lan+"3/64 dev lan"+n.name+" nodad")
 			return nil
 		})
 		b.pools = append(b.pools, dhcpd.Pool{
-			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "/64"),
+			Network: n.name, Interface: "lan" + n.name, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "/64"),
 			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), DNS: netip.MustParseAddr("2001:db8::53"),
 		})
 	}

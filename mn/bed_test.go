@@ -179,6 +179,21 @@ type bed struct {
 	adverts map[string]*adverts // by network
 }
 
+// bedNetwork is one of its networks, with the number that its addresses have.
+type bedNetwork struct {
+	number int
+	name   string
+}
+
+// networks are the bed's.
+func (b *bed) networks() []bedNetwork {
+	list := []bedNetwork{{1, "b"}, {2, "a"}}
+	if b.six != nil && b.six.third {
+		list = append(list, bedNetwork{5, "c"})
+	}
+	return list
+}
+
 // addresses are the node's home address and its correspondent's.
 func (b *bed) addresses() (home, peer netip.Addr) {
 	if b.six != nil {
@@ -236,19 +251,19 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 		in(func() { forward6(t) })
 	}
 	b.air(func() {
-		for _, n := range []string{"b", "a"} {
-			ip("link add poa-" + n + " type bridge")
-			ip("link set poa-" + n + " up")
-			osnettest.VethTo(t, "d"+n, "lan"+n, in)
-			ip("link set d" + n + " master poa-" + n)
+		for _, n := range b.networks() {
+			ip("link add poa-" + n.name + " type bridge")
+			ip("link set poa-" + n.name + " up")
+			osnettest.VethTo(t, "d"+n.name, "lan"+n.name, in)
+			ip("link set d" + n.name + " master poa-" + n.name)
 		}
 	})
 	b.far = far
-	for i, n := range []string{"b", "a"} {
-		lan := fmt.Sprintf("10.%d.0.", i+1)
-		in(func() { ip("address add " + lan + "3/24 dev lan" + n) })
+	for _, n := range b.networks() {
+		lan := fmt.Sprintf("10.%d.0.", n.number)
+		in(func() { ip("address add " + lan + "3/24 dev lan" + n.name) })
 		b.pools = append(b.pools, dhcpd.Pool{
-			Network: n, Interface: "lan" + n, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "0/24"),
+			Network: n.name, Interface: "lan" + n.name, Server: netip.MustParseAddr(lan + "3"), Prefix: netip.MustParsePrefix(lan + "0/24"),
 			Low: netip.MustParseAddr(lan + "100"), High: netip.MustParseAddr(lan + "110"), Router: netip.MustParseAddr(lan + "1"), DNS: netip.MustParseAddr("10.0.4.53"),
 			PAA: netip.MustParseAddr(lan + "1"),
 		})
@@ -260,16 +275,17 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.dhcp.Close() })
-	for i, n := range []string{"b", "a"} {
-		b.router(i+1, n)
+	for _, n := range b.networks() {
+		b.router(n.number, n.name)
 	}
 	b.core(func() {
 		ip("address add 10.0.3.1/32 dev lo")
 		if six != nil {
 			ip("address add 2001:db8:3::7/128 dev lo nodad")
 		}
-		ip("route add 10.1.0.0/24 via 10.0.1.1")
-		ip("route add 10.2.0.0/24 via 10.0.2.1")
+		for _, n := range b.networks() {
+			ip(fmt.Sprintf("route add 10.%d.0.0/24 via 10.0.%d.1", n.number, n.number))
+		}
 	})
 	b.agent()
 	_, peer := b.addresses()
@@ -290,20 +306,20 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 	b.before = osnettest.Snapshot(t)
 	cfg := Config{
 		Device: "mpa0", MTU: 1380, NewEAP: func() (pana.EAPPeer, error) { return &aaatest.Peer{}, nil },
-		Networks: []Network{
-			{Name: "b", PAA: netip.MustParseAddrPort("10.1.0.1:716"), Points: []string{"poa-b"}},
-			{Name: "a", PAA: netip.MustParseAddrPort("10.2.0.1:716"), Points: []string{"poa-a"}},
-		},
 		Home: mip4.ClientConfig{HomeAddress: homeAddress, HomeAgent: agentAddr, SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256, Rand: rand.Reader},
 		DAD:  dad, Timers: DefaultTimers(), Buffer: limits, Prepare: true, Rand: rand.Reader, Recorder: event.NewRecorder("mn", nil, 1000), Log: discard,
 		Interfaces: []Interface{{Name: "eth0", Link: func(n host.Host) (link.Adapter, error) { b.link.net = n; return b.link, nil }}},
 	}
+	for _, n := range b.networks() {
+		paa := fmt.Sprintf("10.%d.0.1:716", n.number)
+		if six != nil {
+			paa = fmt.Sprintf("[2001:db8:%d::1]:716", n.number)
+		}
+		cfg.Networks = append(cfg.Networks, Network{Name: n.name, PAA: netip.MustParseAddrPort(paa), Points: []string{"poa-" + n.name}})
+	}
 	if six != nil {
 		cfg.Family, cfg.DAD6, cfg.Home = 6, dad6, mip4.ClientConfig{}
 		homeOf6(&cfg)
-		for i := range cfg.Networks {
-			cfg.Networks[i].PAA = netip.MustParseAddrPort(fmt.Sprintf("[2001:db8:%d::1]:716", i+1))
-		}
 	}
 	if os.Getenv("OPENMPA_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))

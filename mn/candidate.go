@@ -32,6 +32,7 @@ type candidate struct {
 	// awaits: the router is to begin the first session, since nobody has named a PAA. Of whoever
 	// attaches c, and then of its keeper.
 	awaits bool
+	rest   []*candidate // prepared beside it, and bound with it
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
 	markers   chan tunnel.Marker // that came by the tunnel

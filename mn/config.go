@@ -92,7 +92,10 @@ type Config struct {
 	Correspondents []netip.Prefix
 	// Several has the care-of address here stay bound beside that of the next network, until the
 	// node has arrived there: its home agent sends to both (RFC 5648). Of Mobile IPv6.
-	Several  bool
+	Several bool
+	// Beside names networks that are prepared as well whenever one is, and bound with it: the home
+	// agent sends to the addresses there, too. Several is needed.
+	Beside   []string
 	Hook     hook.Config // in the place of either, when it has a command
 	DAD      acd.Timers
 	DAD6     nd.Timers // zero: those of RFC 4862

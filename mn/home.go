@@ -96,7 +96,8 @@ func (n *Node) openHome(ctx context.Context) (*home, error) {
 	if err := n.net.SetRoute(h.route(0)); err != nil {
 		return nil, err
 	}
-	h.copies.merges.deliver = h.copy
+	// What a router holds while the link is gone is missing until it is let go.
+	h.copies.merges.deliver, h.copies.merges.wait = h.copy, n.cfg.Timers.PathEnd
 	h.timer = time.AfterFunc(time.Hour, h.gateDeadline)
 	h.timer.Stop()
 	h.wg.Go(func() { h.run(client) })

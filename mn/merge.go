@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -30,6 +31,7 @@ const (
 // or again; when the node has arrived and packets come natively, nothing waits.
 type merges struct {
 	deliver func(pkt []byte)
+	wait    time.Duration // for what is missing; 0: mergeWait
 
 	mu     sync.Mutex
 	of     [flow.MaxClass + 1]*flow.Merge
@@ -49,7 +51,7 @@ func (m *merges) numbered(s flow.Shim, pkt []byte) {
 	defer m.mu.Unlock()
 	one := m.of[s.Class] // at most MaxClass: ParseShim reads four bits
 	if one == nil {
-		one = flow.NewMerge(flow.MergeLimits{Window: mergeWindow, Wait: mergeWait, Late: true})
+		one = flow.NewMerge(flow.MergeLimits{Window: mergeWindow, Wait: cmp.Or(m.wait, mergeWait), Late: true})
 		m.of[s.Class] = one
 	}
 	m.marked[ipip.DSCP(pkt)] = one

@@ -55,6 +55,7 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	if err = c.openTunnel(ctx, id, old); err != nil {
 		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
 	}
+	n.prepareBeside(ctx, id, old, c)
 	if err = n.bindAhead(ctx, id, old, c); err != nil {
 		return nil, err
 	}
@@ -65,6 +66,67 @@ func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate,
 	}
 	c.keys.await(ctx) // as a rule they came long before
 	return c, ctx.Err()
+}
+
+// prepareBeside prepares further networks, up to the binding, which is c's.
+func (n *Node) prepareBeside(ctx context.Context, id event.HandoverID, old, c *candidate) {
+	for _, name := range n.cfg.Beside {
+		if !n.cfg.Several || ctx.Err() != nil || name == c.net.Name || name == old.net.Name {
+			continue
+		}
+		r, err := n.prepareOne(ctx, id, old, name)
+		if err != nil {
+			n.cfg.Log.Warn("not prepared beside the next network", "network", name, "err", err)
+			continue
+		}
+		c.rest = append(c.rest, r)
+	}
+}
+
+// prepareOne is prepare, without the binding and without what only a move there needs.
+func (n *Node) prepareOne(ctx context.Context, id event.HandoverID, old *candidate, name string) (r *candidate, err error) {
+	network, err := n.network(name)
+	if err != nil {
+		return nil, err
+	}
+	if r, err = n.newCandidate(ctx, network); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.abandon(id, old, r, nothing)
+		}
+	}()
+	if err = r.authenticate(ctx, id, old.address.addr(), true); err != nil {
+		return r, fmt.Errorf("authentication: %w", err)
+	}
+	r.keepMapping()
+	if err = r.configure(ctx, id, func() { r.keepKeys(id) }); err != nil {
+		return r, fmt.Errorf("configuration: %w", err)
+	}
+	if err = r.openTunnel(ctx, id, old); err != nil {
+		return r, fmt.Errorf("tunnel: %w", err)
+	}
+	return r, nil
+}
+
+// leaveRest takes back what was prepared beside c, from at, where the node is: nothing is to come by
+// it that does not come by another path.
+func (n *Node) leaveRest(id event.HandoverID, at, c *candidate) {
+	for _, r := range c.rest {
+		n.abandon(id, at, r, nothing)
+	}
+	c.rest = nil
+}
+
+// forgetRest is leaveRest without a word to the routers.
+func (n *Node) forgetRest(old, c *candidate) {
+	for _, r := range c.rest {
+		n.giveUp(old, r)
+	}
+	if c.rest = nil; c.path != nil {
+		c.path.beside = nil
+	}
 }
 
 // configure has the router lease an address (§7.3.1) and puts it on the TUN.
@@ -206,6 +268,7 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 		n.giveUp(old, c)
 		return
 	}
+	n.leaveRest(id, old, c)
 	n.takeLeave(id, c, old) // with the session the router deletes the tunnel and releases the lease
 }
 
@@ -227,6 +290,7 @@ func (n *Node) giveUp(old, c *candidate) {
 	if c.bindTried {
 		n.home.fallBack(old.path)
 	}
+	n.forgetRest(old, c)
 	if s := c.session.Swap(nil); s != nil {
 		s.close()
 	}

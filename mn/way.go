@@ -45,6 +45,9 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	}
 	if n.cfg.Several {
 		c.path.beside = []netip.Addr{old.path.coa}
+		for _, r := range c.rest {
+			c.path.beside = append(c.path.beside, r.path.coa)
+		}
 	}
 	err := n.bind(ctx, id, c, true)
 	if err == nil || ctx.Err() != nil {
@@ -197,6 +200,7 @@ func (n *Node) bindOne(id event.HandoverID, c *candidate) {
 	if err := n.bind(ctx, id, c, true); err != nil {
 		n.cfg.Log.Warn("copies are not ended yet", "err", err)
 	}
+	n.leaveRest(id, c, c)
 }
 
 // goElsewhere goes on at a third network, where the link has come up after the departure

@@ -30,6 +30,7 @@ type mobility struct {
 		Lifetime       config.Duration   `yaml:"lifetime"`
 		Correspondents []config.Prefix   `yaml:"correspondents"`
 		Several        bool              `yaml:"several"`
+		Beside         []string          `yaml:"beside"`
 	} `yaml:"mip6"`
 	Hook struct {
 		Command []string        `yaml:"command"`
@@ -120,6 +121,6 @@ func (m mobility) into6(c *mn.Config) error {
 		Lifetime: m.MIP6.Lifetime.D(), GiveUp: c.Timers.Bind, Rand: rand.Reader,
 	}
 	c.Correspondents = append(c.Correspondents, m.MIP6.Correspondents...)
-	c.Several = m.MIP6.Several
+	c.Several, c.Beside = m.MIP6.Several || len(m.MIP6.Beside) > 0, m.MIP6.Beside
 	return nil
 }
