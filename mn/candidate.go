@@ -60,9 +60,13 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	default:
 	}
 	c.pokeStandby()
-	if !preauth && c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
+	if preauth {
+		return nil
+	}
+	if c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
 		c.remember(false)
 	}
+	c.entrust(ctx, id, s)
 	return nil
 }
 

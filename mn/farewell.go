@@ -61,15 +61,11 @@ func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 		if old.address != nil {
 			old.remember(true)
 		}
-		released, confirmed, err := n.sayGoodbye(ctx, id, s, old, now.address.addr())
+		confirmed, err := n.sayGoodbye(ctx, s, now.address.addr())
 		span.End(err)
 		close(told)
 		old.keys.end()
-		if !released {
-			n.giveBack(ctx, old, confirmed, now)
-		} else {
-			n.forget(old.net.Name, old.address.addr())
-		}
+		n.giveBack(ctx, old, confirmed, now)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.leaving, old.net.Name)
@@ -80,22 +76,17 @@ func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 	}
 }
 
-// sayGoodbye ends old's session from the address from; the router has confirmed it, or
-// is dead. Before that it has the router give back a lease that nobody else can, if old has one.
-func (n *Node) sayGoodbye(ctx context.Context, id event.HandoverID, s *session, old *candidate, from netip.Addr) (released, confirmed bool, err error) {
+// sayGoodbye ends a session from the address from; the router has confirmed it, or
+// is dead.
+func (n *Node) sayGoodbye(ctx context.Context, s *session, from netip.Addr) (confirmed bool, err error) {
 	if s == nil {
-		return false, false, nil
+		return false, nil
 	}
 	if err := s.takeAlong(from); err != nil {
 		s.close()
-		return false, false, err
+		return false, err
 	}
-	if a := old.address; a != nil && !a.byRouter.Load() {
-		if m := old.port.ip.handBack(notify.Header{Handover: id}, *a.lease.Load()); m != nil {
-			released = s.handBack(ctx, m)
-		}
-	}
-	return released, s.terminate(ctx), nil
+	return s.terminate(ctx), nil
 }
 
 // takeAlong has the session go on from another address.
@@ -107,8 +98,13 @@ func (s *session) takeAlong(from netip.Addr) error {
 	return err
 }
 
-// handBack has the router give an address back, and says whether it will.
-func (s *session) handBack(ctx context.Context, m *notify.Release) bool {
+// entrust leaves the lease of c, which is on its link, to the router, where nobody else can give it back from
+// elsewhere: from then on it is as if the router had leased it.
+func (c *candidate) entrust(ctx context.Context, id event.HandoverID, s *session) {
+	m := c.port.ip.entrust(notify.Header{Handover: id}, *c.address.lease.Load())
+	if m == nil {
+		return
+	}
 	ack, err := s.send(m, pana.NotifyOptions{Urgent: true})
 	if err == nil {
 		select {
@@ -120,9 +116,11 @@ func (s *session) handBack(ctx context.Context, m *notify.Release) bool {
 		}
 	}
 	if err != nil {
-		s.n.cfg.Log.Warn("the router does not give the lease back", "paa", s.net.PAA, "addr", m.Addr, "err", err)
+		c.n.cfg.Log.Warn("the router does not take the lease over", "paa", s.net.PAA, "addr", m.Addr, "err", err)
+		return
 	}
-	return err == nil
+	c.address.byRouter.Store(true)
+	c.remember(false)
 }
 
 // giveBack releases c's lease, from the address of now, unless the router, which leased it, has confirmed the

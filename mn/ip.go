@@ -23,9 +23,9 @@ type ip interface {
 	renew(ctx context.Context, l lease, late bool) (renewed lease, lost bool, err error)
 	// release gives a lease back from the address from, which may be of another link.
 	release(ctx context.Context, l lease, from netip.Addr) error
-	// handBack is what has a router give back a lease of its link from there, where the
+	// entrust leaves a lease of its link to a router, which is to give it back, where the
 	// node cannot do that from anywhere else; nil: it can.
-	handBack(h notify.Header, l lease) *notify.Release
+	entrust(h notify.Header, l lease) *notify.Entrust
 	// request is what asks a router for an address.
 	request(h notify.Header) *notify.ConfigRequest
 	// configured is what a router has answered: an address; or, without one and without an

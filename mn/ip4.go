@@ -79,7 +79,7 @@ func (i *ip4) release(ctx context.Context, l lease, from netip.Addr) error {
 	return i.dhcp().Release(ctx, *l.Four, from)
 }
 
-func (i *ip4) handBack(notify.Header, lease) *notify.Release { return nil }
+func (i *ip4) entrust(notify.Header, lease) *notify.Entrust { return nil }
 
 func (i *ip4) request(h notify.Header) *notify.ConfigRequest {
 	return &notify.ConfigRequest{Header: h, ClientID: i.clientID, MAC: i.p.mac}

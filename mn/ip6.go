@@ -195,12 +195,12 @@ func (i *ip6) release(ctx context.Context, l lease, from netip.Addr) error {
 	return i.exchange(ctx, func(ctx context.Context, c *dhcp6.Client) error { return c.Release(ctx, l.Six.Lease) })
 }
 
-func (i *ip6) handBack(h notify.Header, l lease) *notify.Release {
+func (i *ip6) entrust(h notify.Header, l lease) *notify.Entrust {
 	if l.formed() {
 		return nil
 	}
 	six := l.Six
-	return &notify.Release{
+	return &notify.Entrust{
 		Header: h, Addr: six.Addr, ClientID: six.ClientID, IAID: binary.BigEndian.Uint32(six.IAID[:]), ServerDUID: six.ServerID, MAC: i.p.mac,
 	}
 }

@@ -205,29 +205,44 @@ func TestLeased6(t *testing.T) {
 	})
 }
 
-// TestReleaseOfNative: what a node has leased on the link by itself is given back when it says so from elsewhere, and nothing else is.
-func TestReleaseOfNative(t *testing.T) {
-	b, dhcp := leasing(t, nil)
-	l, err := b.r.six.source.client(elsewhere, duid(elsewhere), iaid(1)).acquire(t.Context(), func(lease) error { return nil })
-	if err != nil {
-		t.Fatal(err)
+// TestEntrusted: what a node has leased on the link by itself is given back when its session ends, also over a crash of the
+// router, and nothing else is taken over.
+func TestEntrusted(t *testing.T) {
+	for name, end := range map[string]func(b *bed){
+		"ended": func(b *bed) { b.r.SessionClosed(1, errEnd) },
+		"crash": func(b *bed) { b.restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := state.NewMemory()
+			b, dhcp := leasing(t, s)
+			l, err := b.r.six.source.client(elsewhere, duid(elsewhere), iaid(1)).acquire(t.Context(), func(lease) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(l.Addr.Addr(), 1000), false, sessionKeys(1), time.Hour)
+			b.r.SessionOpened(2, "other", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(2), time.Hour)
+			m := &notify.Entrust{Header: header, Addr: l.Addr.Addr(), ClientID: l.ClientID, IAID: 1, ServerDUID: l.ServerDUID, MAC: elsewhere}
+			foreign := *m
+			foreign.IAID = 2
+			b.r.SessionMessage(2, &foreign) // of another node
+			other := *m
+			other.Addr, other.IAID = other.Addr.Next(), 3
+			b.r.SessionMessage(1, &other) // another address
+			b.r.SessionMessage(1, m)
+			b.await("the lease to be in the ledger", func() bool { return len(stored(t, s)) == 1 && stored(t, s)[0].Stage == stageArrived })
+			time.Sleep(50 * time.Millisecond)
+			if all := stored(t, s); len(all) != 1 || all[0].Lease.Addr != l.Addr {
+				t.Errorf("in the ledger %+v", all)
+			}
+			if all := dhcp.Leases(); len(all) != 1 || all[0].State != dhcpd.Bound {
+				t.Fatalf("leases %v", all)
+			}
+			end(b)
+			b.await("the lease to be released", func() bool {
+				return !slices.ContainsFunc(dhcp.Leases(), func(l dhcpd.Lease) bool { return l.State == dhcpd.Bound })
+			})
+		})
 	}
-	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(l.Addr.Addr(), 1000), false, sessionKeys(1), time.Hour)
-	b.r.SessionOpened(2, "other", netip.AddrPortFrom(b.outer, 1000), true, sessionKeys(2), time.Hour)
-	m := &notify.Release{Header: header, Addr: l.Addr.Addr(), ClientID: l.ClientID, IAID: 1, ServerDUID: l.ServerDUID, MAC: elsewhere}
-	b.r.SessionMessage(2, m) // of another node
-	other := *m
-	other.Addr = other.Addr.Next()
-	b.r.SessionMessage(1, &other) // another address
-	time.Sleep(50 * time.Millisecond)
-	if all := dhcp.Leases(); len(all) != 1 || all[0].State != dhcpd.Bound {
-		t.Fatalf("leases %v", all)
-	}
-	b.r.SessionMessage(1, m)
-	b.r.SessionClosed(1, errEnd)
-	b.await("the lease to be released", func() bool {
-		return !slices.ContainsFunc(dhcp.Leases(), func(l dhcpd.Lease) bool { return l.State == dhcpd.Bound })
-	})
 }
 
 // TestLease6AfterCrash: what the server may have granted before a crash is given back, though the router does not know which

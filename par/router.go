@@ -359,8 +359,8 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	switch m := m.(type) {
 	case *notify.ConfigRequest:
 		v.configure(m)
-	case *notify.Release:
-		v.giveUpLease(m)
+	case *notify.Entrust:
+		v.entrusted(m)
 	case *notify.LinkKeysRequest:
 		v.linkKeys(m)
 	case *notify.TunnelRequest:

@@ -41,7 +41,7 @@
 //	14    RekeyRequest    MN-AR  MN to AR   a successor of the tunnel's security association
 //	15    RekeyReply      MN-AR  AR to MN   its SPI and nonce, or why not
 //	16    RekeyDue        MN-AR  AR to MN   limits of mine are near: ask for a successor
-//	17    Release         MN-CA  MN to CA   give my address of your link back, I am elsewhere (RFC 8415 §18.2.7)
+//	17    Entrust         MN-CA  MN to CA   my own lease of your link is yours to give back (RFC 8415 §18.2.7)
 //
 // Unknown fields are skipped, a field that is missing or of the wrong size makes
 // the message invalid, a field given twice too.

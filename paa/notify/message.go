@@ -30,7 +30,7 @@ const (
 	KindRekeyRequest
 	KindRekeyReply
 	KindRekeyDue
-	KindRelease
+	KindEntrust
 )
 
 // kinds names every kind and makes its empty message.
@@ -55,7 +55,7 @@ var kinds = map[Kind]struct {
 	KindRekeyRequest:    {"rekey request", func(h Header) Message { return &RekeyRequest{Header: h} }},
 	KindRekeyReply:      {"rekey reply", func(h Header) Message { return &RekeyReply{Header: h} }},
 	KindRekeyDue:        {"rekey due", func(h Header) Message { return &RekeyDue{Header: h} }},
-	KindRelease:         {"release", func(h Header) Message { return &Release{Header: h} }},
+	KindEntrust:         {"entrust", func(h Header) Message { return &Entrust{Header: h} }},
 }
 
 func (k Kind) String() string {

@@ -63,7 +63,7 @@ func messages() []Message {
 			ServerID: netip.MustParseAddr("10.2.0.3"), Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute, ClientID: []byte{0, 9},
 		},
 		&ConfigRequest{Header: h, Family: 6, ClientID: []byte{0, 3, 0, 1, 2, 0, 0, 0, 0, 7}, MAC: testMAC, IAID: 0x7},
-		&Release{
+		&Entrust{
 			Header: h, Addr: netip.MustParseAddr("2001:db8:2::8"), ClientID: []byte{0, 4, 1}, IAID: 7, ServerDUID: []byte{0, 3, 0, 1}, MAC: testMAC,
 		},
 		&ConfigRequest{Header: h, Family: 6, ClientID: []byte{0, 4}, MAC: testMAC, Addr: netip.MustParseAddr("2001:db8:2::7")},
@@ -163,8 +163,8 @@ func TestNotAppended(t *testing.T) {
 		"no RA and no address": &ConfigReply{Header: h, Router: router, RouterMAC: testMAC},
 		"RA too long":          &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, RA: make([]byte, MaxRA+1)},
 		"families mixed":       &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, Addr: netip.MustParsePrefix("10.2.0.100/24"), Lifetime: time.Hour},
-		"release of IPv4":      &Release{Header: h, Addr: netip.MustParseAddr("10.2.0.100"), ClientID: []byte{1}, ServerDUID: []byte{1}, MAC: testMAC},
-		"release of nobody's":  &Release{Header: h, Addr: netip.MustParseAddr("2001:db8::1"), ServerDUID: []byte{1}, MAC: testMAC},
+		"entrusted IPv4":       &Entrust{Header: h, Addr: netip.MustParseAddr("10.2.0.100"), ClientID: []byte{1}, ServerDUID: []byte{1}, MAC: testMAC},
+		"entrusted nobody's":   &Entrust{Header: h, Addr: netip.MustParseAddr("2001:db8::1"), ServerDUID: []byte{1}, MAC: testMAC},
 		"DNS of IPv4":          &ConfigReply{Header: h, Router: router, RouterMAC: testMAC, RA: testRA, DNS: []netip.Addr{netip.MustParseAddr("10.0.4.53")}},
 	} {
 		if b, err := Append(nil, m); err == nil {

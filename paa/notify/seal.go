@@ -103,7 +103,7 @@ func (c *Channel) Open(code uint16, value []byte) (Message, error) {
 
 func (c *Channel) of(k Kind) (uint16, *keys.Sealer) {
 	switch k {
-	case KindConfigRequest, KindConfigReply, KindLinkKeysRequest, KindLinkKeysReply, KindRelease:
+	case KindConfigRequest, KindConfigReply, KindLinkKeysRequest, KindLinkKeysReply, KindEntrust:
 		return AVPForCA, c.ca
 	}
 	return AVPForAR, c.ar

@@ -6,9 +6,10 @@ import (
 	"net/netip"
 )
 
-// Release has the configuration agent give back an address of its link that the MN has leased there itself, by DHCPv6, and has
-// left with the link: a server takes that from the link or from a relay agent of it only.
-type Release struct {
+// Entrust leaves an address of its link that the MN has leased there itself, by DHCPv6, to the configuration agent, which
+// gives it back when the session ends: a server takes that from the link or from a relay agent of it only, and the MN is
+// elsewhere by then.
+type Entrust struct {
 	Header
 	Addr       netip.Addr
 	ClientID   []byte           // DUID that it was leased under, 1 to 130 octets
@@ -18,9 +19,9 @@ type Release struct {
 }
 
 // Kind implements Message.
-func (Release) Kind() Kind { return KindRelease }
+func (Entrust) Kind() Kind { return KindEntrust }
 
-func (m Release) appendFields(b []byte) ([]byte, error) {
+func (m Entrust) appendFields(b []byte) ([]byte, error) {
 	if !formed(m.Addr) || len(m.MAC) != 6 || len(m.ClientID) == 0 || len(m.ClientID) > maxDUID || len(m.ServerDUID) == 0 || len(m.ServerDUID) > maxDUID {
 		return nil, fmt.Errorf("incomplete: address %s of %s, client identifier of %d octets, server's of %d", m.Addr, m.MAC, len(m.ClientID), len(m.ServerDUID))
 	}
@@ -28,7 +29,7 @@ func (m Release) appendFields(b []byte) ([]byte, error) {
 	return put(put(put(b, fIAID, u32(m.IAID)), fServerDUID, m.ServerDUID), fMAC, m.MAC), nil
 }
 
-func (m *Release) parseFields(f fields) (err error) {
+func (m *Entrust) parseFields(f fields) (err error) {
 	if m.Addr, err = f.addr(fWanted); err != nil {
 		return err
 	}
