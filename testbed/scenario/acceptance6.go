@@ -39,6 +39,11 @@ func checks6(opt Options, scenario func(name string, change func(*Options)) func
 			adjustMultiBind(o, func(string) bool { return false })
 			o.Repeat = 2
 		})},
+		{"IPv6, addresses that a stranger has or takes, or the kernel answers for", scenario("conflict", func(o *Options) {
+			*o = six(*o, "", 1)
+			o.Lead = 500 * time.Millisecond
+		})},
+		{"IPv4, addresses that a stranger has or takes", scenario("conflict", func(o *Options) { o.Repeat, o.Lead = 1, 500*time.Millisecond })},
 		{"RFC 6252's Figure 6 by Mobile IPv6, with and without route optimisation", scenario("figure6", func(o *Options) {
 			o.Probe = false
 			adjustFigure6Six(o, func(f string) bool { return f == "repeat" })
