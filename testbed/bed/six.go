@@ -30,6 +30,14 @@ func (o Options) at(a netip.Addr) netip.Addr {
 	return a
 }
 
+// IP is the family of the node's addresses, 4 or 6.
+func (b *Bed) IP() int {
+	if b.opt.six() {
+		return 6
+	}
+	return 4
+}
+
 // Leased reports whether the node's addresses are leased ones.
 func (b *Bed) Leased() bool { return !b.opt.formed() }
 

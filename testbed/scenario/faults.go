@@ -5,17 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
+	"openmpa/internal/acd"
+	"openmpa/internal/acd/nd"
 	"openmpa/internal/event"
+	"openmpa/internal/osnet"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/topo"
 )
 
 // A fault is one thing that can go wrong before a move from b to a.
 type fault struct {
-	name string
+	name   string
+	leased bool // it is one only where addresses are leased
 	// set makes it go wrong; the returned function makes it right again.
 	set func(ctx context.Context, b *bed.Bed) (undo func() error, err error)
 }
@@ -25,18 +30,18 @@ func nothing() error { return nil }
 // faultList is everything that goes wrong, in the order of a handover.
 func faultList() []fault {
 	return []fault{
-		{"PAA unreachable", func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause("a") }},
-		{"AAA silent", func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause(bed.OwnAAAName) }},
-		{"unknown CA", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+		{name: "PAA unreachable", set: func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause("a") }},
+		{name: "AAA silent", set: func(_ context.Context, b *bed.Bed) (func() error, error) { return b.Pause(bed.OwnAAAName) }},
+		{name: "unknown CA", set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
 			return nothing, b.OwnAAA(ctx, bed.AAAOtherCA)
 		}},
-		{"wrong server name", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+		{name: "wrong server name", set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
 			return nothing, b.OwnAAA(ctx, bed.AAAOtherName)
 		}},
-		{"wrong certificate", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+		{name: "wrong certificate", set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
 			return nothing, b.OwnAAA(ctx, bed.AAAOtherClients)
 		}},
-		{"DHCP empty", func(ctx context.Context, b *bed.Bed) (func() error, error) {
+		{name: "DHCP empty", leased: true, set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
 			if err := b.OwnAAA(ctx, bed.AAAGood); err != nil {
 				return nil, err
 			}
@@ -51,14 +56,14 @@ func faultList() []fault {
 // occupied comes last: after so many conflicts the router has to let a
 // minute pass before it takes another address into use (RFC 5227, section
 // 2.1.1, RATE_LIMIT_INTERVAL).
-var occupied = fault{"DAD conflict on every address", occupyPool}
+var occupied = fault{name: "DAD conflict on every address", set: occupy}
 
 func faults(ctx context.Context, r *run) error {
 	r.opt.Probe = false
 	opt := r.opt.bed(r.p)
 	opt.OwnAAA = "a"
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
-		list := faultList()
+		list := slices.DeleteFunc(faultList(), func(f fault) bool { return f.leased && !b.Leased() })
 		for i, f := range list {
 			r.p.Line("faults: %d of %d, %s", i+1, len(list)+1, f.name)
 			if err := r.fault(ctx, b, f); err != nil {
@@ -127,14 +132,67 @@ func (r *run) fault(ctx context.Context, b *bed.Bed, f fault) (err error) {
 	return r.awaitClean(ctx, b, "a")
 }
 
-// occupyPool has the bare host use every address of network a's pool.
-func occupyPool(ctx context.Context, b *bed.Bed) (func() error, error) {
+// occupy has the bare host use every address of network a that somebody may want.
+func occupy(ctx context.Context, b *bed.Bed) (func() error, error) {
 	a, _ := topo.NetworkByName("a")
 	if _, err := b.Bare.Attach(ctx, a.Points[1]); err != nil {
 		return nil, err
 	}
+	if b.IP() == 6 {
+		return occupyAll(ctx, b)
+	}
+	return occupyPool(b, a)
+}
+
+// occupyAll has it say of each address of IPv6 that is probed for that it has it.
+func occupyAll(ctx context.Context, b *bed.Bed) (undo func() error, err error) {
+	var conn *osnet.NDConn
+	err = b.Top.Space(topo.Bare).Do(func() error {
+		n, err := osnet.OpenReader()
+		if err != nil {
+			return err
+		}
+		conn, err = n.OpenND(bareIf)
+		return errors.Join(err, n.Close())
+	})
+	if err != nil {
+		return nil, err
+	}
+	mac, err := acd.MACFrom(conn.MAC())
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			p, err := conn.ReadND(ctx)
+			if err != nil {
+				if ctx.Err() != nil {
+					err = nil
+				}
+				ended <- err
+				return
+			}
+			if probe, ok := p.Msg.(nd.Solicit); ok && p.Src.IsUnspecified() {
+				has := nd.Advert{Target: probe.Target, MAC: mac, Override: true}
+				if err := conn.WriteND(nd.Packet{Src: probe.Target, Dst: nd.AllNodes(), Msg: has}); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return errors.Join(<-ended, conn.Close(), b.DHCP.Reset())
+	}, nil
+}
+
+// occupyPool has it use every address of a network's pool.
+func occupyPool(b *bed.Bed, a topo.Network) (func() error, error) {
 	nl := b.Top.Space(topo.Bare).Netlink()
-	link, err := nl.LinkByName("eth0")
+	link, err := nl.LinkByName(bareIf)
 	if err != nil {
 		return nil, err
 	}
