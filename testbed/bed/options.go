@@ -60,7 +60,8 @@ type Options struct {
 	Route bool
 	// Capture is a file that gets the messages of neighbour discovery, DHCPv6 and mobility with IPv6, for Wireshark; empty: none.
 	Capture string
-	// Several has the node bound to several care-of addresses while it moves.
+	// Several has the node bound to several care-of addresses while it moves: those of the network it leaves, of the next one, and
+	// with Third of that, too.
 	Several bool
 	// Third adds the network topo.Third, which the mobile node knows, too.
 	Third bool

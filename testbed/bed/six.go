@@ -146,6 +146,9 @@ func (b *Bed) mobility6() string {
 	}
 	if b.opt.Several {
 		more += ", several: true"
+		if b.opt.Third {
+			more += fmt.Sprintf(", beside: [%s]", topo.Third.Name)
+		}
 	}
 	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s%s}",
 		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, more)

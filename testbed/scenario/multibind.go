@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -12,6 +13,9 @@ import (
 	"openmpa/testbed/topo"
 	"openmpa/testbed/traffic"
 )
+
+// multiCareOf is how many care-of addresses a node has meanwhile: of the network it leaves, of the next one, and of another.
+const multiCareOf = 3
 
 // multiRate is the default traffic: copies are made while the node is bound to several addresses, which is not for long.
 const multiRate = "2M"
@@ -36,14 +40,14 @@ func adjustMultiBind(o *Options, given func(string) bool) {
 // them, with a number, and the node takes each once.
 func multiBind(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
-	opt.Several = true
+	opt.Several, opt.Third = true, true
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		r.opt.Probe = false
 		for i := range r.opt.Repeat {
 			from, to := r.at, topo.Other(r.at)
 			name := fmt.Sprintf("%s %d (%s to %s)", r.res.Scenario, i+1, from, to)
 			r.p.Line("%s: %d of %d, from %s to %s", r.res.Scenario, i+1, r.opt.Repeat, from, to)
-			if err := r.awaitClean(ctx, b, to); err != nil {
+			if err := errors.Join(r.awaitClean(ctx, b, to), r.awaitClean(ctx, b, topo.Third.Name)); err != nil {
 				return err
 			}
 			w, err := watchBindings(ctx, b)
@@ -162,8 +166,8 @@ func (r *run) judgeCopies(name string, w *bindings, m measured) {
 	switch {
 	case w.err != nil:
 		r.problem("%s: %v", name, w.err)
-	case m.Copies.CareOf < 2:
-		r.problem("%s: the node was never bound to several care-of addresses", name)
+	case m.Copies.CareOf != multiCareOf:
+		r.problem("%s: the node was bound to %d care-of addresses at most, expected %d", name, m.Copies.CareOf, multiCareOf)
 	case last.careOf != 1:
 		r.problem("%s: the node is bound to %d care-of addresses after it, expected one", name, last.careOf)
 	case m.Copies.Packets == 0:

@@ -161,7 +161,7 @@ func All() []Scenario {
 		},
 		{
 			Name: "multi-bind", run: multiBind, Access: AccessCable, Adjust: adjustMultiBind, Fixes: []string{"ip", "mmp", "probe"},
-			Doc: "while it moves the node is bound to several care-of addresses, and its home agent sends each packet to all of them",
+			Doc: "while it moves the node is bound to care-of addresses of three networks, and its home agent sends each packet to all of them",
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"copies are sent while there are several bindings and no longer",
 		},
