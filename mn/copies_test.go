@@ -2,9 +2,11 @@ package mn
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"openmpa/internal/event"
+	"openmpa/mn/mobility/mip6"
 )
 
 // TestSeveral: while the node moves the home agent sends to both care-of addresses; each packet
@@ -23,6 +25,19 @@ func TestSeveral(t *testing.T) {
 		t.Errorf("%d copies; %+v", s.Counters["down_copies"], s.Bindings[0])
 	}
 	t.Logf("%d packets, %d copies", s.Counters["down_sent"], s.Counters["down_copies"])
+}
+
+// TestSeveralRefused: with a home agent that binds one address it moves all the same.
+func TestSeveralRefused(t *testing.T) {
+	b := startOf(t, &bed6{most: 1}, nil, func(*bed) {}, func(c *Config) { c.Several = true })
+	stop := b.flow()
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	stop()
+	if s := b.six.home.Status(); s.Counters["down_copies"] != 0 || s.Updates.Denied[fmt.Sprintf("%d %v", mip6.StatusSeveralProhibited, mip6.StatusSeveralProhibited)] != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // startThree is a node that is bound to all networks while it moves.

@@ -12,8 +12,8 @@ import (
 )
 
 // mobility is what has packets come to the care-of address the node has: the
-// binding client of a mobility protocol. One care-of address is bound at a time,
-// and its path is the way of the uplink.
+// binding client of a mobility protocol. One care-of address is bound at a time, with
+// those of path.beside, and its path is the way of the uplink.
 type mobility interface {
 	// newPath opens the path from a candidate's care-of address, which must be on the
 	// node. It delivers nothing yet.

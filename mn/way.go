@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 	"openmpa/tunnel"
@@ -50,6 +51,11 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 		}
 	}
 	err := n.bind(ctx, id, c, true)
+	if denied := (*mip6.StatusError)(nil); len(c.path.beside) > 0 && errors.As(err, &denied) && ctx.Err() == nil {
+		n.cfg.Log.Warn("the home agent sends to one address only", "err", err)
+		c.path.beside = nil
+		err = n.bind(ctx, id, c, true)
+	}
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

@@ -115,7 +115,8 @@ func TestMobileIPv6(t *testing.T) {
 	m := newMobile(t)
 	one := mip6.CareOf{Addr: mipCareA}
 	all := []mip6.CareOf{{Addr: mipCareA, ID: 1}, {Addr: mipCareB, ID: 2}}
-	for _, list := range [][]mip6.CareOf{{one}, all, {one}} { // one, all candidates, one again
+	for i, list := range [][]mip6.CareOf{{one}, all, {one}} { // one, all candidates, one again
+		m.client.OfferPathMarkers(i > 0)
 		if err := m.client.Register(m.now, mipCareA, list...); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +177,7 @@ func TestMobileIPv6(t *testing.T) {
 	verbose := strings.Join(tshark(t, capture, append(checked, "-V")...), "\n")
 	for _, want := range []string{
 		"Mobile Node Identifier", "mn@example.com", "Binding ID (BID): 2", "Mobility SPI: 256", "Home nonce index",
-		"Alternate care-of address: 2001:db8:a::100", "Type 2", "MIPv6 Home Address: 2001:db8:1::100",
+		"Alternate care-of address: 2001:db8:a::100", "Experimental", "Type 2", "MIPv6 Home Address: 2001:db8:1::100",
 	} {
 		if !strings.Contains(verbose, want) {
 			t.Errorf("tshark does not show %q", want)
