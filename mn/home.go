@@ -57,6 +57,8 @@ type mobileIP interface {
 	// careOf is the care-of address from which a packet goes to its receiver without the
 	// home agent; invalid: it does not.
 	careOf(pkt []byte) netip.Addr
+	// late says that its receiver takes it from there also while it hears of another.
+	late(pkt []byte) bool
 	// status adds what is its own.
 	status(s *Status)
 }
@@ -193,7 +195,7 @@ func (h *home) fromTUN(src netip.Addr, pkt []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.bound
-	if h.before != nil && !h.before.closed && h.before.coa == h.mip.careOf(pkt) {
+	if h.before != nil && !h.before.closed && h.before.coa == h.mip.careOf(pkt) && h.mip.late(pkt) {
 		p = h.before
 	}
 	h.take(p, pkt)

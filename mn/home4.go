@@ -87,6 +87,9 @@ func (*home4) signals([]byte) bool { return false }
 // careOf implements mobileIP: all go by the home agent.
 func (*home4) careOf([]byte) netip.Addr { return netip.Addr{} }
 
+// late implements mobileIP.
+func (*home4) late([]byte) bool { return false }
+
 // status implements mobileIP.
 func (*home4) status(*Status) {}
 

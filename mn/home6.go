@@ -150,6 +150,12 @@ func (m *home6) careOf(pkt []byte) netip.Addr {
 	return m.routes.careOf(dst)
 }
 
+// late implements mobileIP.
+func (m *home6) late(pkt []byte) bool {
+	_, dst, _, _, err := ipip.ParseIPv6(pkt)
+	return err == nil && m.routes.late(dst)
+}
+
 // status implements mobileIP.
 func (m *home6) status(s *Status) { s.Routes = m.routes.status() }
 

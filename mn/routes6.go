@@ -51,6 +51,7 @@ type routes struct {
 type correspondent struct {
 	addr   netip.Addr
 	direct atomic.Pointer[netip.Addr] // care-of address that it knows; nil: none
+	late   atomic.Bool                // it takes what comes from the one before, for a while
 	used   atomic.Int64               // when something was sent to it last, nanoseconds of Unix
 
 	// of the goroutine that runs the registration machine
@@ -90,6 +91,13 @@ func (r *routes) careOf(to netip.Addr) netip.Addr {
 		return *a
 	}
 	return netip.Addr{}
+}
+
+// late says that a correspondent takes what comes from the care-of address which it
+// knows also while it hears of another.
+func (r *routes) late(to netip.Addr) bool {
+	c := (*r.known.Load())[to]
+	return c != nil && c.late.Load()
 }
 
 // knows says whether an address is of a correspondent with whom there is something.
@@ -195,6 +203,7 @@ func (r *routes) next(now time.Time) (s signalling, ok bool) {
 				if !o.Renewal {
 					r.log.Info("packets go without the home agent", "correspondent", c.addr, "care_of", o.CareOf)
 				}
+				c.late.Store(o.OldPath)
 				c.direct.Store(&o.CareOf)
 				c.pause = routeFirst
 			case mip6.RouteDown:

@@ -40,7 +40,7 @@ func (b *bed) correspondent6() (a *cn.Agent, sock *net.UDPConn, in func(func()))
 		}
 		a, err = cn.Open(cn.Config{
 			Host: h, Interface: "x1", Recorder: event.NewRecorder("cn", nil, 1000), Log: discard,
-			Core: mip6.CorrespondentConfig{Address: correspondentAddr, Rand: rand.Reader},
+			Core: mip6.CorrespondentConfig{Address: correspondentAddr, OldPath: time.Second, Rand: rand.Reader},
 		})
 		if err == nil {
 			sock, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(correspondentAddr, 7000)))
@@ -110,16 +110,13 @@ func TestRoutes(t *testing.T) {
 	if n := b.byHomeAgent() - before; n > 10 {
 		t.Errorf("%d packets have passed the home agent in 300 ms", n)
 	}
-	for _, name := range []string{"a", "b"} {
-		if o, err := b.handover(name); o != event.Completed || err != nil {
-			t.Fatalf("to %s: %s, %v", name, o, err)
-		}
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
 	}
-	at("2001:db8:1:")
+	at("2001:db8:2:")
 	stop()
-	// Return routability and binding updates apart, what passes is what the node sends while
-	// the correspondent hears of the new address.
-	if n := b.byHomeAgent() - before; n > 200 {
-		t.Errorf("%d packets have passed the home agent", n)
+	n := b.byHomeAgent() - before // return routability and binding updates
+	if t.Logf("%d packets have passed the home agent", n); n > 60 {
+		t.Error("expected what is said about bindings only")
 	}
 }

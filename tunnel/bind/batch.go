@@ -15,6 +15,8 @@ type Packet struct {
 	Data []byte
 	From netip.AddrPort // of IP in IP the port is zero
 	TOS  uint8          // of the outer header
+
+	to netip.Addr // of raw sockets of IPv6
 }
 
 const (
@@ -109,12 +111,12 @@ func (b *Batch) read(raw syscall.RawConn) (truncated int, errno unix.Errno, err 
 			truncated++
 			continue
 		}
-		tos, segment := controls(b.ctls[i][:min(uint64(m.Hdr.Controllen), ctlSize)])
+		tos, segment, to := controls(b.ctls[i][:min(uint64(m.Hdr.Controllen), ctlSize)])
 		data := b.bufs[i][:m.Len]
 		if segment <= 0 {
 			segment = len(data)
 		}
-		p := Packet{From: from(&b.froms[i]), TOS: tos}
+		p := Packet{From: from(&b.froms[i]), TOS: tos, to: to}
 		for first := true; first || len(data) > 0; first = false {
 			n := min(segment, len(data))
 			p.Data, data = data[:n:n], data[n:]
@@ -134,9 +136,9 @@ func from(a *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:]))
 }
 
-// controls finds the TOS of the outer header among control messages, and of packets that
-// were merged the length of each, else zero.
-func controls(ctl []byte) (tos uint8, segment int) {
+// controls finds the TOS of the outer header among control messages, of packets that were
+// merged the length of each, else zero, and the address it was sent to, where that was asked for.
+func controls(ctl []byte) (tos uint8, segment int, to netip.Addr) {
 	for len(ctl) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(ctl)
 		if err != nil {
@@ -147,10 +149,12 @@ func controls(ctl []byte) (tos uint8, segment int) {
 			tos = data[0]
 		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_TCLASS && len(data) >= 4:
 			tos = uint8(binary.NativeEndian.Uint32(data)) //nolint:gosec // it is an octet, as an int
+		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= 16:
+			to = netip.AddrFrom16([16]byte(data))
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			segment = int(int32(binary.NativeEndian.Uint32(data)))
 		}
 		ctl = rest
 	}
-	return tos, segment
+	return tos, segment, to
 }

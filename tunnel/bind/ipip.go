@@ -91,6 +91,10 @@ func (s *IPIP) ReadBatch(b *Batch) ([]Packet, error) {
 	good := b.packets[:0]
 	for _, p := range b.packets {
 		if !s.local.Is4() {
+			if p.to != s.local { // as below
+				s.foreign.Add(1)
+				continue
+			}
 			if p.Data, err = decapsulated6(p.Data, p.TOS); err != nil {
 				s.malformed.Add(1)
 				continue

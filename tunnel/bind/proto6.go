@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,12 +16,16 @@ import (
 // it, and ends where the packet does, fragments put together. What the kernel does with the
 // header itself it does besides. Its methods may be called concurrently, each Batch by one
 // reader.
-type Proto6 struct{ socket }
+type Proto6 struct {
+	socket
+	local   netip.Addr // fixed after it was opened
+	foreign atomic.Uint64
+}
 
 // OpenProto6 opens the socket on an IPv6 address without a zone, in the network namespace
 // of the calling thread. It needs CAP_NET_RAW. Errors match as those of OpenUDP.
 func OpenProto6(local netip.Addr, proto uint8, o Options) (*Proto6, error) {
-	s := &Proto6{}
+	s := &Proto6{local: local}
 	if err := s.open6(local, int(proto), o); err != nil {
 		return nil, err
 	}
@@ -29,7 +35,7 @@ func OpenProto6(local netip.Addr, proto uint8, o Options) (*Proto6, error) {
 // OpenTooBig6 is OpenProto6 for the Packet Too Big messages of ICMPv6 (RFC 4443 section 3.2).
 func OpenTooBig6(local netip.Addr, o Options) (*Proto6, error) {
 	const tooBig = 2
-	s := &Proto6{}
+	s := &Proto6{local: local}
 	if err := s.open6(local, unix.IPPROTO_ICMPV6, o, func(fd int) error {
 		var block unix.ICMPv6Filter
 		for i := range block.Data {
@@ -43,54 +49,26 @@ func OpenTooBig6(local netip.Addr, o Options) (*Proto6, error) {
 	return s, nil
 }
 
-// open6 opens a raw socket of IPv6. Between socket(2) and bind(2) the kernel gives one
-// whatever comes for any address: nothing of that is let in.
+// open6 opens a raw socket of IPv6.
 func (s *socket) open6(local netip.Addr, proto int, o Options, more ...func(fd int) error) error {
 	if !plain6(local) {
 		return fmt.Errorf("bind: local address %v, expected IPv4, or IPv6 without a zone", local)
 	}
-	err := s.open(fmt.Sprintf("ip6:%d", proto), local.String(), o, func(fd int) error {
+	return s.open(fmt.Sprintf("ip6:%d", proto), local.String(), o, func(fd int) error {
 		for _, m := range more {
 			if err := m(fd); err != nil {
 				return err
 			}
 		}
-		none := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET}}
 		return errors.Join(
 			set(fd, "IPV6_RECVTCLASS", unix.SOL_IPV6, unix.IPV6_RECVTCLASS, 1),
-			unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &none),
+			set(fd, "IPV6_RECVPKTINFO", unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1),
 		)
 	})
-	if err != nil {
-		return err
-	}
-	var failed error
-	if err = s.raw.Control(func(fd uintptr) { failed = letIn(int(fd)) }); err == nil {
-		err = failed
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("bind: open %s: %w", s.name, err), s.Close())
-	}
-	return nil
-}
-
-// letIn empties the queue of what came before the filter that lets nothing in, and takes
-// that away.
-func letIn(fd int) error {
-	for {
-		_, _, err := unix.Recvfrom(fd, nil, unix.MSG_DONTWAIT)
-		switch {
-		case err == nil || errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return set(fd, "SO_DETACH_FILTER", unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-		default:
-			return fmt.Errorf("read what came before it was bound: %w", err)
-		}
-	}
 }
 
 // ReadBatch waits for packets and reads as many as are there and fit the batch. It may
-// return without packets and without an error, when all were too long. After Close the
+// return without packets and without an error, when all were too long or another's. After Close the
 // error matches net.ErrClosed.
 func (s *Proto6) ReadBatch(b *Batch) ([]Packet, error) {
 	truncated, errno, err := b.read(s.raw)
@@ -98,9 +76,16 @@ func (s *Proto6) ReadBatch(b *Batch) ([]Packet, error) {
 		return nil, s.failed("recvmmsg", err, errno)
 	}
 	s.truncated.Add(uint64(truncated))
+	all := len(b.packets)
+	b.packets = slices.DeleteFunc(b.packets, func(p Packet) bool { return p.to != s.local }) // as of IPIP
+	s.foreign.Add(uint64(all - len(b.packets)))
 	s.received.Add(uint64(len(b.packets)))
 	return b.packets, nil
 }
 
 // Stats returns the counters.
-func (s *Proto6) Stats() Stats { return s.stats() }
+func (s *Proto6) Stats() Stats {
+	st := s.stats()
+	st.Foreign = s.foreign.Load()
+	return st
+}

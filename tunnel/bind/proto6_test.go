@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +26,13 @@ func enter6(t testing.TB) {
 	osnettest.Enter(t)
 	for _, a := range []netip.Addr{addrA6, addrB6, addrC6} {
 		osnettest.IP(t, "address add "+a.String()+"/128 dev lo nodad")
+	}
+	for _, a := range []netip.Addr{addrA6, addrB6, addrC6} { // the kernel makes the routes later
+		for end := time.Now().Add(10 * time.Second); !strings.HasPrefix(osnettest.IP(t, "-6 route get "+a.String()), "local "); {
+			if time.Now().After(end) {
+				t.Fatalf("%v is not this host's", a)
+			}
+		}
 	}
 }
 
@@ -169,7 +178,10 @@ func TestProto6WhileBinding(t *testing.T) {
 		}
 	}()
 	defer func() { close(stop); <-done }()
-	for range 2000 {
+	for try, seen := 0, uint64(0); seen == 0; try++ {
+		if try == 20000 {
+			t.Fatal("no socket saw a packet before it was bound: the test shows nothing")
+		}
 		c, err := OpenIPIP(addrC6, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -181,6 +193,7 @@ func TestProto6WhileBinding(t *testing.T) {
 		if err != nil || !bytes.Equal(got, own) {
 			t.Fatalf("read %x, %v; want its own packet", got, err)
 		}
+		seen = c.Stats().Foreign
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -156,7 +156,7 @@ type Stats struct {
 	Received    uint64 // handed to the reader, the bad ones of IP in IP not included
 	Truncated   uint64 // dropped: longer than the reader's buffer
 	Malformed   uint64 // dropped: no good IP in IP packet (IPIP only)
-	Foreign     uint64 // passed over: came for another address while the socket was being bound (IPIP only)
+	Foreign     uint64 // passed over: came for another address while the socket was being bound (IPIP and Proto6 only)
 	KernelDrops uint64 // dropped by the kernel: receive buffer full; modulo 2^32; merged packets count as one
 
 	RecvBuffer int // octets of memory the receive queue may use; the kernel doubles what was asked for

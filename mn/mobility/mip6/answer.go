@@ -161,9 +161,14 @@ func (a *authority) deny(s Status, sequence uint16) {
 // accept is told to whom asks for it (RFC 6275 section 9.5.4).
 func (a *authority) accept(granted uint16) {
 	a.stats.Accepted++
-	if a.u.Flags&FlagA != 0 {
-		a.answer(Ack{Sequence: a.u.Sequence, Lifetime: granted})
+	if a.u.Flags&FlagA == 0 {
+		return
 	}
+	ack := Ack{Sequence: a.u.Sequence, Lifetime: granted}
+	if m, ok := a.u.Options.PathMarkers(); ok && a.cfg.OldPath > 0 {
+		ack.Options = Options{PathMarkers{Path: m.Path, OldPath: true}.Option()}
+	}
+	a.answer(ack)
 }
 
 func (a *authority) answer(ack Ack) {

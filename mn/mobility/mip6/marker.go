@@ -101,7 +101,8 @@ type PathMarkers struct {
 	// Path identifies the change of path: any number but 0 that the mobile node has not
 	// used before, the same in all Updates of the registration that asks for the path.
 	Path uint64
-	// OldPath, in an acknowledgement, says that an old path is being ended by markers.
+	// OldPath, in an acknowledgement, says that an old path is being ended by markers. Of a
+	// correspondent, which sends none, it says that what comes by an old path is taken for a while.
 	OldPath bool
 }
 

@@ -67,6 +67,9 @@ type RouteUp struct {
 	CareOf  netip.Addr
 	Expires time.Time
 	Renewal bool
+	// OldPath says that the correspondent takes packets from the care-of address before for a
+	// while, once there is another: they may be under way while the binding moves.
+	OldPath bool
 }
 
 // RouteDown says that a correspondent has no binding any more: packets go through the

@@ -319,7 +319,10 @@ func (r *Route) sendUpdate(now time.Time) error {
 			return fmt.Errorf("mip6: no binding at %v: the home registration ends within %v", r.cfg.Correspondent, lifetimeUnit)
 		}
 		u.Lifetime = q.lifetime
-		u.Options = Options{AlternateOption(q.careOf), NonceIndices{Home: r.home.index, CareOf: care.index}.Option()}
+		u.Options = Options{
+			AlternateOption(q.careOf), NonceIndices{Home: r.home.index, CareOf: care.index}.Option(),
+			PathMarkers{Path: uint64(u.Sequence) + 1}.Option(), // which others pass over
+		}
 		q.key = bindingKey(r.home.value, care.value)
 		first = q.careOf
 	}

@@ -118,7 +118,8 @@ func (r *Route) acknowledged(now time.Time, m *Ack) error {
 			careOf: q.careOf, expires: at.Add(LifetimeOf(granted)),
 			renewAt: latest(at.Add(LifetimeOf(granted)*3/4), now.Add(minRenew)),
 		}
-		r.put(RouteUp{CareOf: q.careOf, Expires: r.binding.expires, Renewal: q.renewal})
+		m, _ := m.Options.PathMarkers()
+		r.put(RouteUp{CareOf: q.careOf, Expires: r.binding.expires, Renewal: q.renewal, OldPath: m.OldPath})
 	}
 	return nil
 }
