@@ -44,6 +44,10 @@
 //	+                  Path identification (64 bits)                +
 //	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //
+// A correspondent has no markers. It answers the offer of an update with O set where it takes
+// packets from the care-of address before for a while: then they may go on from there until
+// the update is acknowledged, and none passes the home agent.
+//
 // A marker is a whole inner packet without extension headers between the home address
 // and the home agent, sent inside IPv6-in-IPv6 as the last one on the old path:
 //

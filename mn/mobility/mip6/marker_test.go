@@ -238,3 +238,16 @@ func TestClientOffersMarkers(t *testing.T) {
 		t.Error("offered for the end of all paths")
 	}
 }
+
+// TestRouteOldPath: a correspondent that takes what comes from the care-of address before says
+// so, and one that does not says nothing.
+func TestRouteOldPath(t *testing.T) {
+	for _, wait := range []time.Duration{0, time.Second} {
+		b := newBoth(t)
+		b.peer = newTestCorrespondent(t, func(c *CorrespondentConfig) { c.OldPath = wait })
+		b.start(careA)
+		if len(b.up) != 1 || b.up[0].OldPath != (wait > 0) {
+			t.Errorf("taken for %v: %+v", wait, b.up)
+		}
+	}
+}
