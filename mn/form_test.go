@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/acd/nd"
+	"openmpa/internal/dhcp6"
 	"openmpa/internal/osnet"
 	"openmpa/paa/notify"
 )
@@ -92,4 +94,45 @@ func TestConfigured(t *testing.T) {
 	if s := i.id.String(); !strings.Contains(s, "redacted") {
 		t.Error(s)
 	}
+}
+
+// FuzzRouterAdvert: whatever a router puts into its answer, an address that is formed of it is of
+// a prefix it advertises, and never one that nobody may have; and what comes by the tunnel ends
+// at worst what is prepared.
+func FuzzRouterAdvert(f *testing.F) {
+	ra := advertising()
+	for _, edit := range []func(){
+		func() {}, func() { ra.Prefixes[0].Valid = 0 }, func() { ra.Managed = true }, func() { ra.Prefixes = append(ra.Prefixes, ra.Prefixes[0]) },
+	} {
+		edit()
+		raw, err := osnet.AppendRouterAdvert(nil, ra)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		i := &ip6{
+			p:  &port{name: "eth0", mac: net.HardwareAddr{2, 0, 0, 0, 0, 1}, n: &Node{cfg: Config{Family: 6, Log: discard}}},
+			id: &identity6{DUID: []byte{0, 4, 1}, Secret: make([]byte, 32)}, conflicts: map[string]uint8{},
+		}
+		r := i.request(notify.Header{})
+		m := &notify.ConfigReply{Router: netip.MustParseAddr("fe80::1"), RA: raw}
+		l, err := i.configured("a", m, r)
+		if l != nil {
+			t.Fatalf("an address that nobody has verified: %+v", l)
+		}
+		if err == nil {
+			said, err := osnet.ParseRouterAdvert(raw)
+			if err != nil || !said.Holds(r.Addr) || !nd.Unicast(r.Addr) || r.Addr.IsLinkLocalUnicast() || nd.IID(r.Addr.AsSlice()[8:]).Reserved() {
+				t.Fatalf("%s of %+v, %v", r.Addr, said, err)
+			}
+		}
+		six := lease6{Lease: dhcp6.Lease{Addr: netip.MustParseAddr("2001:db8:1::5")}}.lasting(time.Now(), time.Hour, time.Hour)
+		c := &candidate{n: i.p.n, address: newAddress(lease{Six: &six}), path: &path{}}
+		c.advertised(raw)
+		if now := c.address.lease.Load(); now.addr() != six.Addr || now.Six.Preferred > now.Six.Valid || now.Six.T1 > now.Six.T2 || now.Six.T2 > now.Six.Valid {
+			t.Fatalf("%+v became %+v", six, now.Six)
+		}
+	})
 }

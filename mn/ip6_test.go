@@ -59,6 +59,9 @@ func newLink6(t *testing.T, cfg Config) *link6 {
 	})
 	there := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
 	there(func() { osnettest.IP(t, "link set lo up") })
+	for _, do := range []func(func()){there, func(f func()) { f() }} { // link-local addresses at once
+		do(func() { osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0") })
+	}
 	osnettest.VethTo(t, "v0", "v1", there)
 	l := &link6{t: t, far: far, there: there, records: state.NewMemory()}
 	there(func() { osnettest.IP(t, "address add 2001:db8:1::9/64 dev v1 nodad") })

@@ -145,23 +145,6 @@ func TestUnplanned6(t *testing.T) {
 	}
 }
 
-// TestSwitchBack6: the new link never comes up.
-func TestSwitchBack6(t *testing.T) {
-	b := start6(t, nil)
-	had := b.coa()
-	b.link.die(true, "poa-a")
-	stop := b.flow()
-	if o, err := b.handover("a"); o != event.SwitchedBack || err == nil {
-		t.Errorf("%s, %v", o, err)
-	}
-	stop()
-	if now := b.coa(); now != had {
-		t.Errorf("bound to %s, before to %s", now, had)
-	}
-	b.link.die(false, "poa-a")
-	b.moves("a")
-}
-
 // TestAdvertisedAhead: what the next router's link is like changes while the node is elsewhere
 // and everything is prepared: it is told by the tunnel.
 func TestAdvertisedAhead(t *testing.T) {

@@ -145,7 +145,7 @@ func TestDeadFlaps(t *testing.T) {
 // TestDead6: a link of IPv6 is found dead and alive, and one that is neither is left alone.
 func TestDead6(t *testing.T) {
 	b := startWatchedOf(t, &bed6{})
-	time.Sleep(2 * time.Second) // in which the router is asked
+	time.Sleep(time.Second) // in which the router is asked
 	if b.said("dead") {
 		t.Fatal("a link that carries packets is found dead")
 	}
