@@ -11,7 +11,7 @@ import (
 // TConf compares the time to configure with and without addresses verified ahead.
 func TConf() Bench {
 	return Bench{
-		Name: "tconf", Doc: "from a node's request to its usable address, asked for as it is needed and verified ahead, duplicate address detection as the standards say",
+		Name: "tconf", Doc: "how long a node waits for its address: when it is asked for, and verified ahead",
 		Rounds: 5, Seconds: 1, Measure: measureTConf,
 	}
 }
