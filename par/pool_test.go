@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -204,17 +203,14 @@ func TestAheadRestart(t *testing.T) {
 func TestAheadRenewed(t *testing.T) {
 	b, _ := pooled(t, 3*time.Second, Ahead{Least: 1, Most: 1})
 	b.awaitReady(1)
-	time.Sleep(4 * time.Second)
+	time.Sleep(3200 * time.Millisecond) // longer than the lease
 	a := b.ahead()
-	if len(a.Addresses) != 1 || a.Addresses[0].Address.String() != "10.2.0.100/24" || a.Addresses[0].Ready < 4 || a.Addresses[0].Expires < 1 || a.Verified != 1 {
+	if len(a.Addresses) != 1 || a.Addresses[0].Address.String() != "10.2.0.100/24" || a.Addresses[0].Ready < 3.2 || a.Addresses[0].Expires < 1 || a.Verified != 1 {
 		t.Errorf("%+v", a)
 	}
 	// A server that is away for long gives it to somebody else: it is ready no more.
 	b.dhcp.Mute(true)
 	b.await("the end of what was not renewed", func() bool { return b.ahead().Ready == 0 })
-	if c := b.openAs(1, "mn@home.example", elsewhere); !strings.HasPrefix(c.Reason, "no address: dhcp4: ") {
-		t.Errorf("%+v", c)
-	}
 	b.dhcp.Mute(false)
 	b.awaitReady(1)
 }
