@@ -37,7 +37,7 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	defer p.release()
 	r.Inner, r.SPI, r.Nonce, r.Numbered, r.Suites = c.address.addr(), p.spi, p.nonce, true, esp.Offer(n.cfg.Suites)
-	if n.cfg.Plain {
+	if n.cfg.Plain && near(from.address.addr(), c.net.PAA.Addr()) == from.address.addr() {
 		r.Plain = from.address.addr()
 	}
 	m, err := s.ask(ctx, r, notify.KindTunnelReply, n.cfg.Timers.Tunnel)
@@ -55,7 +55,7 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	if err != nil {
 		return nil, err
 	}
-	socket, err := from.outer()
+	socket, err := from.outer(reply.Outer)
 	if err != nil {
 		return nil, err
 	}
@@ -101,14 +101,22 @@ func (n *Node) fit(mtu int) error {
 // narrowed is the MTU of routes into the TUN; 0: that of the TUN.
 func (n *Node) narrowed() int { return int(n.narrow.Load()) }
 
-// outer opens a socket for outer packets from c's address, which has its link.
-func (c *candidate) outer() (*tunnel.Socket, error) { return c.outerBy("") }
+// peer is the other end of the outer packets of c's tunnel; the zero Addr: it has none.
+func (c *candidate) peer() (a netip.Addr) {
+	if t := c.tunnel.Load(); t != nil {
+		a = t.Peer().Addr()
+	}
+	return a
+}
+
+// outer opens a socket for outer packets to somebody, from c's address, which has its link.
+func (c *candidate) outer(to netip.Addr) (*tunnel.Socket, error) { return c.outerBy("", to) }
 
 // outerBy is outer for packets that leave by an interface whatever the rules say. It
 // hears nothing that a router forwards in a tunnel, which comes by the TUN: as another
 // router's outer packets do while the one that serves keeps copies.
-func (c *candidate) outerBy(device string) (*tunnel.Socket, error) {
-	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(c.address.addr(), 0), bind.Options{Device: device, Offload: c.n.cfg.Offload})
+func (c *candidate) outerBy(device string, to netip.Addr) (*tunnel.Socket, error) {
+	udp, err := c.n.net.OpenESP(netip.AddrPortFrom(near(c.address.addr(), to), 0), bind.Options{Device: device, Offload: c.n.cfg.Offload})
 	if err != nil {
 		return nil, fmt.Errorf("socket for the tunnel: %w", err)
 	}

@@ -63,7 +63,7 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	if err := s.ended(); err != nil {
 		return fmt.Errorf("its session has ended: %w", err)
 	}
-	conn, err := n.udp(c.address.addr())
+	conn, err := n.udp(c.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (n *Node) lostWay(old, c *candidate) (w way) {
 	if !w.behind || !old.holds() {
 		return w
 	}
-	socket, err := c.outerBy(c.port.name)
+	socket, err := c.outerBy(c.port.name, old.peer())
 	if err != nil {
 		n.cfg.Log.Warn("no socket at the new address", "err", err)
 		return w

@@ -39,6 +39,7 @@ var (
 type bed6 struct {
 	local  netip.Addr // link-local, of both routers; the zero Addr: the kernel makes each its own
 	leased bool       // addresses are of the DHCPv6 server
+	over4  bool       // PANA and ESP are of IPv4, of which the node has addresses that somebody else keeps
 	third  bool       // there is a third network, c
 	most   int        // care-of addresses that the home agent binds; 0: as many as it does
 	home   *ha6.Agent

@@ -312,7 +312,7 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 	}
 	for _, n := range b.networks() {
 		paa := fmt.Sprintf("10.%d.0.1:716", n.number)
-		if six != nil {
+		if six != nil && !six.over4 {
 			paa = fmt.Sprintf("[2001:db8:%d::1]:716", n.number)
 		}
 		cfg.Networks = append(cfg.Networks, Network{Name: n.name, PAA: netip.MustParseAddrPort(paa), Points: []string{"poa-" + n.name}})

@@ -141,7 +141,7 @@ func (c *candidate) reach(ctx context.Context) error {
 // readyToCross puts c's address on its interface, and makes a socket for what follows.
 // It ends at the last moment to stay.
 func (n *Node) readyToCross(ctx context.Context, c *candidate) (host.UDP, error) {
-	conn, err := n.udp(c.address.addr())
+	conn, err := n.udp(c.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		return nil, err
 	}

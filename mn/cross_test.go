@@ -290,7 +290,7 @@ func TestCrossBack(t *testing.T) {
 	id, old := b.node.takeKept().id, b.node.serving
 	w := b.node.way(t.Context(), old, c)
 	b.node.depart(id, c, w)
-	conn, err := b.node.udp(c.address.addr())
+	conn, err := b.node.udp(c.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

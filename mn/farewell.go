@@ -91,7 +91,7 @@ func (n *Node) sayGoodbye(ctx context.Context, s *session, from netip.Addr) (con
 
 // takeAlong has the session go on from another address.
 func (s *session) takeAlong(from netip.Addr) error {
-	conn, err := s.n.udp(from)
+	conn, err := s.n.udp(from, s.net.PAA.Addr())
 	if err == nil {
 		s.client.Rebind(conn)
 	}

@@ -109,7 +109,7 @@ func (m *home4) newWire(p *path) (_ homeWire, err error) {
 	if w.ipip, err = h.n.net.OpenIPIP(p.coa, bind.Options{}); err != nil {
 		return nil, err
 	}
-	if w.udp, err = h.n.udp(p.coa); err != nil {
+	if w.udp, err = h.n.udp(p.coa, h.agent); err != nil {
 		return nil, errors.Join(err, w.ipip.Close())
 	}
 	return w, nil

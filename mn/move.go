@@ -85,7 +85,7 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 func (n *Node) ready(ctx context.Context, old, c *candidate) (*departure, host.UDP, error) {
 	target := c.port.target(ctx, c.net)
 	c.port.lookFor(ctx, lookBefore, target)
-	conn, err := n.udp(c.address.addr())
+	conn, err := n.udp(c.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -353,7 +353,7 @@ func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 // reenter goes back into the tunnel to c's router, from the old link.
 func (n *Node) reenter(id event.HandoverID, old, c *candidate) error {
 	n.dead.Store(nil) // if the old link is so still, that is to be found anew
-	conn, err := n.udp(old.address.addr())
+	conn, err := n.udp(old.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		return err
 	}

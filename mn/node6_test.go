@@ -158,3 +158,23 @@ func TestAdvertisedAhead(t *testing.T) {
 	})
 	b.moves("a")
 }
+
+// TestOverIPv4: a node of IPv6, with routers that it knows by IPv4. It has addresses of that
+// which are nothing to mpa-mn, at whatever link it is.
+func TestOverIPv4(t *testing.T) {
+	here := func(poa string) {
+		n := map[string]string{"poa-b": "1", "poa-a": "2"}[poa]
+		osnettest.IP(t, "-4 address flush dev eth0")
+		osnettest.IP(t, "address add 10."+n+".0.50/24 dev eth0")
+		osnettest.IP(t, "route replace default via 10."+n+".0.1")
+	}
+	b := startOf(t, &bed6{over4: true}, nil, func(b *bed) { here("poa-b") }, nil)
+	b.link.onLeave(here)
+	stop := b.flow()
+	b.moves("a", "b")
+	stop()
+	here("poa-b")
+	if s := b.node.Status(); !strings.HasPrefix(s.Bound, "2001:db8:1:") {
+		t.Errorf("status %+v", s)
+	}
+}

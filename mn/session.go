@@ -83,7 +83,7 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 	if awaited {
 		listen = n.invitee
 	}
-	conn, err := listen(from)
+	conn, err := listen(from, net.PAA.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -392,8 +392,21 @@ func (s *session) ended() error {
 	}
 }
 
-// udp opens a socket at a care-of address for PANA.
-func (n *Node) udp(from netip.Addr) (host.UDP, error) {
+// near is the address by which the node at a care-of address speaks to somebody: the care-of
+// address; or with the other family what the kernel takes, of addresses that somebody else keeps.
+func near(careOf, to netip.Addr) netip.Addr {
+	switch {
+	case !to.IsValid() || careOf.Is4() == to.Is4():
+		return careOf
+	case to.Is4():
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// udp opens a socket at a care-of address for what is said to somebody.
+func (n *Node) udp(careOf, to netip.Addr) (host.UDP, error) {
+	from := near(careOf, to)
 	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, 0))
 	if err != nil {
 		return nil, fmt.Errorf("socket at %s: %w", from, err)
@@ -402,7 +415,7 @@ func (n *Node) udp(from netip.Addr) (host.UDP, error) {
 }
 
 // invitee opens the socket at a care-of address to which a PAA sends who begins a session.
-func (n *Node) invitee(from netip.Addr) (host.UDP, error) {
+func (n *Node) invitee(from, _ netip.Addr) (host.UDP, error) {
 	conn, err := n.net.ListenUDP(netip.AddrPortFrom(from, pana.Port))
 	if err != nil {
 		return nil, fmt.Errorf("socket at %s for a PAA: %w", from, err)

@@ -79,7 +79,7 @@ func (c *candidate) speakFrom(at *candidate) {
 	if s == nil {
 		return
 	}
-	conn, err := c.n.udp(at.address.addr())
+	conn, err := c.n.udp(at.address.addr(), c.net.PAA.Addr())
 	if err != nil {
 		c.n.cfg.Log.Warn("the session stays where it was", "paa", c.net.PAA, "err", err)
 		return
@@ -206,7 +206,7 @@ func (n *Node) carryOn(id event.HandoverID, from, at *candidate) {
 	if from.tunnel.Load() == nil || from.address.addr() == at.address.addr() { // the latter comes as it is
 		return
 	}
-	socket, err := at.outer()
+	socket, err := at.outer(from.peer())
 	if err == nil {
 		err = from.goOn(id, at, socket)
 	}
@@ -228,7 +228,7 @@ func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 	}
 	if c.passing != nil { // its tunnel and its session are of another place
 		c.speakFrom(c)
-		socket, err := c.outer()
+		socket, err := c.outer(c.peer())
 		if err == nil {
 			before := t.Socket()
 			if err = t.Rebind(socket, t.Peer()); err == nil {

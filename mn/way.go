@@ -100,13 +100,13 @@ func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
 	if w.behind = !n.home.isBound(c.path); w.behind && old.holds() {
 		w.previous, holder = old, old
 	}
-	socket, err := c.outerBy(c.port.name)
+	socket, err := c.outerBy(c.port.name, holder.peer())
 	if err != nil {
 		n.cfg.Log.Warn("no socket at the new address", "err", err)
 		return w
 	}
 	both := false
-	if n.dead.Load() == nil { // else nobody can be asked
+	if n.dead.Load() == nil && !socket.Stats().Local.Addr().IsUnspecified() { // else nobody can be asked, or told where
 		holder.path.merges.expect(true)
 		err := holder.deliver(ctx, notify.Both, socket.Stats().Local)
 		both = err == nil

@@ -107,7 +107,7 @@ func TestHeldRouterIsTold(t *testing.T) {
 	if at, err := netip.ParseAddrPort(before); err != nil || at.Addr() != old.address.addr() {
 		t.Fatalf("the router has the session at %q, expected %v", before, old.address.addr())
 	}
-	socket, err := old.outer()
+	socket, err := old.outer(old.peer())
 	if err != nil {
 		t.Fatal(err)
 	}
