@@ -96,7 +96,8 @@ func (v *visitor) came() {
 	v.heard.arrived(event.HandoverID{})
 	v.left = event.HandoverID{}
 	v.here, v.served, v.stage, v.guarded, v.missed = true, true, stageArrived, false, false
-	v.room.found(time.Now(), true)
+	v.appeared = time.Now()
+	v.room.found(v.appeared, true)
 	s := v.total()
 	v.spans.hold.End(nil, append(v.room.ended(), "packets", s.Queued, "high_water", s.HighWater)...)
 	v.pass(true)

@@ -53,6 +53,29 @@ func (v *visitor) announce() {
 	}
 }
 
+// detecting is longer than a node detects duplicates of its address when it has come to a link (RFC 4862
+// section 5.4; nd.DefaultTimers).
+const detecting = 2500 * time.Millisecond
+
+// announceAway is announce for a node that has just said that it leaves, and may still be on the link. If it has not been there
+// for long, it would take an advertisement of IPv6 for one of somebody else who has its address: so that waits. The caller
+// holds mu.
+func (v *visitor) announceAway() {
+	appeared, addr := v.appeared, v.inner
+	wait := time.Until(appeared.Add(detecting))
+	if addr.Is4() || wait <= 0 {
+		v.announce()
+		return
+	}
+	time.AfterFunc(wait, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if !v.closed && v.inner == addr && !v.here && v.appeared.Equal(appeared) {
+			v.announce()
+		}
+	})
+}
+
 // pin keeps the node's link-layer address in the kernel until it is no longer wanted; then
 // it ages like any other. The caller holds mu.
 func (v *visitor) pin(on bool) error {

@@ -151,7 +151,7 @@ func (v *visitor) away(id event.HandoverID) {
 	}
 	v.answer(false)
 	if was {
-		v.announce()
+		v.announceAway()
 	}
 	v.expectUse()
 }

@@ -84,7 +84,7 @@ func TestBothForm(t *testing.T) {
 // TestAdvertised: what the link's router advertises is told again through the tunnel when it changes; one that names another prefix
 // is none of the router's. When nobody advertises that is said.
 func TestAdvertised(t *testing.T) {
-	b := six(t, func(c *Config) { c.Configure = 3 * time.Second })
+	b := six(t, func(c *Config) { c.Configure = time.Second })
 	n := b.prepare(1, elsewhere)
 	told := func() nd.RouterAdvert {
 		t.Helper()

@@ -2,6 +2,7 @@ package par
 
 import (
 	"errors"
+	"time"
 
 	"openmpa/internal/event"
 	"openmpa/tunnel/flow"
@@ -37,7 +38,7 @@ func (v *visitor) isHere() {
 		return
 	}
 	v.heard.arrived(event.HandoverID{})
-	v.here, v.missed = true, false
+	v.here, v.missed, v.appeared = true, false, time.Now()
 	v.undefend()
 	v.pass(true)
 	v.reached(stageArrived)
