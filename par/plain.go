@@ -37,6 +37,9 @@ func (v *visitor) plainly(m *notify.TunnelRequest, outer *stack, cfg *tunnel.Tun
 	if at := v.peer.Addr().Unmap(); at != m.Plain {
 		return refuse("the node says it is at %v, and is seen at %v: an address translator is between", m.Plain, at)
 	}
+	if m.Plain.Is4() != m.Inner.Is4() {
+		return refuse("of %v by packets of %v: it carries its own family only", m.Inner, m.Plain)
+	}
 	if v.r.onLink(m.Plain) { // its host route, or that of another visitor, would bring it into the TUN again
 		return refuse("the node is at %v, on the access link %v itself", m.Plain, v.r.Prefixes())
 	}

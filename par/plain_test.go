@@ -15,10 +15,12 @@ import (
 // TestPlainStandsBy: a node on the access link asks for IP-in-IP with its tunnel that
 // stands by. What goes through that while the node is on the link does not come into the
 // TUN again, where its host route leads.
-func TestPlainStandsBy(t *testing.T) {
+func TestPlainStandsBy(t *testing.T) { families(t, plainStandsBy) }
+
+func plainStandsBy(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, func(c *Config) { c.Plain = true })
-	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(leased, 1000), false, sessionKeys(1), time.Hour)
-	g := b.guest(1, leased)
+	b.r.SessionOpened(1, "mn@home.example", netip.AddrPortFrom(b.leased, 1000), false, sessionKeys(1), time.Hour)
+	g := b.guest(1, b.leased)
 	g.settleIn()
 	g.tunnel(g.addr, &notify.TunnelRequest{Serving: true, MAC: b.mac, Plain: g.addr})
 	g.say(tunnel.Resume, tunnel.Forwarded, moved)
@@ -30,13 +32,15 @@ func TestPlainStandsBy(t *testing.T) {
 }
 
 // TestPlainIsForUntranslated: packets go by IP-in-IP only with a node that is where it
-// says it is.
-func TestPlainIsForUntranslated(t *testing.T) {
+// says it is, and whose own family that is.
+func TestPlainIsForUntranslated(t *testing.T) { families(t, plainIsForUntranslated) }
+
+func plainIsForUntranslated(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b := start(t, func(c *Config) { c.Plain = true })
 	for sid, c := range map[uint32]struct {
 		says netip.Addr
 		want bool
-	}{1: {outer, true}, 2: {netip.MustParseAddr("192.168.1.7"), false}, 3: {netip.Addr{}, false}} {
+	}{1: {b.outer, true}, 2: {b.router.Next(), false}, 3: {netip.Addr{}, false}} {
 		conf := b.open(sid, append(bytes.Clone(b.mac[:5]), byte(sid)))
 		if conf.Reason != "" {
 			t.Fatal(conf.Reason)
@@ -45,9 +49,21 @@ func TestPlainIsForUntranslated(t *testing.T) {
 			Header: header, Inner: conf.Addr.Addr(), SPI: 0x1000 + sid, Nonce: bytes.Repeat([]byte{5}, 32), Plain: c.says,
 		})
 		if r := got[*notify.TunnelReply](b, sid); r.Reason != "" || r.Plain != c.want {
-			t.Errorf("a node at %v that says %v: IP-in-IP %v, %q", outer, c.says, r.Plain, r.Reason)
+			t.Errorf("a node at %v that says %v: IP-in-IP %v, %q", b.outer, c.says, r.Plain, r.Reason)
 		}
 	}
+}
+
+// TestPlainOfOneFamily: IP-in-IP carries the family of its own addresses only; the rest goes by ESP.
+func TestPlainOfOneFamily(t *testing.T) {
+	mixed(t, func(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+		b := start(t, func(c *Config) { c.Plain = true })
+		conf := b.open(1, b.mac)
+		b.r.SessionMessage(1, &notify.TunnelRequest{Header: header, Inner: conf.Addr.Addr(), SPI: 0x1001, Nonce: bytes.Repeat([]byte{5}, 32), Plain: b.outer})
+		if r := got[*notify.TunnelReply](b, 1); r.Reason != "" || r.Plain {
+			t.Errorf("IP-in-IP %v, %q", r.Plain, r.Reason)
+		}
+	})
 }
 
 // TestForgedPlainIsNoUse: whoever sends from the node's outer address does not keep the

@@ -20,7 +20,7 @@ type IPIP interface {
 	Close() error
 }
 
-// Plain carries packets of tunnels by IP in IP (RFC 2003), neither encrypted nor
+// Plain carries packets of tunnels by IP in IP (RFC 2003, or RFC 2473 for IPv6), neither encrypted nor
 // authenticated, where both ends want that. The ESP of the same tunnel stays for
 // everything else: markers, packets with numbers, and packets to a peer that has moved.
 //
@@ -83,6 +83,11 @@ func (p *Plain) Close() error {
 	return nil
 }
 
+// carriesFamily says whether a is of the family of its packets, inside and outside.
+func (p *Plain) carriesFamily(a netip.Addr) bool {
+	return a.IsValid() && a.Is4() == p.ipip.LocalAddr().Is4()
+}
+
 // add has packets with t's inner address go to t.
 func (p *Plain) add(t *Tunnel) {
 	p.mu.Lock()
@@ -111,7 +116,7 @@ func (p *Plain) carries(t *Tunnel) bool {
 // address, at the node it goes to that.
 func (p *Plain) packet(pkt *bind.Packet) {
 	p.received.Add(1)
-	src, dst, _, _, _, err := ipip.ParseIPv4(pkt.Data)
+	src, dst, _, _, err := ipip.Parse(pkt.Data)
 	if err != nil {
 		p.foreign.Add(1)
 		return

@@ -83,8 +83,8 @@ func (c *TunnelConfig) check(e *Endpoint) error {
 		return errors.New("tunnel: both halves of a security association are needed")
 	case c.Receive == nil:
 		return errors.New("tunnel: nobody to receive inner packets")
-	case c.Plain != nil && (c.Plain.e != e || !c.PlainPeer.Is4() || !c.PlainInner.Is4()):
-		return fmt.Errorf("tunnel: IP in IP with %v for %v, expected a socket of this endpoint and IPv4 addresses", c.PlainPeer, c.PlainInner)
+	case c.Plain != nil && (c.Plain.e != e || !c.Plain.carriesFamily(c.PlainPeer) || !c.Plain.carriesFamily(c.PlainInner)):
+		return fmt.Errorf("tunnel: IP in IP with %v for %v, expected a socket of this endpoint and addresses of its family", c.PlainPeer, c.PlainInner)
 	case c.Peer == netip.AddrPort{} && c.FollowPeer:
 	case !c.Peer.Addr().IsValid() || c.Peer.Addr().Is4() != c.Socket.LocalAddr().Addr().Is4() || c.Peer.Port() == 0:
 		return fmt.Errorf("tunnel: peer %v, expected an address of the family of %v and a port", c.Peer, c.Socket.LocalAddr())
