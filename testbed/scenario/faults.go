@@ -39,12 +39,9 @@ func faultList() []fault {
 			return nothing, b.OwnAAA(ctx, bed.AAAOtherName)
 		}},
 		{name: "wrong certificate", set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
-			return nothing, b.OwnAAA(ctx, bed.AAAOtherClients)
+			return func() error { return b.OwnAAA(ctx, bed.AAAGood) }, b.OwnAAA(ctx, bed.AAAOtherClients)
 		}},
-		{name: "DHCP empty", leased: true, set: func(ctx context.Context, b *bed.Bed) (func() error, error) {
-			if err := b.OwnAAA(ctx, bed.AAAGood); err != nil {
-				return nil, err
-			}
+		{name: "DHCP empty", leased: true, set: func(_ context.Context, b *bed.Bed) (func() error, error) {
 			if err := errors.Join(b.DHCP.Reset(), b.DHCP.SetEmpty("a", true)); err != nil {
 				return nil, err
 			}
