@@ -57,7 +57,8 @@ func (v *visitor) announce() {
 // section 5.4; nd.DefaultTimers).
 const detecting = 2500 * time.Millisecond
 
-// announceAway is announce for a node that has just said that it leaves, and may still be on the link. If it has not been there
+// announceAway is announce for a node that has just said that it leaves, or wants its packets through the tunnel, and may still be on
+// the link. If it has not been there
 // for long, it would take an advertisement of IPv6 for one of somebody else who has its address: so that waits. The caller
 // holds mu.
 func (v *visitor) announceAway() {

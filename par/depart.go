@@ -212,7 +212,7 @@ func (v *visitor) back(why string) {
 	v.undrain(event.SwitchedBack, why)
 	v.answer(true)
 	if was {
-		v.announce()
+		v.announceAway()
 	}
 	v.expectUse()
 }
