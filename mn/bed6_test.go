@@ -241,17 +241,7 @@ func (b *bed) agent6() {
 		b.t.Fatal(err)
 	}
 	b.six.home = a
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	b.stopHA = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			b.t.Error(err)
-		}
-		_ = h.Close()
-	})
-	b.t.Cleanup(b.stopHA)
+	b.serve(a.Run, func() { _ = h.Close() })
 }
 
 func security6() mip6.Security { return mip6.Security{SPI: 256, Key: homeKey()} }

@@ -232,17 +232,8 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_ra", "0") // or what the kernel does would be found behind the node
 	}
 	b := &bed{t: t, six: six, adverts: map[string]*adverts{}, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
-	name := fmt.Sprintf("mn-%d", os.Getpid())
-	far, err := space.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(far.Close(), space.Remove(name)); err != nil {
-			t.Error(err)
-		}
-	})
-	in := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
+	far, in := elsewhere(t)
+	var err error
 	for _, do := range []func(func()){b.air, b.core, in} {
 		do(func() { osnettest.Forward(t); ip("link set lo up") })
 	}
@@ -341,6 +332,22 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 	})
 	b.boot()
 	return b
+}
+
+// elsewhere is a network namespace with a name, and what runs in it.
+func elsewhere(t *testing.T) (far *space.Space, in func(func())) {
+	t.Helper()
+	name := fmt.Sprintf("mn-%d", os.Getpid())
+	far, err := space.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(far.Close(), space.Remove(name)); err != nil {
+			t.Error(err)
+		}
+	})
+	return far, func(f func()) { _ = far.Do(func() error { f(); return nil }) }
 }
 
 // boot starts the node and waits until it is attached.
@@ -490,14 +497,20 @@ func (b *bed) agent() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.serve(a.Run, func() {})
+}
+
+// serve runs the home agent until stopHA, or the end of the test, and calls after then.
+func (b *bed) serve(run func(context.Context) error, after func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
+	go func() { done <- run(ctx) }()
 	b.stopHA = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			b.t.Error(err)
 		}
+		after()
 	})
 	b.t.Cleanup(b.stopHA)
 }

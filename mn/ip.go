@@ -2,11 +2,13 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
+	"openmpa/internal/acd"
 	"openmpa/internal/event"
 	"openmpa/paa/notify"
 )
@@ -70,6 +72,18 @@ type silentError struct {
 }
 
 func (e *silentError) Error() string { return fmt.Sprintf("%s does not answer at %s", e.addr, e.dev) }
+
+// answered is who has a, by what a probe for it has ended with.
+func (p *port) answered(a netip.Addr, probed error) (net.HardwareAddr, error) {
+	there := (*acd.ConflictError)(nil)
+	switch {
+	case errors.As(probed, &there):
+		return there.By, nil
+	case probed == nil:
+		probed = &silentError{a, p.name}
+	}
+	return nil, probed
+}
 
 // leaseWithin is how much longer than its caller a lease under way goes on: what a
 // server has granted and nobody has heard of could not be given back.

@@ -133,15 +133,7 @@ func (i *ip4) find(ctx context.Context, a netip.Addr) (net.HardwareAddr, error) 
 		return nil, err
 	}
 	defer arp.Close()
-	err = acd.Probe(ctx, arp, a, i.p.mac, reachTimers, i.p.n.cfg.Rand)
-	there := (*acd.ConflictError)(nil)
-	switch {
-	case errors.As(err, &there):
-		return there.By, nil
-	case err == nil:
-		err = &silentError{a, i.p.name}
-	}
-	return nil, err
+	return i.p.answered(a, acd.Probe(ctx, arp, a, i.p.mac, reachTimers, i.p.n.cfg.Rand))
 }
 
 func (i *ip4) ask(a *address) error {

@@ -236,15 +236,7 @@ func (i *ip6) announce(a netip.Addr) error {
 var reachTimers6 = nd.Timers{Transmits: 5, Retrans: 100 * time.Millisecond, LoopTransmits: 1}
 
 func (i *ip6) find(ctx context.Context, a netip.Addr) (net.HardwareAddr, error) {
-	err := i.detect(ctx, a, reachTimers6)
-	there := (*acd.ConflictError)(nil)
-	switch {
-	case errors.As(err, &there):
-		return there.By, nil
-	case err == nil:
-		err = &silentError{a, i.p.name}
-	}
-	return nil, err
+	return i.p.answered(a, i.detect(ctx, a, reachTimers6))
 }
 
 func (i *ip6) ask(a *address) error {

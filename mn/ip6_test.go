@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,17 +45,7 @@ type link6 struct {
 func newLink6(t *testing.T, cfg Config) *link6 {
 	t.Helper()
 	osnettest.Enter(t)
-	name := fmt.Sprintf("mn6-%d", os.Getpid())
-	far, err := space.Create(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(far.Close(), space.Remove(name)); err != nil {
-			t.Error(err)
-		}
-	})
-	there := func(f func()) { _ = far.Do(func() error { f(); return nil }) }
+	far, there := elsewhere(t)
 	there(func() { osnettest.IP(t, "link set lo up") })
 	for _, do := range []func(func()){there, func(f func()) { f() }} { // link-local addresses at once
 		do(func() { osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0") })
@@ -68,6 +56,7 @@ func newLink6(t *testing.T, cfg Config) *link6 {
 	cfg.Family, cfg.DAD6, cfg.Rand, cfg.State, cfg.Log = 6, dad6, rand.Reader, l.records, discard
 	cfg.Recorder = event.NewRecorder("mn", nil, 100)
 	n := &Node{cfg: cfg}
+	var err error
 	if n.net, err = host.Linux(discard, osnet.OwnerMobileNode); err != nil {
 		t.Fatal(err)
 	}
