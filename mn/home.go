@@ -2,12 +2,15 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/tunnel/flow"
 	"openmpa/tunnel/ipip"
@@ -118,6 +121,25 @@ func (h *home) newPath(c *candidate) (*path, error) {
 	p.wire, p.turn.mark = w, w.fence
 	w.listen()
 	return p, nil
+}
+
+// readNative takes IP in IP off p's link: what the home agent sends, and the node itself.
+func (h *home) readNative(p *path, s host.IPIP, take, fenced func(inner []byte)) {
+	buf := make([]byte, 65536)
+	for {
+		inner, src, err := s.Read(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+		case src == h.agent:
+			take(inner)
+		case src == p.coa:
+			fenced(inner)
+		default:
+			h.down(p, inner, src)
+		}
+	}
 }
 
 // route has packets of the home address come to the TUN; mtu 0: as large as it takes.

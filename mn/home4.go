@@ -116,7 +116,7 @@ func (m *home4) newWire(p *path) (_ homeWire, err error) {
 }
 
 func (w *wire4) listen() {
-	w.home.wg.Go(w.readNative)
+	w.home.wg.Go(func() { w.home.readNative(w.path, w.ipip, w.path.turn.native, w.fenced) })
 	w.home.wg.Go(w.readReplies)
 }
 
@@ -137,28 +137,6 @@ func (w *wire4) toLink(pkt []byte) error { return w.ipip.Send(w.home.agent, pkt,
 func (w *wire4) signal(b []byte) error {
 	_, err := w.udp.WriteToUDPAddrPort(b, netip.AddrPortFrom(w.home.agent, mip4.Port))
 	return err
-}
-
-// readNative takes IP-in-IP off the link.
-func (w *wire4) readNative() {
-	buf := make([]byte, 65536)
-	for {
-		inner, src, err := w.ipip.Read(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		switch src {
-		case w.home.agent:
-			w.path.turn.native(inner)
-		case w.path.coa:
-			w.fenced(inner)
-		default:
-			w.home.down(w.path, inner, src)
-		}
-	}
 }
 
 // protoNothing is that of a packet which carries nothing (59, No Next Header).

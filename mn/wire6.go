@@ -65,7 +65,7 @@ func (m *home6) newWire(p *path) (_ homeWire, err error) {
 }
 
 func (w *wire6) listen() {
-	w.m.h.wg.Go(w.readNative)
+	w.m.h.wg.Go(func() { w.m.h.readNative(w.path, w.ipip, w.native, w.fenced) })
 	w.m.h.wg.Go(w.readTooBig)
 	for i, proto := range heard6 {
 		w.m.h.wg.Go(func() { w.readHeaders(w.headers[i], proto) })
@@ -118,28 +118,6 @@ func (w *wire6) toLink(pkt []byte) error {
 
 // signal implements homeWire.
 func (w *wire6) signal(b []byte) error { return w.raw.Send(b) }
-
-// readNative takes IPv6 in IPv6 off the link.
-func (w *wire6) readNative() {
-	buf := make([]byte, 65536)
-	for {
-		inner, src, err := w.ipip.Read(buf)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue
-		}
-		switch src {
-		case w.m.h.agent:
-			w.native(inner)
-		case w.path.coa:
-			w.fenced(inner)
-		default:
-			w.m.h.down(w.path, inner, src)
-		}
-	}
-}
 
 // fence implements homeWire. Where correspondents send natively, too, what they send waits
 // in a socket of its own: there is a packet for each, and who has read one reads on when
