@@ -80,6 +80,21 @@ func (c client) decline(l *nclient4.Lease) {
 	}
 }
 
+// leaseStates are the networks and states of all leases that are not only offered.
+func leaseStates(t *testing.T, b *Bed) (words []string) {
+	t.Helper()
+	all, err := b.DHCP.Leases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		if l.State != dhcpd.Offered {
+			words = append(words, l.Network+" "+string(l.State))
+		}
+	}
+	return words
+}
+
 // TestDHCPServersAreAlike holds every DHCP server of a lab to what the
 // scenarios rely on.
 func TestDHCPServersAreAlike(t *testing.T) {
@@ -101,16 +116,7 @@ func TestDHCPServersAreAlike(t *testing.T) {
 					t.Errorf("the run directory is still there: %v", err)
 				}
 			}()
-			states := func() (words []string) {
-				all, err := b.DHCP.Leases()
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, l := range all {
-					words = append(words, l.Network+" "+string(l.State))
-				}
-				return slices.DeleteFunc(words, func(w string) bool { return strings.HasSuffix(w, string(dhcpd.Offered)) })
-			}
+			states := func() []string { return leaseStates(t, b) }
 			one := client{t, b, net.HardwareAddr{2, 0, 0, 0, 1, 1}}
 			two := client{t, b, net.HardwareAddr{2, 0, 0, 0, 1, 2}}
 			first, err := one.lease()

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"openmpa/internal/dhcp6"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
-	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
 	"openmpa/testbed/wireshark"
@@ -61,16 +59,7 @@ func TestDHCPv6ServersAreAlike(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			states := func() (words []string) {
-				all, err := b.DHCP.Leases()
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, l := range all {
-					words = append(words, l.Network+" "+string(l.State))
-				}
-				return slices.DeleteFunc(words, func(w string) bool { return strings.HasSuffix(w, string(dhcpd.Offered)) })
-			}
+			states := func() []string { return leaseStates(t, b) }
 			lease := func(network string, mac byte) (l dhcp6.Lease, err error) {
 				err = relayed(t, b, network, net.HardwareAddr{2, 0, 0, 0, 1, mac}, func(c *dhcp6.Client) (err error) {
 					l, err = c.Acquire(t.Context())
