@@ -138,9 +138,9 @@ const (
 // DescribeDAD says what a choice of timers means, for the output.
 func DescribeDAD(name string) string {
 	if name == DADStandard {
-		return "duplicate address detection with the timers of RFC 5227 (4 to 8 s), with and without MPA"
+		return "duplicate address detection with the timers of RFC 5227 (4 to 8 s; IPv6: RFC 4862, 1 to 2 s), with and without MPA"
 	}
-	return "duplicate address detection with short timers (3 probes 50 to 80 ms apart), the same with and without MPA; " +
+	return "duplicate address detection with short timers (3 probes 50 to 80 ms apart; IPv6: one, and 100 ms), the same with and without MPA; " +
 		"--dad rfc5227 takes those of the standard"
 }
 
