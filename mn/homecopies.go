@@ -15,11 +15,16 @@ import (
 // A marker ends what has no numbers before what has some, and the other way round.
 type copies struct {
 	merges merges
-	now    bool // with gateMu: what has numbers is the newest path
+
+	// with gateMu
+	now    bool           // what has numbers is the newest path
+	paths  int            // that it comes by
+	ending uint64         // its marker has come by marked, and something is missing that others may bring; 0: no
+	marked map[*path]bool // with the marker ending
 }
 
-// expectCopies is expect, where what is to come has numbers.
-func (h *home) expectCopies(id uint64) {
+// expectCopies is expect, where what is to come has numbers, and comes by so many paths.
+func (h *home) expectCopies(id uint64, paths int) {
 	h.copies.merges.expect(true)
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
@@ -27,6 +32,7 @@ func (h *home) expectCopies(id uint64) {
 		return // the same request again
 	}
 	h.newest, h.copies.now, h.armed = nil, true, id
+	h.copies.paths, h.copies.ending = paths, 0
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
 }
 
@@ -37,6 +43,62 @@ func (h *home) endCopies() {
 	h.gateMu.Unlock()
 	if over {
 		h.copies.merges.expect(false)
+	}
+}
+
+// ended takes the marker id, which came by p: it ends what had numbers, or began that. Where
+// something is missing that another path may bring, it waits for that path's marker; for no
+// longer than for what is missing.
+func (h *home) ended(p *path, id uint64) {
+	waits := h.copies.merges.waiting()
+	h.gateMu.Lock()
+	if h.copies.ending != id {
+		h.copies.ending, h.copies.marked = id, map[*path]bool{}
+	}
+	h.copies.marked[p] = true
+	if h.copies.now || len(h.copies.marked) >= h.copies.paths {
+		waits = false
+	}
+	h.gateMu.Unlock()
+	if !waits {
+		h.marker(id)
+	}
+}
+
+// complete ends what had numbers, where its marker has come and nothing is missing any more.
+func (h *home) complete() {
+	h.gateMu.Lock()
+	id := h.copies.ending
+	h.gateMu.Unlock()
+	if id != 0 && !h.copies.merges.waiting() {
+		h.marker(id)
+	}
+}
+
+// marker opens the gate, behind what had numbers.
+func (h *home) marker(id uint64) {
+	h.endCopies()
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	if h.copies.ending == id {
+		h.copies.ending = 0
+	}
+	h.gate.Marker(time.Now(), id)
+	h.pass()
+}
+
+// uncopied is called ahead of a packet without a number. Where no marker is waited for, what had
+// numbers has ended without one: what is missing of it does not come any more.
+func (h *home) uncopied() {
+	h.complete()
+	h.gateMu.Lock()
+	over := h.copies.now && !h.gate.Armed()
+	h.gateMu.Unlock()
+	if over {
+		h.copies.merges.expect(false)
+		h.gateMu.Lock()
+		h.copies.now = false
+		h.gateMu.Unlock()
 	}
 }
 
@@ -59,6 +121,7 @@ func (h *home) copied(inner []byte) bool {
 		return true
 	}
 	h.copies.merges.numbered(shim, pkt)
+	h.complete()
 	return true
 }
 

@@ -79,11 +79,7 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 			h.forged.Add(1)
 			return
 		}
-		h.endCopies() // what has numbers has come before it
-		h.gateMu.Lock()
-		defer h.gateMu.Unlock()
-		h.gate.Marker(time.Now(), id)
-		h.pass()
+		h.ended(p, id)
 		return
 	}
 	if h.copied(inner) {
@@ -93,6 +89,7 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 		h.receive(inner, true)
 		return
 	}
+	h.uncopied()
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
 	h.order(p == h.newest, inner)

@@ -142,7 +142,7 @@ func (h *home) run(client binder) {
 				switch {
 				case pending.path == nil || o.path == 0:
 				case len(pending.also) > 0:
-					h.expectCopies(o.path)
+					h.expectCopies(o.path, len(pending.also)+1)
 				default:
 					h.expect(pending.path, o.path)
 				}
