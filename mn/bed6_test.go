@@ -40,8 +40,6 @@ type bed6 struct {
 	local  netip.Addr // link-local, of both routers; the zero Addr: the kernel makes each its own
 	leased bool       // addresses are of the DHCPv6 server
 	over4  bool       // PANA and ESP are of IPv4, of which the node has addresses that somebody else keeps
-	third  bool       // there is a third network, c
-	most   int        // care-of addresses that the home agent binds; 0: as many as it does
 	home   *ha6.Agent
 }
 
@@ -233,7 +231,7 @@ func (b *bed) agent6() {
 			Device: "mpa6", Host: h, Recorder: event.NewRecorder("ha", nil, 1000), Log: discard,
 			Core: ha6.CoreConfig{Agent: mip6.AgentConfig{
 				Address: homeAgent6, Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:9::/64")},
-				Nodes: []mip6.Node{{Home: homeAddress6, Security: security6()}}, MaxCareOf: b.six.most,
+				Nodes: []mip6.Node{{Home: homeAddress6, Security: security6()}}, MaxCareOf: b.most,
 			}},
 		})
 	})

@@ -176,6 +176,9 @@ type bed struct {
 	cn      *net.UDPConn
 	before  string
 	six     *bed6               // there is IPv6, too, and the node is of that; nil: there is not
+	third   bool                // there is a third network, c
+	most    int                 // care-of addresses that the home agent binds; 0: as many as it does
+	home    *ha.Agent           // of IPv4
 	adverts map[string]*adverts // by network
 }
 
@@ -188,7 +191,7 @@ type bedNetwork struct {
 // networks are the bed's.
 func (b *bed) networks() []bedNetwork {
 	list := []bedNetwork{{1, "b"}, {2, "a"}}
-	if b.six != nil && b.six.third {
+	if b.third {
 		list = append(list, bedNetwork{5, "c"})
 	}
 	return list
@@ -223,7 +226,16 @@ func startOn(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*
 // startOf is startOn for a node of IPv6, if six is there.
 func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) *bed {
 	t.Helper()
+	b := &bed{six: six}
+	b.start(t, keyed, lay, edit, routers...)
+	return b
+}
+
+// start makes what b is to be, and starts the node.
+func (b *bed) start(t *testing.T, keyed map[string]*points, lay func(*bed), edit func(*Config), routers ...func(*par.Config)) {
+	t.Helper()
 	osnettest.NeedRoot(t)
+	six := b.six
 	ip := func(cmd string) { osnettest.IP(t, cmd) }
 	ip("link set lo up")
 	if osnettest.Forward(t); six != nil {
@@ -231,7 +243,9 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_dad", "0")
 		osnettest.Sysctl(t, "ipv6/conf/default/accept_ra", "0") // or what the kernel does would be found behind the node
 	}
-	b := &bed{t: t, six: six, adverts: map[string]*adverts{}, air: osnettest.Other(t), core: osnettest.Other(t), aaa: map[string]*aaatest.Backend{}, routers: map[string]*par.Router{}, agents: map[string]*paa.Service{}, open: map[string]func(){}, inside: map[string]func(func()){}, probes: dad, keyed: keyed, edits: routers}
+	b.t, b.adverts, b.air, b.core = t, map[string]*adverts{}, osnettest.Other(t), osnettest.Other(t)
+	b.aaa, b.routers, b.agents = map[string]*aaatest.Backend{}, map[string]*par.Router{}, map[string]*paa.Service{}
+	b.open, b.inside, b.probes, b.keyed, b.edits = map[string]func(){}, map[string]func(func()){}, dad, keyed, routers
 	far, in := elsewhere(t)
 	var err error
 	for _, do := range []func(func()){b.air, b.core, in} {
@@ -331,7 +345,6 @@ func startOf(t *testing.T, six *bed6, keyed map[string]*points, lay func(*bed), 
 		}
 	})
 	b.boot()
-	return b
 }
 
 // elsewhere is a network namespace with a name, and what runs in it.
@@ -491,12 +504,13 @@ func (b *bed) agent() {
 	b.core(func() {
 		a, err = ha.Open(ha.Config{
 			Node: "ha", Device: "mpa0", Recorder: event.NewRecorder("ha", nil, 1000), Log: discard,
-			Core: ha.CoreConfig{Address: agentAddr, Nodes: []ha.Node{{HomeAddress: homeAddress, Security: mip4.Security{SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256}}}},
+			Core: ha.CoreConfig{Address: agentAddr, Nodes: []ha.Node{{HomeAddress: homeAddress, Security: mip4.Security{SPI: 256, Key: homeKey(), Algorithm: mip4.HMACSHA256}}}, MaxBindings: b.most},
 		})
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.home = a
 	b.serve(a.Run, func() {})
 }
 

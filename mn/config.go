@@ -91,7 +91,7 @@ type Config struct {
 	// (RFC 6275 section 5.2), where the family is 6.
 	Correspondents []netip.Prefix
 	// Several has the care-of address here stay bound beside that of the next network, until the
-	// node has arrived there: its home agent sends to both (RFC 5648). Of Mobile IPv6.
+	// node has arrived there: its home agent sends to both (RFC 5648; RFC 5944 section 3.6.1.2).
 	Several bool
 	// Beside names networks that are prepared as well whenever one is, and bound with it: the home
 	// agent sends to the addresses there, too. Several is needed.

@@ -13,7 +13,6 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/tunnel/flow"
-	"openmpa/tunnel/ipip"
 )
 
 // home is the node's end of Mobile IP: the binding at the home agent, and the packets of
@@ -159,7 +158,7 @@ const homeMetric = 512
 func (h *home) narrow(mtu int) error {
 	overhead := h.mip.overhead()
 	if h.n.cfg.Several {
-		overhead += ipip.HeaderLen6 + flow.ShimLen
+		overhead += overhead + flow.ShimLen
 	}
 	return h.n.net.SetRoute(h.route(mtu - overhead))
 }

@@ -33,9 +33,9 @@ func (h *home) open4(c mip4.ClientConfig) (binder, error) {
 // binder4 is a mip4.Client as a binder.
 type binder4 struct{ *mip4.Client }
 
-func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool, _ ...netip.Addr) {
+func (b binder4) register(now time.Time, careOf netip.Addr, ordered bool, also ...netip.Addr) {
 	b.OfferPathMarkers(ordered)
-	b.Register(now, careOf)
+	b.Register(now, careOf, also...)
 }
 
 func (b binder4) deregister(now time.Time, from netip.Addr) { b.Deregister(now, from) }
@@ -53,11 +53,11 @@ func (b binder4) next() (any, bool) {
 	case mip4.Send:
 		return signalling{from: o.From, data: o.Data, path: o.Path}, ok
 	case mip4.Registered:
-		return registered{careOf: o.CareOf, id: o.ID, markers: o.PathMarkers, tries: o.Tries, rtt: o.RTT}, ok
+		return registered{careOf: o.CareOf, id: o.ID, markers: o.PathMarkers, alone: !o.Several, tries: o.Tries, rtt: o.RTT}, ok
 	case mip4.Deregistered:
 		return deregistered{}, ok
 	case mip4.Failed:
-		return failed{err: o.Err, renewal: o.Renewal}, ok
+		return failed{err: o.Err, renewal: o.Renewal, beside: o.Beside}, ok
 	case mip4.Expired:
 		return expired{careOf: o.CareOf}, ok
 	}

@@ -36,6 +36,14 @@ func (h *home) expectCopies(id uint64, paths int) {
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
 }
 
+// refuseCopies takes back expectCopies: the home agent sends to p alone, without numbers.
+func (h *home) refuseCopies(p *path) {
+	h.gateMu.Lock()
+	h.newest, h.copies.now = p, false
+	h.gateMu.Unlock()
+	h.endCopies()
+}
+
 // endCopies lets what has numbers through, as nothing that is missing comes any more.
 func (h *home) endCopies() {
 	h.gateMu.Lock()

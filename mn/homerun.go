@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,7 @@ type (
 		careOf  netip.Addr
 		id      uint64 // of the change of path
 		markers bool   // the old path is ended by them
+		alone   bool   // to no other care-of address, also where that was asked for
 		tries   int
 		rtt     time.Duration
 		more    bool
@@ -53,10 +55,12 @@ type (
 	// settled says that nobody else is being told of it any more.
 	settled      struct{}
 	deregistered struct{}
-	// failed says that a registration came to nothing; of a renewal the binding is left for now.
+	// failed says that a registration came to nothing; of a renewal the binding is left for now,
+	// and of one beside it for good.
 	failed struct {
 		err     error
 		renewal bool
+		beside  bool
 	}
 	// expired says that the lifetime of the binding is over.
 	expired struct{ careOf netip.Addr }
@@ -65,9 +69,18 @@ type (
 type bindRequest struct {
 	path    *path // nil: deregister
 	from    *path
-	ordered bool         // the old path still carries packets: both ends close it with a marker
-	also    []netip.Addr // care-of addresses to which copies are to come, too
+	ordered bool    // the old path still carries packets: both ends close it with a marker
+	also    []*path // to which copies are to come, too
 	done    chan bindResult
+}
+
+// others are the care-of addresses of also.
+func (r *bindRequest) others() []netip.Addr {
+	out := make([]netip.Addr, len(r.also))
+	for i, p := range r.also {
+		out[i] = p.coa
+	}
+	return out
 }
 
 type bindResult struct {
@@ -117,6 +130,7 @@ func (h *home) run(client binder) {
 		h.before = nil
 		h.mu.Unlock()
 	}
+	var beside []*path        // of the request before, which may have been answered
 	current := func() *path { // where registrations go from
 		if pending.from != nil {
 			return pending.from
@@ -137,7 +151,11 @@ func (h *home) run(client binder) {
 					continue
 				}
 				if p == nil || p.coa != o.from {
-					continue
+					i := slices.IndexFunc(beside, func(q *path) bool { return q.coa == o.from })
+					if i < 0 {
+						continue
+					}
+					p = beside[i]
 				}
 				switch {
 				case pending.path == nil || o.path == 0:
@@ -152,6 +170,9 @@ func (h *home) run(client binder) {
 			case registered:
 				h.confirmed(o.careOf)
 				if pending.path != nil && pending.path.coa == o.careOf {
+					if len(pending.also) > 0 && o.alone {
+						h.refuseCopies(pending.path)
+					}
 					h.move(pending.path, o)
 					if bound = o; !o.more {
 						answer(o, nil)
@@ -171,9 +192,12 @@ func (h *home) run(client binder) {
 				h.n.cfg.Log.Error("binding has expired: the home agent did not answer renewals", "home_agent", h.agent, "care_of", o.careOf)
 				lose()
 			case failed:
-				if o.renewal {
+				switch {
+				case o.renewal:
 					h.n.cfg.Log.Warn("binding not renewed", "err", o.err)
-				} else {
+				case o.beside:
+					h.n.cfg.Log.Warn("not bound to a further care-of address", "err", o.err)
+				default:
 					h.settle()
 					answer(registered{}, o.err)
 					lose()
@@ -188,16 +212,16 @@ func (h *home) run(client binder) {
 		select {
 		case r := <-h.requests:
 			answer(registered{}, errors.New("another binding was asked for"))
-			pending = r
+			pending, beside = r, r.also
 			h.confirmed(netip.Addr{})
 			if r.path != nil {
-				client.register(time.Now(), r.path.coa, r.ordered, r.also...)
+				client.register(time.Now(), r.path.coa, r.ordered, r.others()...)
 			} else {
 				client.deregister(time.Now(), r.from.coa)
 			}
 		case <-h.hurried:
 			if pending.path != nil {
-				client.register(time.Now(), pending.path.coa, pending.ordered, pending.also...)
+				client.register(time.Now(), pending.path.coa, pending.ordered, pending.others()...)
 			}
 		case <-again.C:
 			if !lost || pending.done != nil {

@@ -22,8 +22,8 @@ type path struct {
 	always bool
 	merges merges // of what comes by the tunnel
 	turn   turn   // of that and what comes natively, where the wire takes both
-	// beside are care-of addresses that are bound with this one, for whoever has the turn.
-	beside []netip.Addr
+	// beside are those whose care-of addresses are bound with this one, for whoever has the turn.
+	beside []*path
 
 	// guarded by up.mu
 	delivery *flow.Delivery

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/mobility/mip4"
 	"openmpa/mn/mobility/mip6"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
@@ -45,13 +46,13 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 		return nil
 	}
 	if n.cfg.Several {
-		c.path.beside = []netip.Addr{old.path.coa}
+		c.path.beside = []*path{old.path}
 		for _, r := range c.rest {
-			c.path.beside = append(c.path.beside, r.path.coa)
+			c.path.beside = append(c.path.beside, r.path)
 		}
 	}
 	err := n.bind(ctx, id, c, true)
-	if denied := (*mip6.StatusError)(nil); len(c.path.beside) > 0 && errors.As(err, &denied) && ctx.Err() == nil {
+	if len(c.path.beside) > 0 && denied(err) && ctx.Err() == nil {
 		n.cfg.Log.Warn("the home agent sends to one address only", "err", err)
 		c.path.beside = nil
 		err = n.bind(ctx, id, c, true)
@@ -65,6 +66,13 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	n.cfg.Log.Warn("not bound ahead: the router here will hold what comes", "paa", old.net.PAA, "err", err)
 	n.home.fallBack(old.path)
 	return nil
+}
+
+// denied says that the home agent has answered, and said no.
+func denied(err error) bool {
+	var four *mip4.CodeError
+	var six *mip6.StatusError
+	return errors.As(err, &four) || errors.As(err, &six)
 }
 
 // mute adds to err, for which nothing came by c's tunnel that was waited for, that nothing

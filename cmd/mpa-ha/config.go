@@ -64,7 +64,7 @@ lifetime: 600s                       # longest that a home agent grants
 clock-window: 7s                     # how far a node's clock may be off before it is corrected
 marker-wait: 500ms                   # how long a new path waits for the end of the old one
 old-path: 5s                         # how long packets are taken from the care-of address before
-copies: 10s                          # how long packets go to all of several care-of addresses (Mobile IPv6)
+copies: 10s                          # how long packets go to all of several care-of addresses
 hold: {packets: 4096, bytes: 8MiB}   # of packets that wait, for each node
 `
 

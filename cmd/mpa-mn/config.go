@@ -110,7 +110,7 @@ family: 4                             # of care-of addresses, that of the home a
 ipv6: {dad: {delay: 1s, transmits: 1, retrans: 1s}}   # RFC 4862, without preparation. identifier: ::1234:5678:9abc:def0: of addresses the node forms, without it stable and opaque ones (RFC 7217)
 mobility:                             # one of these; key-file: hex:..., base64:... or plain
   mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}
-  # mip6: {home-address: 2001:db8:9::2, home-agent: "2001:db8:3::1", spi: 256, key-file: mn-ha.key, lifetime: 600s}   # family is 6 then. correspondents: [2001:db8:3::/64]: to whom packets go without the home agent (RFC 6275 §5.2); several: true: while it moves, mpa-ha sends to the old and the new address (RFC 5648); sequence: true: as the home agent has it
+  # mip6: {home-address: 2001:db8:9::2, home-agent: "2001:db8:3::1", spi: 256, key-file: mn-ha.key, lifetime: 600s}   # family is 6 then. correspondents: [2001:db8:3::/64]: to whom packets go without the home agent (RFC 6275 §5.2); several: true, of mip4, too: while it moves, mpa-ha sends to the old and the new address (RFC 5648, RFC 5944 §3.6.1.2); sequence: true: as the home agent has it
   # hook: {command: [/usr/lib/openmpa/hooks/wireguard, wg0], timeout: 5s}   # an executable that moves the binding, see docs/hook.md
 dad: {probe-wait: 1s, probe-num: 3, probe-min: 1s, probe-max: 2s, announce-wait: 2s}   # RFC 5227, without preparation
 reach: false                          # true: before the old point is left the new one is asked whether it is there, while both ends hold

@@ -102,6 +102,30 @@ func TestFamily(t *testing.T) {
 // mip4Example is Mobile IPv4 in the example.
 const mip4Example = "  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, spi: 256, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}\n"
 
+// TestSeveral: several care-of addresses, of either family.
+func TestSeveral(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []string{
+		"  mip4: {home-address: 10.9.0.2, home-agent: 10.0.3.1, algorithm: hmac-sha256,",
+		"  mip6: {home-address: 2001:db8:9::2, home-agent: 2001:db8:3::1,",
+	} {
+		for more, beside := range map[string]int{"several: true": 0, "beside: [a, c]": 2} {
+			text := strings.NewReplacer("family: 4 ", "# ", mip4Example, family+" spi: 256, key-file: "+key+", "+more+"}\n").Replace(example)
+			c, err := config.Parse[configuration]("mn.yaml", []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var n mn.Config
+			if err := c.withDefaults().Mobility.into(&n); err != nil || !n.Several || len(n.Beside) != beside {
+				t.Errorf("%s %s: %v, %v, %v", family, more, n.Several, n.Beside, err)
+			}
+		}
+	}
+}
+
 // TestHook: an executable in the place of Mobile IPv4.
 func TestHook(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hook")

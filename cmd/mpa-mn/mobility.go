@@ -20,6 +20,8 @@ type mobility struct {
 		KeyFile     config.SecretFile `yaml:"key-file"`
 		Algorithm   string            `yaml:"algorithm"`
 		Lifetime    config.Duration   `yaml:"lifetime"`
+		Several     bool              `yaml:"several"`
+		Beside      []string          `yaml:"beside"`
 	} `yaml:"mip4"`
 	MIP6 struct {
 		HomeAddress    config.Addr       `yaml:"home-address"`
@@ -102,6 +104,7 @@ func (m mobility) into(c *mn.Config) error {
 	if err != nil {
 		return err
 	}
+	c.Several, c.Beside = m.MIP4.Several || len(m.MIP4.Beside) > 0, m.MIP4.Beside
 	c.Home = mip4.ClientConfig{
 		HomeAddress: m.MIP4.HomeAddress, HomeAgent: m.MIP4.HomeAgent, SPI: m.MIP4.SPI, Key: key, Algorithm: algorithm,
 		Lifetime: m.MIP4.Lifetime.D(), GiveUp: c.Timers.Bind, Rand: rand.Reader,

@@ -16,6 +16,7 @@ import (
 const (
 	DefaultLifetime    = 600 * time.Second
 	DefaultClockWindow = 7 * time.Second // RFC 5944 section 5.7.1
+	DefaultMaxBindings = 8
 )
 
 // World is what the core acts on. To and From are called with a lock of the path of the home
@@ -51,6 +52,7 @@ type CoreConfig struct {
 	Nodes       []Node        // who is served
 	Lifetime    time.Duration // longest that is granted
 	ClockWindow time.Duration // how far a request's time stamp may be from our clock
+	MaxBindings int           // of one home address at once; 1: one only, whatever is asked for
 	path.Limits
 }
 
@@ -62,6 +64,9 @@ func (c *CoreConfig) Check() error {
 	if c.ClockWindow == 0 {
 		c.ClockWindow = DefaultClockWindow
 	}
+	if c.MaxBindings == 0 {
+		c.MaxBindings = DefaultMaxBindings
+	}
 	if err := c.Limits.Check(); err != nil {
 		return fmt.Errorf("ha: %w", err)
 	}
@@ -70,6 +75,9 @@ func (c *CoreConfig) Check() error {
 	}
 	if c.Lifetime < time.Second {
 		return fmt.Errorf("ha: a lifetime of %v cannot be granted: at least 1s", c.Lifetime)
+	}
+	if c.MaxBindings < 1 {
+		return fmt.Errorf("ha: %d bindings of a home address cannot be: at least 1", c.MaxBindings)
 	}
 	if c.ClockWindow <= 3*time.Second {
 		return fmt.Errorf("ha: a clock window of %v is too narrow: RFC 5944 section 5.7.1 asks for more than 3s", c.ClockWindow)
@@ -125,22 +133,10 @@ type node struct {
 
 	// guarded by mu; to change it, registering too
 	mu            sync.Mutex
-	binding       *binding
+	bindings      bindings
 	registrations uint64 // accepted
 
 	path *path.Path
-}
-
-// binding is an entry of the mobility binding list (RFC 5944 section 3.8.1).
-type binding struct {
-	careOf  netip.Addr
-	id      uint64 // identification of the current registration
-	granted uint16
-	since   time.Time // of this care-of address
-	expires time.Time // zero: never
-	reverse bool
-	markers mip4.PathMarkers // what the replies say; Path 0: nothing
-	offered bool
 }
 
 // NewCore returns a core without bindings.
@@ -167,8 +163,8 @@ func (c *Core) Deadline() (time.Time, bool) {
 	}
 	for _, n := range c.nodes {
 		n.mu.Lock()
-		if n.binding != nil {
-			earlier(n.binding.expires)
+		for _, b := range n.bindings {
+			earlier(b.expires)
 		}
 		n.mu.Unlock()
 		earlier(n.path.Deadline())
@@ -191,10 +187,12 @@ func (c *Core) OnDeadline(now time.Time) []Notice {
 			continue
 		}
 		n.registering.Lock()
-		if n.expired(now) { // still
-			careOf := n.binding.careOf
-			c.unbind(n)
-			out = append(out, Notice{What: NoticeExpired, Home: n.home, CareOf: careOf})
+		live, over := n.bindings.at(now)
+		for _, b := range over {
+			out = append(out, Notice{What: NoticeExpired, Home: n.home, CareOf: b.careOf})
+		}
+		if len(over) > 0 { // still
+			c.set(now, n, live, 0)
 		}
 		n.registering.Unlock()
 	}
@@ -204,8 +202,8 @@ func (c *Core) OnDeadline(now time.Time) []Notice {
 func (n *node) expired(now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	b := n.binding
-	return b != nil && !b.expires.IsZero() && !now.Before(b.expires)
+	_, over := n.bindings.at(now)
+	return len(over) > 0
 }
 
 // Close ends all bindings, for an orderly end of the home agent. What was kept of them
@@ -214,20 +212,26 @@ func (c *Core) Close() {
 	for _, n := range c.nodes {
 		n.registering.Lock()
 		n.closed = true
-		if n.binding != nil {
-			c.unbind(n)
-		}
+		c.set(time.Time{}, n, nil, 0)
 		n.registering.Unlock()
 	}
 }
 
-// unbind removes the binding of n. n.registering is held.
-func (c *Core) unbind(n *node) {
-	c.world.Unbound(n.home)
+// set makes list the bindings of n, and has its path follow: ends is what markers say that
+// end the one before, 0: nothing does. Intercepting has begun. n.registering is held.
+func (c *Core) set(now time.Time, n *node, list bindings, ends uint64) {
+	was := n.bindings
+	if len(list) == 0 && len(was) > 0 {
+		c.world.Unbound(n.home)
+	}
 	n.mu.Lock()
-	n.binding = nil
+	n.bindings = list
 	n.mu.Unlock()
-	n.path.Clear()
+	if len(list) == 0 {
+		n.path.Clear()
+		return
+	}
+	n.path.Bind(now, path.Target{CareOf: list.careOf(), Reverse: list[0].reverse, Numbers: list[0].offered, Ends: ends})
 }
 
 // BindingStatus is one binding as status shows it.
@@ -235,6 +239,7 @@ type BindingStatus struct {
 	HomeAddress   netip.Addr      `json:"home_address"`
 	Bound         bool            `json:"bound"`
 	CareOf        *netip.Addr     `json:"care_of,omitempty"`
+	Also          []netip.Addr    `json:"also,omitempty"` // further care-of addresses
 	Since         *time.Time      `json:"since,omitempty"`
 	Expires       *time.Time      `json:"expires,omitempty"`
 	ReverseTunnel bool            `json:"reverse_tunnel,omitempty"`
@@ -252,7 +257,9 @@ func (c *Core) Bindings() []BindingStatus {
 		s := BindingStatus{HomeAddress: n.home}
 		n.mu.Lock()
 		s.Registrations = n.registrations
-		if b := n.binding; b != nil {
+		if len(n.bindings) > 0 {
+			b := n.bindings[0]
+			s.Also = n.bindings.careOf()[1:]
 			careOf, since, expires := b.careOf, b.since, b.expires
 			s.Bound, s.CareOf, s.Since = true, &careOf, &since
 			if !expires.IsZero() {

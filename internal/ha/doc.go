@@ -22,6 +22,16 @@
 //	  +---------------------------+ +---------------------------------------------+
 //	      lifetime over, or deregistered: all of it undone
 //
+// # Several bindings
+//
+// A request with the S bit retains those before it, at most CoreConfig.MaxBindings, for a
+// mobile node that has offered path-end markers: that knows copies by their numbers, too
+// (package path), and anybody else would get each packet several times. A request that
+// offers markers says where the node is: packets come from there, and what came from the
+// address before ends with a marker. One that does not adds an address beside it. The
+// lifetime of each is its own; when one is left, by its end or a deregistration, packets
+// go there without numbers, with no marker before.
+//
 // # What survives a crash
 //
 // An accepted request is stored before anything else comes of it, and synced: binding,
@@ -35,7 +45,7 @@
 //
 // # Covered
 //
-// RFC 5944: 3.8 (home agent considerations; codes 128, 129, 131, 133, 134, 136 and, of
+// RFC 5944: 3.8 (home agent considerations; codes 0, 1, 128, 129, 131, 133 to 136 and, of
 // RFC 3024, 139), 4.2.3 (tunnelling, loops), 4.6 (proxy and gratuitous ARP), 5.7.1 (time stamps).
 // RFC 2003: section 3 (TOS copied, loops refused). RFC 3024 section 4.3.2: reverse-tunnelled packets are
 // checked against the binding.
@@ -49,7 +59,7 @@
 //
 // # Not covered
 //
-// Simultaneous bindings (code 1 says so), broadcast and multicast to the mobile node,
+// Simultaneous bindings of a mobile node that offers no markers (code 1 says so), broadcast and multicast to the mobile node,
 // dynamic home agent and home address assignment, foreign agents that share a security association with
 // us, minimal and GRE encapsulation, tunnel soft state (RFC 2003 section 5).
 package ha

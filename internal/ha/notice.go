@@ -28,6 +28,7 @@ type Notice struct {
 const (
 	NoticeBound        = "bound"         // first binding
 	NoticeMoved        = "moved"         // another care-of address
+	NoticeBeside       = "beside"        // one more care-of address, where the node is not yet
 	NoticeRenewed      = "renewed"       // the same care-of address
 	NoticeRestored     = "restored"      // kept over the end of the home agent before
 	NoticeUnbound      = "unbound"       // deregistered

@@ -2,10 +2,11 @@ package ha
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
-	"openmpa/internal/ha/path"
 	"openmpa/internal/inet"
 	"openmpa/mn/mobility/mip4"
 )
@@ -60,10 +61,10 @@ func (c *Core) HandleRequest(now time.Time, from netip.AddrPort, b []byte) (Answ
 		c.counters.Add(ctrDropForeignAgent)
 		return Answer{}, errForeignAgent
 	}
-	if bnd := n.binding; bnd != nil && bnd.careOf == req.CareOf && bnd.id == req.ID && req.Lifetime != 0 {
+	if bnd := n.bindings.of(req.CareOf); bnd != nil && bnd.id == req.ID && req.Lifetime != 0 {
 		c.counters.Add(ctrAnsweredAgain)
 		a.Notice.What = NoticeRenewed
-		return c.reply(n, a, &req, mip4.CodeAcceptedOneBinding, remaining(bnd, now), req.ID, bnd)
+		return c.reply(n, a, &req, bnd.code, remaining(bnd, now), req.ID, bnd)
 	}
 	if skew := inet.Skew(req.ID, inet.NTP(now)); skew > c.cfg.ClockWindow || skew < -c.cfg.ClockWindow {
 		return c.denyIdentification(now, n, a, &req, "the clocks are "+skew.Round(time.Millisecond).String()+" apart")
@@ -111,11 +112,11 @@ func (c *Core) unfit(a netip.Addr) bool {
 	return !ordinary(a) || a == c.cfg.Address || c.nodes[a] != nil
 }
 
-// register makes, moves or renews a binding (section 3.8.2.2). It is stored before
-// anything else happens: what cannot be kept is not promised. n.registering is held.
+// register makes, moves or renews a binding, or adds one (section 3.8.2.2). It is stored
+// before anything else happens: what cannot be kept is not promised. n.registering is held.
 func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (Answer, error) {
 	granted := min(req.Lifetime, mip4.LifetimeField(c.cfg.Lifetime))
-	was := n.binding
+	was := n.bindings
 	next := &binding{careOf: req.CareOf, id: req.ID, granted: granted, since: now, reverse: req.Flags&mip4.FlagT != 0}
 	if d := mip4.LifetimeOf(granted); d != mip4.Infinite {
 		next.expires = now.Add(d)
@@ -125,41 +126,49 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 	if next.offered {
 		next.markers.Path = pm.Path
 	}
-	if was != nil && was.careOf == next.careOf {
-		next.since = was.since
+	if same := was.of(next.careOf); same != nil {
+		next.since = same.since
+	}
+	list, code := was.with(next, req.Flags, c.cfg.MaxBindings)
+	if !code.Accepted() {
+		return c.deny(n, a, req, code, req.ID, fmt.Sprintf("at most %d bindings of a home address stand at once", c.cfg.MaxBindings))
+	}
+	next.code = code
+	a.Notice.Also = list.without(next.careOf).careOf()
+	var ends uint64
+	switch {
+	case len(was) == 0:
+		a.Notice.What = NoticeBound
+	case slices.Equal(was.careOf(), list.careOf()):
+		a.Notice.What = NoticeRenewed
 		if next.offered {
-			next.markers = was.markers // the path is the old one's
+			next.markers = was[0].markers // the path is the old one's
+		}
+	case list[0].careOf == was[0].careOf && len(list) > len(was):
+		a.Notice.What = NoticeBeside
+	default:
+		a.Notice.What, a.Notice.Previous = NoticeMoved, was[0].careOf
+		// From several to several no path ends.
+		if next.offered && was[0].reverse && (len(was) == 1 || len(list) == 1) {
+			next.markers.OldPath, ends = true, next.markers.Path
 		}
 	}
-	if err := c.keep(now, n, next, req.ID); err != nil {
+	if err := c.keep(now, n, list, req.ID); err != nil {
 		return c.deny(n, a, req, mip4.CodeResources, req.ID, err.Error())
 	}
-	if was == nil {
+	if len(was) == 0 {
 		if err := c.world.Bound(n.home); err != nil {
 			_ = c.keep(now, n, nil, req.ID) // World has reported it; a restart would try once more
 			return c.deny(n, a, req, mip4.CodeReason, req.ID, err.Error())
 		}
 	}
-	to := path.Target{CareOf: []netip.Addr{next.careOf}, Reverse: next.reverse}
-	switch {
-	case was == nil:
-		a.Notice.What = NoticeBound
-	case was.careOf == next.careOf:
-		a.Notice.What = NoticeRenewed
-	default:
-		a.Notice.What, a.Notice.Previous = NoticeMoved, was.careOf
-		if next.offered && was.reverse {
-			next.markers.OldPath, to.Ends = true, next.markers.Path
-		}
-	}
-	n.path.Bind(now, to)
+	c.set(now, n, list, ends)
 	n.mu.Lock()
-	n.binding = next
 	n.registrations++
 	n.mu.Unlock()
 	a.Notice.Path, a.Notice.Lifetime = next.markers.Path, mip4.LifetimeOf(granted)
 	c.world.Wake()
-	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, granted, req.ID, next)
+	return c.reply(n, a, req, code, granted, req.ID, next)
 }
 
 // deregister handles a request with lifetime zero (section 3.8.2.2). It does not need
@@ -167,12 +176,20 @@ func (c *Core) register(now time.Time, n *node, a Answer, req *mip4.Request) (An
 // might come back after a crash. n.registering is held.
 func (c *Core) deregister(now time.Time, n *node, a Answer, req *mip4.Request) (Answer, error) {
 	a.Notice.What = NoticeUnbound
-	if b := n.binding; b != nil && (req.CareOf == n.home || req.CareOf == b.careOf) {
-		a.Notice.Previous = b.careOf
-		c.unbind(n)
+	code := mip4.CodeAcceptedOneBinding
+	left := n.bindings.without(req.CareOf)
+	if len(n.bindings) > 0 {
+		code = n.bindings[0].code
 	}
-	_ = c.keep(now, n, n.binding, req.ID) // World has reported it
-	return c.reply(n, a, req, mip4.CodeAcceptedOneBinding, 0, req.ID, nil)
+	if req.CareOf == n.home {
+		left = nil
+	}
+	_ = c.keep(now, n, left, req.ID) // World has reported it
+	if len(left) < len(n.bindings) {
+		a.Notice.Previous, a.Notice.Also = n.bindings[0].careOf, left.careOf()
+		c.set(now, n, left, 0)
+	}
+	return c.reply(n, a, req, code, 0, req.ID, nil)
 }
 
 func remaining(b *binding, now time.Time) uint16 {

@@ -19,7 +19,7 @@ func TestHomeAgent(t *testing.T) {
 	l := newLab(t)
 	l.start()
 	first := l.register(coa1)
-	if first.PathMarkers || first.Lifetime != 600*time.Second || first.Code != mip4.CodeAcceptedOneBinding {
+	if first.PathMarkers || first.Lifetime != 600*time.Second || first.Code != mip4.CodeAccepted {
 		t.Errorf("%+v", first)
 	}
 	if out := osnettest.IP(t, "route show proto 163"); !strings.Contains(out, "10.9.0.2 dev hatest0") {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"openmpa/internal/inet"
@@ -33,6 +34,7 @@ type Client struct {
 
 	markers bool // offered by registrations from now on
 	pending *attempt
+	beside  []netip.Addr // to be asked for when that is done
 	binding *binding
 	out     []Output
 
@@ -42,6 +44,8 @@ type Client struct {
 // attempt is a registration under way: one or more requests for the same thing.
 type attempt struct {
 	from, careOf netip.Addr
+	several      bool // the home agent is to retain other bindings
+	beside       bool // it is one of them
 	lifetime     uint16
 	markers      bool
 	path         uint64 // 0: to be made from the first identification
@@ -61,6 +65,7 @@ type attempt struct {
 // binding is what the home agent has confirmed.
 type binding struct {
 	careOf  netip.Addr
+	several bool   // others stand beside it
 	path    uint64 // what a renewal carries
 	renewAt time.Time
 	expires time.Time // zero: never
@@ -87,13 +92,20 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // Register asks for a binding to careOf, which is also where the requests come from.
 // It replaces a registration that is under way. Calling it with the care-of address
 // that is bound asks the home agent again.
-func (c *Client) Register(now time.Time, careOf netip.Addr) {
-	c.start(now, &attempt{from: careOf, careOf: careOf, lifetime: LifetimeField(c.cfg.Lifetime)})
+//
+// With others it asks for bindings to these, too, beside that (RFC 5944 section 3.6.1.2):
+// the one that is bound is retained if it is among them, the rest is asked for when the
+// binding to careOf is confirmed, each from its own address. They are not renewed.
+func (c *Client) Register(now time.Time, careOf netip.Addr, others ...netip.Addr) {
+	p := &attempt{from: careOf, careOf: careOf, several: len(others) > 0, lifetime: LifetimeField(c.cfg.Lifetime)}
+	c.beside = slices.DeleteFunc(slices.Clone(others), func(a netip.Addr) bool { return c.binding != nil && a == c.binding.careOf || a == careOf })
+	c.start(now, p)
 }
 
 // Deregister asks the home agent to delete all bindings; the requests come from from,
 // a care-of address, or the home address when at home.
 func (c *Client) Deregister(now time.Time, from netip.Addr) {
+	c.beside = nil
 	c.start(now, &attempt{from: from, careOf: c.cfg.HomeAddress})
 }
 
@@ -104,7 +116,7 @@ func (c *Client) OfferPathMarkers(on bool) { c.markers = on }
 
 // Cancel forgets a registration that is under way. What the home agent makes of the
 // requests sent so far is not known.
-func (c *Client) Cancel() { c.pending = nil }
+func (c *Client) Cancel() { c.pending, c.beside = nil, nil }
 
 // CareOf returns the care-of address of the binding the home agent has confirmed.
 func (c *Client) CareOf() (netip.Addr, bool) {
@@ -172,7 +184,7 @@ func (c *Client) OnDeadline(now time.Time) {
 	}
 	if b := c.binding; b != nil && c.pending == nil && due(b.renewAt, now) {
 		c.start(now, &attempt{
-			from: b.careOf, careOf: b.careOf, lifetime: LifetimeField(c.cfg.Lifetime),
+			from: b.careOf, careOf: b.careOf, several: b.several, lifetime: LifetimeField(c.cfg.Lifetime),
 			path: b.path, renewal: true, giveUp: b.expires,
 		})
 	}
@@ -182,7 +194,7 @@ func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
 func (c *Client) start(now time.Time, p *attempt) {
 	p.started = now
-	p.markers = c.markers && p.lifetime != 0
+	p.markers = c.markers && p.lifetime != 0 && !p.beside
 	p.timeout = c.cfg.Initial
 	if p.giveUp.IsZero() && !p.renewal {
 		p.giveUp = now.Add(c.cfg.GiveUp)
@@ -207,6 +219,9 @@ func (c *Client) send(now time.Time) {
 	req := Request{
 		Flags: FlagD | FlagT, Lifetime: p.lifetime,
 		HomeAddress: c.cfg.HomeAddress, HomeAgent: c.cfg.HomeAgent, CareOf: p.careOf, ID: id,
+	}
+	if p.several {
+		req.Flags |= FlagS
 	}
 	path := uint64(0)
 	if p.markers {
@@ -323,14 +338,27 @@ func (c *Client) accept(now time.Time, r Reply) {
 	}
 	granted := min(p.lifetime, r.Lifetime) // never longer than asked (section 3.4)
 	if granted == 0 {
-		c.binding = nil
+		if !p.beside {
+			c.binding = nil
+		}
 		c.fail(now, r.Code, ErrDeregisteredByPeer)
+		return
+	}
+	if p.beside {
+		c.pending = nil
+		if r.Code == CodeAcceptedOneBinding && c.binding != nil { // it stands instead of that which counts
+			c.Register(now, c.binding.careOf)
+			return
+		}
+		c.out = append(c.out, Added{CareOf: p.careOf, Lifetime: LifetimeOf(granted)})
+		c.next(now)
 		return
 	}
 	done := Registered{
 		CareOf: p.careOf, Lifetime: LifetimeOf(granted), Renewal: p.renewal, Code: r.Code, Tries: p.tries, RTT: now.Sub(p.sent),
 	}
-	b := &binding{careOf: p.careOf, path: p.path}
+	// A home agent that says so has removed the others (section 3.8.2.2).
+	b := &binding{careOf: p.careOf, several: p.several && r.Code == CodeAccepted, path: p.path}
 	if done.Lifetime != Infinite {
 		// Counted from the request, so that we are never later than the home agent.
 		b.expires = p.sent.Add(done.Lifetime)
@@ -342,7 +370,21 @@ func (c *Client) accept(now time.Time, r Reply) {
 		b.path = pm.Path
 	}
 	c.pending, c.binding = nil, b
+	if done.Several = b.several; !b.several {
+		c.beside = nil
+	}
 	c.out = append(c.out, done)
+	c.next(now)
+}
+
+// next asks for the next of the bindings beside the one that stands.
+func (c *Client) next(now time.Time) {
+	if len(c.beside) == 0 {
+		return
+	}
+	careOf := c.beside[0]
+	c.beside = c.beside[1:]
+	c.start(now, &attempt{from: careOf, careOf: careOf, several: true, beside: true, lifetime: LifetimeField(c.cfg.Lifetime)})
 }
 
 // resynchronise adopts the home agent's clock (section 5.7.1), of which the reply
@@ -377,10 +419,14 @@ func (c *Client) giveUp(now time.Time) {
 func (c *Client) fail(now time.Time, code Code, err error) {
 	p := c.pending
 	c.pending = nil
-	c.out = append(c.out, Failed{CareOf: p.careOf, Code: code, Err: err, Renewal: p.renewal})
+	c.out = append(c.out, Failed{CareOf: p.careOf, Code: code, Err: err, Renewal: p.renewal, Beside: p.beside})
+	if !p.beside {
+		c.beside = nil
+	}
 	if b := c.binding; b != nil && !b.expires.IsZero() && !b.renewAt.After(now) {
 		b.renewAt = now.Add(max(minRenew, b.expires.Sub(now)/2))
 	}
+	c.next(now)
 }
 
 func latest(a, b time.Time) time.Time {

@@ -73,14 +73,19 @@
 //	  |                                     once more at once |
 //	  +------------- Deregister, reply; lifetime over --------+
 //
+// Where several care-of addresses are to be bound the request has the S bit. It offers
+// markers for the address where the mobile node is, and then the others are asked for,
+// one after the other, without: our home agent sends to all of them, with numbers, and
+// takes packets as from the first (package internal/ha).
+//
 // A registration that fails leaves the binding that was there before, with its
 // lifetime running.
 //
 // # Covered
 //
 // RFC 5944: 1.8 and 1.9 (unknown extensions below 128 discard the message, from 128 on
-// they are skipped), 3.3, 3.4, 3.5.1, 3.5.2, 3.6.1 (co-located care-of address),
-// 3.6.2, 3.6.3, 5.7.1 (time stamps). RFC 3024: T bit, codes 137 to 139.
+// they are skipped), 3.3, 3.4, 3.5.1, 3.5.2, 3.6.1 (co-located care-of address,
+// S bit), 3.6.2, 3.6.3, 5.7.1 (time stamps). RFC 3024: T bit, codes 137 to 139.
 // RFC 4064: sections 3 and 4.3.
 //
 // # Deviations
@@ -93,6 +98,6 @@
 // # Not covered
 //
 // Foreign agents (so replies with codes of one must be authenticated as well), agent
-// discovery, dynamic home agent and home address assignment, simultaneous bindings,
-// nonces (5.7.2), minimal and GRE encapsulation, NAT traversal (RFC 3519).
+// discovery, dynamic home agent and home address assignment, nonces (5.7.2), minimal
+// and GRE encapsulation, NAT traversal (RFC 3519).
 package mip4

@@ -32,10 +32,18 @@ type Registered struct {
 	// PathMarkers says that an old path is being ended by markers for ID: send ours
 	// as the last packet on it, once for each ID, and wait for the home agent's.
 	PathMarkers bool
+	Several     bool // the home agent has retained others, as was asked for
 	Renewal     bool // nobody asked for it: the binding was renewed in time
 	Code        Code // 0 or 1
 	Tries       int  // requests it took
 	RTT         time.Duration
+}
+
+// Added says that the home agent has confirmed a further binding, beside the one that was
+// registered before.
+type Added struct {
+	CareOf   netip.Addr
+	Lifetime time.Duration // granted, or Infinite
 }
 
 // Deregistered says that the home agent has confirmed that there is no binding.
@@ -43,12 +51,13 @@ type Deregistered struct{}
 
 // Failed says that a registration, renewal or deregistration came to nothing. A
 // binding that was there before stays until its lifetime ends; after a failed renewal
-// another is tried.
+// another is tried, and the next of further bindings after one that failed.
 type Failed struct {
 	CareOf  netip.Addr // home address for a deregistration
 	Code    Code       // of the reply, 0 when there was none
 	Err     error      // *CodeError, *TimeoutError, or why the request could not be made
 	Renewal bool
+	Beside  bool // it was for a further binding: the others stand
 }
 
 // Expired says that the lifetime of the binding is over (RFC 5944 section 3.6.2.2).
@@ -56,6 +65,7 @@ type Expired struct{ CareOf netip.Addr }
 
 func (Send) output()         {}
 func (Registered) output()   {}
+func (Added) output()        {}
 func (Deregistered) output() {}
 func (Failed) output()       {}
 func (Expired) output()      {}
