@@ -83,3 +83,13 @@ func TestKilled(t *testing.T) {
 	l := newLab(t)
 	hatest.Killed(t, l, func() *hatest.Host { l.peers(); return l.host }, [2]netip.Addr{coa1, coa2})
 }
+
+// TestSeveralKilled: bound to two care-of addresses, it is so after a crash.
+func TestSeveralKilled(t *testing.T) {
+	l := newLab(t)
+	l.beside = []netip.Addr{coa1, coa2}
+	hatest.Killed(t, l, func() *hatest.Host { l.peers(); return l.host }, [2]netip.Addr{coa1, coa2})
+	if l.copies == 0 {
+		t.Error("no copies")
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"openmpa/mn/mobility/mip4"
 	"openmpa/tunnel/bind"
 	"openmpa/tunnel/flow"
+	"openmpa/tunnel/ipip"
 )
 
 // The network of these tests: the home agent's namespace between that of a mobile node
@@ -43,7 +44,9 @@ type lab struct {
 	signal  map[netip.Addr]*net.UDPConn // of the mobile node, by care-of address
 	paths   map[netip.Addr]*bind.IPIP
 	host    *hatest.Host
-	request []byte // that was sent last
+	request []byte       // that was sent last
+	beside  []netip.Addr // that are bound with every other
+	copies  int          // that came
 }
 
 func newLab(t *testing.T) *lab {
@@ -181,11 +184,16 @@ func (l *lab) exchange() mip4.Output {
 
 func (l *lab) register(careOf netip.Addr) mip4.Registered {
 	l.Helper()
-	l.client.Register(time.Now(), careOf)
+	l.client.Register(time.Now(), careOf, l.beside...)
 	o := l.exchange()
 	r, ok := o.(mip4.Registered)
 	if !ok {
 		l.Fatalf("%+v", o)
+	}
+	for l.client.Busy() {
+		if o, ok := l.exchange().(mip4.Added); !ok {
+			l.Fatalf("%+v", o)
+		}
 	}
 	return r
 }
@@ -262,6 +270,12 @@ func (l *lab) at(careOf netip.Addr, count int) []string {
 		}
 		if src != agent {
 			l.Errorf("outer source %v", src)
+		}
+		if b, ok := ipip.Unwrap(inner, agent, home); ok { // a copy
+			if _, inner, err = flow.ParseShim(b); err != nil {
+				l.Fatal(err)
+			}
+			l.copies++
 		}
 		if m, ok := mip4.ParseMarkerPacket(inner, sa); ok {
 			got = append(got, fmt.Sprintf("marker %x", m.ID))
