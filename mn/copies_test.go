@@ -117,6 +117,10 @@ func TestThree(t *testing.T) {
 		stop()
 		sent, copies, _ := b.copies()
 		t.Logf("%d packets, %d copies", sent, copies)
+		// One when it attached, and of each move one ahead, one behind, and one for the third network.
+		if b.six == nil && b.home.Status().Bindings[0].Registrations <= 1+2*3 {
+			t.Errorf("never bound to a third address: %+v", b.home.Status().Bindings[0])
+		}
 	})
 }
 

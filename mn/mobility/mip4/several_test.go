@@ -44,12 +44,13 @@ func TestSeveral(t *testing.T) {
 	if got := next[Registered](b); !got.Several || got.CareOf != careA {
 		t.Errorf("%+v", got)
 	}
-	q := b.is(careC.String(), more, false)
+	b.is(careC.String(), more, false)
 	if s := b.sent[len(b.sent)-1]; s.Path != 0 {
 		t.Errorf("%+v", s)
 	}
 	b.run(1500 * time.Millisecond) // the reply is lost
-	if q = b.is(careC.String(), more, false); len(b.sent) != 4 {
+	q := b.is(careC.String(), more, false)
+	if len(b.sent) != 4 {
 		t.Errorf("%d requests", len(b.sent))
 	}
 	r := b.answer(q, CodeAccepted)
