@@ -65,8 +65,7 @@ func (q *queue) longer() time.Duration {
 // answered takes the answer to the first question. Lived says that it was waited for, as that of a
 // dead link is not: nobody knows to which of the later ones it is one.
 func (q *queue) answered(now time.Time, sent uint64, within time.Duration, lived bool) {
-	rate, took := float64(q.ahead)/now.Sub(q.since).Seconds(), now.Sub(q.first)
-	slow := took > within
+	rate, slow := float64(q.ahead)/now.Sub(q.since).Seconds(), now.Sub(q.first) > within
 	switch {
 	case slow && q.slow: // a queue that is full loses some of what it is given
 		q.rate = min(q.rate, rate)
@@ -75,13 +74,22 @@ func (q *queue) answered(now time.Time, sent uint64, within time.Duration, lived
 	default:
 		q.rate = max(q.rate, rate)
 	}
-	if q.slow = slow; slow && lived {
-		if now.Sub(q.when) > remembered {
-			q.took = 0
-		}
-		q.took, q.when = min(max(q.took, took), longest), now
+	if q.slow = slow; lived {
+		q.late(now, within)
 	}
 	q.since, q.sent, q.behind = now, sent, q.behind+sent-q.sent-q.ahead
+}
+
+// late remembers how late an answer is, if it is.
+func (q *queue) late(now time.Time, within time.Duration) {
+	took := now.Sub(q.first)
+	if took <= within {
+		return
+	}
+	if now.Sub(q.when) > remembered {
+		q.took = 0
+	}
+	q.took, q.when = min(max(q.took, took), longest), now
 }
 
 // unasked takes a sign of life that nobody has asked for.

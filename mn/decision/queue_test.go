@@ -30,7 +30,8 @@ func (l *slowLink) pass(octets float64) (answer bool) {
 }
 
 // TestWatchdogQueue: a link that carries what is sent only seconds later is not dead, whether what
-// is too much for its queue is lost, questions among it, or not; and one that dies then is found out.
+// is too much for its queue is lost, questions among it, or not; and one that dies then is found out;
+// with the machine that looks busy at times, too.
 func TestWatchdogQueue(t *testing.T) {
 	const second = 1000
 	for seed := range uint64(500) {
@@ -46,15 +47,19 @@ func TestWatchdogQueue(t *testing.T) {
 		}
 		dog, base, sent, received := NewWatchdog(watched), time.Unix(1000, 0), 0.0, uint64(0)
 		diesAt := 30 * second
+		busy := 0 // until then nobody looks
 		var dead int
-		for ms := range 50 * second {
+		for ms := range 80 * second {
 			now := rate(ms)
 			sent += now
 			if l.pass(now) && ms < diesAt {
 				received++
 			}
-			if ms%int(watched.Interval().Milliseconds()) > 0 {
+			if ms < busy || ms%int(watched.Interval().Milliseconds()) > 0 {
 				continue
+			}
+			if seed%2 == 1 && r.IntN(8) == 0 {
+				busy = ms + 10 + r.IntN(200)
 			}
 			switch dog.Step(base.Add(time.Duration(ms)*time.Millisecond), received, uint64(sent)) {
 			case Ask:
@@ -68,7 +73,7 @@ func TestWatchdogQueue(t *testing.T) {
 			case Nothing, Alive:
 			}
 		}
-		if within := int((watched.Within() + longest).Milliseconds()); dead == 0 || dead > diesAt+within {
+		if within := int((watched.Within() + longest).Milliseconds() * int64(1+seed%2*3)); dead == 0 || dead > diesAt+within {
 			t.Errorf("seed %d: dead at %d ms, expected within %d ms from %d", seed, dead, within, diesAt)
 		}
 	}

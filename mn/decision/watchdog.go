@@ -11,10 +11,10 @@ import "time"
 //	  +------------- anything received ----------+------------------+
 //
 // It raises no alarm under load: whatever is received, by whomever it is asked for, is a
-// sign of life; and who steps late, since the machine had no time for it, has seen
-// nothing of the meantime and begins anew. Where only the node sends, a question may stand in a
-// queue behind what it sent: an answer is waited for longer then, see queue. A link that is dead in one direction
-// only, in which packets still come, is not noticed. RFC 6252 section 7.6.2 leaves open how.
+// sign of life; and when it steps late, since the machine had no time for it, the meantime does
+// not count. Where only the node sends, a question may stand in a queue behind what it sent: an
+// answer is waited for longer then, see queue. A link that is dead in one direction only, in which
+// packets still come, is not noticed. RFC 6252 section 7.6.2 leaves open how.
 type Watchdog struct {
 	limits WatchLimits // fixed
 
@@ -69,17 +69,18 @@ func NewWatchdog(l WatchLimits) *Watchdog { return &Watchdog{limits: l} }
 // Step looks at counters of the interface: packets received, whatever they are, and
 // octets sent for which a sign of life may be expected.
 func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
-	late := w.begun && now.Sub(w.last) > w.limits.Wait/2
-	came := received - w.received
+	came, missed := received-w.received, now.Sub(w.last)
 	w.last, w.received = now, received
 	switch {
-	case came > 0 || !w.begun || late && !w.dead:
+	case came > 0 || !w.begun:
 		w.learn(now, came, sent)
 		was := w.dead
 		w.begun, w.dead, w.asks, w.quiet, w.sent = true, false, 0, now, sent
 		if was {
 			return Alive
 		}
+	case missed > w.limits.Wait/2 && !w.dead:
+		w.skip(now, missed)
 	case w.dead:
 		if now.Sub(w.asked) >= w.limits.Quiet+w.limits.Wait {
 			w.asked = now
@@ -108,6 +109,14 @@ func (w *Watchdog) Step(now time.Time, received, sent uint64) Verdict {
 	return Nothing
 }
 
+// skip leaves out a time in which nobody looked. What came then may yet be counted.
+func (w *Watchdog) skip(now time.Time, missed time.Duration) {
+	w.quiet, w.asked, w.until = w.quiet.Add(missed), w.asked.Add(missed), w.until.Add(missed)
+	if soon := now.Add(w.limits.Wait / 2); w.until.Before(soon) {
+		w.until = soon
+	}
+}
+
 func (w *Watchdog) ask(now time.Time) Verdict {
 	if w.asks, w.asked = w.asks+1, now; w.asks == w.limits.Asks {
 		w.until = now.Add(w.limits.Wait + w.link.longer())
@@ -123,7 +132,10 @@ func (w *Watchdog) learn(now time.Time, came, sent uint64) {
 	case w.dead:
 		w.link.answered(now, sent, w.limits.Wait, false)
 		w.more = 0
-	case w.more > 0: // an answer to a question of before, perhaps
+	case w.more > 0: // an answer to a question of before, perhaps: nobody knows what it was behind
+		if w.asks > 0 {
+			w.link.late(now, w.limits.Wait)
+		}
 		w.more -= min(w.more, came)
 		w.more += uint64(w.asks)
 	case w.asks > 0:
