@@ -27,7 +27,7 @@ const gateAgain = time.Second
 //	arrival, sealed ------------------------> open
 //	speaks from another address ------------> closed, and open again when it speaks from its own
 //	departs from us, resumes elsewhere,
-//	session ends ---------------------------> closed
+//	session ends, or its node has another --> closed
 //	the router ends ------------------------> as it was: the gate outlives the router
 type gatekeeper struct {
 	gate Gate // nil: nothing is enforced
@@ -173,7 +173,7 @@ func (v *visitor) let(authorised bool) {
 	if !addr.IsValid() {
 		addr = v.peer.Addr().Unmap()
 	}
-	authorised = authorised && !v.closed && v.r.onLink(addr)
+	authorised = authorised && !v.closed && !v.superseded && v.r.onLink(addr)
 	if v.passes.IsValid() && (!authorised || v.passes != addr) {
 		k.set(v.sid, v.passes, time.Time{})
 		v.passes = netip.Addr{}

@@ -194,6 +194,34 @@ func TestGateTwoSessions(t *testing.T) {
 	}
 }
 
+// TestGateSuperseded: a node that has crashed begins again in another session, which is all that it
+// passes by from then on: how long the PAA goes on telling the node of before that the old one has
+// ended, which nobody answers any more, is all the same, and so is what comes of the old one meanwhile.
+func TestGateSuperseded(t *testing.T) { families(t, gateSuperseded) }
+
+func gateSuperseded(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
+	b, gate := gated(t, start)
+	g := b.prepared(1)
+	g.depart(header.Handover)
+	b.opens(gate, g.addr, true, "the departure")
+	b.r.SessionOpened(2, "mn@home.example", netip.AddrPortFrom(g.addr, 1000), false, sessionKeys(2), 2*time.Hour)
+	b.await("the end of the old session", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.term[1]
+	})
+	b.await("the new session's lifetime", func() bool { return gate.life(g.addr) > time.Hour })
+	b.r.SessionClosed(2, &pana.ErrPeerTerminated{})
+	b.opens(gate, g.addr, false, "the end of the new session")
+	b.r.SessionMoved(1, netip.AddrPortFrom(g.addr, 1000)) // was under way
+	b.r.SessionActivated(1, netip.AddrPortFrom(g.addr, 1000))
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.settled()
+	if gate.life(g.addr) != 0 {
+		t.Error("the node passes by a session in the place of which it has begun another")
+	}
+}
+
 // TestGateOutlives: a router that ends shuts nobody out who may pass, since the one after it
 // finds him there.
 func TestGateOutlives(t *testing.T) {

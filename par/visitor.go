@@ -77,6 +77,7 @@ type visitor struct {
 	unused      *time.Timer
 	await       *time.Timer
 	spans       struct{ hold, drain, flip *event.Span }
+	superseded  bool // another session of its node has begun in its place
 	closed      bool
 }
 
