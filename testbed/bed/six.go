@@ -62,8 +62,8 @@ func (o Options) checkSix() error {
 		return fmt.Errorf("bed: there is no IPv%d: expected 4 or 6", o.IP)
 	case o.Addresses != "" && o.Addresses != AddressesSLAAC && o.Addresses != AddressesDHCP:
 		return fmt.Errorf("bed: nobody gets addresses by %q: expected %s or %s", o.Addresses, AddressesSLAAC, AddressesDHCP)
-	case !o.six() && (o.Route || o.Several || o.Capture != ""):
-		return errors.New("bed: route optimisation, several care-of addresses and captures are for IPv6")
+	case !o.six() && (o.Route || o.Capture != ""):
+		return errors.New("bed: route optimisation and captures are for IPv6")
 	case !o.six():
 		return nil
 	case o.NAT, o.VPN, o.Agent == AgentDHCP:
@@ -144,14 +144,19 @@ func (b *Bed) mobility6() string {
 	if b.opt.Route {
 		more = fmt.Sprintf(", correspondents: [\"%v/128\"]", topo.Correspondent6)
 	}
-	if b.opt.Several {
-		more += ", several: true"
-		if b.opt.Third {
-			more += fmt.Sprintf(", beside: [%s]", topo.Third.Name)
-		}
-	}
 	return fmt.Sprintf("  mip6: {home-address: \"%v\", home-agent: \"%v\", spi: %d, key-file: mn-ha.key, lifetime: 600s%s}",
-		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, more)
+		topo.Six(topo.HomeAddress), topo.HomeAgent6, homeSPI, more+b.opt.several())
+}
+
+// several is what the mobile node's mobility has of several care-of addresses, of either family.
+func (o Options) several() string {
+	switch {
+	case !o.Several:
+		return ""
+	case o.Third:
+		return fmt.Sprintf(", several: true, beside: [%s]", topo.Third.Name)
+	}
+	return ", several: true"
 }
 
 // dad6 are the timers of duplicate address detection with IPv6; empty: those of RFC 4862.

@@ -168,6 +168,6 @@ func (b *Bed) mobility() string {
 	if b.opt.six() {
 		return b.mobility6()
 	}
-	return fmt.Sprintf("  mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s}",
-		topo.HomeAddress, topo.HomeAgent, homeSPI)
+	return fmt.Sprintf("  mip4: {home-address: %v, home-agent: %v, spi: %d, key-file: mn-ha.key, algorithm: hmac-sha256, lifetime: 600s%s}",
+		topo.HomeAddress, topo.HomeAgent, homeSPI, b.opt.several())
 }

@@ -39,6 +39,10 @@ func checks6(opt Options, scenario func(name string, change func(*Options)) func
 			adjustMultiBind(o, func(string) bool { return false })
 			o.Repeat = 2
 		})},
+		{"IPv4, bound to several care-of addresses by the S bit: the same", scenario("multi-bind", func(o *Options) {
+			adjustMultiBind(o, func(f string) bool { return f == "ip" })
+			o.Repeat = 2
+		})},
 		{"IPv6, addresses that a stranger has or takes, or the kernel answers for", scenario("conflict", func(o *Options) {
 			*o = six(*o, "", 1)
 			o.Lead = 500 * time.Millisecond

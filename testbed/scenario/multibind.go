@@ -21,8 +21,10 @@ const multiCareOf = 3
 const multiRate = "2M"
 
 func adjustMultiBind(o *Options, given func(string) bool) {
-	o.IP = 6
-	if o.DHCP == bed.DHCPKea {
+	if !given("ip") && !given("mmp") {
+		o.IP = 6
+	}
+	if o.IP == 6 && o.DHCP == bed.DHCPKea {
 		o.Addresses = bed.AddressesDHCP
 	}
 	if !given("rate") {
@@ -36,7 +38,7 @@ func adjustMultiBind(o *Options, given func(string) bool) {
 	}
 }
 
-// multiBind moves a node that is bound to several care-of addresses meanwhile (RFC 5648): its home agent sends each packet to all of
+// multiBind moves a node that is bound to several care-of addresses meanwhile (RFC 5648, RFC 5944 section 3.6.1.2): its home agent sends each packet to all of
 // them, with a number, and the node takes each once.
 func multiBind(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
@@ -108,23 +110,29 @@ func watchBindings(ctx context.Context, b *bed.Bed) (*bindings, error) {
 }
 
 func (w *bindings) look(ctx context.Context, b *bed.Bed) error {
+	type family struct {
+		Bindings []struct {
+			Bound bool         `json:"bound"`
+			Also  []netip.Addr `json:"also"`
+		} `json:"bindings"`
+		Counters struct {
+			Sent   uint64 `json:"down_sent"`
+			Copies uint64 `json:"down_copies"`
+		} `json:"counters"`
+	}
 	var status struct {
-		IPv6 struct {
-			Bindings []struct {
-				Bound bool         `json:"bound"`
-				Also  []netip.Addr `json:"also"`
-			} `json:"bindings"`
-			Counters struct {
-				Sent   uint64 `json:"down_sent"`
-				Copies uint64 `json:"down_copies"`
-			} `json:"counters"`
-		} `json:"ipv6"`
+		family
+		IPv6 family `json:"ipv6"`
 	}
 	if err := b.Client(topo.HA).Status(ctx, &status); err != nil {
 		return fmt.Errorf("scenario: status of the home agent: %w", err)
 	}
-	x := bindingAt{at: time.Now(), sent: status.IPv6.Counters.Sent, copies: status.IPv6.Counters.Copies}
-	for _, y := range status.IPv6.Bindings {
+	of := status.family
+	if b.IP() == 6 {
+		of = status.IPv6
+	}
+	x := bindingAt{at: time.Now(), sent: of.Counters.Sent, copies: of.Counters.Copies}
+	for _, y := range of.Bindings {
 		if y.Bound {
 			x.careOf = 1 + len(y.Also)
 		}

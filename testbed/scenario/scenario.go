@@ -160,8 +160,8 @@ func All() []Scenario {
 				"with route optimisation no packet comes to the home agent",
 		},
 		{
-			Name: "multi-bind", run: multiBind, Access: AccessCable, Adjust: adjustMultiBind, Fixes: []string{"ip", "mmp", "probe"},
-			Doc: "while it moves the node is bound to care-of addresses of three networks, and its home agent sends each packet to all of them",
+			Name: "multi-bind", run: multiBind, Access: AccessCable, Adjust: adjustMultiBind, Fixes: []string{"probe"},
+			Doc: "while it moves the node is bound to care-of addresses of three networks, by Mobile IPv6 unless --ip 4 is given, and its home agent sends each packet to all of them",
 			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"copies are sent while there are several bindings and no longer",
 		},
