@@ -12,15 +12,17 @@ import (
 //
 //	path of any --> wrapped? --> merges --> gate (what has numbers is one path) --> applications
 //
-// A marker ends what has no numbers before what has some, and the other way round.
+// A marker ends what has no numbers before what has some, and the other way round. That has the
+// number behind the last one: what is missing before it may come by another path, until the marker
+// has come by all of them, for no longer than merges wait.
 type copies struct {
 	merges merges
 
 	// with gateMu
 	now    bool           // what has numbers is the newest path
 	paths  int            // that it comes by
-	ending uint64         // its marker has come by marked, and something is missing that others may bring; 0: no
-	marked map[*path]bool // with the marker ending
+	ending uint64         // the marker that has come by marked
+	marked map[*path]bool // not all paths yet
 }
 
 // expectCopies is expect, where what is to come has numbers, and comes by so many paths.
@@ -32,7 +34,7 @@ func (h *home) expectCopies(id uint64, paths int) {
 		return // the same request again
 	}
 	h.newest, h.copies.now, h.armed = nil, true, id
-	h.copies.paths, h.copies.ending = paths, 0
+	h.copies.paths = paths
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
 }
 
@@ -41,64 +43,35 @@ func (h *home) refuseCopies(p *path) {
 	h.gateMu.Lock()
 	h.newest, h.copies.now = p, false
 	h.gateMu.Unlock()
-	h.endCopies()
+	h.copies.merges.expect(false)
 }
 
-// endCopies lets what has numbers through, as nothing that is missing comes any more.
-func (h *home) endCopies() {
+// marker opens the gate.
+func (h *home) marker(id uint64) {
 	h.gateMu.Lock()
-	over := !h.copies.now
-	h.gateMu.Unlock()
-	if over {
-		h.copies.merges.expect(false)
+	defer h.gateMu.Unlock()
+	h.gate.Marker(time.Now(), id)
+	h.pass()
+}
+
+// ended says whether the marker id, which came by p with a number, has come by all paths now: nothing
+// that is missing before it comes any more.
+func (h *home) ended(p *path, id uint64) bool {
+	h.gateMu.Lock()
+	defer h.gateMu.Unlock()
+	if !h.gate.Waits(id) {
+		return false // of before
 	}
-}
-
-// ended takes the marker id, which came by p: it ends what had numbers, or began that. Where
-// something is missing that another path may bring, it waits for that path's marker; for no
-// longer than for what is missing.
-func (h *home) ended(p *path, id uint64) {
-	waits := h.copies.merges.waiting()
-	h.gateMu.Lock()
 	if h.copies.ending != id {
 		h.copies.ending, h.copies.marked = id, map[*path]bool{}
 	}
 	h.copies.marked[p] = true
-	if h.copies.now || len(h.copies.marked) >= h.copies.paths {
-		waits = false
-	}
-	h.gateMu.Unlock()
-	if !waits {
-		h.marker(id)
-	}
-}
-
-// complete ends what had numbers, where its marker has come and nothing is missing any more.
-func (h *home) complete() {
-	h.gateMu.Lock()
-	id := h.copies.ending
-	h.gateMu.Unlock()
-	if id != 0 && !h.copies.merges.waiting() {
-		h.marker(id)
-	}
-}
-
-// marker opens the gate, behind what had numbers.
-func (h *home) marker(id uint64) {
-	h.endCopies()
-	h.gateMu.Lock()
-	defer h.gateMu.Unlock()
-	if h.copies.ending == id {
-		h.copies.ending = 0
-	}
-	h.gate.Marker(time.Now(), id)
-	h.pass()
+	return len(h.copies.marked) >= h.copies.paths
 }
 
 // uncopied is called ahead of a packet without a number. Where no marker is waited for, what had
 // numbers has ended without one: what is missing of it does not come any more.
 func (h *home) uncopied() {
-	h.complete()
 	h.gateMu.Lock()
 	over := h.copies.now && !h.gate.Armed()
 	h.gateMu.Unlock()
@@ -110,8 +83,8 @@ func (h *home) uncopied() {
 	}
 }
 
-// copied takes a packet that was sent to several care-of addresses, if it is one.
-func (h *home) copied(inner []byte) bool {
+// copied takes a packet that was sent to several care-of addresses and came by p, if it is one.
+func (h *home) copied(p *path, inner []byte) bool {
 	b, ok := ipip.Unwrap(inner, h.agent, h.address)
 	if !ok {
 		return false
@@ -128,13 +101,29 @@ func (h *home) copied(inner []byte) bool {
 		h.unopened.Add(1)
 		return true
 	}
+	var id uint64
+	marker := h.mip.isMarker(pkt)
+	if marker {
+		if id, ok = h.mip.parseMarker(pkt); !ok {
+			h.forged.Add(1) // its number is another's
+			return true
+		}
+	}
 	h.copies.merges.numbered(shim, pkt)
-	h.complete()
+	if marker && h.ended(p, id) {
+		h.copies.merges.over()
+	}
 	return true
 }
 
 // copy takes one that is to go on.
 func (h *home) copy(pkt []byte) {
+	if h.mip.isMarker(pkt) {
+		if id, ok := h.mip.parseMarker(pkt); ok {
+			h.marker(id)
+		}
+		return
+	}
 	if h.mip.signals(pkt) {
 		h.receive(pkt, true)
 		return

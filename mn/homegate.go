@@ -79,10 +79,10 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 			h.forged.Add(1)
 			return
 		}
-		h.ended(p, id)
+		h.marker(id)
 		return
 	}
-	if h.copied(inner) {
+	if h.copied(p, inner) {
 		return
 	}
 	if h.mip.signals(inner) {

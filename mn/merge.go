@@ -90,20 +90,6 @@ func (m *merges) expect(more bool) {
 	}
 }
 
-// waiting says that something waits for what is missing.
-func (m *merges) waiting() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, one := range m.of {
-		if one != nil {
-			if _, ok := one.Deadline(); ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // over lets everything pass: what has come is all of it.
 func (m *merges) over() {
 	m.mu.Lock()

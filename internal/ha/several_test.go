@@ -28,6 +28,10 @@ func (w *numbering) To(careOf netip.Addr, inner []byte) error {
 		return err
 	}
 	w.epochs = append(w.epochs, s.Epoch)
+	if m, ok := mip4.ParseMarkerPacket(pkt, sa); ok {
+		w.note("to %v #%d marker %x", careOf, s.Number, m.ID)
+		return nil
+	}
 	w.note("to %v #%d %s", careOf, s.Number, pkt[20:])
 	return nil
 }
@@ -105,7 +109,7 @@ func TestSeveral(t *testing.T) {
 	r.expect(markers(r.request(careA), 3), mip4.CodeAccepted, mip4.PathMarkers{Path: 3, OldPath: true})
 	r.bound(careA)
 	r.down("f")
-	r.did("to 10.2.0.100 marker 3 down=true", "to 10.1.0.100 marker 3 down=true", "to 10.3.0.100 marker 3 down=true", "to 10.2.0.100 f")
+	r.did("to 10.2.0.100 #3 marker 3", "to 10.1.0.100 #3 marker 3", "to 10.3.0.100 #3 marker 3", "to 10.2.0.100 f")
 	r.balance()
 }
 

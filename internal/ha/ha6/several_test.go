@@ -98,7 +98,9 @@ func TestSeveral(t *testing.T) {
 	if pm, _ := ack.Options.PathMarkers(); pm != (mip6.PathMarkers{Path: 4, OldPath: true}) || len(n.Also) != 0 || n.Previous != careA {
 		t.Errorf("%+v, %+v", pm, n)
 	}
-	r.markers(4, careC, careA)
+	if last := r.copies(r.marker(4, true), careC, careA); last.Epoch != first.Epoch || last.Number != first.Number+3 {
+		t.Errorf("%+v ends what began with %+v", last, first)
+	}
 	r.handle(down)
 	r.sent("down", careC, down)
 	r.handle(r.tunnel(careC, up))
@@ -127,7 +129,7 @@ func TestSeveralMoved(t *testing.T) {
 	r.markers(2, careA)
 	r.handle(r.tunnel(careC, second))
 	r.offer(3, careC) // arrived, while the marker is under way
-	r.markers(3, careC, careA, careB)
+	r.copies(r.marker(3, true), careC, careA, careB)
 	r.handle(r.tunnel(careA, first))
 	r.sent("by the old path", netip.Addr{}, first)
 	r.handle(r.tunnel(careA, r.marker(2, false)))

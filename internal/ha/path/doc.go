@@ -16,8 +16,9 @@
 // # Several care-of addresses
 //
 // While a mobile node is bound to several, and knows numbers, each packet goes to all of them for
-// Limits.Copies, with one number, then to the first alone. It sends from the first, and may send from each of
-// them; when another becomes the first, those before are the old path, as above.
+// Limits.Copies, with one number, then to the first alone. The marker that ends these has the next
+// number. It sends from the first, and may send from each of them; when another becomes the first,
+// those before are the old path, as above.
 //
 // The locks of both directions are never held together, so a packet that goes from one
 // mobile node to another is given to the path of that while the first is held.

@@ -51,9 +51,17 @@ func (p *Path) bindDown(now time.Time, t Target) {
 	}
 }
 
-// end sends the marker that ends paths: first by the one that stays, if one does. p.down is held.
+// end sends the marker that ends paths: first by the one that stays, if one does. Behind packets with
+// numbers it has the next: what the mobile node misses is before it. p.down is held.
 func (p *Path) end(now time.Time, id uint64, was []netip.Addr) {
-	marker, err := p.cfg.Markers.AppendDown(make([]byte, p.cfg.Outer), id)
+	room := p.cfg.Outer
+	if p.numbered {
+		room = p.headroom
+	}
+	marker, err := p.cfg.Markers.AppendDown(make([]byte, room), id)
+	if err == nil && p.numbered {
+		err = p.enumerate(marker)
+	}
 	if err != nil {
 		p.cfg.Counters.Add(DownError) // cannot be; the mobile node's own deadline covers it
 		return
@@ -89,6 +97,20 @@ func (p *Path) sendMarkers(now time.Time) {
 	p.ends = slices.DeleteFunc(p.ends, func(e end) bool { return e.sent > len(markerAgain) })
 }
 
+// enumerate gives the packet behind Config.Headroom octets of buf the next number. p.down is held.
+func (p *Path) enumerate(buf []byte) error {
+	tos := ipip.TOS(buf[p.headroom:])
+	shim := flow.Shim{Epoch: p.epoch, Number: p.number}
+	if _, err := shim.AppendBinary(buf[:p.headroom-flow.ShimLen]); err != nil {
+		return err
+	}
+	if err := p.cfg.World.Wrap(buf, tos); err != nil {
+		return err
+	}
+	p.number++
+	return nil
+}
+
 // Down sends a packet, behind Config.Headroom octets, to where the mobile node is. buf
 // is changed and not kept.
 func (p *Path) Down(buf []byte) {
@@ -101,13 +123,10 @@ func (p *Path) Down(buf []byte) {
 	}
 	pkt := buf[p.headroom-p.cfg.Outer:]
 	if p.numbered {
-		tos := ipip.TOS(buf[p.headroom:])
-		shim := flow.Shim{Epoch: p.epoch, Number: p.number}
-		if _, err := shim.AppendBinary(buf[:p.headroom-flow.ShimLen]); err != nil || p.cfg.World.Wrap(buf, tos) != nil {
+		if p.enumerate(buf) != nil {
 			p.cfg.Counters.Add(DownError)
 			return
 		}
-		p.number++
 		pkt = buf
 	}
 	var failed error
