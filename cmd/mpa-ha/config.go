@@ -52,7 +52,7 @@ nodes:                               # without address and nodes it is a home ag
 ipv6:                                # Mobile IPv6; leave it out for Mobile IPv4 alone
   address: 2001:db8:9::1             # of this home agent, within the home network; no interface may have it
   home: {interface: home0, prefix: 2001:db8:9::/64}   # without an interface nothing is answered for
-  tunnel: {device: mpa6, mtu: 1400}  # mtu: of an inner packet, 40 octets less than any path carries
+  tunnel: {device: mpa6, mtu: 1320}  # mtu: of an inner packet, 40 octets less than any path carries, 88 for nodes with several care-of addresses
   nodes:
     - {home-address: 2001:db8:9::2, spi: 257, key-file: mn-ha.key, sequence: false}   # true: replays are told by sequence numbers, not time stamps
 correspondent:                       # makes this host one that mobile nodes speak to directly; leave it out where it is not

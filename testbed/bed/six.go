@@ -44,7 +44,7 @@ func (b *Bed) Leased() bool { return !b.opt.formed() }
 // innerMTU is that of what is between the node and its home agent, in octets, so that the packets of a tunnel about it fit a link.
 func (o Options) innerMTU() int {
 	if o.six() {
-		return 1360
+		return 1320
 	}
 	return 1400
 }

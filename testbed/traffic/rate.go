@@ -12,10 +12,10 @@ import (
 const RTPPayload = 172
 
 // fullPacket is the length of an IP packet of a flow given as a bit rate, and fullPacket6 that of one of IPv6, which has to leave
-// room for three headers of 20 octets more.
+// room for three headers of 20 octets more, and for copies to several care-of addresses.
 const (
 	fullPacket  = 1400
-	fullPacket6 = 1340
+	fullPacket6 = 1300
 )
 
 const (

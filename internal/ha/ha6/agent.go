@@ -26,6 +26,10 @@ import (
 // DefaultDevice is the TUN's name.
 const DefaultDevice = "mpa6"
 
+// DefaultMTU is what a router's tunnel about IPv6 carries, 1408 octets, without the headers of a
+// packet in another, numbered as a copy is: 2 * 40 and 8.
+const DefaultMTU = 1320
+
 // The rule that brings answers to a mobile node that is at home past its own binding.
 const (
 	homePriority = 7170
@@ -44,7 +48,7 @@ type Config struct {
 	HomeInterface string
 
 	Device string // TUN
-	MTU    int    // octets of an inner packet, at least 1280
+	MTU    int    // octets of an inner packet, at least 1280; 0: DefaultMTU
 
 	// State keeps the bindings over a crash; nil: they are not kept.
 	State    state.Store
@@ -58,7 +62,7 @@ func (c *Config) Check() error {
 		c.Device = DefaultDevice
 	}
 	if c.MTU == 0 {
-		c.MTU = ha.DefaultMTU
+		c.MTU = DefaultMTU
 	}
 	if c.State == nil {
 		c.State = state.NewMemory()

@@ -26,7 +26,7 @@ func TestHomeAgent(t *testing.T) {
 	if first.Status != mip6.StatusAccepted || first.Lifetime != 600*time.Second {
 		t.Errorf("%+v", first)
 	}
-	if out := osnettest.IP(t, "-6 route show proto 163"); !strings.Contains(out, "2001:db8:9::2 dev hatest6") || !strings.Contains(out, "mtu lock 1400") {
+	if out := osnettest.IP(t, "-6 route show proto 163"); !strings.Contains(out, "2001:db8:9::2 dev hatest6") || !strings.Contains(out, "mtu lock 1320") {
 		t.Errorf("routes of ours: %s", out)
 	}
 	// The host asks for 2001:db8:9::2 on its own link: the home agent answers.
