@@ -22,8 +22,6 @@ func (f family) into(o *scenario.Options, dhcp string) error {
 	switch {
 	case f.MMP != "auto" && f.MMP != own:
 		return fmt.Errorf("--mmp %s: with --ip %d it is %s: the home address is of the family of the others", f.MMP, f.IP, own)
-	case f.Capture != "" && f.IP != 6:
-		return fmt.Errorf("--capture is for --ip 6")
 	case f.Addresses != "auto" && f.IP != 6:
 		return fmt.Errorf("--addresses is for --ip 6; with IPv4 it is DHCP")
 	case f.Addresses == bed.AddressesSLAAC && dhcp == bed.DHCPKea:
