@@ -102,6 +102,13 @@ func (n *Net) AddAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 	if !p.IsValid() {
 		return fmt.Errorf("osnet: add address on %s: invalid prefix", ifname)
 	}
+	if err := n.addAddress(ifname, p, opt); err != nil || !p.Addr().Is6() || !opt.NoDAD {
+		return err
+	}
+	return n.awaitLocal(ifname, p.Addr())
+}
+
+func (n *Net) addAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 	if err := n.begin(); err != nil {
 		return err
 	}
@@ -151,9 +158,6 @@ func (n *Net) AddAddress(ifname string, p netip.Prefix, opt AddrOptions) error {
 		return fmt.Errorf("osnet: %s: %w", what, hint(err))
 	}
 	n.record(key, func() error { return n.deleteAddress(ifname, p) })
-	if p.Addr().Is6() && opt.NoDAD {
-		return n.awaitLocal(ifname, p.Addr())
-	}
 	return nil
 }
 
@@ -165,27 +169,36 @@ const (
 
 // awaitLocal waits until what is for an IPv6 address of ours comes to this host. The kernel makes that route behind our
 // back, some milliseconds after it has answered, and until then routes such packets as those for others. Of an
-// interface that is down it makes none.
+// interface that is down it makes none. Others may change tables meanwhile.
 func (n *Net) awaitLocal(ifname string, a netip.Addr) error {
 	for end := time.Now().Add(localWithin); time.Now().Before(end); time.Sleep(localEach) {
-		l, err := n.link(ifname)
-		if err != nil {
+		if local, err := n.isLocal(ifname, a); err != nil || local {
 			return err
-		}
-		if l.flags&unix.IFF_UP == 0 {
-			return nil
-		}
-		m := make(message, sizeofRtMsg)
-		m[0], m[1] = unix.AF_INET6, uint8(a.BitLen())
-		msgs, err := n.dump.exec(unix.RTM_GETROUTE, 0, m.addr(unix.RTA_DST, a).u32(unix.RTA_OIF, uint32(l.index)), unix.RTM_NEWROUTE)
-		if err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
-			return fmt.Errorf("osnet: route of %s on %s: %w", a, ifname, hint(err))
-		}
-		if err == nil && len(msgs) == 1 && len(msgs[0]) >= sizeofRtMsg && msgs[0][7] == unix.RTN_LOCAL {
-			return nil
 		}
 	}
 	return fmt.Errorf("osnet: %s on %s is not this host's yet, %v after it was added: is IPv6 enabled there?", a, ifname, localWithin)
+}
+
+// isLocal says whether what is for an IPv6 address comes to this host, or the interface that has it is down.
+func (n *Net) isLocal(ifname string, a netip.Addr) (bool, error) {
+	if err := n.begin(); err != nil {
+		return false, err
+	}
+	defer n.mu.Unlock()
+	l, err := n.link(ifname)
+	if err != nil {
+		return false, err
+	}
+	if l.flags&unix.IFF_UP == 0 {
+		return true, nil
+	}
+	m := make(message, sizeofRtMsg)
+	m[0], m[1] = unix.AF_INET6, uint8(a.BitLen())
+	msgs, err := n.dump.exec(unix.RTM_GETROUTE, 0, m.addr(unix.RTA_DST, a).u32(unix.RTA_OIF, uint32(l.index)), unix.RTM_NEWROUTE)
+	if err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+		return false, fmt.Errorf("osnet: route of %s on %s: %w", a, ifname, hint(err))
+	}
+	return err == nil && len(msgs) == 1 && len(msgs[0]) >= sizeofRtMsg && msgs[0][7] == unix.RTN_LOCAL, nil
 }
 
 // DelAddress takes p from the interface: one request. An address that a stranger put there is a *ForeignError, one that
