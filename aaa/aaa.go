@@ -10,10 +10,17 @@ import (
 	"openmpa/paa/keys"
 )
 
-// Backend starts authentications. It may be used by several goroutines at once.
+// Backend has nodes authenticated by the AAA servers of their homes, and keeps those
+// servers' books. It may be used by several goroutines at once.
 type Backend interface {
 	// Start begins a conversation with a node.
 	Start(ctx context.Context, info SessionInfo) (Session, error)
+	// Granted says that a session of that Grant is in use: after the first accept, and
+	// after each that renews it, with the Grant that came with it. It does not wait.
+	Granted(g Grant)
+	// Ended says that a session is over, by whomever: once for each that was Granted. It
+	// does not wait; the server hears it even if this process ends before.
+	Ended(g Grant, cause Cause, u Usage)
 }
 
 // SessionInfo tells the AAA server where the node is. Every field may be empty.
@@ -21,6 +28,7 @@ type SessionInfo struct {
 	NASPort        string // which session of this router
 	CallingStation string // the node, by its address
 	CalledStation  string // this router, by its name
+	Again          *Grant // the session is open, and authenticates again; nil: another one
 }
 
 // Session is the conversation with one node. It must not be used by several
@@ -30,7 +38,8 @@ type Session interface {
 	Identity() []byte
 	// Exchange carries one response of the node to the AAA server. With a
 	// *RejectError the Result still holds what the node is to be told. A timeout
-	// is ErrTimeout; a cancelled ctx is context.Canceled.
+	// is ErrTimeout, of a server that had begun and for which another stands in
+	// *LostError; a cancelled ctx is context.Canceled.
 	Exchange(ctx context.Context, eapResponse []byte) (Result, error)
 	// Close lets go of the conversation. It may be called at any time, and again.
 	Close()
@@ -66,6 +75,7 @@ type Result struct {
 	MSK            *keys.Secret  // of an Accept, 64 octets, the receiver's to clear
 	SessionTimeout time.Duration // of an Accept; 0: the server sets no limit
 	Identity       string        // of an Accept: whom the server names, else what the node called itself
+	Grant          Grant         // of an Accept: what the session is known by from now on
 }
 
 // ErrTimeout says that no AAA server answered. What wraps it names those that were
@@ -80,6 +90,26 @@ func (e *timeoutError) Error() string {
 }
 func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
 func (e *timeoutError) Unwrap() error        { return e.err }
+
+// LostError says that the server of a conversation is gone in the middle of it, and
+// that another could serve a new one: the node should authenticate once more, from
+// the start. errors.Is(err, ErrTimeout) holds.
+type LostError struct {
+	Server string // that was lost
+	Next   string // that would be asked; a name or address
+	Err    error  // how it was noticed
+}
+
+// Error implements error in one line.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("aaa: %s was lost in the middle of an authentication; %s takes a new one: %v", e.Server, e.Next, e.Err)
+}
+
+// Is makes it an ErrTimeout.
+func (e *LostError) Is(target error) bool { return target == ErrTimeout }
+
+// Unwrap gives errors.As the cause.
+func (e *LostError) Unwrap() error { return e.Err }
 
 // RejectError says that the AAA server refuses the node.
 type RejectError struct {

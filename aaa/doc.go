@@ -13,6 +13,13 @@
 // Access follows the AAA server's decision and never the EAP packet inside (RFC 3579
 // section 2.6.3); Success and Failure are its own, never made up here.
 //
+// Who is asked follows the realm of the node's identity:
+//
+//	Realms --- realm of Response/Identity ---> Operator --- Carrier ---> its servers
+//	   |                                          RADIUS, RadSec or Diameter
+//	   +-- Granted, Ended ---> records ---------> Carrier.Account
+//	   +-- Orders <--- disconnect, abort, re-authorisation --- Carrier.Run
+//
 // Covered: RFC 3579 section 2 (pass-through; five invalid responses end a
 // conversation), over aaa/radius. Not covered: Diameter, realm routing.
 package aaa

@@ -145,7 +145,7 @@ func TestDecisions(t *testing.T) {
 		"reject":                  {radius.Reply{Code: radius.AccessReject, EAP: []byte{4, 9, 0, 4}}, Reject, `10.0.5.1:1812 rejected "mn@home.example"; its log`, []byte{4, 9, 0, 4}},
 		"reject without EAP":      {radius.Reply{Code: radius.AccessReject}, Reject, `rejected "mn@home.example" without an EAP packet`, nil},
 		"reject with success":     {radius.Reply{Code: radius.AccessReject, EAP: []byte{3, 9, 0, 4}}, Reject, "rejected", []byte{3, 9, 0, 4}},
-		"accept without keys":     {radius.Reply{Code: radius.AccessAccept, EAP: []byte{3, 9, 0, 4}}, Reject, "without MS-MPPE keys", nil},
+		"accept without keys":     {radius.Reply{Code: radius.AccessAccept, EAP: []byte{3, 9, 0, 4}}, Reject, "without an MSK", nil},
 		"challenge without EAP":   {radius.Reply{Code: radius.AccessChallenge}, Reject, "without an EAP request", nil},
 		"challenge with success":  {radius.Reply{Code: radius.AccessChallenge, EAP: []byte{3, 9, 0, 4}}, Reject, "without an EAP request", nil},
 		"challenge with response": {radius.Reply{Code: radius.AccessChallenge, EAP: []byte{2, 9, 0, 5, 1}}, Reject, "sent a Response", nil},

@@ -8,6 +8,8 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 
 	"openmpa/aaa"
@@ -76,9 +78,39 @@ type Backend struct {
 	Refuse  error                // of Start
 	Infos   chan aaa.SessionInfo // what Start was told, as long as there is room
 
-	mu     sync.Mutex
-	open   int // conversations that were not closed
-	starts byte
+	mu      sync.Mutex
+	open    int // conversations that were not closed
+	starts  byte
+	granted []aaa.Grant
+	ended   []Ended
+}
+
+// Ended is what Backend.Ended was told.
+type Ended struct {
+	Grant aaa.Grant
+	Cause aaa.Cause
+	Usage aaa.Usage
+}
+
+// Granted implements aaa.Backend.
+func (b *Backend) Granted(g aaa.Grant) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.granted = append(b.granted, g)
+}
+
+// Ended implements aaa.Backend.
+func (b *Backend) Ended(g aaa.Grant, cause aaa.Cause, u aaa.Usage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = append(b.ended, Ended{g, cause, u})
+}
+
+// Books are the sessions that were granted, and those that have ended, in order.
+func (b *Backend) Books() ([]aaa.Grant, []Ended) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.granted), slices.Clone(b.ended)
 }
 
 // Fail makes every conversation fail with err from now on, or succeed again if it is nil.
@@ -111,7 +143,7 @@ func (b *Backend) Start(_ context.Context, info aaa.SessionInfo) (aaa.Session, e
 	case b.Infos <- info:
 	default:
 	}
-	return &conversation{b: b, salt: b.starts}, nil
+	return &conversation{b: b, salt: b.starts, again: info.Again}, nil
 }
 
 func (b *Backend) verdict() func(context.Context) (aaa.Result, error) {
@@ -123,6 +155,7 @@ func (b *Backend) verdict() func(context.Context) (aaa.Result, error) {
 type conversation struct {
 	b      *Backend
 	salt   byte
+	again  *aaa.Grant
 	once   sync.Once
 	rounds int
 }
@@ -139,7 +172,11 @@ func (c *conversation) Exchange(ctx context.Context, answer []byte) (aaa.Result,
 	if len(answer) != 7 {
 		return aaa.Result{}, errors.New("aaatest: unexpected response")
 	}
-	return aaa.Result{EAP: Packet(success, 2), Decision: aaa.Accept, MSK: MSK(answer[5:]), Identity: Identity}, nil
+	g := aaa.Grant{Session: fmt.Sprintf("session-%d", c.salt), Identity: Identity}
+	if c.again != nil {
+		g.Session = c.again.Session
+	}
+	return aaa.Result{EAP: Packet(success, 2), Decision: aaa.Accept, MSK: MSK(answer[5:]), Identity: Identity, Grant: g}, nil
 }
 
 func (c *conversation) Close() {

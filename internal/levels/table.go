@@ -44,7 +44,6 @@ var rooms = map[string]int{
 	"internal/host": machine,
 
 	"aaa":                 service,
-	"aaa/server":          service,
 	"internal/dhcp4":      service, // its raw sockets are internal/osnet's
 	"internal/dhcp6":      service,
 	"internal/doctor":     daemon,
@@ -61,6 +60,7 @@ var rooms = map[string]int{
 	"par/neigh":           service,
 	"tunnel":              service,
 
+	"aaa/server":       daemon, // it forwards to other operators by package aaa
 	"internal/control": daemon,
 	"internal/daemon":  daemon,
 	"internal/ha":      daemon,
@@ -102,6 +102,15 @@ var thirdParties = map[string][]string{
 	"golang.zx2c4.com/wireguard":          {"tunnel/tun", "tunnel/bind"},
 	"gonum.org/v1/plot":                   {"testbed"},
 	"layeh.com/radius":                    {"aaa/radius"},
+	"layeh.com/radius/rfc2759":            {"aaa/eap"},
+	"layeh.com/radius/rfc3079":            {"aaa/eap"},
+}
+
+// codecLibraries are those of them that only compute, which rooms of level pure may import,
+// with what for.
+var codecLibraries = map[string]string{
+	"layeh.com/radius/rfc2759": "MS-CHAPv2",
+	"layeh.com/radius/rfc3079": "the keys it makes",
 }
 
 // extensions are the Go project's own modules: from which level on they may be
