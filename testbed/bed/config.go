@@ -68,18 +68,6 @@ func (b *Bed) writeConfig(name, text string) (string, error) {
 	return path, nil
 }
 
-func (b *Bed) configAAA(name, state, serverName string, port uint16) string {
-	lo, hi := b.opt.tlsVersions()
-	return fmt.Sprintf(`node: %s
-control: %s
-listen: %v:%d
-state: %s
-server-name: %s
-clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
-tls: {min-version: "%s", max-version: "%s"}
-`, name, b.Run.File(name+".sock"), topo.AAAServer, port, b.Run.File(state), serverName, lo, hi)
-}
-
 func (b *Bed) configHA() string {
 	if b.opt.six() {
 		return b.configHA6()
@@ -96,10 +84,6 @@ lifetime: 600s
 }
 
 func (b *Bed) configAR(n topo.Network) string {
-	port := aaaPort
-	if b.opt.OwnAAA == n.Name {
-		port = aaaOwnPort
-	}
 	var allow []string
 	for _, other := range b.opt.networks() {
 		switch {
@@ -119,12 +103,11 @@ state: %[1]s.db
 access: {interface: lan0}
 address: %[3]v
 identity: {ca: ca.%[1]s.example, ar: ar.%[1]s.example}
-pana: {lifetime: %[11]v, allow: [%[4]s]}
-radius: {nas-identifier: ar-%[1]s, servers: [{address: "%[5]v:%[6]d", secret-file: radius.secret}]}
-dhcp: {server: %[7]v}
-%[8]s
-tunnel: {device: %[9]s, port: %[10]d%[12]s}
-`, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), topo.AAAServer, port, n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
+pana: {lifetime: %[10]v, allow: [%[4]s]}
+%[5]sdhcp: {server: %[6]v}
+%[7]s
+tunnel: {device: %[8]s, port: %[9]d%[11]s}
+`, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), b.configOperators(n), n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
 	text += b.configPoints(n) + b.opt.Classes + b.configAR6(n)
 	if b.opt.Enforce {
 		text = strings.Replace(text, "{interface: lan0}", fmt.Sprintf("{interface: lan0, enforce: true, open: [%v]}", b.opt.open()), 1)
