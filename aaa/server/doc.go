@@ -1,27 +1,27 @@
-// Package server is the embedded AAA server: EAP-TLS over RADIUS on one UDP socket,
-// with a small certificate authority of its own. It is the default for a lab or a
+// Package server is the embedded AAA server: a core that authenticates by EAP-TLS,
+// fronts that carry it (RADIUS, on one UDP socket), with a small certificate authority of its own. It is the default for a lab or a
 // small site.
 //
-//	socket ---> reader: client known? Message-Authenticator right? ---- no --> counted, dropped
-//	              |
+//	router ---> front: who asks? authentic? ------------------------- no --> counted, dropped
+//	              |    a duplicate? -------------------------------- yes --> as before
 //	              v
-//	            duplicate of a request answered ---------- yes --> the same octets again
-//	              |                    not yet answered -- yes --> dropped
+//	            Server.Answer: a slot (a bounded queue, its last half for conversations
+//	              |            under way) -------------------- none left --> ErrOverload
 //	              v
-//	            queue (bounded; its last half for conversations under way)
-//	              |
-//	              v
-//	            workers ---> session by State ---> eap.TLSServer ---> reply ---> socket
+//	            session by State ---> eap.TLSServer ---> Reply ---> front ---> router
+//
+// A front speaks one protocol and knows nothing of EAP; the server knows nothing of
+// protocols. What the server wants of a router afterwards goes through Front.Order.
 //
 // # A session
 //
-//	Access-Request, Response/Identity      --> Access-Challenge, EAP-TLS start, State
-//	Access-Request, State, Response        --> Access-Challenge ...     (one at a time)
-//	                                       --> Access-Accept, Success, MPPE keys, Session-Timeout
-//	                                       --> Access-Reject, Failure
+//	Ask, Response/Identity                 --> Continue, EAP-TLS start, State
+//	Ask, State, Response                   --> Continue ...            (one at a time)
+//	                                       --> Accept, Success, MSK, Timeout
+//	                                       --> Reject, Failure
 //	nothing for 30 s, or 120 s in all      --> forgotten
 //
-// State is 16 random octets. It only counts from the address that the session began at.
+// State is 16 random octets. It only counts from the client that the session began with.
 //
 // # State directory
 //

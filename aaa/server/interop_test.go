@@ -2,11 +2,9 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,27 +77,14 @@ func TestEapolTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorder := event.NewRecorder("aaa", nil, 0)
-	s, err := New(Config{
-		Clients:  []Client{{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Secret: secret("testing123")}},
-		TLS:      eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()},
-		Recorder: recorder, SessionTimeout: time.Hour,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, conn) }()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
+	runRADIUS(t, Config{
+		TLS:      eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()},
+		Recorder: recorder, SessionTimeout: time.Hour,
+	}, []Client{client("127.0.0.0/8", "testing123")}, conn)
 	port := strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
 	for name, c := range map[string]struct {
 		no13, fragment int

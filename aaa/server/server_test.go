@@ -101,13 +101,46 @@ type site struct {
 	t        *testing.T
 	hub      hub
 	server   *Server
+	front    *RADIUS
 	recorder *event.Recorder
 	client   *radius.Client
 	backend  aaa.Backend
 	node     eap.PeerConfig
 }
 
-func newSite(t *testing.T, change func(*Config)) *site {
+// runRADIUS makes a server with its RADIUS front, and has both run until the test ends.
+func runRADIUS(t *testing.T, cfg Config, clients []Client, conn Conn) (*Server, *RADIUS) {
+	t.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := NewRADIUS(s, RADIUSConfig{Clients: clients})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 2)
+	go func() { done <- s.Run(ctx) }()
+	go func() { done <- f.Serve(ctx, conn) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, <-done); err != nil {
+			t.Error(err)
+		}
+		if n := s.Counters().Sessions; n != 0 {
+			t.Errorf("%d sessions left", n)
+		}
+	})
+	return s, f
+}
+
+// client makes one of text.
+func client(prefix, key string) Client {
+	return Client{Prefix: netip.MustParsePrefix(prefix), Secret: secret(key)}
+}
+
+func newSite(t *testing.T, change func(*Config), more ...Client) *site {
 	t.Helper()
 	dir := t.TempDir()
 	state, err := OpenState(filepath.Join(dir, "aaa"))
@@ -120,30 +153,14 @@ func newSite(t *testing.T, change func(*Config)) *site {
 	}
 	s := &site{t: t, recorder: event.NewRecorder("aaa", nil, 0)}
 	cfg := Config{
-		Clients: []Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secret: secret("testing123")}},
-		TLS:     eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()}, SessionTimeout: time.Hour, Recorder: s.recorder,
+		TLS: eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()}, SessionTimeout: time.Hour, Recorder: s.recorder,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	if s.server, err = New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	conn := s.hub.open(serverAddr)
-	go func() { done <- s.server.Serve(ctx, conn) }()
+	s.server, s.front = runRADIUS(t, cfg, append([]Client{client("10.0.0.0/8", "testing123")}, more...), s.hub.open(serverAddr))
 	s.client, s.backend = s.router(routerAddr, "testing123")
-	t.Cleanup(func() {
-		_ = s.client.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if n := s.server.Counters().Sessions; n != 0 {
-			t.Errorf("%d sessions left", n)
-		}
-	})
+	t.Cleanup(func() { _ = s.client.Close() })
 	s.node = s.issue(state, nodeName)
 	return s
 }
@@ -269,7 +286,7 @@ func TestLossAndDuplication(t *testing.T) {
 		}
 		synctest.Wait()
 		c := s.server.Counters()
-		if c.Duplicates == 0 || c.Accepted != 1 || c.Invalid != 0 || c.UnknownState != 0 {
+		if s.front.Counters().Duplicates == 0 || c.Accepted != 1 || c.Invalid != 0 || c.UnknownState != 0 {
 			t.Errorf("%+v", c)
 		}
 	})
@@ -349,7 +366,7 @@ func TestUnknownClientAndWrongSecret(t *testing.T) {
 		if _, _, err = authenticate(t, backend, s.node); !errors.Is(err, aaa.ErrTimeout) {
 			t.Errorf("%v", err)
 		}
-		if n := s.server.Counters(); n.UnknownClient != 3 || n.WrongSecret != 3 || n.Requests != 0 {
+		if n := s.front.Counters(); n.UnknownClient != 3 || n.WrongSecret != 3 || n.Requests != 0 {
 			t.Errorf("%+v", n)
 		}
 	})
@@ -358,9 +375,7 @@ func TestUnknownClientAndWrongSecret(t *testing.T) {
 // TestLongestPrefix gives one router of a network a secret of its own.
 func TestLongestPrefix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(t, func(c *Config) {
-			c.Clients = append(c.Clients, Client{Prefix: netip.MustParsePrefix("10.0.2.2/32"), Secret: secret("its own")})
-		})
+		s := newSite(t, nil, client("10.0.2.2/32", "its own"))
 		c, backend := s.router("10.0.2.2:40000", "its own")
 		defer c.Close()
 		if _, r, err := authenticate(t, backend, s.node); err != nil || r.Decision != aaa.Accept {
@@ -527,20 +542,27 @@ func TestNewChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Config{
-		Clients: []Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secret: secret("x")}},
-		TLS:     eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()},
-	}
+	good := Config{TLS: eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()}}
 	for name, change := range map[string]func(*Config){
-		"no clients":     func(c *Config) { c.Clients = nil },
-		"no secret":      func(c *Config) { c.Clients = []Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8")}} },
-		"no prefix":      func(c *Config) { c.Clients = []Client{{Secret: secret("x")}} },
 		"no certificate": func(c *Config) { c.TLS.Certificate = tls.Certificate{} },
 		"TLS 1.0":        func(c *Config) { c.TLS.MinVersion = tls.VersionTLS10 },
 	} {
 		cfg := good
 		change(&cfg)
 		if _, err := New(cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	core, err := New(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, clients := range map[string][]Client{
+		"no clients": nil,
+		"no secret":  {{Prefix: netip.MustParsePrefix("10.0.0.0/8")}},
+		"no prefix":  {{Secret: secret("x")}},
+	} {
+		if _, err := NewRADIUS(core, RADIUSConfig{Clients: clients}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

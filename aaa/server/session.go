@@ -4,13 +4,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"openmpa/aaa/eap"
-	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 )
 
@@ -30,7 +28,7 @@ const stateLen = 16
 type session struct {
 	// fixed
 	state    [stateLen]byte
-	client   netip.Addr
+	client   string
 	identity string // claimed
 	eap      *eap.TLSServer
 	span     *event.Span
@@ -46,9 +44,9 @@ type session struct {
 }
 
 // begin makes a session out of a first request.
-func (s *Server) begin(req *radius.ServerRequest, from netip.AddrPort, pkt eap.Packet) (*session, error) {
+func (s *Server) begin(a Ask, pkt eap.Packet) (*session, error) {
 	cfg := s.cfg.TLS
-	if mtu := req.FramedMTU; mtu >= eap.MinFragmentSize && (cfg.FragmentSize == 0 || mtu < cfg.FragmentSize) {
+	if mtu := a.MTU; mtu >= eap.MinFragmentSize && (cfg.FragmentSize == 0 || mtu < cfg.FragmentSize) {
 		cfg.FragmentSize = min(mtu, eap.DefaultFragmentSize)
 	}
 	identity := string(pkt.Data)
@@ -57,7 +55,7 @@ func (s *Server) begin(req *radius.ServerRequest, from netip.AddrPort, pkt eap.P
 	if err != nil {
 		return nil, err
 	}
-	c := &session{client: from.Addr(), identity: identity, eap: method, busy: true}
+	c := &session{client: a.Client, identity: identity, eap: method, busy: true}
 	if err := s.fill(c.state[:]); err != nil {
 		return nil, err
 	}
@@ -66,45 +64,51 @@ func (s *Server) begin(req *radius.ServerRequest, from netip.AddrPort, pkt eap.P
 	c.endAt = now.Add(sessionLife)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sessions) >= s.cfg.MaxSessions {
+	if s.closed || len(s.sessions) >= s.cfg.MaxSessions {
 		_ = method.Close()
-		return nil, errFull
+		return nil, ErrOverload
 	}
 	s.sessions[c.state] = c
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth,
-		"identity", identity, "method", "EAP-TLS", "client", from.Addr().String(), "nas", req.NASIdentifier, "station", req.CallingStation)
+		"identity", identity, "method", "EAP-TLS", "client", a.Client, "nas", a.NAS, "station", a.Station)
 	return c, nil
 }
 
-var errFull = errors.New("server: no room for another session")
-
-// take finds the session of a State and makes the caller its owner. The error says
-// that there is none; nil and no error that it is busy with another request.
-func (s *Server) take(state []byte, from netip.AddrPort) (*session, error) {
+// take finds the session of a State and makes the caller its owner. The error is
+// errUnknownState, or ErrPending.
+func (s *Server) take(state []byte, client string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(state) != stateLen {
 		return nil, errUnknownState
 	}
 	c := s.sessions[[stateLen]byte(state)]
-	if c == nil || c.client != from.Addr() {
+	if c == nil || c.client != client {
 		return nil, errUnknownState
 	}
 	if c.busy {
-		return nil, nil
+		return nil, ErrPending
 	}
 	c.busy = true
 	return c, nil
 }
 
+var errShutdown = errors.New("server: shutting down")
+
 var errUnknownState = errors.New("server: State of no session; it has expired, or this server was restarted")
 
-// put gives the session back for its next request.
+// put gives the session back for its next request, which there is none of once the
+// server has ended.
 func (s *Server) put(c *session) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.busy = false
+	closed := s.closed
+	c.busy = closed
 	c.idleAt = time.Now().Add(sessionIdle)
+	s.mu.Unlock()
+	if closed {
+		s.count.expired.Add(1)
+		s.finish(c, errShutdown)
+	}
 }
 
 // finish forgets a session of which the caller is the owner.
@@ -143,7 +147,7 @@ func (s *Server) expire(now time.Time, all bool) {
 		case known != nil: // the alert is out, and nobody came for the Failure
 			err = known
 		case all:
-			err = errors.New("server: shutting down")
+			err = errShutdown
 		case !now.Before(c.endAt):
 			err = fmt.Errorf("server: no result after %v", sessionLife)
 		}

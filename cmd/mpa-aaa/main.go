@@ -53,6 +53,8 @@ type status struct {
 	ServerName  string          `json:"server_name"`
 	Certificate string          `json:"certificate_until"`
 	Counters    server.Counters `json:"counters"`
+
+	RADIUS server.RADIUSCounters `json:"radius"`
 }
 
 func run(ctx context.Context, env daemon.Env) error {
@@ -75,12 +77,15 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	s, err := server.New(server.Config{
-		Clients: clients,
 		TLS: eap.ServerConfig{
 			Certificate: cert, ClientCAs: state.Roots(), MinVersion: c.TLS.Min.number(), MaxVersion: c.TLS.Max.number(),
 		},
 		SessionTimeout: c.SessionTimeout.D(), MaxSessions: c.Sessions, Recorder: recorder, Log: env.Log,
 	})
+	if err != nil {
+		return err
+	}
+	front, err := server.NewRADIUS(s, server.RADIUSConfig{Clients: clients, Log: env.Log})
 	if err != nil {
 		return err
 	}
@@ -93,7 +98,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		Status: func() any {
 			return status{
 				Node: c.Node, Listen: conn.LocalAddr().String(), ServerName: c.ServerName,
-				Certificate: cert.Leaf.NotAfter.UTC().Format("2006-01-02"), Counters: s.Counters(),
+				Certificate: cert.Leaf.NotAfter.UTC().Format("2006-01-02"), Counters: s.Counters(), RADIUS: front.Counters(),
 			}
 		},
 	})
@@ -101,7 +106,8 @@ func run(ctx context.Context, env daemon.Env) error {
 		return errors.Join(err, conn.Close())
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.Serve(ctx, conn) })
+	group.Go(func() error { return s.Run(ctx) })
+	group.Go(func() error { return front.Serve(ctx, conn) })
 	group.Go(func() error { return socket.Run(ctx) })
 	env.Log.Info("serving", "listen", conn.LocalAddr(), "server_name", c.ServerName, "certificate_until", cert.Leaf.NotAfter)
 	env.Ready()

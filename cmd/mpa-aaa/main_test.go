@@ -102,7 +102,7 @@ func TestRun(t *testing.T) {
 	}
 	var got status
 	client := control.NewClient(filepath.Join(dir, "aaa.sock"))
-	if err := client.Status(t.Context(), &got); err != nil || got.Node != "aaa" || got.ServerName != "aaa.home.example" || got.Counters.Requests != 0 {
+	if err := client.Status(t.Context(), &got); err != nil || got.Node != "aaa" || got.ServerName != "aaa.home.example" || got.RADIUS.Requests != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	cancel()

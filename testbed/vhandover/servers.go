@@ -48,9 +48,15 @@ func (a *aaaParty) start() (err error) {
 		return err
 	}
 	s, err := server.New(server.Config{
-		Clients: []server.Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secret: keys.NewSecret([]byte(radiusSecret))}},
 		TLS:     eap.ServerConfig{Certificate: a.b.creds.Server, ClientCAs: a.b.creds.Roots, Time: a.b.now},
 		Workers: 2, Rand: a.b.rand("aaa", a.life), Log: a.b.logger("aaa"),
+	})
+	if err != nil {
+		return err
+	}
+	front, err := server.NewRADIUS(s, server.RADIUSConfig{
+		Clients: []server.Client{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secret: keys.NewSecret([]byte(radiusSecret))}},
+		Rand:    a.b.rand("aaa salts", a.life), Log: a.b.logger("aaa"),
 	})
 	if err != nil {
 		return err
@@ -62,7 +68,10 @@ func (a *aaaParty) start() (err error) {
 	a.cancel, a.done = cancel, make(chan struct{})
 	go func(conn host.UDP, done chan struct{}) {
 		defer close(done)
-		_ = s.Serve(ctx, conn) // it ends with its socket
+		var running sync.WaitGroup
+		running.Go(func() { _ = s.Run(ctx) })
+		_ = front.Serve(ctx, conn) // it ends with its socket
+		running.Wait()
 	}(a.conn, a.done)
 	return nil
 }

@@ -1,0 +1,270 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"openmpa/aaa"
+	"openmpa/aaa/radius"
+	"openmpa/paa/keys"
+)
+
+// radiusFront is the name that RADIUS clients' names begin with.
+const radiusFront = "radius"
+
+// Client is who may ask by RADIUS: routers by address, with their secret.
+type Client struct {
+	Prefix netip.Prefix
+	Secret *keys.Secret
+}
+
+// RADIUSConfig configures a RADIUS front. Clients is required.
+type RADIUSConfig struct {
+	Clients []Client // the longest prefix that matches counts
+
+	Log  *slog.Logger // nil: none
+	Rand io.Reader    // of salts; default crypto/rand
+}
+
+// Conn is the part of *net.UDPConn that the RADIUS front uses.
+type Conn interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	Close() error
+}
+
+// RADIUS is the front for routers that ask by RADIUS over UDP.
+type RADIUS struct {
+	// fixed
+	core *Server
+	cfg  RADIUSConfig
+
+	// atomic
+	count radiusCounters
+
+	randMu sync.Mutex // guards cfg.Rand
+
+	// guarded by mu
+	mu   sync.Mutex
+	seen *cache
+}
+
+type radiusCounters struct {
+	requests, duplicates                                        atomic.Uint64
+	unknownClient, wrongSecret, noMessageAuthenticator, badCode atomic.Uint64
+	malformed, sendErr                                          atomic.Uint64
+}
+
+// RADIUSCounters is a snapshot of what a RADIUS front has done and dropped.
+type RADIUSCounters struct {
+	Requests   uint64 `json:"requests"`   // verified
+	Duplicates uint64 `json:"duplicates"` // of them, answered from the cache or dropped
+
+	// Requests dropped, by reason.
+	UnknownClient          uint64 `json:"unknown_client"`
+	WrongSecret            uint64 `json:"wrong_secret"` // Message-Authenticator wrong
+	NoMessageAuthenticator uint64 `json:"no_message_authenticator"`
+	BadCode                uint64 `json:"bad_code"`
+	Malformed              uint64 `json:"malformed"`
+
+	SendErrors uint64 `json:"send_errors"`
+}
+
+// NewRADIUS makes the RADIUS front of a server.
+func NewRADIUS(core *Server, cfg RADIUSConfig) (*RADIUS, error) {
+	if len(cfg.Clients) == 0 {
+		return nil, errors.New("server: no clients: expected the prefixes routers ask from, with their secrets")
+	}
+	for _, c := range cfg.Clients {
+		if !c.Prefix.IsValid() || c.Secret.Len() == 0 {
+			return nil, fmt.Errorf("server: client %v, expected a prefix with a secret", c.Prefix)
+		}
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &RADIUS{core: core, cfg: cfg, seen: newCache()}
+	core.Attach(radiusFront, f)
+	return f, nil
+}
+
+// job is one verified request.
+type job struct {
+	req    *radius.ServerRequest
+	from   netip.AddrPort
+	secret *keys.Secret
+	entry  *cached
+}
+
+// Serve answers requests from conn until ctx is done, then closes conn and waits for
+// everything it has started. It returns nil then, or why reading failed.
+func (f *RADIUS) Serve(ctx context.Context, conn Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var started sync.WaitGroup
+	started.Go(func() {
+		<-ctx.Done()
+		_ = conn.Close()
+	})
+	err := f.read(conn, func(j job) { started.Go(func() { f.answer(ctx, conn, j) }) })
+	if ctx.Err() != nil {
+		err = nil
+	}
+	cancel()
+	started.Wait()
+	return err
+}
+
+// read checks packets and hands on those that count: the server bounds how many wait.
+func (f *RADIUS) read(conn Conn, handle func(job)) error {
+	buf := make([]byte, radius.MaxPacket+1)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return fmt.Errorf("server: read: %w", err)
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		secret := f.secretOf(from.Addr())
+		if secret == nil {
+			f.drop(&f.count.unknownClient, from, "no client has this address; add it to clients")
+			continue
+		}
+		req, err := radius.ParseRequest(buf[:n], secret)
+		switch {
+		case err == nil:
+		case errors.Is(err, radius.ErrBadMessageAuthenticator):
+			f.drop(&f.count.wrongSecret, from, "wrong Message-Authenticator; is the secret the router's?")
+			continue
+		case errors.Is(err, radius.ErrNoMessageAuthenticator):
+			f.drop(&f.count.noMessageAuthenticator, from, err.Error())
+			continue
+		case errors.Is(err, radius.ErrCode):
+			f.drop(&f.count.badCode, from, err.Error())
+			continue
+		default:
+			f.drop(&f.count.malformed, from, err.Error())
+			continue
+		}
+		f.count.requests.Add(1)
+		if entry, isNew := f.note(conn, req, from); isNew {
+			handle(job{req: req, from: from, secret: secret, entry: entry})
+		}
+	}
+}
+
+// note remembers a request. A duplicate is answered as before if there is an answer,
+// and is not new.
+func (f *RADIUS) note(conn Conn, req *radius.ServerRequest, from netip.AddrPort) (entry *cached, isNew bool) {
+	f.mu.Lock()
+	entry, seen := f.seen.add(time.Now(), cacheKey{from, req.Identifier}, req.Authenticator)
+	reply := entry.reply
+	f.mu.Unlock()
+	if !seen {
+		return entry, true
+	}
+	f.count.duplicates.Add(1)
+	if reply != nil {
+		f.send(conn, reply, from)
+	}
+	return nil, false
+}
+
+// forget lets the next copy of a request that was not processed be a new one.
+func (f *RADIUS) forget(e *cached) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen.remove(e)
+}
+
+// drop counts, and logs at a level that a flood does not reach by default.
+func (f *RADIUS) drop(n *atomic.Uint64, from netip.AddrPort, why string) {
+	if n.Add(1) == 1 { // the first of its kind is worth a line
+		f.cfg.Log.Warn("request dropped, further ones of this kind are only counted", "from", from, "reason", why)
+		return
+	}
+	f.cfg.Log.Debug("request dropped", "from", from, "reason", why)
+}
+
+// secretOf finds the client with the longest prefix; nil without one.
+func (f *RADIUS) secretOf(a netip.Addr) *keys.Secret {
+	bits, secret := -1, (*keys.Secret)(nil)
+	for _, c := range f.cfg.Clients {
+		if c.Prefix.Contains(a) && c.Prefix.Bits() > bits {
+			bits, secret = c.Prefix.Bits(), c.Secret
+		}
+	}
+	return secret
+}
+
+// answer has the server answer one request.
+func (f *RADIUS) answer(ctx context.Context, conn Conn, j job) {
+	r, err := f.core.Answer(ctx, Ask{
+		Client: radiusFront + ":" + j.from.Addr().String(), State: j.req.State, UserName: j.req.UserName, EAP: j.req.EAP, MTU: j.req.FramedMTU,
+		NAS: j.req.NASIdentifier, NASPort: j.req.NASPort, Station: j.req.CallingStation, Called: j.req.CalledStation,
+	})
+	if err != nil {
+		f.forget(j.entry)
+		return
+	}
+	wire, err := f.encode(j, r)
+	r.MSK.Clear()
+	if err != nil {
+		f.cfg.Log.Error("reply not sent", "to", j.from, "err", err)
+		return
+	}
+	f.mu.Lock()
+	j.entry.reply = wire
+	f.mu.Unlock()
+	f.send(conn, wire, j.from)
+}
+
+func (f *RADIUS) encode(j job, r Reply) ([]byte, error) {
+	reply := radius.Reply{Code: radius.AccessChallenge, EAP: r.EAP, State: r.State, MSK: r.MSK, SessionTimeout: r.Timeout, UserName: r.Identity}
+	switch r.Decision {
+	case aaa.Accept:
+		reply.Code = radius.AccessAccept
+	case aaa.Reject:
+		reply.Code = radius.AccessReject
+	}
+	f.randMu.Lock()
+	defer f.randMu.Unlock()
+	return j.req.Encode(reply, j.secret, f.cfg.Rand)
+}
+
+func (f *RADIUS) send(conn Conn, b []byte, to netip.AddrPort) {
+	if _, err := conn.WriteToUDPAddrPort(b, to); err != nil {
+		f.count.sendErr.Add(1)
+		f.cfg.Log.Debug("reply not sent", "to", to, "err", err)
+	}
+}
+
+// Order implements Front.
+func (f *RADIUS) Order(_ context.Context, client string, o Order) error {
+	return fmt.Errorf("server: %v of %s not sent to %s: this front carries no orders yet", o.Kind, o.Grant.Session, client)
+}
+
+// Counters returns what the front has done and dropped so far.
+func (f *RADIUS) Counters() RADIUSCounters {
+	n := &f.count
+	return RADIUSCounters{
+		Requests: n.requests.Load(), Duplicates: n.duplicates.Load(),
+		UnknownClient: n.unknownClient.Load(), WrongSecret: n.wrongSecret.Load(),
+		NoMessageAuthenticator: n.noMessageAuthenticator.Load(), BadCode: n.badCode.Load(),
+		Malformed: n.malformed.Load(), SendErrors: n.sendErr.Load(),
+	}
+}
