@@ -1,11 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
 	"openmpa/internal/config"
+	"openmpa/internal/operators"
 	"openmpa/paa/pana"
 	"openmpa/par"
 )
@@ -30,13 +30,9 @@ type configuration struct {
 		Ping     config.Duration `yaml:"ping"`
 		Allow    []config.Prefix `yaml:"allow"`
 	} `yaml:"pana"`
-	RADIUS struct {
-		NASIdentifier string          `yaml:"nas-identifier"`
-		Timeout       config.Duration `yaml:"timeout"`
-		Retransmit    config.Duration `yaml:"retransmit"`
-		Servers       []radiusServer  `yaml:"servers"`
-	} `yaml:"radius"`
-	DHCP struct {
+	AAA    operators.List   `yaml:"aaa"`
+	RADIUS operators.Former `yaml:"radius"`
+	DHCP   struct {
 		Server  config.Addr     `yaml:"server"`
 		Timeout config.Duration `yaml:"timeout"`
 	} `yaml:"dhcp"`
@@ -59,11 +55,6 @@ type configuration struct {
 	Points  []point      `yaml:"access-points"`
 }
 
-type radiusServer struct {
-	Address    config.AddrPort   `yaml:"address"`
-	SecretFile config.SecretFile `yaml:"secret-file"`
-}
-
 const example = `node: a                              # name in events and reports
 control: /run/openmpa/a.sock
 records: 8192                         # of the timeline, the last ones
@@ -77,10 +68,13 @@ pana:
   allow: [10.1.0.0/24]               # from where nodes may log in, besides the access link; none: everywhere
   per-node: 8                        # sessions of one identity at once; the oldest gives way
   ping: 30s                          # a silent node is asked after this; after twice this it is given up
-radius:
-  nas-identifier: ar-a
-  retransmit: 2s                     # until a request is repeated, doubled each time (RFC 5080); a near server needs less
-  servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]
+aaa:                                 # whose servers authenticate nodes, an operator an entry
+  - name: home
+    realms: [home.example, "*.home.example"]   # of which nodes; left out: of all that no other entry has
+    radius:
+      nas-identifier: ar-a
+      retransmit: 2s                 # until a request is repeated, doubled each time (RFC 5080); a near server needs less
+      servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]   # in this order
 dhcp: {server: 10.2.0.3}
 # addresses that are leased and past duplicate address detection before a node asks, so that preparing does not wait for these:
 # as many as the last nodes would have needed; "min" is kept always, and what was not needed for "idle" is given back
@@ -121,9 +115,6 @@ buffer:
 #     ca: ca.pem, certificate: ar.pem, key: ar.key}
 `
 
-// minRetransmit bounds radius.retransmit.
-const minRetransmit = 20 * time.Millisecond
-
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
 	config.Default(&c.State, config.StateFile("ar"))
@@ -132,10 +123,7 @@ func (c configuration) withDefaults() configuration {
 	config.Default(&c.PANA.Sessions, 1000)
 	config.Default(&c.PANA.PerNode, 8)
 	config.Default(&c.PANA.Ping, config.Duration(30*time.Second))
-	config.Default(&c.RADIUS.Timeout, config.Duration(8*time.Second))
 	config.Default(&c.DHCP.Timeout, config.Duration(8*time.Second))
-	config.Default(&c.RADIUS.Retransmit, config.Duration(2*time.Second))
-	config.Default(&c.RADIUS.NASIdentifier, c.Node)
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&c.Tunnel.Port, 4500)
@@ -160,19 +148,12 @@ func (c configuration) Check() error {
 		return config.Errorf("address", "expected the router's IPv4 address on the access link")
 	case c.Identity.CA == "" || c.Identity.AR == "":
 		return config.Errorf("identity", "expected names for ca and ar; keys are bound to them")
-	case len(c.RADIUS.Servers) == 0:
-		return config.Errorf("radius.servers", "missing: at least one RADIUS server")
-	case c.RADIUS.Retransmit < 0 || c.RADIUS.Retransmit != 0 && c.RADIUS.Retransmit.D() < minRetransmit:
-		return config.Errorf("radius.retransmit", "expected %v at least: a server that is slow for a moment must not be flooded", minRetransmit)
+	case len(c.AAA) == 0:
+		return config.Errorf("aaa", "missing: who authenticates nodes, as \"aaa: [{radius: {servers: [...]}}]\"; mpa-ar --example shows it")
 	case c.PANA.PerNode < 0 || c.PANA.PerNode == 1: // a new session overlaps the one that it replaces
 		return config.Errorf("pana.per-node", "%d: expected how many sessions a node may have at once, 2 or more", c.PANA.PerNode)
 	case !c.DHCP.Server.Is4():
 		return config.Errorf("dhcp.server", "expected the IPv4 address of the DHCP server")
-	}
-	for i, s := range c.RADIUS.Servers {
-		if !s.Address.IsValid() || s.SecretFile == "" {
-			return config.Errorf(fmt.Sprintf("radius.servers[%d]", i), "expected address and secret-file")
-		}
 	}
 	ids := make([]pointID, len(c.Points))
 	for i, p := range c.Points {

@@ -15,7 +15,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = c.withDefaults()
-	if len(c.Tunnel.Suites) != 3 || c.Tunnel.Rekey.Limits().Age != time.Hour || c.listen().String() != "10.2.0.1:716" || c.RADIUS.Timeout == 0 {
+	if len(c.Tunnel.Suites) != 3 || c.Tunnel.Rekey.Limits().Age != time.Hour || c.listen().String() != "10.2.0.1:716" || len(c.AAA) != 1 || c.AAA[0].RADIUS.Timeout == 0 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -83,6 +83,8 @@ func TestMistakes(t *testing.T) {
 		"tunnel.suites":       {"aes-128-gcm", "rot13"},
 		"expected esp":        {"encapsulation: esp", "encapsulation: gre"},
 		"tunnel.rekey":        {"after: 1h", "after: 1ms"},
+		"radius: is now":      {"aaa: ", "radius: {servers: []}\naaa: "},
+		"aaa: missing":        {example[strings.Index(example, "aaa: "):strings.Index(example, "dhcp: {")], ""},
 		"radius.servers[0]":   {"{address: \"10.0.5.1:1812\", secret-file: radius.secret}", "{address: \"10.0.5.1:1812\"}"},
 		"radius.retransmit":   {"retransmit: 2s", "retransmit: 1ms"},
 		"dad":                 {"probe-min: 1s", "probe-min: 3s"},

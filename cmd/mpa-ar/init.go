@@ -254,9 +254,10 @@ state: %[3]s/ar.db
 access: {interface: %[4]s}
 address: %[5]v
 identity: {ca: ca.%[1]s.%[6]s, ar: ar.%[1]s.%[6]s}
-radius:
-  nas-identifier: ar-%[1]s
-  servers: [{address: "%[7]v", secret-file: %[8]s}]
+aaa:
+  - radius:
+      nas-identifier: ar-%[1]s
+      servers: [{address: "%[7]v", secret-file: %[8]s}]
 dhcp: {server: %[9]v}
 %[10]s`, i.name, i.runDir, i.state, i.access, i.address.Addr, realm, radius, secretFile, i.dhcp.Addr, i.radios.section())
 }

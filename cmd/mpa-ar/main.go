@@ -6,14 +6,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 
-	"openmpa/aaa"
-	"openmpa/aaa/radius"
 	"openmpa/internal/config"
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
 	"openmpa/internal/event"
+	"openmpa/internal/operators"
 	"openmpa/internal/state"
 	"openmpa/paa"
 	"openmpa/paa/notify"
@@ -61,11 +59,11 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	defer store.Close()
-	client, err := radiusClient(c)
+	backend, err := operators.Open(c.AAA, operators.Options{Node: c.Node, Rand: rand.Reader, Log: env.Log})
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer backend.Close()
 	points, err := openPoints(ctx, c, env.Log)
 	if err != nil {
 		return err
@@ -97,7 +95,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	agent, err := paa.Open(paa.Config{
 		Listen: c.listen(), Listen6: c.listen6(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
 		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow, Links: router.Prefixes(),
-		Backend: aaa.NewRADIUS(client), Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		Backend: backend.Realms, Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}, router)
 	if err != nil {
 		return err
@@ -111,16 +109,4 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	env.Ready()
 	return server.Run(ctx)
-}
-
-func radiusClient(c configuration) (*radius.Client, error) {
-	cfg := radius.Config{NASIdentifier: c.RADIUS.NASIdentifier, Timeout: c.RADIUS.Timeout.D(), Timing: radius.Timing{IRT: c.RADIUS.Retransmit.D()}}
-	for i, s := range c.RADIUS.Servers {
-		secret, err := s.SecretFile.Load()
-		if err != nil {
-			return nil, config.At(fmt.Sprintf("radius.servers[%d].secret-file", i), err)
-		}
-		cfg.Servers = append(cfg.Servers, radius.Server{Addr: s.Address, Secret: secret})
-	}
-	return radius.NewClient(cfg)
 }

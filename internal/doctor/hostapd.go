@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"openmpa/internal/hostapd"
+	"openmpa/internal/operators"
 	"openmpa/internal/wpactrl"
 )
 
@@ -87,12 +88,20 @@ func (p *patient) hostapdServers(a accessPoint, b hostapd.BSS) {
 			"put auth_server_addr=, auth_server_port= and auth_server_shared_secret= into its configuration; mpa-ar init writes them to /etc/openmpa/hostapd.conf")
 		return
 	}
-	for _, s := range p.c.RADIUS.Servers {
-		if slices.Contains(b.RADIUS, s.Address) {
+	any := false
+	for _, o := range p.c.AAA {
+		if o.RADIUS == nil {
+			continue
+		}
+		any = true
+		if slices.ContainsFunc(o.RADIUS.Servers, func(s operators.RADIUSServer) bool { return slices.Contains(b.RADIUS, s.Address) }) {
 			return
 		}
 	}
-	p.warn("access point", fmt.Sprintf("%s: hostapd asks the RADIUS server %v, mpa-ar others", a.Name, b.RADIUS[0]), "nodes need an account at both: give hostapd the server of radius: servers:")
+	if !any {
+		return
+	}
+	p.warn("access point", fmt.Sprintf("%s: hostapd asks the RADIUS server %v, mpa-ar others", a.Name, b.RADIUS[0]), "nodes need an account at both: give hostapd the server of aaa: radius: servers:")
 }
 
 // inAccess says whether an interface is that of the access network, or a port of its bridge.

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"openmpa/aaa/eap"
-	"openmpa/aaa/radius"
 	"openmpa/internal/dhcp4"
 	"openmpa/internal/host"
 	"openmpa/internal/inet"
@@ -25,43 +23,6 @@ const (
 	repeat  = 500 * time.Millisecond // until a probe is sent again
 	farSkew = 2 * time.Second        // of two clocks: worth a warning; 7 s are refused by default
 )
-
-// radius has each server begin a conversation: that proves path, secret and EAP.
-func (p *patient) radius() {
-	for _, s := range p.c.RADIUS.Servers {
-		if p.unreachable("radius", s.Address) {
-			continue
-		}
-		secret, err := s.SecretFile.Load()
-		if err != nil {
-			p.fail("radius", err.Error(), "correct secret-file:")
-			continue
-		}
-		client, err := radius.NewClient(radius.Config{
-			Servers: []radius.Server{{Addr: s.Address, Secret: secret}}, NASIdentifier: p.c.RADIUS.NASIdentifier,
-			Timeout: p.Wait, Timing: radius.Timing{IRT: repeat},
-		})
-		if err != nil {
-			p.fail("radius", err.Error(), "correct radius:")
-			continue
-		}
-		name := "doctor@openmpa.invalid"
-		identity := eap.Packet{Code: eap.CodeResponse, ID: 1, Type: eap.TypeIdentity, Data: []byte(name)}
-		packet, err := identity.AppendBinary(nil)
-		if err == nil {
-			_, err = client.Exchange(p.ctx, radius.Request{UserName: name, EAP: packet, CalledStation: p.c.Node})
-		}
-		client.Close()
-		switch {
-		case err == nil:
-			p.ok("radius", fmt.Sprintf("%v answers, and the secret is the same", s.Address))
-		case p.refused(s.Address):
-			p.fail("radius", fmt.Sprintf("nothing listens on %v", s.Address), "start the RADIUS server there, or correct radius: servers:")
-		default:
-			p.fail("radius", err.Error(), fmt.Sprintf("on the server: is it running, is this router among its clients, with the same secret? On the path: let UDP port %d pass, both ways", s.Address.Port()))
-		}
-	}
-}
 
 // dhcp asks for an offer, as the relay that the daemon will be.
 func (p *patient) dhcp() {

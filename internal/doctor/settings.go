@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"openmpa/internal/config"
+	"openmpa/internal/operators"
 )
 
 // settings are the keys of all daemons' configurations that matter here.
@@ -18,13 +19,7 @@ type settings struct {
 	PANA struct {
 		Allow []config.Prefix `yaml:"allow"`
 	} `yaml:"pana"`
-	RADIUS struct {
-		NASIdentifier string `yaml:"nas-identifier"`
-		Servers       []struct {
-			Address    config.AddrPort   `yaml:"address"`
-			SecretFile config.SecretFile `yaml:"secret-file"`
-		} `yaml:"servers"`
-	} `yaml:"radius"`
+	AAA  operators.List `yaml:"aaa"`
 	DHCP struct {
 		Server config.Addr `yaml:"server"`
 	} `yaml:"dhcp"`
@@ -112,7 +107,6 @@ func (p *patient) ar() {
 	config.Default(&p.c.Tunnel.Address, netip.MustParsePrefix("169.254.62.52/31"))
 	config.Default(&p.c.Tunnel.Port, portESP)
 	config.Default(&p.c.Tunnel.MTU, 1428)
-	config.Default(&p.c.RADIUS.NASIdentifier, p.c.Node)
 	p.tunDevice()
 	p.link("access.interface", p.c.Access.Interface)
 	p.routing(p.c.Access.Interface)
@@ -132,7 +126,7 @@ func (p *patient) ar() {
 	p.accessPoints()
 	p.clock()
 	p.space()
-	p.radius()
+	p.operators()
 	p.dhcp()
 }
 

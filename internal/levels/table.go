@@ -41,14 +41,15 @@ var rooms = map[string]int{
 	"tunnel/bind":      adapter,
 	"tunnel/tun":       adapter,
 
+	"aaa":           machine, // its protocols behind one seam
 	"internal/host": machine,
 
-	"aaa":                 service,
 	"internal/dhcp4":      service, // its raw sockets are internal/osnet's
 	"internal/dhcp6":      service,
 	"internal/doctor":     daemon,
 	"internal/enroll":     service,
 	"internal/hostapd":    service,
+	"internal/operators":  service,
 	"internal/standstill": service,
 	"mn/addr":             service,
 	"mn/discover":         service,

@@ -14,7 +14,7 @@ func (b *Bed) configOperators(n topo.Network) string {
 	if b.opt.OwnAAA == n.Name {
 		server = netip.AddrPortFrom(topo.AAAServer, aaaOwnPort)
 	}
-	return fmt.Sprintf("radius: {nas-identifier: ar-%s, servers: [{address: %q, secret-file: %s}]}\n", n.Name, server, radiusSecret)
+	return fmt.Sprintf("aaa: [{radius: {nas-identifier: ar-%s, servers: [{address: %q, secret-file: %s}]}}]\n", n.Name, server, radiusSecret)
 }
 
 // configAAA is the configuration of a server of ours.

@@ -149,7 +149,7 @@ func newWorld(t testing.TB) *world {
 	r.write("radius.secret", secret)
 	r.write("ar.yaml", "node: a\ncontrol: %[1]s/ar.sock\nstate: %[1]s/ar.db\naccess: {interface: lan0}\naddress: 10.1.0.1\n"+
 		"identity: {ca: ca.a.example, ar: ar.a.example}\npana: {allow: [10.1.0.0/24]}\n"+
-		"radius: {nas-identifier: ar-a, servers: [{address: \"10.0.0.2:1812\", secret-file: radius.secret}]}\ndhcp: {server: 10.0.0.2}\n", r.run)
+		"aaa: [{radius: {nas-identifier: ar-a, servers: [{address: \"10.0.0.2:1812\", secret-file: radius.secret}]}}]\ndhcp: {server: 10.0.0.2}\n", r.run)
 	w.stopRouter = r.start("mpa-ar")
 
 	n := w.node

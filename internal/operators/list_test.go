@@ -1,0 +1,85 @@
+package operators
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"openmpa/internal/config"
+)
+
+type file struct {
+	AAA    List   `yaml:"aaa"`
+	RADIUS Former `yaml:"radius"`
+}
+
+const server = `{address: "10.0.5.1:1812", secret-file: radius.secret}`
+
+func TestList(t *testing.T) {
+	c, err := config.Parse[file]("ar.yaml", []byte(`aaa:
+  - name: home
+    realms: [home.example, "*.home.example", ""]
+    radius: {nas-identifier: me, retransmit: 100ms, timeout: 3s, servers: [{address: "10.0.5.2:1812", secret-file: radius.secret, priority: 1}, `+server+`]}
+  - radius: {servers: [`+server+`]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, rest := c.AAA[0], c.AAA[1]
+	if home.RADIUS.Retransmit.D() != 100*time.Millisecond || home.RADIUS.Servers[0].Address.String() != "10.0.5.1:1812" {
+		t.Errorf("%+v", home.RADIUS)
+	}
+	if rest.Name != "radius" || rest.RADIUS.Timeout.D() != 8*time.Second || rest.RADIUS.Retransmit.D() != 2*time.Second {
+		t.Errorf("%+v, %+v", rest, rest.RADIUS)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	text := []byte("aaa: [{radius: {servers: [" + server + "]}}]")
+	c, err := config.Parse[file](filepath.Join(dir, "ar.yaml"), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(c.AAA, Options{Node: "a"}); err == nil || !strings.Contains(err.Error(), "radius.secret") {
+		t.Errorf("without a secret: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "radius.secret"), []byte("testing123\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(c.AAA, Options{Node: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Realms == nil {
+		t.Error("no backend")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"aaa: []":                               "aaa: expected at least one operator",
+		"aaa: [{name: x}]":                      "aaa[0]: expected the protocol",
+		"radius: {servers: [" + server + "]}":   "radius: is now in the list aaa:",
+		"aaa: [{radius: {}}]":                   "aaa[0].radius.servers: missing",
+		"aaa: [{radius: {servers: []}}]":        "aaa[0].radius.servers: missing",
+		"aaa: [{radius: {servers: [{}]}}]":      "aaa[0].radius.servers[0]: expected address",
+		"aaa: [{realms: [a@b], R}]":             "aaa[0].realms[0]: \"a@b\": expected a realm",
+		"aaa: [{realms: [\"a*\"], R}]":          "aaa[0].realms[0]: \"a*\": expected a realm",
+		"aaa: [{R}, {R}]":                       "aaa[1].name: \"radius\" is another one's",
+		"aaa: [{R}, {name: b, R}]":              "aaa[1]: serves every realm that no other one has, as radius does",
+		"aaa: [{realms: [a, A], R}]":            "aaa[0].realms[1]: \"a\" is served by radius, too",
+		"aaa: [{radius: {retransmit: 1ms, S}}]": "aaa[0].radius.retransmit: expected 20ms at least",
+	} {
+		s := "servers: [" + server + "]"
+		_, err := config.Parse[file]("ar.yaml", []byte(strings.NewReplacer("R}", "radius: {"+s+"}}", "S}", s+"}").Replace(text)))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "ar.yaml:1:") {
+			t.Errorf("%s: %v, expected %q", text, err, want)
+		}
+	}
+}
