@@ -1,6 +1,7 @@
 package eap
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"time"
@@ -24,8 +25,9 @@ type lockstep struct {
 	done   chan struct{} // closed when the user's function has returned
 
 	// whoever runs
-	in  []byte
-	out []byte
+	in      []byte
+	out     []byte
+	passing bool // the user parks for the other side's next message, which may be empty
 
 	once sync.Once
 }
@@ -65,6 +67,34 @@ func (l *lockstep) wait() {
 	}
 }
 
+// pass is for the user: it gives the turn away and returns when the caller has fed
+// something, or nothing.
+func (l *lockstep) pass() error {
+	left := bytes.Clone(l.in) // the caller's memory, which it may use again
+	l.passing = true
+	in, err := l.park()
+	l.passing = false
+	l.in = in
+	if len(left) > 0 {
+		l.in = append(left, in...)
+	}
+	return err
+}
+
+func (l *lockstep) park() ([]byte, error) {
+	select {
+	case l.parked <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	select {
+	case in := <-l.resume:
+		return in, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
 // take returns what was written since the last take. The caller must be the side
 // that runs.
 func (l *lockstep) take() []byte {
@@ -79,16 +109,11 @@ func (l *lockstep) shut() { l.once.Do(func() { close(l.closed) }) }
 // Read implements net.Conn. With nothing left it parks until the caller feeds.
 func (l *lockstep) Read(p []byte) (int, error) {
 	for len(l.in) == 0 {
-		select {
-		case l.parked <- struct{}{}:
-		case <-l.closed:
-			return 0, net.ErrClosed
+		in, err := l.park()
+		if err != nil {
+			return 0, err
 		}
-		select {
-		case l.in = <-l.resume:
-		case <-l.closed:
-			return 0, net.ErrClosed
-		}
+		l.in = in
 	}
 	n := copy(p, l.in)
 	l.in = l.in[n:]

@@ -76,7 +76,7 @@ func (m *method) exchange(f fragment) (reply fragment, stepped bool, err error) 
 			return fragment{}, false, &ProtocolError{Detail: "expected an acknowledgement of a fragment, got data"}
 		}
 		return m.tx.next(), false, nil
-	case f.isAck() && !m.rx.busy:
+	case f.isAck() && !m.rx.busy && !m.eng.conn.passing:
 		return fragment{}, false, errAck
 	}
 	msg, whole, err := m.rx.add(f)

@@ -40,6 +40,10 @@ const (
 	TypeNotification Type = 2
 	TypeNak          Type = 3
 	TypeTLS          Type = 13
+	TypeTTLS         Type = 21
+	TypePEAP         Type = 25
+	TypeMSCHAPv2     Type = 26 // inside PEAP only
+	TypeTLV          Type = 33 // inside PEAP only
 	TypeExpanded     Type = 254
 )
 
@@ -54,6 +58,14 @@ func (t Type) String() string {
 		return "Nak"
 	case TypeTLS:
 		return "EAP-TLS"
+	case TypeTTLS:
+		return "EAP-TTLS"
+	case TypePEAP:
+		return "PEAP"
+	case TypeMSCHAPv2:
+		return "EAP-MSCHAPv2"
+	case TypeTLV:
+		return "PEAP extensions"
 	case TypeExpanded:
 		return "Expanded"
 	}

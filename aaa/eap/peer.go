@@ -175,7 +175,7 @@ func (p *Peer) tls(pkt Packet) []byte {
 		}
 		p.state = peerHandshake
 		p.m.tx.size = p.size
-		p.m.eng = startEngine(true, p.config)
+		p.m.eng = startEngine(true, TypeTLS, p.config, clientTLS)
 		p.cleanup = runtime.AddCleanup(p, (*lockstep).shut, p.m.eng.conn)
 		p.m.tx.load(p.m.eng.conn.take())
 		if err := p.m.eng.out.err; err != nil {
@@ -219,7 +219,7 @@ func (p *Peer) respond(id uint8, t Type, data []byte) []byte {
 
 // indicated says that both sides have exchanged success indications, which only
 // TLS 1.3 has.
-func (p *Peer) indicated() bool { return p.m.eng.out.state.Version >= tls.VersionTLS13 }
+func (p *Peer) indicated() bool { return p.m.eng.out.indicated }
 
 // fail notes the first reason; the conversation still has to end.
 func (p *Peer) fail(err error) {

@@ -413,7 +413,7 @@ func TestServerRefusesNak(t *testing.T) {
 	s, _ := NewTLSServer(b.server)
 	s.Start(4)
 	out, err := s.Handle([]byte{2, 4, 0, 6, 3, 21})
-	if string(out) != "\x04\x04\x00\x04" || err == nil || !strings.Contains(err.Error(), "proposes Type(21)") {
+	if string(out) != "\x04\x04\x00\x04" || err == nil || !strings.Contains(err.Error(), "proposes EAP-TTLS") {
 		t.Errorf("% x, %v", out, err)
 	}
 }

@@ -130,7 +130,7 @@ func (s *TLSServer) Handle(response []byte) (request []byte, err error) {
 	}
 	if s.state == serverStart {
 		s.state = serverHandshake
-		s.m.eng = startEngine(false, s.config)
+		s.m.eng = startEngine(false, TypeTLS, s.config, serverTLS)
 		s.cleanup = runtime.AddCleanup(s, (*lockstep).shut, s.m.eng.conn)
 	}
 	reply, stepped, err := s.m.exchange(f)
