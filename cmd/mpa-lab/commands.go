@@ -26,12 +26,12 @@ type flags struct {
 	Rate  string        `default:"50" placeholder:"50" help:"Traffic: packets a second (\"50\", of 172 octets each as in speech) or bits a second (\"100M\", in packets of 1400 octets)."`
 	DAD   string        `name:"dad" enum:"fast,rfc5227" default:"fast" help:"Timers of duplicate address detection: fast, or those of the standard, which take 4 to 8 s."`
 	Logs  string        `type:"path" placeholder:"DIR" help:"Keep the daemons' logs and configurations in DIR."`
-	AAA   string        `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
-	TLS   string        `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
-	DHCP  string        `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
+	aaa
+	TLS  string `name:"tls" enum:"both,1.2,1.3" default:"both" help:"Which version of TLS it speaks: 1.2, 1.3, or both, and the node gets the higher."`
+	DHCP string `name:"dhcp" enum:"embedded,kea" default:"embedded" help:"The DHCP server: embedded (the lab's own) or kea."`
 	family
 	Link    []string      `name:"link" placeholder:"NAME=delay:40ms,loss:1%" sep:"none" help:"Make a link of the lab bad, both ways, or one way: 'core-a>=...' away from the core, 'core-a<=...' towards it (in quotes). Of delay, jitter, loss, dup, reorder, rate, queue, seed. Repeatable; \"topology\" shows the names."`
-	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server: half of it as delay on core-aaa each way."`
+	RTTAAA  time.Duration `name:"rtt-aaa" placeholder:"0ms" help:"Round trip time to the authentication server at home: half of it as delay on core-aaa each way."`
 	Lose    string        `enum:"nothing,markers" default:"nothing" help:"markers: in each handover, each marker is lost once, in each direction."`
 	NAT     bool          `name:"nat" help:"Put an address translator on each access router, between the node and the router it moves to."`
 	Enforce bool          `help:"Have the routers let pass only what authenticated nodes send, and what is for the correspondent, for the bare host."`
@@ -42,8 +42,9 @@ type flags struct {
 func (f flags) options(a *app) (scenario.Options, error) {
 	o := scenario.Options{
 		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true, Logs: f.Logs,
-		Lead: time.Duration(f.Seconds * float64(time.Second)), AAA: f.AAA, DHCP: f.DHCP, Agent: f.PAA,
+		Lead: time.Duration(f.Seconds * float64(time.Second)), DHCP: f.DHCP, Agent: f.PAA,
 	}
+	f.aaa.into(&o)
 	if f.TLS != "both" {
 		o.TLS = f.TLS
 	}
@@ -74,7 +75,7 @@ func (f flags) links() (map[string]impair.Both, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--link: %w", err)
 	}
-	names := topo.Standard().LinkNames()
+	names := append(topo.Standard().LinkNames(), f.aaa.links()...)
 	for name := range links {
 		if !slices.Contains(names, name) {
 			return nil, fmt.Errorf("--link: there is no link %q; there are %s", name, strings.Join(names, ", "))
@@ -99,12 +100,13 @@ func (f flags) record(s scenario.Scenario, o scenario.Options) map[string]string
 	m := map[string]string{
 		"repeat": strconv.Itoa(o.Repeat), "l2-gap": o.Gap.String(), "rate": o.Rate.Flag(), "direction": "auto", "buffer": "on",
 		"dad": o.DAD, "seconds": strconv.FormatFloat(o.Lead.Seconds(), 'g', -1, 64), "probe": strconv.FormatBool(o.Probe),
-		"aaa": f.AAA, "tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT), "paa": f.PAA,
+		"tls": f.TLS, "dhcp": f.DHCP, "lose": f.Lose, "nat": strconv.FormatBool(f.NAT), "paa": f.PAA,
 	}
 	if f.Enforce {
 		m["enforce"] = "true"
 	}
 	f.family.record(m, o)
+	f.aaa.record(m)
 	if len(f.Link) > 0 {
 		m["link"] = strings.Join(f.Link, " ")
 	}

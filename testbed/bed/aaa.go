@@ -1,120 +1,164 @@
 package bed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/netip"
+	"slices"
+	"strings"
 
-	"openmpa/aaa/server"
 	"openmpa/testbed/topo"
 )
 
-// An AAA is a way in which the second authentication server of a lab is set
-// up; see Options.OwnAAA.
-type AAA int
-
+// What the routers speak with authentication servers, see Options.Transport.
 const (
-	// AAAGood is set up as the first server is.
-	AAAGood AAA = iota
-	// AAAOtherCA has a certificate of an authority the node does not know.
-	AAAOtherCA
-	// AAAOtherName has a certificate of the right authority for another name.
-	AAAOtherName
-	// AAAOtherClients has a certificate the node trusts, but does not know
-	// the authority of the node's.
-	AAAOtherClients
+	TransportRADIUS      = "radius"
+	TransportRadSec      = "radsec"
+	TransportDiameter    = "diameter"
+	TransportDiameterTLS = "diameter-tls"
 )
 
-// OwnAAAName is the daemon name of the second server.
-const OwnAAAName = "aaa2"
+// Ports of authentication servers.
+const (
+	aaaPort         = 1812 // and accounting at the next one
+	radsecPort      = 2083
+	diameterPort    = 3868
+	diameterTLSPort = 5868
+	// behind is how far above them those of mpa-aaa are where it shares its address with a relay.
+	behind = 10
+	// ownBy is the same of the second server of Options.OwnAAA.
+	ownBy = 100
+)
 
-// setup is the state directory and the server name of each.
-func (a AAA) setup() (state, serverName string) {
-	switch a {
-	case AAAOtherCA:
-		return "aaa-other-ca", ServerName
-	case AAAOtherName:
-		return "aaa-other-name", "other.home.example"
-	case AAAOtherClients:
-		return "aaa-other-clients", ServerName
-	default:
-		return "aaa-state", ServerName
-	}
+// The realms of the mobile node and of the networks it visits, which are names of operators, too.
+const (
+	homeRealm    = "home.example"
+	visitedRealm = "visited.example"
+)
+
+// RelayName is the daemon name of a relay that shares the home server's machine.
+const RelayName = "relay"
+
+// An aaaServer is an authentication server, or something that passes for one, of the lab.
+type aaaServer struct {
+	name     string // of the daemon
+	node     string
+	addr     netip.Addr
+	identity string // its DNS name, which a certificate of its own has
+	realm    string // of its operator
+	above    uint16 // how far its ports are above the usual ones
 }
 
-// OwnAAA starts the second authentication server, or replaces it.
-func (b *Bed) OwnAAA(ctx context.Context, a AAA) error {
-	if b.children[OwnAAAName] != nil {
-		if err := b.stop(OwnAAAName); err != nil {
-			return err
-		}
+func (s aaaServer) at(port uint16) netip.AddrPort { return netip.AddrPortFrom(s.addr, port+s.above) }
+
+// The servers there may be.
+var (
+	homeServer    = aaaServer{name: topo.AAA, node: topo.AAA, addr: topo.AAAServer, identity: ServerName, realm: homeRealm}
+	visitedServer = aaaServer{name: topo.Visited, node: topo.Visited, addr: topo.VisitedServer, identity: "aaa.visited.example", realm: visitedRealm}
+	relayServer   = aaaServer{name: RelayName, node: topo.AAA, addr: topo.AAAServer, identity: "relay.home.example", realm: homeRealm}
+	spareHome     = aaaServer{name: topo.Spare, node: topo.Spare, addr: topo.SpareServer, identity: "aaa2.home.example", realm: homeRealm}
+	spareVisited  = aaaServer{name: topo.Spare, node: topo.Spare, addr: topo.SpareServer, identity: "aaa2.visited.example", realm: visitedRealm}
+	ownServer     = aaaServer{name: OwnAAAName, node: topo.AAA, addr: topo.AAAServer, identity: ServerName, realm: homeRealm, above: ownBy}
+)
+
+// transport is what the routers speak.
+func (o Options) transport() string {
+	if o.AAA == AAAFreeDiameter {
+		return cmp.Or(o.Transport, TransportDiameter)
 	}
-	return b.startAAA(ctx, OwnAAAName, a, aaaOwnPort)
+	return cmp.Or(o.Transport, TransportRADIUS)
 }
 
-// startAAA starts an authentication server.
-func (b *Bed) startAAA(ctx context.Context, name string, a AAA, port uint16) error {
-	state, serverName := a.setup()
-	if b.opt.AAA == AAAFreeRADIUS {
-		return b.startFreeRADIUS(ctx, name, state, serverName, port)
+// over reports whether they speak one of these.
+func (o Options) over(transports ...string) bool { return slices.Contains(transports, o.transport()) }
+
+// asked are the servers that the routers ask, in that order.
+func (o Options) asked() []aaaServer {
+	first, spare := homeServer, spareHome
+	switch {
+	case o.Roaming:
+		first, spare = visitedServer, spareVisited
+	case o.AAA == AAAFreeDiameter:
+		first = relayServer
 	}
-	return b.start(ctx, name, topo.AAA, "mpa-aaa", b.configAAA(name, state, serverName, port))
+	if !o.Spare {
+		return []aaaServer{first}
+	}
+	return []aaaServer{first, spare}
 }
 
-// certificates makes the state directories of the servers, and the mobile
-// node's certificate and trusted authorities in the directory mn.
-func (b *Bed) certificates() error {
-	first, err := server.OpenState(b.Run.File("aaa-state"))
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
+// homes are the servers that authenticate, in the order in which who forwards asks them.
+func (o Options) homes() []aaaServer {
+	first := homeServer
+	if o.AAA == AAAFreeDiameter && !o.Roaming {
+		first.above = behind
 	}
-	if _, err := first.Issue(MNIdentity, b.Run.File("mn")); err != nil {
-		return fmt.Errorf("bed: %w", err)
+	if o.Spare && !o.Roaming && o.AAA != AAAFreeDiameter {
+		return []aaaServer{first, spareHome}
 	}
-	if b.opt.OwnAAA == "" {
+	return []aaaServer{first}
+}
+
+// between are those that forward to them.
+func (o Options) between() []aaaServer {
+	if !o.Roaming && o.AAA != AAAFreeDiameter {
 		return nil
 	}
-	for _, a := range []AAA{AAAOtherCA, AAAOtherClients} {
-		state, _ := a.setup()
-		if _, err := server.OpenState(b.Run.File(state)); err != nil {
-			return fmt.Errorf("bed: %w", err)
-		}
+	return o.asked()
+}
+
+// checkAAA says which choices do not go together, and why.
+func (o Options) checkAAA() error {
+	known := map[string][]string{
+		AAAEmbedded:     {TransportRADIUS},
+		AAAFreeRADIUS:   {TransportRADIUS},
+		AAAFreeDiameter: {},
 	}
-	// The same authority, so that only the name is wrong.
-	state, _ := AAAOtherName.setup()
-	if err := os.Mkdir(b.Run.File(state), 0o700); err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	for _, name := range []string{"ca.pem", "ca.key"} {
-		if err := copyFile(b.Run.File(state, name), b.Run.File("aaa-state", name)); err != nil {
-			return err
-		}
-	}
-	// The node trusts the authority that does not know its certificate.
-	state, _ = AAAOtherClients.setup()
-	pem, err := os.ReadFile(b.Run.File(state, "ca.pem"))
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	f, err := os.OpenFile(b.Run.File("mn", "ca.pem"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	defer f.Close()
-	if _, err := f.Write(pem); err != nil {
-		return fmt.Errorf("bed: %w", err)
+	aaa := cmp.Or(o.AAA, AAAEmbedded)
+	speaks, ok := known[aaa]
+	switch {
+	case !ok:
+		return fmt.Errorf("bed: %q is no authentication server: expected %s, %s or %s", o.AAA, AAAEmbedded, AAAFreeRADIUS, AAAFreeDiameter)
+	case !slices.Contains(speaks, o.transport()):
+		return fmt.Errorf("bed: %s does not speak %s: expected %s", aaa, o.transport(), strings.Join(speaks, " or "))
+	case aaa == AAAEmbedded && o.Roaming:
+		return fmt.Errorf("bed: %s does not forward yet: expected %s for roaming", aaa, AAAFreeRADIUS)
+	case o.Wifi != nil && (o.Roaming || o.Spare || o.over(TransportDiameter, TransportDiameterTLS, TransportRadSec)):
+		return fmt.Errorf("bed: access points ask one server by RADIUS: expected no roaming, spare server or %s with radios", o.transport())
+	case o.OwnAAA != "" && (o.Roaming || o.Spare || o.transport() != TransportRADIUS):
+		return fmt.Errorf("bed: a router with a server of its own asks it by RADIUS: expected no roaming, spare server or %s beside it", o.transport())
 	}
 	return nil
 }
 
-func copyFile(to, from string) error {
-	content, err := os.ReadFile(filepath.Clean(from))
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
+// startServers starts all of them, those that are asked by others first.
+func (b *Bed) startServers(ctx context.Context) error {
+	for _, s := range b.opt.homes() {
+		if err := b.startHomeServer(ctx, s, AAAGood); err != nil {
+			return err
+		}
 	}
-	if err := os.WriteFile(to, content, 0o600); err != nil {
-		return fmt.Errorf("bed: %w", err)
+	for _, s := range b.opt.between() {
+		if err := b.startBetween(ctx, s); err != nil {
+			return err
+		}
+	}
+	if b.opt.OwnAAA != "" {
+		return b.OwnAAA(ctx, AAAGood)
 	}
 	return nil
+}
+
+// startHomeServer starts a server that authenticates.
+func (b *Bed) startHomeServer(ctx context.Context, s aaaServer, a AAA) error {
+	if b.opt.AAA == AAAFreeRADIUS {
+		return b.startFreeRADIUS(ctx, s, a)
+	}
+	return b.start(ctx, s.name, s.node, "mpa-aaa", b.configAAA(s, a))
+}
+
+// startBetween starts one that forwards.
+func (b *Bed) startBetween(ctx context.Context, s aaaServer) error {
+	return b.startFreeRADIUSProxy(ctx, s)
 }

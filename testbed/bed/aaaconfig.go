@@ -2,30 +2,34 @@ package bed
 
 import (
 	"fmt"
-	"net/netip"
+	"strings"
 
 	"openmpa/testbed/topo"
 )
 
-// configOperators is what an access router's configuration says of the servers it asks, the first
-// one of them first.
+// configOperators is what an access router's configuration says of the servers it asks.
 func (b *Bed) configOperators(n topo.Network) string {
-	server := netip.AddrPortFrom(topo.AAAServer, aaaPort)
+	servers := b.opt.asked()
 	if b.opt.OwnAAA == n.Name {
-		server = netip.AddrPortFrom(topo.AAAServer, aaaOwnPort)
+		servers = []aaaServer{ownServer}
 	}
-	return fmt.Sprintf("aaa: [{radius: {nas-identifier: ar-%s, servers: [{address: %q, secret-file: %s}]}}]\n", n.Name, server, radiusSecret)
+	list := make([]string, 0, len(servers))
+	for _, s := range servers {
+		list = append(list, fmt.Sprintf("{address: %q, secret-file: %s}", s.at(aaaPort), radiusSecret))
+	}
+	return fmt.Sprintf("aaa: [{radius: {nas-identifier: ar-%s, servers: [%s]}}]\n", n.Name, strings.Join(list, ", "))
 }
 
 // configAAA is the configuration of a server of ours.
-func (b *Bed) configAAA(name, state, serverName string, port uint16) string {
+func (b *Bed) configAAA(s aaaServer, a AAA) string {
 	lo, hi := b.opt.tlsVersions()
+	state, serverName := a.setup()
 	return fmt.Sprintf(`node: %s
 control: %s
-listen: %v:%d
+listen: %v
 state: %s
 server-name: %s
 clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
 tls: {min-version: "%s", max-version: "%s"}
-`, name, b.Run.File(name+".sock"), topo.AAAServer, port, b.Run.File(state), serverName, lo, hi)
+`, s.name, b.Run.File(s.name+".sock"), s.at(aaaPort), b.Run.File(state), serverName, lo, hi)
 }

@@ -18,8 +18,6 @@ import (
 const (
 	MNIdentity = "mn@home.example"
 	ServerName = "aaa.home.example"
-	aaaPort    = 1812
-	aaaOwnPort = 1912 // of the second server, see Options.OwnAAA
 	homeSPI    = 256
 	tunName    = "mpa0"
 

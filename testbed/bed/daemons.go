@@ -31,13 +31,8 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.certificates(); err != nil {
 		return err
 	}
-	if err := b.startAAA(ctx, topo.AAA, AAAGood, aaaPort); err != nil {
+	if err := b.startServers(ctx); err != nil {
 		return err
-	}
-	if b.opt.OwnAAA != "" {
-		if err := b.OwnAAA(ctx, AAAGood); err != nil {
-			return err
-		}
 	}
 	if err := b.startRadio(ctx); err != nil {
 		return err

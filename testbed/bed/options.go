@@ -25,9 +25,16 @@ type Options struct {
 	BufferPackets int
 	// BufferOff has routers hold nothing; the node's own queue stays.
 	BufferOff bool
-	// AAA is the authentication server: AAAEmbedded (also when empty) or
-	// AAAFreeRADIUS.
+	// AAA is the authentication server: AAAEmbedded (also when empty), AAAFreeRADIUS, or AAAFreeDiameter:
+	// one of ours behind freeDiameter, which relays.
 	AAA string
+	// Transport is what the routers speak with it: TransportRADIUS (also when empty), TransportRadSec,
+	// TransportDiameter (also when empty, with AAAFreeDiameter) or TransportDiameterTLS.
+	Transport string
+	// Roaming has them ask a server of the visited operator, which forwards to the mobile node's home.
+	Roaming bool
+	// Spare has a second server beside the one that the routers ask, for when that is gone.
+	Spare bool
 	// TLS is the only version of TLS it speaks, "1.2" or "1.3"; empty: both.
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
@@ -109,10 +116,11 @@ const (
 
 // The servers that are not always ours.
 const (
-	AAAEmbedded   = "embedded"
-	AAAFreeRADIUS = "freeradius"
-	DHCPEmbedded  = "embedded"
-	DHCPKea       = "kea"
+	AAAEmbedded     = "embedded"
+	AAAFreeRADIUS   = "freeradius"
+	AAAFreeDiameter = "freediameter"
+	DHCPEmbedded    = "embedded"
+	DHCPKea         = "kea"
 )
 
 // How nodes get an address with IPv6: they form one (RFC 4862), or DHCPv6 gives it.
@@ -158,14 +166,13 @@ func (o Options) check() error {
 	default:
 		return fmt.Errorf("bed: %q are no timers for duplicate address detection: expected %s or %s", o.DAD, DADFast, DADStandard)
 	}
-	switch o.AAA {
-	case "", AAAEmbedded:
-	case AAAFreeRADIUS:
+	if err := o.checkAAA(); err != nil {
+		return err
+	}
+	if o.AAA == AAAFreeRADIUS {
 		if _, err := (peers.FreeRADIUS{}).Program(); err != nil {
 			return err
 		}
-	default:
-		return fmt.Errorf("bed: %q is no authentication server: expected %s or %s", o.AAA, AAAEmbedded, AAAFreeRADIUS)
 	}
 	switch o.DHCP {
 	case "", DHCPEmbedded:
@@ -243,6 +250,12 @@ func (o Options) plan() topo.Plan {
 		}
 		if o.Second != "" {
 			p = topo.WithSecond(p)
+		}
+		if o.Roaming {
+			p = topo.WithAAA(p, topo.Visited)
+		}
+		if o.Spare {
+			p = topo.WithAAA(p, topo.Spare)
 		}
 		return p
 	}

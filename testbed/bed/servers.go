@@ -1,15 +1,9 @@
 package bed
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"net"
-	"net/netip"
-	"os"
 
-	"openmpa/aaa/radius"
-	"openmpa/aaa/server"
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/proc"
@@ -115,38 +109,6 @@ func (b *Bed) startDHCP(ctx context.Context) error {
 				}
 			}
 			return nil
-		},
-	})
-}
-
-// startFreeRADIUS starts a FreeRADIUS with the certificates of a state
-// directory.
-func (b *Bed) startFreeRADIUS(ctx context.Context, name, state, serverName string, port uint16) error {
-	certificates, err := server.OpenState(b.Run.File(state))
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	if _, err := certificates.ServerCertificate(serverName); err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	secret, err := os.ReadFile(b.Run.File(radiusSecret))
-	if err != nil {
-		return fmt.Errorf("bed: %w", err)
-	}
-	f := peers.FreeRADIUS{
-		Dir: b.Run.Path, Name: name, Listen: netip.AddrPortFrom(topo.AAAServer, port),
-		Clients: netip.MustParsePrefix("10.0.0.0/8"), Secret: string(bytes.TrimSpace(secret)), State: b.Run.File(state),
-	}
-	f.MinTLS, f.MaxTLS = b.opt.tlsVersions()
-	command, err := f.Command()
-	if err != nil {
-		return err
-	}
-	b.opt.say("starting FreeRADIUS")
-	return b.run(ctx, proc.Spec{
-		Name: name, Space: b.Top.Space(topo.AAA), Command: command,
-		Answers: func(ctx context.Context) error {
-			return f.Answers(ctx, MNIdentity, func() (radius.Conn, error) { return b.udp(topo.RB, nil) })
 		},
 	})
 }

@@ -176,14 +176,14 @@ func TestForeignServerThatDoesNotComeUp(t *testing.T) {
 	if err := b.writeSecrets(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.startFreeRADIUS(t.Context(), "aaa", "state", ServerName, aaaPort); err != nil {
+	if err := b.startFreeRADIUS(t.Context(), homeServer, AAAGood); err != nil {
 		t.Fatal(err)
 	}
 	if names := b.Daemons(); len(names) != 0 {
 		t.Errorf("%q are taken for daemons with a control socket", names)
 	}
 	b.opt.TLS = "9.9"
-	err = b.startFreeRADIUS(t.Context(), "aaa3", "state", ServerName, aaaOwnPort)
+	err = b.startFreeRADIUS(t.Context(), ownServer, AAAGood)
 	if err == nil || !strings.Contains(err.Error(), "ended by itself") || !strings.Contains(err.Error(), "tls_max_version") {
 		t.Errorf("%v", err)
 	}

@@ -18,8 +18,9 @@ import (
 	"openmpa/paa/keys"
 )
 
-// A FreeRADIUS is an authentication server for EAP-TLS over RADIUS. Every field
-// is required but those with a default.
+// A FreeRADIUS is an authentication server for EAP-TLS over RADIUS, or a proxy to one.
+// Every field is required but those with a default. What it is told in accounting it
+// keeps in the file Name.detail.
 type FreeRADIUS struct {
 	Dir     string // the run directory
 	Name    string // of its files there
@@ -34,6 +35,24 @@ type FreeRADIUS struct {
 	Curves         string        // in OpenSSL's words; default "X25519:prime256v1"
 	Fragment       int           // octets of an EAP-TLS packet; default 1024
 	SessionTimeout time.Duration // told in every accept; default one hour
+
+	// RadSec is where it listens for RADIUS over TLS, too (RFC 6614); zero: nowhere.
+	RadSec    netip.AddrPort
+	Transport Transport // for that, and for TLS with home servers
+	// Home makes it a proxy, which has no State, and authenticates nobody itself.
+	Home *Home
+}
+
+// Transport names the files by which an AAA server or client is known to others of its
+// kind, all PEM: the authority of both, and its own certificate and key.
+type Transport struct{ CA, Certificate, Key string }
+
+// Home is where a proxy sends what is for a realm.
+type Home struct {
+	Realm    string
+	Operator string // that the proxy belongs to: a domain name, for Operator-Name (RFC 5580)
+	Servers  []netip.AddrPort
+	RadSec   bool // over TLS; otherwise accounting goes to the same port as authentication, plus one
 }
 
 //go:embed freeradius.conf.tmpl
@@ -75,6 +94,12 @@ func (f FreeRADIUS) Command() ([]string, error) {
 	}
 	return []string{path, "-d", f.Dir, "-n", f.Name, "-f", "-l", "stdout"}, nil
 }
+
+// AccountingPort is where it listens for accounting: one above that of authentication.
+func (f FreeRADIUS) AccountingPort() uint16 { return f.Listen.Port() + 1 }
+
+// Books is the file of the accounting records it was told.
+func (f FreeRADIUS) Books() string { return filepath.Join(f.Dir, f.Name+".detail") }
 
 // Seconds is the session timeout as the configuration has it.
 func (f FreeRADIUS) Seconds() int { return int(f.SessionTimeout / time.Second) }

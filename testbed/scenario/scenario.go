@@ -37,6 +37,10 @@ type Options struct {
 	Tracks         bool
 	AAA, DHCP, TLS string // see bed.Options
 	Agent          string // likewise
+	// Transport is what routers speak with authentication servers, Roaming has them ask those of a visited operator,
+	// and Spare has a second one, see bed.Options.
+	Transport      string
+	Roaming, Spare bool
 	// Capture is a file for Wireshark, see bed.Options.
 	Capture string
 	// IP is the family, and Addresses how nodes get theirs with IPv6, see bed.Options.
@@ -104,6 +108,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
+		Transport: o.Transport, Roaming: o.Roaming, Spare: o.Spare,
 		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses, Capture: o.Capture,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,

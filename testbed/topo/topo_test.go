@@ -51,6 +51,7 @@ func TestPlansAreSound(t *testing.T) {
 	t.Run("two interfaces", func(t *testing.T) { sound(t, WithSecond(Standard())) })
 	t.Run("wireless", func(t *testing.T) { sound(t, Wireless()) })
 	t.Run("with a third network", func(t *testing.T) { sound(t, WithThird(Standard())) })
+	t.Run("with more authentication servers", func(t *testing.T) { sound(t, WithThird(WithAAA(WithAAA(Standard(), Visited), Spare))) })
 }
 
 func sound(t *testing.T, p Plan) {

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"openmpa/testbed/scenario"
+	"openmpa/testbed/topo"
+)
+
+// aaa is which authentication servers a lab has, and how they are asked.
+type aaa struct {
+	AAA       string `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
+	Transport string `name:"aaa-transport" enum:"radius" default:"radius" help:"What routers speak with it."`
+	Roaming   bool   `help:"Have the routers ask a server of the visited networks' operator, which forwards to the node's home; --rtt-aaa is between the two."`
+	Spare     bool   `name:"aaa-spare" help:"Have a second authentication server, for when the one that the routers ask is gone."`
+}
+
+func (f aaa) into(o *scenario.Options) {
+	o.AAA, o.Transport, o.Roaming, o.Spare = f.AAA, f.Transport, f.Roaming, f.Spare
+}
+
+// links are those that come with the servers.
+func (f aaa) links() (names []string) {
+	if f.Roaming {
+		names = append(names, topo.LinkVisited)
+	}
+	if f.Spare {
+		names = append(names, topo.LinkSpare)
+	}
+	return names
+}
+
+// record is what was taken, for the results.
+func (f aaa) record(m map[string]string) {
+	m["aaa"], m["aaa-transport"] = f.AAA, f.Transport
+	if f.Roaming {
+		m["roaming"] = "true"
+	}
+	if f.Spare {
+		m["aaa-spare"] = "true"
+	}
+}
