@@ -27,9 +27,9 @@ type engine struct {
 
 // outcome is written by the TLS goroutine, and read while that is parked or done.
 type outcome struct {
-	complete  bool   // the method has succeeded and keys are exported; its last flight may still have to go out
-	indicated bool   // each side knows of the other's success, protected: EAP-Failure counts no more
-	user      string // whose password has been shown to the server; empty before
+	complete  bool  // the method has succeeded and keys are exported; its last flight may still have to go out
+	indicated bool  // each side knows of the other's success, protected: EAP-Failure counts no more
+	reason    error // should the server refuse now without one
 	err       error
 	state     tls.ConnectionState
 	msk       *keys.Secret

@@ -104,6 +104,38 @@ type RejectedError struct {
 // Error implements error in one line.
 func (e *RejectedError) Error() string { return "eap: refused by the authentication server " + e.Stage }
 
+// PasswordError says that the server refused a user or the password; which of both it
+// does not say.
+type PasswordError struct {
+	User   string // who authenticates, inside
+	Method string // such as "EAP-TTLS/PAP"
+	Code   int    // of RFC 2759 section 6; 0: none came
+	Text   string // the server's own words, if any
+}
+
+// Error implements error in one line.
+func (e *PasswordError) Error() string {
+	s := fmt.Sprintf("eap: the server refused user %s by %s: ", quoteName(e.User), e.Method)
+	switch e.Code {
+	case chapErrHours:
+		s += "not allowed to log on at this hour"
+	case chapErrDisabled:
+		s += "the account is disabled"
+	case chapErrExpired:
+		s += "the password has expired; set a new one there"
+	case chapErrDialin:
+		s += "the account may not do this"
+	case 0, chapErrFailed:
+		s += "wrong password, or no such user"
+	default:
+		s += fmt.Sprintf("error %d of MS-CHAPv2", e.Code)
+	}
+	if e.Text != "" {
+		s += "; it says " + quoteName(e.Text)
+	}
+	return s
+}
+
 // explain types what crypto/tls returned. them is the other side, "server" or "client".
 func explain(err error, them string) error {
 	var typed *CertificateError

@@ -47,8 +47,12 @@ const (
 	// chapValueLen is Peer-Challenge, 8 octets reserved, NT-Response and flags.
 	chapValueLen = chapChallengeLen + 8 + ntResponseLen + 1
 
-	chapErrFailed  = 691 // ERROR_AUTHENTICATION_FAILURE, RFC 2759 section 6
-	chapErrExpired = 648 // ERROR_PASSWD_EXPIRED
+	// Numbers of the errors of RFC 2759 section 6.
+	chapErrHours    = 646
+	chapErrDisabled = 647
+	chapErrExpired  = 648
+	chapErrDialin   = 649
+	chapErrFailed   = 691
 )
 
 // chapPacket is what follows the type of an EAP-MSCHAPv2 packet.
@@ -140,8 +144,10 @@ func (p chapPacket) appendValue(dst []byte) []byte {
 
 // NTHash is the only thing MS-CHAPv2 asks of a password, 16 octets (RFC 2759 section
 // 8.3). It is as good as the password to who has it.
-func NTHash(password string) (*keys.Secret, error) {
-	wide, err := rfc2759.ToUTF16([]byte(password))
+func NTHash(password string) (*keys.Secret, error) { return ntHash([]byte(password)) }
+
+func ntHash(password []byte) (*keys.Secret, error) {
+	wide, err := rfc2759.ToUTF16(password)
 	if err != nil {
 		return nil, errors.New("eap: the password is not UTF-8")
 	}

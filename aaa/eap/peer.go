@@ -16,16 +16,17 @@ import (
 // maxIdentity is what User-Name of RADIUS can carry, in octets.
 const maxIdentity = 253
 
-// TLSConfig is what the peer needs for EAP-TLS. Everything without a default is required.
+// TLSConfig is what the peer needs of TLS. Everything without a default is required.
 type TLSConfig struct {
 	Roots       *x509.CertPool  // CAs that may have issued the server's certificate; never the system's
 	ServerName  string          // must be among the DNS names of the server's certificate (RFC 9190 section 2.2)
-	Certificate tls.Certificate // ours, with its private key and chain
+	Certificate tls.Certificate // ours, with its private key and chain; EAP-TTLS and PEAP do without
 
 	MinVersion uint16 // default TLS 1.2, which is also the least
 	MaxVersion uint16 // default TLS 1.3
 
-	// SessionCache lets a later conversation resume this one. nil: never.
+	// SessionCache lets a later conversation resume this one: of the same method, user
+	// and server name, whichever network it is through. nil: never.
 	SessionCache tls.ClientSessionCache
 
 	// Time is the clock certificates are checked by. nil: the system's.
@@ -34,7 +35,11 @@ type TLSConfig struct {
 
 // PeerConfig configures a Peer.
 type PeerConfig struct {
-	Identity     string // answer to Request/Identity, a NAI; 1 to 253 octets of UTF-8
+	Identity     string       // who authenticates, a NAI; 1 to 253 octets of UTF-8
+	Anonymous    string       // answer to Request/Identity in its place, such as anonymous@realm; empty: Identity
+	Method       Type         // TypeTLS (default), TypeTTLS or TypePEAP
+	Inner        Inner        // of EAP-TTLS and PEAP; default InnerMSCHAPv2
+	Password     *keys.Secret // of EAP-TTLS and PEAP, at most 128 octets of UTF-8; the caller's to clear
 	TLS          TLSConfig
 	FragmentSize int       // largest packet sent, in octets; default DefaultFragmentSize
 	Rand         io.Reader // for TLS; nil: crypto/rand
@@ -44,18 +49,21 @@ type peerState uint8
 
 const (
 	peerIdle      peerState = iota // no method yet
-	peerHandshake                  // EAP-TLS runs
+	peerHandshake                  // the method runs
 	peerComplete                   // keys are there, EAP-Success is not
-	peerFailed                     // TLS failed, EAP-Failure has not come
+	peerFailed                     // the method failed, EAP-Failure has not come
 	peerSuccess                    // final
 	peerFailure                    // final
 )
 
-// Peer is the EAP peer of one conversation, with EAP-TLS as its only method. It is
+// Peer is the EAP peer of one conversation, with one method. It is
 // synchronous and must not be used by several goroutines at once. Close it.
 type Peer struct {
 	// fixed
-	identity string
+	identity string // outer
+	kind     Type
+	script   script
+	sessions *sessions // nil: none
 	config   *tls.Config
 	size     int
 	shown    *bool // our certificate has been asked for; written by TLS, which is parked when we read
@@ -70,19 +78,57 @@ type Peer struct {
 	cleanup   runtime.Cleanup
 }
 
-// NewPeer makes a peer for one conversation.
-func NewPeer(cfg PeerConfig) (*Peer, error) {
-	if cfg.Identity == "" || len(cfg.Identity) > maxIdentity || !utf8.ValidString(cfg.Identity) {
-		return nil, fmt.Errorf("eap: identity %q, expected 1 to %d octets of UTF-8", cfg.Identity, maxIdentity)
+// check completes the configuration.
+func (cfg *PeerConfig) check() error {
+	if cfg.Anonymous == "" {
+		cfg.Anonymous = cfg.Identity
+	}
+	for _, id := range []string{cfg.Identity, cfg.Anonymous} {
+		if id == "" || len(id) > maxIdentity || !utf8.ValidString(id) {
+			return fmt.Errorf("eap: identity %q, expected 1 to %d octets of UTF-8", id, maxIdentity)
+		}
 	}
 	if cfg.TLS.Roots == nil {
-		return nil, errors.New("eap: no CA certificates to check the server by")
+		return errors.New("eap: no CA certificates to check the server by")
 	}
 	if cfg.TLS.ServerName == "" {
-		return nil, errors.New("eap: no server name to check the server's certificate by")
+		return errors.New("eap: no server name to check the server's certificate by")
 	}
-	if len(cfg.TLS.Certificate.Certificate) == 0 || cfg.TLS.Certificate.PrivateKey == nil {
-		return nil, errors.New("eap: no client certificate with its private key")
+	if cfg.Method == 0 {
+		cfg.Method = TypeTLS
+	}
+	own := len(cfg.TLS.Certificate.Certificate) > 0
+	switch {
+	case cfg.Method != TypeTLS && cfg.Method != TypeTTLS && cfg.Method != TypePEAP:
+		return fmt.Errorf("eap: method %v, expected EAP-TLS, EAP-TTLS or PEAP", cfg.Method)
+	case own != (cfg.TLS.Certificate.PrivateKey != nil) || cfg.Method == TypeTLS && !own:
+		return errors.New("eap: no client certificate with its private key")
+	case cfg.Method == TypeTLS:
+		return nil
+	case cfg.Password.Len() == 0 || cfg.Password.Len() > maxPassword || !utf8.Valid(cfg.Password.Bytes()):
+		return fmt.Errorf("eap: expected a password of 1 to %d octets of UTF-8", maxPassword)
+	case cfg.Inner > InnerPAP || cfg.Method == TypePEAP && cfg.Inner != InnerMSCHAPv2:
+		return fmt.Errorf("eap: %v inside %v, expected MSCHAPv2, or PAP inside EAP-TTLS", cfg.Inner, cfg.Method)
+	}
+	return nil
+}
+
+// script is what the method does inside TLS.
+func (cfg *PeerConfig) script() script {
+	c := credentials{kind: cfg.Method, inner: cfg.Inner, user: cfg.Identity, password: cfg.Password, rand: cfg.Rand}
+	switch cfg.Method {
+	case TypeTTLS:
+		return c.ttls
+	case TypePEAP:
+		return c.peap
+	}
+	return clientTLS
+}
+
+// NewPeer makes a peer for one conversation.
+func NewPeer(cfg PeerConfig) (*Peer, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	lo, hi, err := versions(cfg.TLS.MinVersion, cfg.TLS.MaxVersion)
 	if err != nil {
@@ -95,17 +141,20 @@ func NewPeer(cfg PeerConfig) (*Peer, error) {
 	t := baseConfig(lo, hi, cfg.Rand, cfg.TLS.Time)
 	t.RootCAs = cfg.TLS.Roots
 	t.ServerName = cfg.TLS.ServerName
-	t.ClientSessionCache = cfg.TLS.SessionCache
 	t.SessionTicketsDisabled = cfg.TLS.SessionCache == nil
-	cert := cfg.TLS.Certificate
+	p := &Peer{identity: cfg.Anonymous, kind: cfg.Method, script: cfg.script(), config: t, size: size, shown: new(bool)}
+	if cfg.TLS.SessionCache != nil {
+		p.sessions = newSessions(cfg.TLS.SessionCache, cfg.Method, cfg.Identity, cfg.TLS.ServerName)
+		t.ClientSessionCache = p.sessions
+	}
+	cert, shown := cfg.TLS.Certificate, p.shown
 	// Always ours, whatever CAs the server names: so that its refusal is about the
 	// certificate, not about none having been sent.
-	shown := new(bool)
 	t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		*shown = true
 		return &cert, nil
 	}
-	return &Peer{identity: cfg.Identity, config: t, size: size, shown: shown}, nil
+	return p, nil
 }
 
 // Handle takes one packet from the authenticator and returns the response to send,
@@ -157,10 +206,10 @@ func (p *Peer) request(pkt Packet) []byte {
 		return p.respond(pkt.ID, TypeIdentity, []byte(p.identity))
 	case pkt.Type == TypeNotification:
 		return p.respond(pkt.ID, TypeNotification, nil)
-	case pkt.Type == TypeTLS:
+	case pkt.Type == p.kind:
 		return p.tls(pkt)
 	case pkt.Type > TypeNak && p.state == peerIdle:
-		return p.respond(pkt.ID, TypeNak, []byte{byte(TypeTLS)})
+		return p.respond(pkt.ID, TypeNak, []byte{byte(p.kind)})
 	}
 	p.discarded++
 	return nil
@@ -175,7 +224,7 @@ func (p *Peer) tls(pkt Packet) []byte {
 		}
 		p.state = peerHandshake
 		p.m.tx.size = p.size
-		p.m.eng = startEngine(true, TypeTLS, p.config, clientTLS)
+		p.m.eng = startEngine(true, p.kind, p.config, p.script)
 		p.cleanup = runtime.AddCleanup(p, (*lockstep).shut, p.m.eng.conn)
 		p.m.tx.load(p.m.eng.conn.take())
 		if err := p.m.eng.out.err; err != nil {
@@ -186,7 +235,8 @@ func (p *Peer) tls(pkt Packet) []byte {
 	if p.state == peerFailed && p.m.tx.pending() && err == nil && f.isAck() {
 		return p.respondTLS(pkt.ID, p.m.tx.next()) // the rest of a long last flight
 	}
-	if p.state != peerHandshake && !(p.state == peerComplete && p.m.tx.pending()) {
+	more := p.state == peerComplete && (p.m.tx.pending() || p.kind != TypeTLS)
+	if p.state != peerHandshake && !more {
 		p.discarded++
 		return nil
 	}
@@ -195,8 +245,11 @@ func (p *Peer) tls(pkt Packet) []byte {
 		return p.respondTLS(pkt.ID, fragment{})
 	}
 	reply, stepped, err := p.m.exchange(f)
-	if errors.Is(err, errAck) {
-		err = &ProtocolError{Detail: "empty EAP-TLS request while the server's flight was expected"}
+	switch {
+	case errors.Is(err, errAck) && p.state == peerComplete: // it has nothing more to say
+		return p.respondTLS(pkt.ID, fragment{})
+	case errors.Is(err, errAck):
+		err = &ProtocolError{Detail: fmt.Sprintf("empty %v request while the server's flight was expected", p.kind)}
 	}
 	switch {
 	case err != nil:
@@ -208,7 +261,7 @@ func (p *Peer) tls(pkt Packet) []byte {
 }
 
 func (p *Peer) respondTLS(id uint8, f fragment) []byte {
-	return p.respond(id, TypeTLS, f.appendBinary(nil))
+	return p.respond(id, p.kind, f.appendBinary(nil))
 }
 
 func (p *Peer) respond(id uint8, t Type, data []byte) []byte {
@@ -231,18 +284,28 @@ func (p *Peer) fail(err error) {
 
 func (p *Peer) reject() {
 	if p.err == nil {
-		stage := "in EAP-TLS, before it had our certificate; is there a version of TLS in common, or was it restarted just now?"
-		switch {
-		case p.state == peerIdle:
-			stage = "before EAP-TLS began; is the identity known there, and EAP-TLS enabled?"
-		case p.state == peerComplete:
-			stage = "after TLS had succeeded; it does not authorize this identity, or was restarted just now"
-		case *p.shown:
-			stage = "when it had our certificate, without a reason; does it trust the CA that issued it, and does it name our identity?"
-		}
-		p.err = &RejectedError{Stage: stage}
+		p.err = p.refusal()
 	}
 	p.finish(false)
+}
+
+// refusal is the reason when the server gives none: it follows from how far it came.
+func (p *Peer) refusal() error {
+	if p.m.eng != nil && p.m.eng.out.reason != nil {
+		return p.m.eng.out.reason
+	}
+	stage := fmt.Sprintf("in %v, before it had our certificate; is there a version of TLS in common, or was it restarted just now?", p.kind)
+	switch {
+	case p.state == peerIdle:
+		stage = fmt.Sprintf("before %v began; is the identity known there, and %[1]v enabled?", p.kind)
+	case p.state == peerComplete:
+		stage = "after TLS had succeeded; it does not authorize this identity, or was restarted just now"
+	case *p.shown && p.kind == TypeTLS:
+		stage = "when it had our certificate, without a reason; does it trust the CA that issued it, and does it name our identity?"
+	case p.kind != TypeTLS:
+		stage = fmt.Sprintf("in %v, before it had our password; is there a version of TLS in common, or was it restarted just now?", p.kind)
+	}
+	return &RejectedError{Stage: stage}
 }
 
 func (p *Peer) finish(success bool) {
@@ -251,6 +314,7 @@ func (p *Peer) finish(success bool) {
 		p.state = peerSuccess
 	}
 	p.m.close(success)
+	p.sessions.settle(success)
 	p.cleanup.Stop()
 }
 
@@ -296,12 +360,19 @@ func (p *Peer) TLSVersion() string {
 	return tls.VersionName(p.m.eng.out.state.Version)
 }
 
+// Resumed says that the handshake was an abbreviated one: without certificates, and
+// inside EAP-TTLS and PEAP without the password.
+func (p *Peer) Resumed() bool {
+	return p.m.eng != nil && p.m.eng.out.complete && p.m.eng.out.state.DidResume
+}
+
 // Close ends the conversation and its goroutine. It may be called at any time, and
 // again. The MSK of a success stays with who took it.
 func (p *Peer) Close() error {
 	if p.state < peerSuccess {
 		if p.err == nil {
 			p.err = errors.New("eap: conversation closed before its end")
+			p.sessions.keep()
 		}
 		p.finish(false)
 	}

@@ -6,10 +6,13 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/template"
 	"time"
 
@@ -35,6 +38,10 @@ type FreeRADIUS struct {
 	Curves         string        // in OpenSSL's words; default "X25519:prime256v1"
 	Fragment       int           // octets of an EAP-TLS packet; default 1024
 	SessionTimeout time.Duration // told in every accept; default one hour
+	// Sessions is a directory of TLS sessions, for nodes to resume; none without.
+	Sessions string
+	// Passwords of users, in letters and digits: with them it knows EAP-TTLS and PEAP, too.
+	Passwords map[string]string
 
 	// RadSec is where it listens for RADIUS over TLS, too (RFC 6614); zero: nowhere.
 	RadSec    netip.AddrPort
@@ -91,6 +98,15 @@ func (f FreeRADIUS) Command() ([]string, error) {
 	}
 	if err := os.WriteFile(filepath.Join(f.Dir, f.Name+".conf"), text.Bytes(), 0o600); err != nil {
 		return nil, fmt.Errorf("peers: %w", err)
+	}
+	if len(f.Passwords) > 0 {
+		var users strings.Builder
+		for _, name := range slices.Sorted(maps.Keys(f.Passwords)) {
+			fmt.Fprintf(&users, "%q Cleartext-Password := %q\n", name, f.Passwords[name])
+		}
+		if err := os.WriteFile(filepath.Join(f.Dir, f.Name+".users"), []byte(users.String()), 0o600); err != nil {
+			return nil, fmt.Errorf("peers: %w", err)
+		}
 	}
 	return []string{path, "-d", f.Dir, "-n", f.Name, "-f", "-l", "stdout"}, nil
 }
