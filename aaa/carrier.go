@@ -14,7 +14,8 @@ type Carrier interface {
 	// wait, and asks nobody yet.
 	Open(info SessionInfo, identity string) (Conversation, error)
 	// Account delivers one record, and with the last of a Stateful grant its end. It
-	// returns nil when a server has it: until then whoever calls does so again.
+	// returns nil when a server has it: until then whoever calls does so again. The error
+	// is an ErrTimeout where no server has answered.
 	Account(ctx context.Context, r Record) error
 	// Run keeps connections up and watches servers until ctx ends, and hands on what
 	// servers want. It is called once, before anything else. An error is why it could not

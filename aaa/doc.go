@@ -21,5 +21,7 @@
 //	   +-- Orders <--- disconnect, abort, re-authorisation --- Carrier.Run
 //
 // Covered: RFC 3579 section 2 (pass-through; five invalid responses end a
-// conversation), over aaa/radius. Not covered: Diameter, realm routing.
+// conversation); routing by realm (RFC 7542); books, which survive a crash and a server's
+// absence (RFC 2866, RFC 6733 section 9). Not covered: decorated identities (RFC 7542
+// section 3.3).
 package aaa

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"time"
 
 	"openmpa/aaa/eap"
 )
@@ -29,6 +28,7 @@ type Operator struct {
 // the longest entry that matches, whatever the order.
 type Realms struct {
 	operators []Operator
+	books     *books // nil: kept by nobody
 }
 
 // NewRealms makes a Backend of operators. An operator without Realms serves every realm
@@ -89,19 +89,12 @@ func (r *Realms) Start(_ context.Context, info SessionInfo) (Session, error) {
 	}, nil
 }
 
-// Granted implements Backend.
-func (r *Realms) Granted(Grant) {}
-
-// Ended implements Backend.
-func (r *Realms) Ended(Grant, Cause, Usage) {}
-
 // session is a conversation whose operator is known once the node has said its name.
 type session struct {
 	realms  *Realms
 	info    SessionInfo
 	auth    *eap.Authenticator
-	via     *Operator // nil until then
-	last    []byte    // the request the node has to answer
+	last    []byte // the request the node has to answer
 	invalid int
 
 	mu     sync.Mutex   // guards the fields below
@@ -175,14 +168,11 @@ func (s *session) server() (Conversation, error) {
 	case s.with != nil:
 		return s.with, nil
 	}
-	identity := s.auth.Identity()
-	realm := RealmOf(identity)
-	if s.via = s.realms.route(realm); s.via == nil {
-		s.auth.Decide(false)
-		return nil, fmt.Errorf("aaa: nobody serves the realm %q of %q: add it to an operator's realms", realm, identity)
-	}
 	var err error
-	s.with, err = s.via.Carrier.Open(s.info, identity)
+	s.with, err = s.realms.Open(s.info, s.auth.Identity())
+	if unknown := (*RealmError)(nil); errors.As(err, &unknown) {
+		s.auth.Decide(false)
+	}
 	return s.with, err
 }
 
@@ -193,20 +183,7 @@ func (s *session) accept(a Answer, out Result) (Result, error) {
 		return Result{Decision: Reject}, fmt.Errorf("aaa: %s accepts %q without an MSK of %d octets; it must use an EAP method that makes keys, and send them", a.Server, s.auth.Identity(), mskLen)
 	}
 	s.auth.Decide(true)
-	g := a.Grant
-	g.Operator, g.Server, g.Realm = s.via.Name, a.Server, RealmOf(s.auth.Identity())
-	g.Station, g.Called, g.NASPort = s.info.CallingStation, s.info.CalledStation, s.info.NASPort
-	if g.Identity == "" {
-		g.Identity = s.auth.Identity()
-	}
-	g.Began = time.Now()
-	if s.info.Again != nil {
-		g.Session, g.Began = s.info.Again.Session, s.info.Again.Began
-	}
-	if a.Timeout > 0 {
-		g.Expires = time.Now().Add(a.Timeout)
-	}
-	out.Decision, out.MSK, out.SessionTimeout, out.Identity, out.Grant = Accept, a.MSK, a.Timeout, g.Identity, g
+	out.Decision, out.MSK, out.SessionTimeout, out.Identity, out.Grant = Accept, a.MSK, a.Timeout, a.Grant.Identity, a.Grant
 	return out, nil
 }
 
