@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -30,15 +29,7 @@ type configuration struct {
 		Rekey         config.Rekey         `yaml:"rekey"`
 		Encapsulation config.Encapsulation `yaml:"encapsulation"`
 	} `yaml:"tunnel"`
-	EAP struct {
-		Identity    string      `yaml:"identity"`
-		CA          config.File `yaml:"ca"`
-		Certificate config.File `yaml:"certificate"`
-		Key         config.File `yaml:"key"`
-		ServerName  string      `yaml:"server-name"`
-		MinVersion  string      `yaml:"min-version"`
-		MaxVersion  string      `yaml:"max-version"`
-	} `yaml:"eap"`
+	EAP  eapConfig `yaml:"eap"`
 	PANA struct {
 		Ping  config.Duration `yaml:"ping"`
 		Await bool            `yaml:"await"`
@@ -90,12 +81,17 @@ link: {type: auto}                    # who moves it: wpa_supplicant, ethernet (
 #   - {name: wlan0, points: [poa-b1], raise: always, link: {type: auto}}
 #   - {name: wlan1, points: [poa-a1, poa-a2], raise: move}
 tunnel: {device: mpa0, mtu: 1400, offload: true, rekey: {after: 1h, octets: 256GiB}}   # suites: [chacha20-poly1305, aes-128-gcm, aes-256-gcm], the best first; without it the processor decides. offload: false: packets to and from the kernel one by one
-eap:                                  # EAP-TLS
+eap:
+  method: tls                         # or ttls or peap, with a password in the place of certificate and key
   identity: mn@home.example
   ca: ca.pem                          # who signs the server's certificate
   certificate: mn.pem
   key: mn.key
   server-name: aaa.home.example       # that the certificate must have
+  resume: true                        # TLS sessions, at whichever network; they are in memory only
+  # password-file: mn.password        # of ttls and peap; plain, hex:... or base64:...
+  # inner: mschapv2                   # how the server sees the password; ttls knows pap, too
+  # anonymous: anonymous@home.example # what the visited network learns of the identity
 pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up. await: true: where neither this file nor DHCP names a PAA, the link's router may begin the session
 networks:                             # points: of attachment, the preferred one first; external: names alone, [poa-b1, poa-b2]
   - name: b
@@ -132,8 +128,7 @@ func (c configuration) withDefaults() configuration {
 	}
 	config.Default(&c.Tunnel.Device, "mpa0")
 	config.Default(&c.Tunnel.MTU, 1400)
-	config.Default(&c.EAP.MinVersion, "1.2")
-	config.Default(&c.EAP.MaxVersion, "1.3")
+	c.EAP = c.EAP.withDefaults()
 	config.Default(&c.Mobility.MIP4.Algorithm, "hmac-md5")
 	config.Default(&c.Mobility.MIP4.Lifetime, config.Duration(10*time.Minute))
 	config.Default(&c.Mobility.MIP6.Lifetime, config.Duration(10*time.Minute))
@@ -161,12 +156,6 @@ func (c configuration) Check() error {
 		return config.Errorf("interface", "missing: the interface towards the points of attachment")
 	case d.Tunnel.MTU < 576 || d.Tunnel.MTU > 1400:
 		return config.Errorf("tunnel.mtu", "%d: expected 576 to 1400, so that IP-in-IP in ESP fits 1500", d.Tunnel.MTU)
-	case c.EAP.Identity == "":
-		return config.Errorf("eap.identity", "missing: user@realm")
-	case c.EAP.CA == "" || c.EAP.Certificate == "" || c.EAP.Key == "":
-		return config.Errorf("eap", "expected files for ca, certificate and key")
-	case c.EAP.ServerName == "":
-		return config.Errorf("eap.server-name", "missing: the name in the server's certificate; without it any server of that CA would do")
 	case d.PANA.Ping < config.Duration(time.Second):
 		return config.Errorf("pana.ping", "%v: expected at least 1s", d.PANA.Ping.D())
 	case c.Trigger != nil && !slices.ContainsFunc(c.interfaces(), interfaceConfig.maySee):
@@ -205,25 +194,13 @@ func (c configuration) Check() error {
 	if err := c.checkMoves(); err != nil {
 		return err
 	}
-	for key, v := range map[string]string{"min-version": d.EAP.MinVersion, "max-version": d.EAP.MaxVersion} {
-		if tlsVersion(v) == 0 {
-			return config.Errorf("eap."+key, "%q: expected \"1.2\" or \"1.3\"", v)
-		}
+	if err := d.EAP.check(); err != nil {
+		return err
 	}
 	if err := c.Tunnel.Rekey.Check(); err != nil {
 		return config.At("tunnel.rekey", err)
 	}
 	return config.At("dad", c.DAD.Timers().Check())
-}
-
-func tlsVersion(s string) uint16 {
-	switch s {
-	case "1.2":
-		return tls.VersionTLS12
-	case "1.3":
-		return tls.VersionTLS13
-	}
-	return 0
 }
 
 func (c configuration) timers() mn.Timers {

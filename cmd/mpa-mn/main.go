@@ -5,15 +5,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sync/errgroup"
-	"openmpa/aaa/eap"
 	"openmpa/internal/config"
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
@@ -22,7 +19,6 @@ import (
 	"openmpa/internal/state"
 	"openmpa/mn"
 	"openmpa/mn/link"
-	"openmpa/paa/pana"
 	"openmpa/tunnel/flow"
 )
 
@@ -45,7 +41,7 @@ ends, and after a crash when it starts again.`,
 		Check: func(path string) error {
 			c, err := load(path)
 			if err == nil {
-				_, err = credentials(c)
+				_, err = c.EAP.peer()
 			}
 			return err
 		},
@@ -64,32 +60,12 @@ func load(path string) (configuration, error) {
 	return c.withDefaults(), err
 }
 
-// credentials reads what EAP needs; keys go no further than crypto/tls.
-func credentials(c configuration) (eap.TLSConfig, error) {
-	pem, err := os.ReadFile(c.EAP.CA.String())
-	if err != nil {
-		return eap.TLSConfig{}, config.At("eap.ca", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return eap.TLSConfig{}, config.Errorf("eap.ca", "%s has no certificate in PEM form", c.EAP.CA)
-	}
-	cert, err := tls.LoadX509KeyPair(c.EAP.Certificate.String(), c.EAP.Key.String())
-	if err != nil {
-		return eap.TLSConfig{}, config.At("eap.certificate", err)
-	}
-	return eap.TLSConfig{
-		Roots: roots, ServerName: c.EAP.ServerName, Certificate: cert,
-		MinVersion: tlsVersion(c.EAP.MinVersion), MaxVersion: tlsVersion(c.EAP.MaxVersion),
-	}, nil
-}
-
 func run(ctx context.Context, env daemon.Env) error {
 	c, err := load(env.ConfigPath)
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := credentials(c)
+	newEAP, err := c.EAP.peer()
 	if err != nil {
 		return err
 	}
@@ -101,9 +77,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	cfg := mn.Config{
 		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), Networks: c.networks(), ClientID: c.ClientID,
-		NewEAP: func() (pana.EAPPeer, error) {
-			return eap.NewPeer(eap.PeerConfig{Identity: c.EAP.Identity, TLS: tlsConfig, Rand: rand.Reader})
-		},
+		NewEAP: newEAP,
 		Family: c.Family, Identifier: c.identifier(), DAD6: c.IPv6.DAD.Timers(),
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Await: c.PANA.Await, Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
 		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Reach: c.Reach,
