@@ -108,6 +108,11 @@ func (f fields) number(code uint32) (uint32, bool) {
 
 func (f fields) big(code uint32) uint64 {
 	v, _ := f.first(code)
+	return number64(v)
+}
+
+// number64 is 0 of what has not eight octets.
+func number64(v []byte) uint64 {
 	if len(v) != 8 {
 		return 0
 	}

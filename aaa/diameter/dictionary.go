@@ -58,8 +58,10 @@ func (k key) GoString() string { return "[redacted]" }
 
 // Codes of AVPs that the library has no name for.
 const (
-	codeChargeableUserIdentity  = 89  // RFC 4372
-	codeNASPortID               = 87  // RFC 7155
+	codeState                   = 24 // RFC 7155
+	codeChargeableUserIdentity  = 89 // RFC 4372
+	codeNASIdentifier           = 32 // RFC 7155
+	codeNASPortID               = 87
 	codeEAPKeyName              = 102 // RFC 4072 section 4.1
 	codeOperatorName            = 126 // RFC 5580
 	codeAccountingAuthMethod    = 406 // RFC 7155

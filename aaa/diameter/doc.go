@@ -61,8 +61,31 @@
 // Without TLS, a peer is who it says it is if it comes from the right address: that is as
 // good as the network. With TLS (1.3) both sides show certificates, and a peer's names it.
 //
+// # The EAP application
+//
+// A Client is an access router's side, a Server the home's; each makes its Node.
+//
+//	Client                                              Server
+//	Conversation.Ask --- DER: Session-Id, EAP-Payload ----> Service.EAP
+//	      |          <-- DEA 1001: EAP-Payload, State -----     |
+//	      |          --- DER: Destination-Host, State ---->     |
+//	      v          <-- DEA 2001: MSK, Class, limits -----     v
+//	Account          --- ACR start, interim, stop --------> Service.Account
+//	Terminate        --- STR ------------------------------> Service.Ended
+//	Orders           <-- ASR, RAR -------------------------  Order
+//
+// A conversation stays with the server that answered first. Where that one goes, falls
+// silent, or has forgotten it, the node is to authenticate once more (RestartError), if
+// somebody takes it. Records and ends go to the server of the session, else to any of its
+// realm. The application's number is in the headers of STR, ASR and RAR (RFC 6733 section
+// 2.4; RFC 4072 section 3 still says 0), and 3 in those of ACR.
+//
+// An RAR that only authorizes, with a Session-Timeout, sets the time that is left.
+//
 // # Covered
 //
+// RFC 4072 but for what is below; RFC 7155 section 4 as far as a router of ours has
+// something to say; RFC 6733 sections 8 and 9 with the split accounting of 9.3.
 // RFC 6733 sections 2.1 (TCP, TLS), 3, 4.1 to 4.4, 5.1 to 5.6, 6.1 and 6.2 (as client and
 // server), 7, 8.16, 9.4 (duplicates), 13.1; RFC 3539 sections 3.4.1, 3.4.2 and appendix A.
 //
@@ -70,5 +93,8 @@
 //
 // SCTP and DTLS, peer discovery by DNS (5.2), redirect agents (6.1.8: the answer is handed
 // on as it is), being a relay (whoever passes a request on sends it with Target.From),
+// EAP-Key-Name; AA-Request (RFC 4072 section 2.3.3); Multi-Round-Time-Out (a node has the
+// time that PANA gives it); Session-Binding and Session-Server-Failover: what their bits
+// allow is done always; Accounting-Realtime-Required: access never waits for the books;
 // TLS begun within a connection (Inband-Security-Id 1, gone since RFC 6733).
 package diameter

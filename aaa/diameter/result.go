@@ -111,10 +111,14 @@ func (r Result) class() uint32 { return uint32(r) / 1000 }
 // succeeded holds for 2xxx.
 func (r Result) succeeded() bool { return r.class() == 2 }
 
-// passing holds for what another try, or another server, may bring: protocol errors and
-// transient failures but for a rejection.
+// passing holds for what may be otherwise at another try, or another server: what cannot
+// be delivered now, and transient failures but for a rejection.
 func (r Result) passing() bool {
-	return r.class() == 3 || r.class() == 4 && r != AuthenticationRejected
+	switch r {
+	case CommandUnsupported, ApplicationUnsupported, InvalidHeaderBits, InvalidAVPBits, AuthenticationRejected:
+		return false
+	}
+	return r.class() == 3 || r.class() == 4
 }
 
 // ResultError is an answer that says no.
@@ -125,6 +129,9 @@ type ResultError struct {
 	Message string // Error-Message; often empty
 	Failed  string // the AVPs it complains of, by name; empty when it names none
 }
+
+// Is makes it ErrRefused when another try is in vain.
+func (e *ResultError) Is(target error) bool { return target == ErrRefused && !e.Result.passing() }
 
 // Error implements error in one line.
 func (e *ResultError) Error() string {
