@@ -107,6 +107,10 @@ func (p *parser) avp(b []byte, depth int) (*diam.AVP, int, *Fault) {
 			return nil, 0, &Fault{Code: diam.InvalidAVPValue, Why: fmt.Sprintf("%s: groups within groups %d deep", def.Name, depth+1)}
 		}
 		inner, f := p.avps(body, depth+1)
+		if f != nil && code == avp.FailedAVP {
+			a.Data = octets(body) // what is in it was bad already
+			return a, n, nil
+		}
 		if f != nil {
 			if f.Failed != nil { // RFC 6733 section 7.5: within its groups
 				f.Failed = diam.NewAVP(code, flags, vendor, &diam.GroupedAVP{AVP: []*diam.AVP{f.Failed}})
@@ -135,11 +139,12 @@ func (p *parser) avp(b []byte, depth int) (*diam.AVP, int, *Fault) {
 // find is the definition of an AVP of exactly that vendor; nil: unknown. The library
 // takes one of any vendor with that code if need be.
 func (p *parser) find(code, vendor uint32) *dict.AVP {
-	def, err := p.dict.FindAVPByCode(p.app, code, vendor)
-	if err != nil || def.VendorID != vendor {
-		return nil
+	for _, app := range []uint32{p.app, appBase} { // the base protocol's are everywhere
+		if def, err := p.dict.FindAVPByCode(app, code, vendor); err == nil && def.VendorID == vendor {
+			return def
+		}
 	}
-	return def
+	return nil
 }
 
 // fixedLen is the length of values of a type; 0: it varies.

@@ -101,6 +101,9 @@ func (n *Node) prepare(m *diam.Message, to Target) {
 		b.identity(avp.DestinationHost, to.Host)
 	}
 	if to.From == "" {
+		if _, ok := f.first(avp.OriginStateID); !ok {
+			b.number(avp.OriginStateID, n.self.state)
+		}
 		m.Header.EndToEndID = n.endToEnd()
 		return
 	}
@@ -122,7 +125,8 @@ func (n *Node) pick(ctx context.Context, app uint32, to Target, tried map[string
 		n.mu.Lock()
 		list := n.candidatesLocked(app, to, tried)
 		for _, x := range list {
-			if c := x.p.conn; c != nil && !x.p.leaving && x.p.watch.status != healthSuspect {
+			if x.p.usableLocked() {
+				c := x.p.conn
 				n.mu.Unlock()
 				return c, nil
 			}
@@ -170,12 +174,33 @@ func (n *Node) pick(ctx context.Context, app uint32, to Target, tried map[string
 	}
 }
 
+// Reaches says which peer would be asked for a realm now, if not one of those named.
+func (n *Node) Reaches(realm string, not ...string) (peer string, ok bool) {
+	tried := make(map[string]bool)
+	for _, name := range not {
+		tried[strings.ToLower(name)] = true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, x := range n.candidatesLocked(appEAP, Target{Realm: strings.ToLower(realm)}, tried) {
+		if x.p.usableLocked() {
+			return x.p.name, true
+		}
+	}
+	return "", false
+}
+
+// usableLocked says whether the peer takes requests now.
+func (p *peer) usableLocked() bool {
+	return p.conn != nil && !p.leaving && p.watch.status != healthSuspect
+}
+
 // any says whether there is somebody else to ask at once.
 func (n *Node) any(app uint32, to Target, tried map[string]bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.ContainsFunc(n.candidatesLocked(app, to, tried), func(x candidate) bool {
-		return x.p.conn != nil && !x.p.leaving && x.p.watch.status != healthSuspect
+		return x.p.usableLocked()
 	})
 }
 

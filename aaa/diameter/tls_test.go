@@ -1,0 +1,173 @@
+package diameter
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var netipLoopback = netip.MustParseAddr("127.0.0.1")
+
+// authority signs the certificates of a test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert, key}
+}
+
+func (a *authority) issue(t *testing.T, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func (a *authority) pool() *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(a.cert)
+	return p
+}
+
+func testPKI(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
+	a := newAuthority(t)
+	return a.issue(t, name), a.pool()
+}
+
+func tlsConfig(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool}
+}
+
+// play runs a node over real sockets until the test ends.
+func play(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	_, cfg.Realm, _ = strings.Cut(cfg.Identity, ".")
+	n, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := n.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return n
+}
+
+func listenLoopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestTLS(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	const home, ar = "aaa.home.example", "ar-a.visited.example"
+	for _, c := range []struct {
+		name           string
+		server, client tls.Certificate
+		identity       string // as the client says
+		peer           string // as the client has it
+		clientTLS      func(*tls.Config)
+		plain          bool
+		good           bool
+		says           string
+	}{
+		{name: "good", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, good: true},
+		{name: "server of another authority", server: other.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, says: "certificate"},
+		{name: "server of another name", server: ca.issue(t, "aaa.evil.example"), client: ca.issue(t, ar), identity: ar, peer: home, says: "aaa.evil.example"},
+		{name: "client of another authority", server: ca.issue(t, home), client: other.issue(t, ar), identity: ar, peer: home},
+		{name: "client with another's name", server: ca.issue(t, home), client: ca.issue(t, "ar-b.visited.example"), identity: ar, peer: home, says: "certificate is not of"},
+		{name: "server that calls itself otherwise", server: ca.issue(t, "aaa2.home.example"), client: ca.issue(t, ar), identity: ar, peer: "aaa2.home.example", says: "calls itself aaa.home.example"},
+		{name: "verification switched off by mistake", server: other.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, says: "certificate", clientTLS: func(c *tls.Config) { c.InsecureSkipVerify = true }},
+		{name: "TLS 1.2 at most", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, clientTLS: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }},
+		{name: "no TLS", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, plain: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := listenLoopback(t)
+			var served atomic.Int64
+			play(t, Config{
+				Identity: home, Peers: []Peer{{Identity: ar, TLS: true}}, TLS: tlsConfig(c.server, ca.pool()),
+				Listeners: []Listener{{l, true}}, Handler: success(&served),
+			})
+			mine := tlsConfig(c.client, ca.pool())
+			if c.clientTLS != nil {
+				c.clientTLS(mine)
+			}
+			n := play(t, Config{Identity: c.identity, TLS: mine, Peers: []Peer{{Identity: c.peer, Addr: l.Addr().String(), TLS: !c.plain}}})
+			_, _, err := n.Send(within(t, 10*time.Second), der("s;1"), Target{Realm: homeRealm})
+			if c.good {
+				if err != nil || served.Load() != 1 || !n.Peers()[0].TLS {
+					t.Errorf("%v, %+v", err, n.Peers())
+				}
+				return
+			}
+			if !errors.Is(err, ErrNoPeer) || served.Load() != 0 {
+				t.Fatalf("got %v, %d requests served", err, served.Load())
+			}
+			if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("it says %v, expected %q", err, c.says)
+			}
+		})
+	}
+	for name, cfg := range map[string]Config{
+		"no certificate": {TLS: &tls.Config{RootCAs: ca.pool(), ClientCAs: ca.pool()}},
+		"no authority":   {TLS: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, home)}}},
+		"nothing":        {},
+	} {
+		cfg.Identity, cfg.Realm, cfg.Peers = home, homeRealm, []Peer{{Identity: ar, TLS: true}}
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
