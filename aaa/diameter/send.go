@@ -204,23 +204,6 @@ func (n *Node) any(app uint32, to Target, tried map[string]bool) bool {
 	})
 }
 
-// Reaches says whether a request of EAP for that realm would be sent now, and to which
-// peer, if not to those named.
-func (n *Node) Reaches(realm string, not ...string) (peer string, ok bool) {
-	tried := make(map[string]bool)
-	for _, name := range not {
-		tried[strings.ToLower(name)] = true
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, x := range n.candidatesLocked(appEAP, Target{Realm: strings.ToLower(realm)}, tried) {
-		if x.p.conn != nil && !x.p.leaving && x.p.watch.status != healthSuspect {
-			return x.p.name, true
-		}
-	}
-	return "", false
-}
-
 // excuseLocked says why a peer takes nothing.
 func (p *peer) excuseLocked() string {
 	switch {
