@@ -2,8 +2,12 @@ package aaa
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
+	"time"
 
 	"openmpa/aaa/radius"
 )
@@ -14,28 +18,44 @@ func NewRADIUS(client *radius.Client) Backend {
 	return &Realms{operators: []Operator{{Name: "radius", Carrier: NewRADIUSCarrier(client)}}}
 }
 
-// NewRADIUSCarrier makes a Carrier of RADIUS servers. The client stays the caller's to
-// close.
+// NewRADIUSCarrier makes a Carrier of RADIUS servers, over UDP or TLS. The client stays
+// the caller's to close.
 func NewRADIUSCarrier(client *radius.Client) Carrier { return &radiusCarrier{client} }
 
 type radiusCarrier struct{ client *radius.Client }
 
 func (c *radiusCarrier) Open(info SessionInfo, identity string) (Conversation, error) {
-	return &radiusConversation{
-		client: c.client,
-		req: radius.Request{
-			UserName: identity, NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation,
-		},
-	}, nil
+	req := radius.Request{
+		UserName: identity, NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation,
+	}
+	if g := info.Again; g != nil {
+		req.Session, req.Class, req.Handle = g.Session, g.Class, g.Handle
+	} else {
+		var id [12]byte
+		if _, err := rand.Read(id[:]); err != nil {
+			return nil, fmt.Errorf("aaa: name of a session: %w", err)
+		}
+		req.Session = hex.EncodeToString(id[:])
+	}
+	return &radiusConversation{client: c.client, req: req}, nil
 }
 
-func (c *radiusCarrier) Account(context.Context, Record) error {
-	return errors.New("aaa: no accounting over RADIUS yet")
+// Account implements Carrier. Where no server takes records, nobody misses them.
+func (c *radiusCarrier) Account(ctx context.Context, r Record) error {
+	accepted, _ := netip.ParseAddrPort(r.Grant.Server)
+	_, err := c.client.Account(ctx, radiusRecord(r), accepted.Addr())
+	switch silent := (*radius.TimeoutError)(nil); {
+	case err == nil, errors.Is(err, radius.ErrNoAccounting):
+		return nil
+	case errors.As(err, &silent):
+		return &timeoutError{err}
+	}
+	return fmt.Errorf("aaa: %w", err)
 }
 
+// Run implements Carrier.
 func (c *radiusCarrier) Run(ctx context.Context, _ Orders) error {
-	<-ctx.Done()
-	return nil
+	return c.client.Run(ctx, nil)
 }
 
 type radiusConversation struct {
@@ -47,20 +67,89 @@ func (c *radiusConversation) Ask(ctx context.Context, response []byte) (Answer, 
 	c.req.EAP = response
 	r, err := c.client.Exchange(ctx, c.req)
 	if err != nil {
-		if silent := (*radius.TimeoutError)(nil); errors.As(err, &silent) {
-			return Answer{}, &timeoutError{err}
-		}
-		return Answer{}, fmt.Errorf("aaa: %w", err)
+		return Answer{}, c.failed(err)
 	}
 	c.req.State, c.req.Server = r.State, r.Server
 	a := Answer{EAP: r.EAP, MSK: r.MSK, Message: r.ReplyMessage, Server: r.Server.String()}
 	switch r.Code {
 	case radius.AccessAccept:
-		a.Decision, a.Timeout, a.Grant = Accept, r.SessionTimeout, Grant{Identity: r.UserName}
+		a.Decision, a.Timeout = Accept, r.SessionTimeout
+		a.Grant = Grant{Session: c.req.Session, Identity: r.UserName, Class: r.Class, Handle: r.Handle, Interim: r.Interim}
 	case radius.AccessReject:
 		a.Decision = Reject
 	}
 	return a, nil
 }
 
+// failed says what an error means to the node: one that began with a server that is gone
+// may begin anew with another.
+func (c *radiusConversation) failed(err error) error {
+	if silent := (*radius.TimeoutError)(nil); !errors.As(err, &silent) {
+		return fmt.Errorf("aaa: %w", err)
+	}
+	if begun := c.req.Server; begun.IsValid() {
+		if next, ok := c.client.Next(begun); ok {
+			return &LostError{Server: begun.String(), Next: next.String(), Err: err}
+		}
+	}
+	return &timeoutError{err}
+}
+
 func (c *radiusConversation) Close() {}
+
+// radiusCauses are the values of Acct-Terminate-Cause (RFC 2866 section 5.10).
+var radiusCauses = map[Cause]uint32{
+	CauseUser: 1, CauseLost: 2, CauseExpired: 5, CauseAdmin: 6, CauseShutdown: 7,
+	CauseError: 9, CauseMoved: 10, CauseCrash: 11,
+}
+
+var radiusKinds = map[RecordKind]radius.RecordKind{
+	RecordStart: radius.RecordStart, RecordInterim: radius.RecordInterim, RecordStop: radius.RecordStop,
+}
+
+// radiusRecord is a record as RADIUS has it.
+func radiusRecord(r Record) radius.Record {
+	return radius.Record{
+		Kind: radiusKinds[r.Kind], Session: r.Grant.Session, UserName: r.Grant.Identity,
+		NASPort: r.Grant.NASPort, CallingStation: r.Grant.Station, CalledStation: r.Grant.Called,
+		Class: r.Grant.Class, Handle: r.Grant.Handle, Time: r.Time,
+		SessionTime: r.Usage.Time, InputOctets: r.Usage.OctetsIn, OutputOctets: r.Usage.OctetsOut,
+		InputPackets: uint32(r.Usage.PacketsIn), OutputPackets: uint32(r.Usage.PacketsOut),
+		Cause: radiusCauses[r.Cause],
+	}
+}
+
+// RecordOfRADIUS is a record as it came by RADIUS at a time; ok is false for what is of no
+// session. RADIUS has no numbers: the seconds of its Event-Timestamp are in their place.
+func RecordOfRADIUS(r *radius.Record, now time.Time) (out Record, ok bool) {
+	for kind, number := range radiusKinds {
+		if number == r.Kind {
+			out.Kind = kind
+		}
+	}
+	if out.Kind == 0 {
+		return Record{}, false
+	}
+	if out.Time = r.Time; out.Time.IsZero() {
+		out.Time = now.Add(-r.Delay)
+	}
+	if out.Kind != RecordStart {
+		if out.Number = uint32(out.Time.Unix()); r.Time.IsZero() { // a copy has another Delay
+			out.Number = 1 + uint32(r.SessionTime/time.Second)
+		}
+	}
+	for cause, number := range radiusCauses {
+		if number == r.Cause && out.Kind == RecordStop {
+			out.Cause = cause
+		}
+	}
+	out.Grant = Grant{
+		Session: r.Session, Identity: r.UserName, Realm: RealmOf(r.UserName), Station: r.CallingStation,
+		Called: r.CalledStation, NASPort: r.NASPort, Class: r.Class, Handle: r.Handle,
+	}
+	out.Usage = Usage{
+		Time: r.SessionTime, OctetsIn: r.InputOctets, OctetsOut: r.OutputOctets,
+		PacketsIn: uint64(r.InputPackets), PacketsOut: uint64(r.OutputPackets),
+	}
+	return out, true
+}

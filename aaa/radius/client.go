@@ -3,6 +3,7 @@ package radius
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,36 +22,77 @@ import (
 
 // Server is one RADIUS server.
 type Server struct {
-	Addr   netip.AddrPort
-	Secret *keys.Secret
+	Addr       netip.AddrPort // of authentication; over TLS of everything
+	Accounting netip.AddrPort // zero: it takes no accounting; over TLS Addr itself
+	Secret     *keys.Secret   // over TLS RadSecSecret, whatever this is
+	Name       string         // over TLS: what its certificate must name; default the address
 }
 
 // Config configures a Client. Servers and NASIdentifier are required.
 type Config struct {
-	Servers       []Server // in order of preference
-	NASIdentifier string   // who we are (RFC 2865 section 5.32)
+	Servers       []Server    // in order of preference
+	TLS           *tls.Config // RadSec (RFC 6614): our certificate, and the authorities of theirs; nil: UDP
+	NASIdentifier string      // who we are (RFC 2865 section 5.32)
+	Operator      string      // Operator-Name (RFC 5580 section 4.1): the realm of this network; empty: not sent
 	Timing        Timing
 	Timeout       time.Duration  // how long an exchange may take, over all servers; 0: as long as Timing lets it
-	DeadTime      time.Duration  // how long a silent server is asked last; default 60 s
+	DeadTime      time.Duration  // how long a silent server is asked last, if it knows no Status-Server; default 60 s
 	LocalAddr     netip.AddrPort // of the sockets; zero: the kernel's choice
+	Orders        netip.AddrPort // where servers' orders are taken (RFC 5176); zero: only on connections of TLS
 
-	Rand   io.Reader            // default crypto/rand
-	Log    *slog.Logger         // default: none
-	Listen func() (Conn, error) // opens a socket; default UDP on LocalAddr
+	Rand         io.Reader                                                      // default crypto/rand
+	Log          *slog.Logger                                                   // default: none
+	Listen       func() (Conn, error)                                           // opens a socket for all servers; default UDP on LocalAddr, one for each
+	ListenOrders func() (Conn, error)                                           // opens that of Orders; default UDP
+	Dial         func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // default TCP from LocalAddr
 }
 
 // server is a Server and what we know of it.
 type server struct {
 	Server
-	deadUntil time.Time // guarded by Client.mu; zero: alive
+	kick chan struct{} // of one place: its watcher should look at it
+
+	// guarded by Client.mu
+	health   health
+	watched  bool
+	signs    bool          // its answers to records have a Message-Authenticator
+	changed  chan struct{} // closed when something below or the state of health changes
+	wanted   bool          // somebody waits for a connection
+	dials    int           // attempts that ended
+	dialErr  error         // of the last one, and of a connection that ended before it was of use
+	failures int           // in a row
+	redial   time.Time     // not before
+}
+
+// tell says that something has changed. Client.mu is held.
+func (s *server) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// poke has the watcher look.
+func (s *server) poke() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// request is something a server answers.
+type request interface {
+	// encode gives the octets. The authenticator is a proposal, which a code whose
+	// authenticator is a sum does not take.
+	encode(nas nas, id uint8, authenticator [authLen]byte, secret *keys.Secret) ([]byte, error)
+	// answer verifies and reads the answer to the request with that authenticator.
+	answer(b []byte, sent [authLen]byte, secret *keys.Secret) (Response, error)
 }
 
 // Client sends Access-Requests. It may be used by several goroutines at once.
 type Client struct {
 	// fixed
-	cfg     Config
-	servers []*server
-	listen  func() (Conn, error)
+	cfg        Config
+	servers    []*server
+	accounting []*server // over TLS some of servers
 
 	// atomic
 	count counters
@@ -60,16 +103,21 @@ type Client struct {
 	mu      sync.Mutex
 	sockets []*socket
 	closed  bool
+	handler func(Order) Cause // of orders; nil: not running
+	orders  *replays
 
-	done    chan struct{} // closed by Close
+	ctx     context.Context // ended by Close
+	end     context.CancelFunc
+	done    <-chan struct{} // of ctx
 	readers sync.WaitGroup
 }
 
 // counters are what Counters reads.
 type counters struct {
-	sent, retransmitted, replies, timeouts, failovers                 atomic.Uint64
-	wrongAddress, unsolicited, malformed, badCode                     atomic.Uint64
+	sent, retransmitted, replies, timeouts, failovers, probes         atomic.Uint64
+	wrongAddress, unsolicited, malformed, badCode, unreachable        atomic.Uint64
 	badAuthenticator, noMessageAuthenticator, badMessageAuthenticator atomic.Uint64
+	orders, repeatedOrders, staleOrders                               atomic.Uint64
 }
 
 // Counters is a snapshot of what a client has done and dropped.
@@ -77,10 +125,13 @@ type Counters struct {
 	Sent          uint64 `json:"sent"`
 	Retransmitted uint64 `json:"retransmitted"`
 	Replies       uint64 `json:"replies"`
-	Timeouts      uint64 `json:"timeouts"`  // requests a server never answered
-	Failovers     uint64 `json:"failovers"` // requests that went to another server then
+	Timeouts      uint64 `json:"timeouts"`    // requests a server never answered
+	Failovers     uint64 `json:"failovers"`   // requests that went to another server then
+	Probes        uint64 `json:"probes"`      // Status-Server
+	Unreachable   uint64 `json:"unreachable"` // hosts that said so
+	Orders        uint64 `json:"orders"`      // of servers, verified and new
 
-	// Replies dropped, by reason.
+	// Packets dropped, by reason.
 	WrongAddress            uint64 `json:"wrong_address"`
 	Unsolicited             uint64 `json:"unsolicited"` // no request waits for it, or no longer
 	Malformed               uint64 `json:"malformed"`
@@ -88,6 +139,8 @@ type Counters struct {
 	BadAuthenticator        uint64 `json:"bad_authenticator"`
 	NoMessageAuthenticator  uint64 `json:"no_message_authenticator"`
 	BadMessageAuthenticator uint64 `json:"bad_message_authenticator"`
+	RepeatedOrders          uint64 `json:"repeated_orders"` // answered as before
+	StaleOrders             uint64 `json:"stale_orders"`    // without Event-Timestamp, or not of now
 }
 
 // NewClient makes a client. It opens no socket yet.
@@ -97,6 +150,12 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	if cfg.NASIdentifier == "" || len(cfg.NASIdentifier) > maxValue {
 		return nil, fmt.Errorf("radius: NAS identifier %q, expected 1 to %d octets", cfg.NASIdentifier, maxValue)
+	}
+	if cfg.TLS != nil && len(cfg.TLS.Certificates) == 0 && cfg.TLS.GetClientCertificate == nil {
+		return nil, errors.New("radius: TLS without a certificate of ours: both sides must have one (RFC 6614 section 2.3)")
+	}
+	if cfg.TLS != nil && cfg.TLS.RootCAs == nil {
+		return nil, errors.New("radius: TLS without authorities: expected those that sign the servers' certificates")
 	}
 	cfg.Timing = cfg.Timing.withDefaults()
 	if cfg.DeadTime <= 0 {
@@ -108,18 +167,55 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, listen: cfg.Listen, done: make(chan struct{})}
-	if c.listen == nil {
-		c.listen = func() (Conn, error) { return net.ListenUDP("udp", net.UDPAddrFromAddrPort(cfg.LocalAddr)) }
-	}
+	c := &Client{cfg: cfg, orders: newReplays()}
+	c.ctx, c.end = context.WithCancel(context.Background())
+	c.done = c.ctx.Done()
 	for _, s := range cfg.Servers {
+		if cfg.TLS != nil {
+			s.Secret = RadSecSecret()
+			if s.Name == "" {
+				s.Name = s.Addr.Addr().String()
+			}
+		}
 		if !s.Addr.IsValid() || s.Addr.Port() == 0 || s.Secret.Len() == 0 {
 			return nil, fmt.Errorf("radius: server %v, expected an address with a port, and a secret", s.Addr)
 		}
-		s.Addr = netip.AddrPortFrom(s.Addr.Addr().Unmap(), s.Addr.Port())
-		c.servers = append(c.servers, &server{Server: s})
+		one := c.newServer(s, s.Addr)
+		c.servers = append(c.servers, one)
+		switch {
+		case !s.Accounting.IsValid():
+			continue
+		case cfg.TLS == nil:
+			one = c.newServer(s, s.Accounting)
+		}
+		c.accounting = append(c.accounting, one)
 	}
 	return c, nil
+}
+
+func (c *Client) newServer(s Server, at netip.AddrPort) *server {
+	s.Addr = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	return &server{
+		Server: s, kick: make(chan struct{}, 1), changed: make(chan struct{}),
+		health: health{dead: c.cfg.DeadTime},
+	}
+}
+
+// Run watches the servers by Status-Server, keeps the connections of TLS up, and hands
+// servers' orders to handle, until ctx ends. It is called once. An error is why it could
+// not begin. handle says what came of an order, and does not wait.
+func (c *Client) Run(ctx context.Context, handle func(Order) Cause) error {
+	c.mu.Lock()
+	c.handler = handle
+	c.mu.Unlock()
+	for _, s := range append(slices.Clip(c.servers), c.accounting...) {
+		c.watch(s)
+	}
+	if !c.cfg.Orders.IsValid() && c.cfg.ListenOrders == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return c.takeOrders(ctx)
 }
 
 // TimeoutError says that no server answered.
@@ -165,10 +261,36 @@ func (e *TimeoutError) Unwrap() []error {
 // with Server set goes there only. *TimeoutError says that none answered, before ctx
 // ended by its deadline or on their own time. A cancelled ctx returns its error.
 func (c *Client) Exchange(ctx context.Context, req Request) (Response, error) {
-	order, err := c.order(req.Server)
+	order, err := c.order(c.servers, req.Server)
 	if err != nil {
 		return Response{}, err
 	}
+	others := false
+	if req.Server.IsValid() {
+		_, others = c.Next(req.Server)
+	}
+	return c.exchange(ctx, order, req, others)
+}
+
+// Next is the server that a new conversation would begin with if that one were away; ok is
+// false when there is no other that may live.
+func (c *Client) Next(not netip.AddrPort) (next netip.AddrPort, ok bool) {
+	order, err := c.order(c.servers, netip.AddrPort{})
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range order {
+		if s.Addr != not && s.health.at(time.Now()) != Dead {
+			return s.Addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// exchange asks servers in that order. others says that there are more than in it.
+func (c *Client) exchange(ctx context.Context, order []*server, req request, others bool) (Response, error) {
 	if c.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
@@ -182,7 +304,7 @@ func (c *Client) Exchange(ctx context.Context, req Request) (Response, error) {
 			c.cfg.Log.Warn("RADIUS server silent, asking the next", "silent", order[i-1].Addr, "next", srv.Addr)
 		}
 		silent.Tried = append(silent.Tried, srv.Addr)
-		r, err := c.ask(ctx, srv, req, c.cfg.Timing.tries(len(order) > 1), silent)
+		r, err := c.ask(ctx, srv, req, c.cfg.Timing.tries(others || len(order) > 1), others && len(order) == 1, silent)
 		if err == nil {
 			return r, nil
 		}
@@ -203,38 +325,79 @@ func (c *Client) Exchange(ctx context.Context, req Request) (Response, error) {
 	return Response{}, silent
 }
 
-// order lists the servers to ask.
-func (c *Client) order(only netip.AddrPort) ([]*server, error) {
+// order lists the servers to ask: those that live, those in doubt, the dead.
+func (c *Client) order(of []*server, only netip.AddrPort) ([]*server, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var alive, dead []*server
+	var alive, suspect, dead []*server
 	now := time.Now()
-	for _, s := range c.servers {
-		switch {
-		case only.IsValid() && s.Addr != only:
-		case now.Before(s.deadUntil):
+	for _, s := range of {
+		if only.IsValid() && s.Addr != only {
+			continue
+		}
+		switch s.health.at(now) {
+		case Dead:
 			dead = append(dead, s)
+		case Suspect:
+			suspect = append(suspect, s)
 		default:
 			alive = append(alive, s)
 		}
 	}
-	if only.IsValid() && len(alive)+len(dead) == 0 {
+	out := append(append(alive, suspect...), dead...)
+	if only.IsValid() && len(out) == 0 {
 		return nil, fmt.Errorf("radius: %v is none of our servers", only)
 	}
-	return append(alive, dead...), nil
+	return out, nil
 }
 
-// errSilent is for Exchange only: try the next.
+// errSilent is for exchange only: try the next.
 var errSilent = errors.New("radius: silent")
 
-// ask sends a request to one server until it answers, or has had its time.
-func (c *Client) ask(ctx context.Context, srv *server, req Request, tries int, silent *TimeoutError) (Response, error) {
-	p, err := c.reserve(srv)
-	if err != nil {
-		return Response{}, err
+// lostTries bounds the connections that one request may lose.
+const lostTries = 3
+
+// ask sends a request to one server until it answers, or has had its time, or is known to
+// be dead. With hurry it is not asked at all if it is known to be.
+func (c *Client) ask(ctx context.Context, srv *server, req request, tries int, hurry bool, silent *TimeoutError) (Response, error) {
+	c.mu.Lock()
+	wasDead := srv.health.at(time.Now()) == Dead
+	gone := hurry && wasDead && srv.watched
+	c.mu.Unlock()
+	if gone {
+		silent.Err = errDead
+		return Response{}, errSilent
 	}
-	defer c.release(p)
-	wire, err := req.encode(c.cfg.NASIdentifier, p.id, p.authenticator, srv.Secret)
+	for range lostTries {
+		p, err := c.reserve(ctx, srv, req)
+		if err == nil {
+			var r Response
+			r, err = c.wait(ctx, p, tries, wasDead, silent)
+			c.release(p)
+			if err == nil {
+				return r, nil
+			}
+		}
+		var away *awayError
+		switch {
+		case errors.As(err, &away):
+			silent.Err = away
+			return Response{}, errSilent
+		case !errors.Is(err, errLost):
+			return Response{}, err
+		}
+		silent.Err = err
+	}
+	return Response{}, errSilent
+}
+
+// errDead says why a server was not waited for.
+var errDead = errors.New("radius: it answers no Status-Server, either")
+
+// wait sends one request and waits for its answer.
+func (c *Client) wait(ctx context.Context, p *pending, tries int, wasDead bool, silent *TimeoutError) (Response, error) {
+	srv := p.server
+	wire, err := c.encode(p)
 	if err != nil {
 		return Response{}, err
 	}
@@ -243,56 +406,96 @@ func (c *Client) ask(ctx context.Context, srv *server, req Request, tries int, s
 	end := start.Add(timing.MRD)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	c.mu.Lock()
+	patience := srv.health.patience(timing.IRT)
+	changed := srv.changed
+	c.mu.Unlock()
+	doubt := time.NewTimer(patience)
+	defer doubt.Stop()
 	var rt time.Duration
 	for sent := 0; ; {
 		select {
 		case r := <-p.reply:
 			c.count.replies.Add(1)
-			c.alive(srv)
 			r.Sent, r.RTT = sent, time.Since(start)
+			c.change(srv, func(h *health, now time.Time) { h.heard(now, r.RTT) })
 			return r, nil
 		case err := <-p.refused:
 			silent.Refused = err
 			continue
+		case <-p.unreachable:
+			c.doubt(srv)
+			continue
+		case <-doubt.C:
+			c.doubt(srv)
+			continue
+		case <-changed:
+			c.mu.Lock()
+			changed = srv.changed
+			dead, err := srv.watched && srv.health.state == Dead, srv.dialErr
+			c.mu.Unlock()
+			if dead && !wasDead {
+				c.count.timeouts.Add(1)
+				silent.Err = errDead
+				if err != nil {
+					silent.Err = err
+				}
+				return Response{}, errSilent
+			}
+			continue
+		case <-p.sock.gone: // the request may go again on another
+			c.mu.Lock()
+			err := srv.dialErr
+			c.mu.Unlock()
+			if err != nil {
+				return Response{}, &awayError{err}
+			}
+			return Response{}, errLost
 		case <-c.done:
 			return Response{}, net.ErrClosed
 		case <-ctx.Done():
 			if sent > 1 { // it had at least one timeout to answer
-				c.dead(srv)
+				c.silent(srv)
 			}
 			c.count.timeouts.Add(1)
 			return Response{}, errSilent
 		case <-timer.C:
 		}
 		if sent == tries || !time.Now().Before(end) {
-			c.dead(srv)
+			c.silent(srv)
 			c.count.timeouts.Add(1)
 			return Response{}, errSilent
 		}
-		if _, err := p.sock.conn.WriteToUDPAddrPort(wire, srv.Addr); err != nil {
-			silent.Err = err // a route may come back: go on
-		}
-		c.count.sent.Add(1)
-		if sent > 0 {
-			c.count.retransmitted.Add(1)
+		if sent == 0 || !p.sock.stream {
+			if _, err := p.sock.conn.WriteToUDPAddrPort(wire, srv.Addr); err != nil {
+				silent.Err = err // a route may come back: go on
+			}
+			c.count.sent.Add(1)
+			silent.Sent++
+			if sent > 0 {
+				c.count.retransmitted.Add(1)
+				c.doubt(srv)
+			}
 		}
 		sent++
-		silent.Sent++
 		rt = timing.next(rt, c.jitter())
 		timer.Reset(min(rt, time.Until(end)))
 	}
 }
 
-func (c *Client) dead(srv *server) {
+// doubt has a server probed that is watched.
+func (c *Client) doubt(srv *server) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	srv.deadUntil = time.Now().Add(c.cfg.DeadTime)
+	watched := srv.watched
+	c.mu.Unlock()
+	if watched {
+		c.change(srv, func(h *health, now time.Time) { h.doubt(now) })
+	}
 }
 
-func (c *Client) alive(srv *server) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	srv.deadUntil = time.Time{}
+// silent notes that a server had all the time of a request.
+func (c *Client) silent(srv *server) {
+	c.change(srv, func(h *health, now time.Time) { h.silent(now, srv.watched) })
 }
 
 // fill reads randomness that must not fail quietly.
@@ -322,7 +525,8 @@ func (c *Client) Counters() Counters {
 	n := &c.count
 	return Counters{
 		Sent: n.sent.Load(), Retransmitted: n.retransmitted.Load(), Replies: n.replies.Load(),
-		Timeouts: n.timeouts.Load(), Failovers: n.failovers.Load(),
+		Timeouts: n.timeouts.Load(), Failovers: n.failovers.Load(), Probes: n.probes.Load(), Unreachable: n.unreachable.Load(),
+		Orders: n.orders.Load(), RepeatedOrders: n.repeatedOrders.Load(), StaleOrders: n.staleOrders.Load(),
 		WrongAddress: n.wrongAddress.Load(), Unsolicited: n.unsolicited.Load(),
 		Malformed: n.malformed.Load(), BadCode: n.badCode.Load(),
 		BadAuthenticator:        n.badAuthenticator.Load(),
@@ -336,7 +540,7 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
-		close(c.done)
+		c.end()
 	}
 	for _, s := range c.sockets {
 		_ = s.conn.Close()

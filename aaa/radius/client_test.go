@@ -330,7 +330,7 @@ func TestContext(t *testing.T) {
 		if _, err = c.Exchange(ctx, testRequest()); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
-		order, _ := c.order(netip.AddrPort{})
+		order, _ := c.order(c.servers, netip.AddrPort{})
 		if order[0].Addr != serverB {
 			t.Errorf("first is %v", order[0].Addr)
 		}
@@ -384,7 +384,7 @@ func TestIdentifiers(t *testing.T) {
 	seen := map[key]bool{}
 	var all []*pending
 	for range 256 * maxSockets {
-		p, err := c.reserve(c.servers[0])
+		p, err := c.reserve(t.Context(), c.servers[0], Request{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,14 +397,14 @@ func TestIdentifiers(t *testing.T) {
 	if len(conns) != maxSockets {
 		t.Errorf("%d sockets", len(conns))
 	}
-	if _, err := c.reserve(c.servers[0]); !errors.Is(err, ErrBusy) {
+	if _, err := c.reserve(t.Context(), c.servers[0], Request{}); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v", err)
 	}
 	for _, i := range []int{7, 3, 250} {
 		c.release(all[i])
 	}
 	for _, i := range []int{7, 3, 250} {
-		p, err := c.reserve(c.servers[0])
+		p, err := c.reserve(t.Context(), c.servers[0], Request{})
 		if err != nil || p.id != all[i].id {
 			t.Errorf("got identifier %d, expected %d: %v", p.id, all[i].id, err)
 		}

@@ -21,13 +21,28 @@ import (
 // Code is the kind of a RADIUS packet.
 type Code uint8
 
-// The codes of authentication (RFC 2865 section 3).
+// The codes (RFC 2865 section 3, RFC 2866 section 3, RFC 5176 section 2.3, RFC 5997).
 const (
-	AccessRequest   = Code(radius.CodeAccessRequest)
-	AccessAccept    = Code(radius.CodeAccessAccept)
-	AccessReject    = Code(radius.CodeAccessReject)
-	AccessChallenge = Code(radius.CodeAccessChallenge)
+	AccessRequest      = Code(radius.CodeAccessRequest)
+	AccessAccept       = Code(radius.CodeAccessAccept)
+	AccessReject       = Code(radius.CodeAccessReject)
+	AccountingRequest  = Code(radius.CodeAccountingRequest)
+	AccountingResponse = Code(radius.CodeAccountingResponse)
+	AccessChallenge    = Code(radius.CodeAccessChallenge)
+	StatusServer       = Code(radius.CodeStatusServer)
+	DisconnectRequest  = Code(radius.CodeDisconnectRequest)
+	DisconnectACK      = Code(radius.CodeDisconnectACK)
+	DisconnectNAK      = Code(radius.CodeDisconnectNAK)
+	CoARequest         = Code(radius.CodeCoARequest)
+	CoAACK             = Code(radius.CodeCoAACK)
+	CoANAK             = Code(radius.CodeCoANAK)
 )
+
+// computed says that a request's authenticator is a sum over its content, with zeros in
+// its place (RFC 2866 section 3, RFC 5176 section 2.3), and not random.
+func (c Code) computed() bool {
+	return c == AccountingRequest || c == DisconnectRequest || c == CoARequest
+}
 
 // String implements fmt.Stringer.
 func (c Code) String() string { return radius.Code(c).String() }
@@ -39,7 +54,7 @@ const MaxPacket = radius.MaxPacketLength
 var (
 	ErrNoMessageAuthenticator  = errors.New("radius: packet without a Message-Authenticator")
 	ErrBadMessageAuthenticator = errors.New("radius: wrong Message-Authenticator; do both sides have the same secret?")
-	ErrBadAuthenticator        = errors.New("radius: wrong Response Authenticator; do both sides have the same secret?")
+	ErrBadAuthenticator        = errors.New("radius: wrong Authenticator; do both sides have the same secret?")
 	ErrCode                    = errors.New("radius: unexpected code")
 )
 
@@ -155,7 +170,8 @@ func takeKeys(list radius.Attributes, secret []byte, request [authLen]byte) (*ke
 }
 
 // seal encodes a packet with its Message-Authenticator first. authenticator is the
-// request's, also in a reply, whose own is then computed over all.
+// request's, also in a reply, whose own is then computed over all; so is that of a
+// request whose code says so.
 func (a *attributes) seal(code Code, id uint8, authenticator [authLen]byte, secret []byte) ([]byte, error) {
 	if a.err != nil {
 		return nil, a.err
@@ -163,16 +179,19 @@ func (a *attributes) seal(code Code, id uint8, authenticator [authLen]byte, secr
 	if len(secret) == 0 {
 		return nil, errors.New("radius: empty secret")
 	}
+	if code.computed() {
+		authenticator = [authLen]byte{}
+	}
 	p := radius.Packet{Code: radius.Code(code), Identifier: id, Authenticator: authenticator}
 	p.Attributes = append(radius.Attributes{{Type: rfc2869.MessageAuthenticator_Type, Attribute: make([]byte, authLen)}}, a.list...)
 	b, err := p.MarshalBinary()
 	if err != nil {
-		return nil, fmt.Errorf("radius: %v of an EAP packet that does not fit %d octets: %w", code, MaxPacket, err)
+		return nil, fmt.Errorf("radius: %v that does not fit %d octets: %w", code, MaxPacket, err)
 	}
 	mac := hmac.New(md5.New, secret)
 	mac.Write(b)
 	mac.Sum(b[headerLen+2 : headerLen+2])
-	if code != AccessRequest {
+	if code != AccessRequest && code != StatusServer {
 		sum := responseAuthenticator(b, secret)
 		copy(b[4:headerLen], sum[:])
 	}
@@ -189,7 +208,8 @@ func responseAuthenticator(b, secret []byte) (sum [authLen]byte) {
 }
 
 // open parses a packet and checks its integrity. request is nil for a request, else
-// the authenticator of the request that the packet answers.
+// the authenticator of the request that the packet answers. With ErrNoMessageAuthenticator
+// it gives the packet, too: what else it has was right.
 func open(b []byte, request *[authLen]byte, secret []byte) (*radius.Packet, error) {
 	p, err := radius.Parse(b, nil)
 	if err != nil {
@@ -200,6 +220,9 @@ func open(b []byte, request *[authLen]byte, secret []byte) (*radius.Packet, erro
 	}
 	// What follows the length is padding (RFC 2865 section 3).
 	b = append([]byte(nil), b[:binary.BigEndian.Uint16(b[2:4])]...)
+	if request == nil && Code(p.Code).computed() {
+		request = new([authLen]byte)
+	}
 	if request != nil {
 		copy(b[4:headerLen], request[:])
 		sum := responseAuthenticator(b, secret)
@@ -218,7 +241,7 @@ func open(b []byte, request *[authLen]byte, secret []byte) (*radius.Packet, erro
 		at = i + 2
 	}
 	if at < 0 {
-		return nil, ErrNoMessageAuthenticator
+		return p, ErrNoMessageAuthenticator
 	}
 	var got [authLen]byte
 	copy(got[:], b[at:])
@@ -241,4 +264,14 @@ func seconds(list radius.Attributes, t radius.Type) time.Duration {
 		return 0
 	}
 	return time.Duration(v) * time.Second
+}
+
+// all are the attributes of that type, in order.
+func all(list radius.Attributes, t radius.Type) (out [][]byte) {
+	for _, avp := range list {
+		if avp.Type == t {
+			out = append(out, avp.Attribute)
+		}
+	}
+	return out
 }

@@ -44,14 +44,15 @@ func testRequest() Request {
 // goldenRequest is testRequest under identifier 9, testAuth and the secret
 // "testing123"; the two sums were computed apart, with Python's hmac.
 const goldenRequest = `
-	01 09 008a 0102030405060708090a0b0c0d0e0f10
-	50 12 94e766408b5d5a481f6b2d6463512eb0
+	01 09 008d 0102030405060708090a0b0c0d0e0f10
+	50 12 c9bb530bbb8511e34f2a1952bb8748f0
 	01 11 6d6e40686f6d652e6578616d706c65
 	20 06 61722d61
 	3d 06 00000005
 	57 07 7369642d31
 	1f 0c 31302e312e302e313030
 	1e 0e 61722e612e6578616d706c65
+	59 03 00
 	06 06 00000002
 	0c 06 000004b0
 	4f 16 0207001401 6d6e40686f6d652e6578616d706c65
@@ -59,7 +60,7 @@ const goldenRequest = `
 
 func TestRequestGolden(t *testing.T) {
 	wire := unhex(t, goldenRequest)
-	got, err := testRequest().encode("ar-a", 9, testAuth, secret("testing123"))
+	got, err := testRequest().encode(nas{identifier: "ar-a"}, 9, testAuth, secret("testing123"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestRequestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &ServerRequest{
-		Identifier: 9, Authenticator: testAuth, UserName: "mn@home.example", EAP: testRequest().EAP, State: []byte{0xca, 0xfe},
+		Code: AccessRequest, Identifier: 9, Authenticator: testAuth, UserName: "mn@home.example", EAP: testRequest().EAP, State: []byte{0xca, 0xfe},
 		NASIdentifier: "ar-a", NASPort: "sid-1", CallingStation: "10.1.0.100", CalledStation: "ar.a.example", FramedMTU: 1200,
 	}
 	if d := cmp.Diff(want, r, cmpopts.IgnoreUnexported(ServerRequest{})); d != "" {
@@ -237,7 +238,7 @@ func TestEAPMessageSplits(t *testing.T) {
 		eap := bytes.Repeat([]byte{0xab}, n)
 		req := testRequest()
 		req.EAP = eap
-		wire, err := req.encode("ar-a", 1, testAuth, secret("x"))
+		wire, err := req.encode(nas{identifier: "ar-a"}, 1, testAuth, secret("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +249,7 @@ func TestEAPMessageSplits(t *testing.T) {
 	}
 	req := testRequest()
 	req.EAP = make([]byte, 4000)
-	if _, err := req.encode("ar-a", 1, testAuth, secret("x")); err == nil {
+	if _, err := req.encode(nas{identifier: "ar-a"}, 1, testAuth, secret("x")); err == nil {
 		t.Error("a packet of more than 4096 octets")
 	}
 }
@@ -271,7 +272,7 @@ func TestEncodeRefuses(t *testing.T) {
 	if _, err := req.Encode(Reply{Code: AccessReject}, secret(""), rnd); err == nil {
 		t.Error("empty secret accepted")
 	}
-	if _, err := (Request{EAP: []byte{1}}).encode("a", 1, testAuth, secret("x")); err == nil {
+	if _, err := (Request{EAP: []byte{1}}).encode(nas{identifier: "a"}, 1, testAuth, secret("x")); err == nil {
 		t.Error("no user name accepted")
 	}
 }

@@ -2,34 +2,48 @@ package radius
 
 import (
 	"fmt"
-	"io"
-	"math"
 	"net/netip"
 	"time"
 
 	"layeh.com/radius"
 	"layeh.com/radius/rfc2865"
+	"layeh.com/radius/rfc2866"
 	"layeh.com/radius/rfc2869"
 	"layeh.com/radius/rfc3576"
+	"layeh.com/radius/rfc4372"
+	"layeh.com/radius/rfc5580"
 
 	"openmpa/paa/keys"
 )
 
 const (
-	serviceFramed  = 2    // Service-Type (RFC 2865 section 5.6)
-	portVirtual    = 5    // NAS-Port-Type (RFC 2865 section 5.41)
-	framedMTU      = 1200 // what an EAP packet may fill on our access link
-	maxProxyStates = 16
+	serviceFramed = 2    // Service-Type (RFC 2865 section 5.6)
+	portVirtual   = 5    // NAS-Port-Type (RFC 2865 section 5.41)
+	framedMTU     = 1200 // what an EAP packet may fill on our access link
 )
+
+// nas is who asks.
+type nas struct{ identifier, operator string }
+
+// add names it. The operator's name is in the namespace of realms (RFC 5580 section 4.1).
+func (n nas) add(a *attributes) {
+	a.addText(rfc2865.NASIdentifier_Type, n.identifier)
+	if n.operator != "" {
+		a.addText(rfc5580.OperatorName_Type, "1"+n.operator)
+	}
+}
 
 // Request is an Access-Request of EAP.
 type Request struct {
-	UserName       string // the peer's identity, of 1 to 253 octets, in every request
-	EAP            []byte // the peer's response
-	State          []byte // of the challenge answered, nil in a first request
-	NASPort        string // NAS-Port-Id; empty: not sent
-	CallingStation string // the node's address; empty: not sent
-	CalledStation  string // this router's name; empty: not sent
+	UserName       string   // the peer's identity, of 1 to 253 octets, in every request
+	EAP            []byte   // the peer's response
+	State          []byte   // of the challenge answered, nil in a first request
+	NASPort        string   // NAS-Port-Id; empty: not sent
+	CallingStation string   // the node's address; empty: not sent
+	CalledStation  string   // this router's name; empty: not sent
+	Session        string   // Acct-Session-Id, by which orders name it later; empty: not sent
+	Class          [][]byte // of the accept before, where a session authenticates again
+	Handle         []byte   // Chargeable-User-Identity of that accept; nil: the server is asked for one (RFC 4372 section 2.1)
 
 	// Server is the one that sent State: a conversation stays with it. Zero in a
 	// first request.
@@ -37,17 +51,26 @@ type Request struct {
 }
 
 // encode gives the octets of the request, which stay the same when it is repeated.
-func (r Request) encode(nasIdentifier string, id uint8, authenticator [authLen]byte, secret *keys.Secret) ([]byte, error) {
+func (r Request) encode(nas nas, id uint8, authenticator [authLen]byte, secret *keys.Secret) ([]byte, error) {
 	var a attributes
 	if r.UserName == "" {
 		return nil, fmt.Errorf("radius: request without a user name")
 	}
 	a.addText(rfc2865.UserName_Type, r.UserName)
-	a.addText(rfc2865.NASIdentifier_Type, nasIdentifier)
+	nas.add(&a)
 	a.addInt(rfc2865.NASPortType_Type, portVirtual)
 	a.addText(rfc2869.NASPortID_Type, r.NASPort)
 	a.addText(rfc2865.CallingStationID_Type, r.CallingStation)
 	a.addText(rfc2865.CalledStationID_Type, r.CalledStation)
+	a.addText(rfc2866.AcctSessionID_Type, r.Session)
+	for _, class := range r.Class {
+		a.add(rfc2865.Class_Type, class)
+	}
+	if handle := r.Handle; len(handle) > 0 {
+		a.add(rfc4372.ChargeableUserIdentity_Type, handle)
+	} else {
+		a.add(rfc4372.ChargeableUserIdentity_Type, []byte{0})
+	}
 	a.addInt(rfc2865.ServiceType_Type, serviceFramed)
 	a.addInt(rfc2865.FramedMTU_Type, framedMTU)
 	a.addEAP(r.EAP)
@@ -66,10 +89,19 @@ type Response struct {
 	SessionTimeout time.Duration // of the session in an accept, of the EAP request in a challenge; 0: none
 	UserName       string        // whom the server authenticated; often empty
 	ReplyMessage   string        // for the log only (RFC 3579 section 2.6.5)
-	ErrorCause     uint32        // RFC 3576 section 3.6; 0: none
+	ErrorCause     Cause         // 0: none
+	Class          [][]byte      // of an accept: goes with every record
+	Handle         []byte        // Chargeable-User-Identity of an accept; nil: none
+	Interim        time.Duration // between accounting records, of an accept; 0: as the router likes
 	Server         netip.AddrPort
 	Sent           int           // transmissions to that server
 	RTT            time.Duration // from the first of them
+
+	Signed bool // of an answer to a Record: it had a Message-Authenticator
+}
+
+func (Request) answer(b []byte, sent [authLen]byte, secret *keys.Secret) (Response, error) {
+	return parseResponse(b, sent, secret)
 }
 
 // parseResponse verifies and reads a reply to the request with that authenticator.
@@ -87,103 +119,18 @@ func parseResponse(b []byte, request [authLen]byte, secret *keys.Secret) (Respon
 		ReplyMessage:   text(p.Attributes, rfc2865.ReplyMessage_Type),
 	}
 	if v, err := radius.Integer(p.Get(rfc3576.ErrorCause_Type)); err == nil {
-		r.ErrorCause = v
+		r.ErrorCause = Cause(v)
 	}
 	switch r.Code {
 	case AccessAccept:
 		if r.MSK, err = takeKeys(p.Attributes, secret.Bytes(), request); err != nil {
 			return Response{}, err
 		}
+		r.Class, r.Handle = all(p.Attributes, rfc2865.Class_Type), p.Get(rfc4372.ChargeableUserIdentity_Type)
+		r.Interim = seconds(p.Attributes, rfc2869.AcctInterimInterval_Type)
 	case AccessReject, AccessChallenge:
 	default:
 		return Response{}, fmt.Errorf("%w: %v", ErrCode, r.Code)
 	}
 	return r, nil
-}
-
-// ServerRequest is an Access-Request as a server reads it, verified.
-type ServerRequest struct {
-	Identifier     uint8
-	Authenticator  [authLen]byte
-	UserName       string
-	EAP            []byte // nil without EAP-Message
-	State          []byte // nil in a first request
-	NASIdentifier  string
-	NASPort        string
-	CallingStation string
-	CalledStation  string
-	FramedMTU      int // octets an EAP packet may have on the access link; 0: not said
-
-	proxyStates [][]byte // go back as they came (RFC 2865 section 5.33)
-}
-
-// ParseRequest verifies and reads an Access-Request. Everything it refuses is to be
-// dropped without an answer; errors.Is tells ErrNoMessageAuthenticator,
-// ErrBadMessageAuthenticator (most often a wrong secret) and ErrCode.
-func ParseRequest(b []byte, secret *keys.Secret) (*ServerRequest, error) {
-	if len(b) > 0 && Code(b[0]) != AccessRequest {
-		return nil, fmt.Errorf("%w: %v, expected %v", ErrCode, Code(b[0]), AccessRequest)
-	}
-	p, err := open(b, nil, secret.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	r := &ServerRequest{
-		Identifier:     p.Identifier,
-		Authenticator:  p.Authenticator,
-		UserName:       text(p.Attributes, rfc2865.UserName_Type),
-		EAP:            joinEAP(p.Attributes),
-		State:          p.Get(rfc2865.State_Type),
-		NASIdentifier:  text(p.Attributes, rfc2865.NASIdentifier_Type),
-		NASPort:        text(p.Attributes, rfc2869.NASPortID_Type),
-		CallingStation: text(p.Attributes, rfc2865.CallingStationID_Type),
-		CalledStation:  text(p.Attributes, rfc2865.CalledStationID_Type),
-	}
-	if v, err := radius.Integer(p.Get(rfc2865.FramedMTU_Type)); err == nil {
-		r.FramedMTU = int(min(v, math.MaxUint16))
-	}
-	for _, avp := range p.Attributes {
-		if avp.Type == rfc2865.ProxyState_Type {
-			r.proxyStates = append(r.proxyStates, avp.Attribute)
-		}
-	}
-	if len(r.proxyStates) > maxProxyStates {
-		return nil, fmt.Errorf("radius: request through %d proxies, at most %d", len(r.proxyStates), maxProxyStates)
-	}
-	return r, nil
-}
-
-// Reply is a server's answer.
-type Reply struct {
-	Code           Code // AccessAccept, AccessReject or AccessChallenge
-	EAP            []byte
-	State          []byte
-	MSK            *keys.Secret  // sent as MPPE keys; nil: none
-	SessionTimeout time.Duration // whole seconds are sent; 0: none
-	UserName       string        // whom the method authenticated
-}
-
-// Encode gives the octets of the reply to r. rand makes the salts of keys.
-func (r *ServerRequest) Encode(reply Reply, secret *keys.Secret, rand io.Reader) ([]byte, error) {
-	switch reply.Code {
-	case AccessAccept, AccessReject, AccessChallenge:
-	default:
-		return nil, fmt.Errorf("%w: a reply cannot be %v", ErrCode, reply.Code)
-	}
-	var a attributes
-	a.addText(rfc2865.UserName_Type, reply.UserName)
-	a.addEAP(reply.EAP)
-	if len(reply.State) > 0 {
-		a.add(rfc2865.State_Type, reply.State)
-	}
-	if s := reply.SessionTimeout / time.Second; s > 0 {
-		a.addInt(rfc2865.SessionTimeout_Type, uint32(min(s, math.MaxUint32)))
-	}
-	if reply.MSK != nil {
-		a.addKeys(reply.MSK, secret.Bytes(), r.Authenticator, rand)
-	}
-	for _, s := range r.proxyStates {
-		a.add(rfc2865.ProxyState_Type, s)
-	}
-	return a.seal(reply.Code, r.Identifier, r.Authenticator, secret.Bytes())
 }

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"openmpa/aaa"
 	"openmpa/aaa/radius"
 	"openmpa/paa/keys"
 )
@@ -61,13 +60,14 @@ type RADIUS struct {
 type radiusCounters struct {
 	requests, duplicates                                        atomic.Uint64
 	unknownClient, wrongSecret, noMessageAuthenticator, badCode atomic.Uint64
-	malformed, sendErr                                          atomic.Uint64
+	malformed, sendErr, status                                  atomic.Uint64
 }
 
 // RADIUSCounters is a snapshot of what a RADIUS front has done and dropped.
 type RADIUSCounters struct {
 	Requests   uint64 `json:"requests"`   // verified
 	Duplicates uint64 `json:"duplicates"` // of them, answered from the cache or dropped
+	Status     uint64 `json:"status"`     // Status-Server
 
 	// Requests dropped, by reason.
 	UnknownClient          uint64 `json:"unknown_client"`
@@ -108,9 +108,19 @@ type job struct {
 	entry  *cached
 }
 
-// Serve answers requests from conn until ctx is done, then closes conn and waits for
-// everything it has started. It returns nil then, or why reading failed.
+// Serve answers Access-Requests from conn until ctx is done, then closes conn and waits
+// for everything it has started. It returns nil then, or why reading failed.
 func (f *RADIUS) Serve(ctx context.Context, conn Conn) error {
+	return f.serve(ctx, conn, radius.AccessRequest)
+}
+
+// ServeAccounting answers Accounting-Requests from conn, as Serve does others.
+func (f *RADIUS) ServeAccounting(ctx context.Context, conn Conn) error {
+	return f.serve(ctx, conn, radius.AccountingRequest)
+}
+
+// serve answers requests of one code, and Status-Server.
+func (f *RADIUS) serve(ctx context.Context, conn Conn, code radius.Code) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var started sync.WaitGroup
@@ -118,7 +128,7 @@ func (f *RADIUS) Serve(ctx context.Context, conn Conn) error {
 		<-ctx.Done()
 		_ = conn.Close()
 	})
-	err := f.read(conn, func(j job) { started.Go(func() { f.answer(ctx, conn, j) }) })
+	err := f.read(conn, code, func(j job) { started.Go(func() { f.answer(ctx, conn, j) }) })
 	if ctx.Err() != nil {
 		err = nil
 	}
@@ -128,7 +138,7 @@ func (f *RADIUS) Serve(ctx context.Context, conn Conn) error {
 }
 
 // read checks packets and hands on those that count: the server bounds how many wait.
-func (f *RADIUS) read(conn Conn, handle func(job)) error {
+func (f *RADIUS) read(conn Conn, code radius.Code, handle func(job)) error {
 	buf := make([]byte, radius.MaxPacket+1)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -144,10 +154,10 @@ func (f *RADIUS) read(conn Conn, handle func(job)) error {
 			f.drop(&f.count.unknownClient, from, "no client has this address; add it to clients")
 			continue
 		}
-		req, err := radius.ParseRequest(buf[:n], secret)
+		req, err := radius.ParseRequest(buf[:n], secret, code, radius.StatusServer)
 		switch {
 		case err == nil:
-		case errors.Is(err, radius.ErrBadMessageAuthenticator):
+		case errors.Is(err, radius.ErrBadMessageAuthenticator), errors.Is(err, radius.ErrBadAuthenticator):
 			f.drop(&f.count.wrongSecret, from, "wrong Message-Authenticator; is the secret the router's?")
 			continue
 		case errors.Is(err, radius.ErrNoMessageAuthenticator):
@@ -158,6 +168,11 @@ func (f *RADIUS) read(conn Conn, handle func(job)) error {
 			continue
 		default:
 			f.drop(&f.count.malformed, from, err.Error())
+			continue
+		}
+		if req.Code == radius.StatusServer { // each is another (RFC 5997 section 4.1), and soon answered
+			f.count.status.Add(1)
+			f.reply(conn, job{req: req, from: from, secret: secret}, statusReply(code))
 			continue
 		}
 		f.count.requests.Add(1)
@@ -171,7 +186,7 @@ func (f *RADIUS) read(conn Conn, handle func(job)) error {
 // and is not new.
 func (f *RADIUS) note(conn Conn, req *radius.ServerRequest, from netip.AddrPort) (entry *cached, isNew bool) {
 	f.mu.Lock()
-	entry, seen := f.seen.add(time.Now(), cacheKey{from, req.Identifier}, req.Authenticator)
+	entry, seen := f.seen.add(time.Now(), cacheKey{from, req.Code, req.Identifier}, req.Authenticator)
 	reply := entry.reply
 	f.mu.Unlock()
 	if !seen {
@@ -213,37 +228,31 @@ func (f *RADIUS) secretOf(a netip.Addr) *keys.Secret {
 
 // answer has the server answer one request.
 func (f *RADIUS) answer(ctx context.Context, conn Conn, j job) {
-	r, err := f.core.Answer(ctx, Ask{
-		Client: radiusFront + ":" + j.from.Addr().String(), State: j.req.State, UserName: j.req.UserName, EAP: j.req.EAP, MTU: j.req.FramedMTU,
-		NAS: j.req.NASIdentifier, NASPort: j.req.NASPort, Station: j.req.CallingStation, Called: j.req.CalledStation,
-	})
+	reply, err := process(ctx, f.core, radiusFront+":"+j.from.Addr().String(), j.req)
 	if err != nil {
 		f.forget(j.entry)
+		f.cfg.Log.Debug("request not answered", "from", j.from, "err", err)
 		return
 	}
-	wire, err := f.encode(j, r)
-	r.MSK.Clear()
+	f.reply(conn, j, reply)
+}
+
+// reply sends an answer, and again to the same request.
+func (f *RADIUS) reply(conn Conn, j job, reply radius.Reply) {
+	f.randMu.Lock()
+	wire, err := j.req.Encode(reply, j.secret, f.cfg.Rand)
+	f.randMu.Unlock()
+	reply.MSK.Clear()
 	if err != nil {
 		f.cfg.Log.Error("reply not sent", "to", j.from, "err", err)
 		return
 	}
-	f.mu.Lock()
-	j.entry.reply = wire
-	f.mu.Unlock()
-	f.send(conn, wire, j.from)
-}
-
-func (f *RADIUS) encode(j job, r Reply) ([]byte, error) {
-	reply := radius.Reply{Code: radius.AccessChallenge, EAP: r.EAP, State: r.State, MSK: r.MSK, SessionTimeout: r.Timeout, UserName: r.Identity}
-	switch r.Decision {
-	case aaa.Accept:
-		reply.Code = radius.AccessAccept
-	case aaa.Reject:
-		reply.Code = radius.AccessReject
+	if j.entry != nil {
+		f.mu.Lock()
+		j.entry.reply = wire
+		f.mu.Unlock()
 	}
-	f.randMu.Lock()
-	defer f.randMu.Unlock()
-	return j.req.Encode(reply, j.secret, f.cfg.Rand)
+	f.send(conn, wire, j.from)
 }
 
 func (f *RADIUS) send(conn Conn, b []byte, to netip.AddrPort) {
@@ -262,7 +271,7 @@ func (f *RADIUS) Order(_ context.Context, client string, o Order) error {
 func (f *RADIUS) Counters() RADIUSCounters {
 	n := &f.count
 	return RADIUSCounters{
-		Requests: n.requests.Load(), Duplicates: n.duplicates.Load(),
+		Requests: n.requests.Load(), Duplicates: n.duplicates.Load(), Status: n.status.Load(),
 		UnknownClient: n.unknownClient.Load(), WrongSecret: n.wrongSecret.Load(),
 		NoMessageAuthenticator: n.noMessageAuthenticator.Load(), BadCode: n.badCode.Load(),
 		Malformed: n.malformed.Load(), SendErrors: n.sendErr.Load(),

@@ -3,6 +3,8 @@ package server
 import (
 	"net/netip"
 	"time"
+
+	"openmpa/aaa/radius"
 )
 
 const (
@@ -15,6 +17,7 @@ const (
 // cacheKey tells requests apart that come on one socket.
 type cacheKey struct {
 	from netip.AddrPort
+	code radius.Code
 	id   uint8
 }
 

@@ -490,7 +490,7 @@ func TestMany(t *testing.T) {
 func TestCache(t *testing.T) {
 	c := newCache()
 	now := time.Unix(1000, 0)
-	key := cacheKey{netip.MustParseAddrPort(routerAddr), 7}
+	key := cacheKey{netip.MustParseAddrPort(routerAddr), radius.AccessRequest, 7}
 	e, seen := c.add(now, key, [16]byte{1})
 	if seen {
 		t.Fatal("seen at first")
@@ -509,7 +509,7 @@ func TestCache(t *testing.T) {
 		t.Error("known for ever")
 	}
 	for i := range 2 * cacheSize {
-		c.add(now, cacheKey{netip.AddrPortFrom(key.from.Addr(), uint16(i)), byte(i >> 16)}, [16]byte{})
+		c.add(now, cacheKey{netip.AddrPortFrom(key.from.Addr(), uint16(i)), radius.AccessRequest, byte(i >> 16)}, [16]byte{})
 	}
 	if len(c.order) > cacheSize || len(c.entries) > cacheSize {
 		t.Errorf("%d entries, %d in order", len(c.entries), len(c.order))
