@@ -204,6 +204,26 @@ func TestMSCHAPv2Packets(t *testing.T) {
 	}
 }
 
+// TestCryptoBindingOfHostapd has the numbers of hostapd 2.10's own record.
+func TestCryptoBindingOfHostapd(t *testing.T) {
+	tk := unhex(t, "8c941fe770f3b46514111cdf9e7268164791b73cded2d5422ba4b3a1c71b81a0fc4bce3b2e85fe5f30afe0b0")
+	isk := unhex(t, "7b512ead681712b888ba08256c976ae8e0247f51697897ae4708ec4fdc2a9c23")
+	k := newPEAPKeys(append(tk, make([]byte, keyMaterial)...), isk)
+	if got := hex.EncodeToString(k.cmk[:]); got != "726845b95e4aeaa01805a7bf5d5993dab79a1fe6" {
+		t.Errorf("CMK %s", got)
+	}
+	if got := hex.EncodeToString(k.ipmk[:8]); got != "e1967fd5db450d7e" {
+		t.Errorf("IPMK %s...", got)
+	}
+	r, err := parseResult(unhex(t, "800300020001000c003800000000c73abe0adb07102e2c23530669b7539e283175af99eb2769301e6950bac2a0750df4aba3ee1af5b3f5bf8f9e41ebad8a1dd9751f"))
+	if err != nil || !r.success || r.binding == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if err := r.binding.check(k, bindingRequest); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzAVPs(f *testing.F) {
 	for _, g := range avpGoldens {
 		f.Add(unhex(f, g.hex))
@@ -226,7 +246,8 @@ func FuzzPEAPResult(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseResult(b)
 		if err == nil && r.binding != nil {
-			if c, err := parseCryptoBinding(r.binding.tlv().value); err != nil || c != *r.binding {
+			c, err := parseCryptoBinding(r.binding.tlv().value)
+			if c.mandatory = r.binding.mandatory; err != nil || c != *r.binding {
 				t.Errorf("%v", err)
 			}
 		}

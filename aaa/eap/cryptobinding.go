@@ -22,27 +22,29 @@ const (
 
 // cryptoBinding is the value of a Crypto-Binding TLV.
 type cryptoBinding struct {
-	version  byte // of PEAP, of who sends it
-	received byte // of PEAP, as the sender got it
-	subtype  byte
-	nonce    [nonceLen]byte
-	mac      [sha1.Size]byte
+	mandatory bool // M bit and reserved octet: nobody sets them, but the MAC is over them
+	reserved  byte
+	version   byte // of PEAP, of who sends it
+	received  byte // of PEAP, as the sender got it
+	subtype   byte
+	nonce     [nonceLen]byte
+	mac       [sha1.Size]byte
 }
 
 func parseCryptoBinding(b []byte) (cryptoBinding, error) {
 	if len(b) != bindingLen {
 		return cryptoBinding{}, &ProtocolError{Detail: fmt.Sprintf("Crypto-Binding TLV of %d octets, expected %d", len(b), bindingLen)}
 	}
-	c := cryptoBinding{version: b[1], received: b[2], subtype: b[3]}
+	c := cryptoBinding{reserved: b[0], version: b[1], received: b[2], subtype: b[3]}
 	copy(c.nonce[:], b[4:])
 	copy(c.mac[:], b[4+nonceLen:])
 	return c, nil
 }
 
 func (c cryptoBinding) tlv() tlv {
-	v := append(make([]byte, 0, bindingLen), 0, c.version, c.received, c.subtype)
+	v := append(make([]byte, 0, bindingLen), c.reserved, c.version, c.received, c.subtype)
 	v = append(v, c.nonce[:]...)
-	return tlv{kind: tlvCryptoBinding, mandatory: true, value: append(v, c.mac[:]...)}
+	return tlv{kind: tlvCryptoBinding, mandatory: c.mandatory, value: append(v, c.mac[:]...)}
 }
 
 // compoundMAC is over the TLV with its MAC zeroed, and the type of PEAP.

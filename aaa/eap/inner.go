@@ -237,6 +237,9 @@ func (p *peapPeer) handle(b []byte) (reply []byte, over bool, err error) {
 	}
 	switch req.Type {
 	case TypeIdentity:
+		if p.t.out.reason == nil {
+			p.t.out.reason = &RejectedError{Stage: "inside PEAP, when it had the user's name; is " + quoteName(p.user) + " known there?"}
+		}
 		return append([]byte{byte(TypeIdentity)}, p.user...), false, nil
 	case TypeNotification:
 		return []byte{byte(TypeNotification)}, false, nil
@@ -302,7 +305,7 @@ func (p *peapPeer) result(req Packet) (reply []byte, over bool, err error) {
 	case !r.success:
 		err := p.t.out.reason
 		if err == nil {
-			err = &RejectedError{Stage: "inside PEAP, before it had our password; is the user known there?"}
+			err = &RejectedError{Stage: "inside PEAP, before it had the user's name"}
 		}
 		return answer(resultTLV(false)), true, err
 	case !p.proved && !p.t.resumed(), p.denied != nil:

@@ -179,6 +179,7 @@ func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 		return response, err
 	case CodeSuccess:
 		if p.last == nil || pkt.ID != p.lastID || p.state != peerComplete || p.m.tx.pending() {
+			p.unconfirmed()
 			p.discarded++
 			return nil, nil
 		}
@@ -194,6 +195,17 @@ func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 		p.discarded++
 	}
 	return nil, nil
+}
+
+// unconfirmed looks at an EAP-Success that may not count: some servers send it right
+// after they have resumed a session of TLS 1.3, without the protected indication that
+// RFC 9190 section 2.5 demands there, too. A session is not resumed there again.
+func (p *Peer) unconfirmed() {
+	if p.state != peerHandshake || p.sessions == nil || !p.m.eng.out.state.DidResume || p.m.eng.out.state.Version < tls.VersionTLS13 {
+		return
+	}
+	p.sessions.avoid()
+	p.m.eng.out.reason = &ProtocolError{Detail: "the server resumed a session of TLS 1.3 without the success indication of RFC 9190 section 2.5; it is not resumed there any more"}
 }
 
 // request is RFC 4137 figure 3 from RECEIVED on, for a peer with one method.

@@ -26,7 +26,22 @@ func newSessions(cache tls.ClientSessionCache, kind Type, user, server string) *
 }
 
 // Get implements tls.ClientSessionCache.
-func (s *sessions) Get(string) (*tls.ClientSessionState, bool) { return s.cache.Get(s.key) }
+func (s *sessions) Get(string) (*tls.ClientSessionState, bool) {
+	if _, avoided := s.cache.Get(s.avoidKey()); avoided {
+		return nil, false
+	}
+	return s.cache.Get(s.key)
+}
+
+// avoid is for a server that resumes sessions, but not as it should: they begin from
+// nothing from now on.
+func (s *sessions) avoid() {
+	if s != nil {
+		s.cache.Put(s.avoidKey(), &tls.ClientSessionState{})
+	}
+}
+
+func (s *sessions) avoidKey() string { return "avoid " + s.key }
 
 // Put implements tls.ClientSessionCache; nil: the old one is of no use.
 func (s *sessions) Put(_ string, state *tls.ClientSessionState) {

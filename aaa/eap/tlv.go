@@ -107,6 +107,7 @@ func parseResult(b []byte) (peapResult, error) {
 			if err != nil {
 				return peapResult{}, err
 			}
+			c.mandatory = t.mandatory
 			out.binding = &c
 		case t.mandatory:
 			return peapResult{}, &ProtocolError{Detail: fmt.Sprintf("unknown TLV %d that must be understood", t.kind)}
