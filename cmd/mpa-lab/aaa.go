@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strconv"
+
 	"openmpa/testbed/scenario"
 	"openmpa/testbed/topo"
 )
@@ -11,18 +14,25 @@ type aaa struct {
 	Transport string `name:"aaa-transport" enum:"radius" default:"radius" help:"What routers speak with it."`
 	Roaming   bool   `help:"Have the routers ask a server of the visited networks' operator, which forwards to the node's home; --rtt-aaa is between the two."`
 	Spare     bool   `name:"aaa-spare" help:"Have a second authentication server, for when the one that the routers ask is gone."`
+	Down      int    `name:"aaa-down" placeholder:"N" help:"Kill the server that the router asks before it gets message N of each handover's authentication; with it comes --aaa-spare."`
 }
 
-func (f aaa) into(o *scenario.Options) {
-	o.AAA, o.Transport, o.Roaming, o.Spare = f.AAA, f.Transport, f.Roaming, f.Spare
+func (f aaa) into(o *scenario.Options) error {
+	if f.Down < 0 || f.Down > 100 {
+		return fmt.Errorf("--aaa-down %d: expected the number of a message, from 1 on", f.Down)
+	}
+	o.AAA, o.Transport, o.Roaming, o.Spare, o.AAADown = f.AAA, f.Transport, f.Roaming, f.spare(), f.Down
+	return nil
 }
+
+func (f aaa) spare() bool { return f.Spare || f.Down > 0 }
 
 // links are those that come with the servers.
 func (f aaa) links() (names []string) {
 	if f.Roaming {
 		names = append(names, topo.LinkVisited)
 	}
-	if f.Spare {
+	if f.spare() {
 		names = append(names, topo.LinkSpare)
 	}
 	return names
@@ -34,7 +44,10 @@ func (f aaa) record(m map[string]string) {
 	if f.Roaming {
 		m["roaming"] = "true"
 	}
-	if f.Spare {
+	if f.spare() {
 		m["aaa-spare"] = "true"
+	}
+	if f.Down > 0 {
+		m["aaa-down"] = strconv.Itoa(f.Down)
 	}
 }

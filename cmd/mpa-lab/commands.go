@@ -44,7 +44,9 @@ func (f flags) options(a *app) (scenario.Options, error) {
 		Bin: a.bin, Commit: commit(a.self), Repeat: 1, Gap: f.L2Gap, DAD: f.DAD, Probe: true, Logs: f.Logs,
 		Lead: time.Duration(f.Seconds * float64(time.Second)), DHCP: f.DHCP, Agent: f.PAA,
 	}
-	f.aaa.into(&o)
+	if err := f.aaa.into(&o); err != nil {
+		return o, err
+	}
 	if f.TLS != "both" {
 		o.TLS = f.TLS
 	}

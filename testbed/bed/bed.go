@@ -57,6 +57,7 @@ type Bed struct {
 	before   map[string]kstate.State
 	given    *given // nil where nobody counts
 	capture  *capture
+	down     *aaaDown // nil unless Options.AAADown
 
 	mu     sync.Mutex
 	onMove func(linkctl.Move) // guarded by mu; nil: nobody is told
@@ -109,6 +110,7 @@ func (b *Bed) startNetwork(ctx context.Context) (err error) {
 	if b.Links, err = impair.NewSet(b.opt.links(), b.opt.Traffic, b.Thief); err != nil {
 		return err
 	}
+	b.watchAAA()
 	plan := b.opt.plan()
 	plan.Processor = b.Run.ID // of two labs at once, each begins with another one
 	if b.Top, err = topo.Build(ctx, b.Run.NamePrefix(), plan, b.Links); err != nil {

@@ -35,6 +35,8 @@ type Options struct {
 	Roaming bool
 	// Spare has a second server beside the one that the routers ask, for when that is gone.
 	Spare bool
+	// AAADown lets the server that the routers ask be killed at a message, see Bed.ArmAAADown.
+	AAADown bool
 	// TLS is the only version of TLS it speaks, "1.2" or "1.3"; empty: both.
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
@@ -272,6 +274,11 @@ func (o Options) links() map[string]impair.Both {
 	if o.LoseMarkers {
 		for _, n := range o.networks() {
 			all[n.Link] = impair.Both{} // it does nothing else
+		}
+	}
+	if o.AAADown {
+		for _, name := range o.linksOf() {
+			all[name] = impair.Both{}
 		}
 	}
 	maps.Copy(all, o.Links)

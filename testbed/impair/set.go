@@ -20,6 +20,7 @@ type Set struct {
 	thief      *Thief
 	asked      map[string]Both
 	links      map[string]*link
+	watched    map[string]func(Direction, []byte)
 }
 
 // A link is two TAP devices and what carries between them.
@@ -56,6 +57,15 @@ func NewSet(asked map[string]Both, t Traffic, thief *Thief) (*Set, error) {
 	return s, err
 }
 
+// Watch has fn called with every frame that comes to a link of the set, before it is carried, on a
+// goroutine of its own for each direction, which waits for it. It is called before Join.
+func (s *Set) Watch(name string, fn func(d Direction, frame []byte)) {
+	if s.watched == nil {
+		s.watched = make(map[string]func(Direction, []byte))
+	}
+	s.watched[name] = fn
+}
+
 // Join makes the link of a name between two namespaces, outer being the one
 // further from the core. It is false when the link is a good one, which somebody
 // else makes.
@@ -79,7 +89,14 @@ func (s *Set) Join(name string, outer *space.Space, outerIf string, inner *space
 	}
 	for d, p := range [2]Params{Out: asked.Out, In: asked.In} {
 		from, to := l.ends[1-d], l.ends[d]
-		w, err := startWire(NewLine(p, l.seed, Direction(d)), p, from.fd, to.fd, s.fate)
+		fate := s.fate
+		if tell := s.watched[name]; tell != nil {
+			fate = func(frame []byte) Fate {
+				tell(Direction(d), frame)
+				return s.fate(frame)
+			}
+		}
+		w, err := startWire(NewLine(p, l.seed, Direction(d)), p, from.fd, to.fd, fate)
 		if err != nil {
 			return true, err
 		}

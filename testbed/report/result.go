@@ -58,10 +58,18 @@ type Handover struct {
 	ViaHome *int `json:"via_home,omitempty"`
 	// Copies are what the home agent has sent to several care-of addresses; absent where the node is bound to one.
 	Copies *Copies `json:"copies,omitempty"`
+	// AAADown is what became of authentication servers; absent where none was to be killed.
+	AAADown *AAADown `json:"aaa_down,omitempty"`
 	// Radio is what only moves by 802.11 have.
 	Radio *Radio `json:"radio,omitempty"`
 	// Track is everything that can be drawn of it, where it was asked for.
 	Track *Track `json:"track,omitempty"`
+}
+
+// AAADown is what became of authentication servers in a handover.
+type AAADown struct {
+	Killed   string         `json:"killed,omitempty"`   // the server that was; absent: none
+	Messages map[string]int `json:"messages,omitempty"` // the router's to each server
 }
 
 // Machine is what the lab ran on. The lab measures in real time: with a load

@@ -116,6 +116,7 @@ func (r *run) judgeClean(name string, m measured) {
 		r.problem("%s: authenticated by %q, expected %s", name, m.TLS, want)
 	}
 	r.expectKeyed(name, m)
+	r.expectDown(name, m)
 	if r.opt.Probe && m.Outcome == string(event.Completed) {
 		if _, ok := m.Phases["l3_ms"]; !ok {
 			r.problem("%s: no packet of the probe arrived after link up", name)

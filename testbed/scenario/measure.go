@@ -143,7 +143,15 @@ func (r *run) attemptBy(ctx context.Context, b *bed.Bed, from, to string, give o
 			}
 		}, r.hooks.steal...)
 	}
+	if r.opt.AAADown > 0 {
+		if err := b.ArmAAADown(to, r.opt.AAADown); err != nil {
+			return m, err
+		}
+	}
 	m.moves, err = r.command(ctx, b, to, give, &m)
+	if r.opt.AAADown > 0 {
+		err = errors.Join(err, r.revive(ctx, b, &m))
+	}
 	if b.Thief != nil {
 		for _, k := range b.Thief.End() {
 			m.MarkersLost = append(m.MarkersLost, k.String())

@@ -41,6 +41,9 @@ type Options struct {
 	// and Spare has a second one, see bed.Options.
 	Transport      string
 	Roaming, Spare bool
+	// AAADown has the server that is asked be killed before it gets message number AAADown of each handover's
+	// authentication; 0: none is.
+	AAADown int
 	// Capture is a file for Wireshark, see bed.Options.
 	Capture string
 	// IP is the family, and Addresses how nodes get theirs with IPv6, see bed.Options.
@@ -108,7 +111,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		Transport: o.Transport, Roaming: o.Roaming, Spare: o.Spare,
+		Transport: o.Transport, Roaming: o.Roaming, Spare: o.Spare, AAADown: o.AAADown > 0,
 		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses, Capture: o.Capture,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
