@@ -20,7 +20,7 @@
 //
 // # The parts
 //
-//	Peer            crypto/tls             Authenticator           TLSServer
+//	Peer            crypto/tls             Authenticator           Server
 //	 |    <------- Request/Identity ------------o                      |
 //	 o-- Response/Identity -------------------->o--------------------->|
 //	 |    <------------- Request/EAP-TLS, S, from the AAA server ------o
@@ -32,8 +32,8 @@
 //
 // crypto/tls runs on a goroutine of its own over a connection that hands over one
 // flight at a time (lockstep.go): whoever calls Handle waits until TLS wants to
-// read again or has ended, so Peer and TLSServer behave like plain machines. The
-// goroutine ends with the conversation, or with Close; a Peer or TLSServer that
+// read again or has ended, so Peer and Server behave like plain machines. The
+// goroutine ends with the conversation, or with Close; a Peer or Server that
 // is dropped without Close takes it along when it is collected.
 //
 // # States of the peer's method

@@ -27,9 +27,10 @@ type engine struct {
 
 // outcome is written by the TLS goroutine, and read while that is parked or done.
 type outcome struct {
-	complete  bool  // the method has succeeded and keys are exported; its last flight may still have to go out
-	indicated bool  // each side knows of the other's success, protected: EAP-Failure counts no more
-	reason    error // should the server refuse now without one
+	complete  bool   // the method has succeeded and keys are exported; its last flight may still have to go out
+	indicated bool   // each side knows of the other's success, protected: EAP-Failure counts no more
+	user      string // authenticated inside the tunnel, at the server
+	reason    error  // should the server refuse now without one
 	err       error
 	state     tls.ConnectionState
 	msk       *keys.Secret

@@ -264,7 +264,7 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte{13, 0, 21, 3, 3, 0, 2, 2, 48})
 	f.Add([]byte{3, 21})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		s, err := NewTLSServer(b.server)
+		s, err := NewServer(b.server)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func TestPeerRejected(t *testing.T) {
 func upToComplete(t *testing.T, version uint16) (p *Peer, id uint8) {
 	t.Helper()
 	p, b := newTestPeer(t, version)
-	s, err := NewTLSServer(b.server)
+	s, err := NewServer(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}

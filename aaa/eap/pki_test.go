@@ -109,7 +109,7 @@ func newBench(t testing.TB, version uint16) *bench {
 // run is what a conversation ended with.
 type run struct {
 	peer              *Peer
-	server            *TLSServer
+	server            *Server
 	peerErr, srvErr   error
 	requests, largest int
 }
@@ -121,7 +121,7 @@ func (b *bench) converse(t testing.TB) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewTLSServer(b.server)
+	s, err := NewServer(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestFragments(t *testing.T) {
 
 func TestHelloRetryRequest(t *testing.T) {
 	b := newBench(t, tls.VersionTLS13)
-	s, err := NewTLSServer(b.server)
+	s, err := NewServer(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestResumption(t *testing.T) {
 	forVersions(t, func(t *testing.T, version uint16) {
 		b := newBench(t, version)
 		b.peer.TLS.SessionCache = tls.NewLRUClientSessionCache(4)
-		b.server.TicketKeys = [][32]byte{{1, 2, 3}}
+		b.server.Sessions = NewSessions(time.Hour, nil)
 		first := b.converse(t)
 		checkSuccess(t, first)
 		second := b.converse(t)
@@ -268,7 +268,7 @@ func TestNoClientCertificate(t *testing.T) {
 		p.config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &tls.Certificate{}, nil
 		}
-		s, _ := NewTLSServer(b.server)
+		s, _ := NewServer(b.server)
 		defer s.Close()
 		for request := s.Start(1); request != nil; {
 			response, _ := p.Handle(request)
@@ -295,7 +295,7 @@ func TestCloseAnywhere(t *testing.T) {
 		b.peer.FragmentSize, b.server.FragmentSize = 300, 300
 		for stop := 0; ; stop++ {
 			p, _ := NewPeer(b.peer)
-			s, _ := NewTLSServer(b.server)
+			s, _ := NewServer(b.server)
 			request, response := s.Start(1), []byte(nil)
 			ended := false
 			for i := 0; i < stop && !ended; i++ {
@@ -327,7 +327,7 @@ func TestForgotten(t *testing.T) {
 	b := newBench(t, tls.VersionTLS13)
 	func() {
 		p, _ := NewPeer(b.peer)
-		s, _ := NewTLSServer(b.server)
+		s, _ := NewServer(b.server)
 		response, _ := p.Handle(s.Start(1))
 		if _, err := s.Handle(response); err != nil {
 			t.Fatal(err)
@@ -346,7 +346,7 @@ func TestAuthorize(t *testing.T) {
 	forVersions(t, func(t *testing.T, version uint16) {
 		b := newBench(t, version)
 		b.peer.TLS.SessionCache = tls.NewLRUClientSessionCache(4)
-		b.server.TicketKeys = [][32]byte{{9}}
+		b.server.Sessions = NewSessions(time.Hour, nil)
 		allow := true
 		b.server.Authorize = func(cert *x509.Certificate) error {
 			if !allow || Identities(cert)[0] != testClient {
@@ -373,7 +373,7 @@ func TestServerDropsStrangers(t *testing.T) {
 	b := newBench(t, tls.VersionTLS13)
 	p, _ := NewPeer(b.peer)
 	defer p.Close()
-	s, _ := NewTLSServer(b.server)
+	s, _ := NewServer(b.server)
 	defer s.Close()
 	hello, _ := p.Handle(s.Start(9))
 	for _, stranger := range [][]byte{nil, {2}, {2, 8, 0, 6, 13, 0}, {1, 9, 0, 6, 13, 0}, {3, 9, 0, 4}} {
@@ -392,7 +392,7 @@ func TestPlainAlert(t *testing.T) {
 		b := newBench(t, version)
 		p, _ := NewPeer(b.peer)
 		defer p.Close()
-		s, _ := NewTLSServer(b.server)
+		s, _ := NewServer(b.server)
 		defer s.Close()
 		hello, _ := p.Handle(s.Start(1))
 		request, err := s.Handle(hello)
@@ -410,7 +410,7 @@ func TestPlainAlert(t *testing.T) {
 
 func TestServerRefusesNak(t *testing.T) {
 	b := newBench(t, tls.VersionTLS13)
-	s, _ := NewTLSServer(b.server)
+	s, _ := NewServer(b.server)
 	s.Start(4)
 	out, err := s.Handle([]byte{2, 4, 0, 6, 3, 21})
 	if string(out) != "\x04\x04\x00\x04" || err == nil || !strings.Contains(err.Error(), "proposes EAP-TTLS") {

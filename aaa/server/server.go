@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +26,10 @@ const (
 
 // Config configures a Server. TLS is required.
 type Config struct {
-	TLS            eap.ServerConfig // Authorize is the server's own
+	TLS            eap.ServerConfig // Methods, Authorize, Accounts and Sessions are the server's own
+	Methods        []string         // of Methods, in the order they are offered; none: tls
+	Users          *Users           // nil: nobody has a password, and nobody is blocked
+	Resume         time.Duration    // how long after a full authentication TLS sessions are resumed; 0: never
 	SessionTimeout time.Duration    // told in every accept; 0: none
 	MaxSessions    int              // conversations at once; default 1024
 	Workers        int              // steps computed at once; default one per processor, at least two
@@ -40,6 +44,8 @@ type Server struct {
 	// fixed
 	cfg   Config
 	slots chan struct{} // one for each step under way
+
+	resumable *eap.Sessions // nil: none
 
 	// atomic
 	count   counters
@@ -77,11 +83,14 @@ type Counters struct {
 
 // New makes a server.
 func New(cfg Config) (*Server, error) {
-	probe, err := eap.NewTLSServer(cfg.TLS) // says now what would fail later
-	if err != nil {
-		return nil, err
+	if len(cfg.Methods) == 0 {
+		cfg.Methods = []string{"tls"}
 	}
-	_ = probe.Close()
+	for _, name := range cfg.Methods {
+		if _, ok := methodTypes[name]; !ok {
+			return nil, fmt.Errorf("server: method %q, expected %s", name, strings.Join(Methods, ", "))
+		}
+	}
 	if cfg.MaxSessions <= 0 {
 		cfg.MaxSessions = defaultSessions
 	}
@@ -94,10 +103,28 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		cfg: cfg, slots: make(chan struct{}, cfg.Workers),
 		sessions: make(map[[stateLen]byte]*session), fronts: make(map[string]Front),
-	}, nil
+	}
+	if cfg.Resume > 0 {
+		s.resumable = eap.NewSessions(cfg.Resume, lockedRand{s})
+	}
+	probe, err := eap.NewServer(s.method("")) // says now what would fail later
+	if err != nil {
+		return nil, err
+	}
+	return s, probe.Close()
+}
+
+// lockedRand is the randomness for who may ask at any time.
+type lockedRand struct{ s *Server }
+
+func (r lockedRand) Read(b []byte) (int, error) {
+	if err := r.s.fill(b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // Attach tells the server of a front, whose clients' names begin with that name and a
@@ -220,7 +247,11 @@ func (s *Server) step(c *session, a Ask) Reply {
 		return Reply{Decision: aaa.Reject, EAP: out}
 	}
 	s.finish(c, nil)
-	return Reply{Decision: aaa.Accept, EAP: out, MSK: msk, Identity: identity, Timeout: s.cfg.SessionTimeout}
+	r := Reply{Decision: aaa.Accept, EAP: out, MSK: msk, Identity: identity, Timeout: s.cfg.SessionTimeout}
+	if u, ok := s.cfg.Users.Find(identity); ok && u.life() > 0 {
+		r.Timeout = u.life()
+	}
+	return r
 }
 
 // refuse answers what belongs to no session.

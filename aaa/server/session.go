@@ -1,11 +1,8 @@
 package server
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"openmpa/aaa/eap"
@@ -30,7 +27,7 @@ type session struct {
 	state    [stateLen]byte
 	client   string
 	identity string // claimed
-	eap      *eap.TLSServer
+	eap      *eap.Server
 	span     *event.Span
 
 	// owner
@@ -45,13 +42,12 @@ type session struct {
 
 // begin makes a session out of a first request.
 func (s *Server) begin(a Ask, pkt eap.Packet) (*session, error) {
-	cfg := s.cfg.TLS
+	identity := string(pkt.Data)
+	cfg := s.method(identity)
 	if mtu := a.MTU; mtu >= eap.MinFragmentSize && (cfg.FragmentSize == 0 || mtu < cfg.FragmentSize) {
 		cfg.FragmentSize = min(mtu, eap.DefaultFragmentSize)
 	}
-	identity := string(pkt.Data)
-	cfg.Authorize = func(cert *x509.Certificate) error { return authorize(identity, eap.Identities(cert)) }
-	method, err := eap.NewTLSServer(cfg)
+	method, err := eap.NewServer(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +66,7 @@ func (s *Server) begin(a Ask, pkt eap.Packet) (*session, error) {
 	}
 	s.sessions[c.state] = c
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth,
-		"identity", identity, "method", "EAP-TLS", "client", a.Client, "nas", a.NAS, "station", a.Station)
+		"identity", identity, "client", a.Client, "nas", a.NAS, "station", a.Station)
 	return c, nil
 }
 
@@ -116,7 +112,13 @@ func (s *Server) finish(c *session, err error) {
 	s.mu.Lock()
 	delete(s.sessions, c.state)
 	s.mu.Unlock()
-	attrs := []any{}
+	attrs := []any{"method", c.eap.Method().String()}
+	if _, success, _, _, user := c.eap.Result(); success && user != c.identity {
+		attrs = append(attrs, "user", user)
+	}
+	if c.eap.Resumed() {
+		attrs = append(attrs, "resumed", true)
+	}
 	if v := c.eap.TLSVersion(); v != "" {
 		attrs = append(attrs, "tls", v)
 	}
@@ -154,21 +156,4 @@ func (s *Server) expire(now time.Time, all bool) {
 		s.count.expired.Add(1)
 		s.finish(c, err)
 	}
-}
-
-// authorize checks the identity the peer gave against the names of its certificate:
-// one of them, or none but the realm of one (RFC 9190 section 2.1.8).
-func authorize(claimed string, names []string) error {
-	user, realm, _ := strings.Cut(claimed, "@")
-	for _, name := range names {
-		u, r, _ := strings.Cut(name, "@")
-		if strings.EqualFold(r, realm) && (u == user || realm != "" && (user == "" || user == "anonymous")) {
-			return nil
-		}
-	}
-	if len(names) == 0 {
-		return errors.New("it names nobody")
-	}
-	list := slices.Clone(names[:min(len(names), 3)])
-	return fmt.Errorf("the peer says it is %q, its certificate is for %q", claimed, strings.Join(list, ", "))
 }

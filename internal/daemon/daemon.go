@@ -38,7 +38,8 @@ type Spec struct {
 	// Run is the daemon. It returns soon after ctx is done; what it returns then
 	// because of ctx counts as a clean end.
 	Run func(ctx context.Context, env Env) error
-	// Commands are run instead of the daemon by giving their name as the first argument.
+	// Commands are run instead of the daemon by giving their name, of one word or two, as
+	// the first arguments.
 	Commands map[string]Command
 }
 
@@ -145,12 +146,13 @@ func (p *process) command() (name string, cmd *Command, args []string, code int)
 	if len(p.args) == 0 || strings.HasPrefix(p.args[0], "-") || len(p.spec.Commands) == 0 {
 		return "", nil, p.args, ExitOK
 	}
-	name = p.args[0]
-	c, ok := p.spec.Commands[name]
-	if !ok {
-		return "", nil, nil, p.usageError("", fmt.Errorf("unknown command %q: expected one of %s", name, strings.Join(p.spec.commandNames(), ", ")))
+	for words := min(2, len(p.args)); words > 0; words-- {
+		name = strings.Join(p.args[:words], " ")
+		if c, ok := p.spec.Commands[name]; ok {
+			return name, &c, p.args[words:], ExitOK
+		}
 	}
-	return name, &c, p.args[1:], ExitOK
+	return "", nil, nil, p.usageError("", fmt.Errorf("unknown command %q: expected one of %s", name, strings.Join(p.spec.commandNames(), ", ")))
 }
 
 // summary is of the command, whichever kind it is.

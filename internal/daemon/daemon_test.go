@@ -102,6 +102,10 @@ func TestExits(t *testing.T) {
 				return fmt.Errorf("%d days are too many", days)
 			},
 		},
+		"user add": {Summary: "add", Run: func(_ context.Context, env Env, args []string) error {
+			fmt.Fprintln(env.Stdout, "added", args)
+			return nil
+		}},
 		"helper": {Daemon: &Spec{
 			Name: "mpa-test helper", Summary: "another daemon", Check: testSpec.Check, Example: "other: y\n",
 			Run: func(_ context.Context, env Env) error {
@@ -126,7 +130,7 @@ func TestExits(t *testing.T) {
 		{"example", "--example", 0, "node: x\n# a comment\n", ""},
 		{"man", "--man", 0, ".TH MPA\\-TEST 8\n.SH NAME\nmpa\\-test \\- test daemon\n", ""},
 		{"unknown flag", "--nonsense", 64, "", "flag provided but not defined: -nonsense\nTry: mpa-test --help"},
-		{"unknown command", "nonsense", 64, "", `unknown command "nonsense": expected one of helper, issue, renew`},
+		{"unknown command", "nonsense", 64, "", `unknown command "nonsense": expected one of helper, issue, renew, user add`},
 		{"argument too many", "--check x", 64, "", `unexpected argument "x"`},
 		{"level", "--log-level loud", 64, "", `"loud" is no level`},
 		{"format", "--log-format xml", 64, "", `"xml" is no format`},
@@ -134,6 +138,9 @@ func TestExits(t *testing.T) {
 		{"command, default", "issue mn@home", 0, "issued [mn@home] /etc/openmpa/test.yaml\n", ""},
 		{"command's flag", "renew --days 9", 1, "", "mpa-test: 9 days are too many\n"},
 		{"command's help", "renew --help", 0, "--days N               valid for N days (default 7)", ""},
+		{"command of two words", "user add mn", 0, "added [mn]\n", ""},
+		{"half a command", "user", 64, "", `unknown command "user": expected one of`},
+		{"another command's word", "issue add", 0, "issued [add]", ""},
 		{"help of the daemon", "--help", 0, "helper                 another daemon\n", ""},
 		{"another daemon", "helper", 0, "", "level=INFO msg=ready"},
 		{"another daemon, check", "helper --check --config bad.yaml", 1, "", "bad.yaml:1:1: wrong"},
