@@ -153,3 +153,22 @@ func RecordOfRADIUS(r *radius.Record, now time.Time) (out Record, ok bool) {
 	}
 	return out, true
 }
+
+// Servers implements Watched.
+func (c *radiusCarrier) Servers() []ServerStatus {
+	var out []ServerStatus
+	for _, s := range c.client.Servers() {
+		one := ServerStatus{Protocol: "radius", Server: s.Addr.String(), Alive: s.State != radius.Dead, Since: s.Since, Why: s.Err}
+		if s.Name != "" {
+			one.Protocol = "radsec"
+		}
+		if s.Accounting {
+			one.Server += " (accounting)"
+		}
+		if !one.Alive && one.Why == "" {
+			one.Why = "no answer"
+		}
+		out = append(out, one)
+	}
+	return out
+}

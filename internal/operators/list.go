@@ -3,8 +3,10 @@ package operators
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
+	"openmpa/aaa"
 	"openmpa/internal/config"
 )
 
@@ -16,10 +18,32 @@ type Operator struct {
 	Name   string   `yaml:"name"`   // in events and reports; left out: the protocol
 	Realms []string `yaml:"realms"` // as of aaa.Operator; left out: every realm that no other one has
 	RADIUS *RADIUS  `yaml:"radius"`
+	RadSec *RadSec  `yaml:"radsec"`
 }
 
-// protocol names the one that the operator speaks.
-func (o Operator) protocol() string { return "radius" }
+// protocols are those that the operator has servers of; more than one is a mistake.
+func (o Operator) protocols() (out []string) {
+	if o.RADIUS != nil {
+		out = append(out, "radius")
+	}
+	if o.RadSec != nil {
+		out = append(out, "radsec")
+	}
+	return out
+}
+
+// carrier makes a client of the servers, which its closer lets go of.
+func (o Operator) carrier(opt Options) (aaa.Carrier, io.Closer, error) {
+	clientOf := o.RADIUS.Client
+	if o.RadSec != nil {
+		clientOf = o.RadSec.Client
+	}
+	client, err := clientOf(opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	return aaa.NewRADIUSCarrier(client), client, nil
+}
 
 // Check implements the hook of config.Load, and names who has no name.
 func (l *List) Check() error {
@@ -31,11 +55,12 @@ func (l *List) Check() error {
 	for i := range *l {
 		o := &(*l)[i]
 		at := func(key string) string { return fmt.Sprintf("[%d]%s", i, key) }
-		if o.RADIUS == nil {
-			errs = append(errs, config.Errorf(at(""), "expected the protocol and its servers: radius"))
+		spoken := o.protocols()
+		if len(spoken) != 1 {
+			errs = append(errs, config.Errorf(at(""), "expected the protocol and its servers: one of radius and radsec"))
 			continue
 		}
-		config.Default(&o.Name, o.protocol())
+		config.Default(&o.Name, spoken[0])
 		if names[o.Name] {
 			errs = append(errs, config.Errorf(at(".name"), "%q is another one's, too: expected a name of its own", o.Name))
 		}

@@ -28,12 +28,12 @@ func Open(l List, o Options) (*Set, error) {
 	s := &Set{}
 	var all []aaa.Operator
 	for _, one := range l {
-		client, err := one.RADIUS.Client(o)
+		carrier, client, err := one.carrier(o)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("aaa: %s: %w", one.Name, err), s.Close())
 		}
 		s.closers = append(s.closers, client)
-		all = append(all, aaa.Operator{Name: one.Name, Realms: one.Realms, Carrier: aaa.NewRADIUSCarrier(client)})
+		all = append(all, aaa.Operator{Name: one.Name, Realms: one.Realms, Carrier: carrier})
 	}
 	var err error
 	if s.Realms, err = aaa.NewRealms(all...); err != nil {
