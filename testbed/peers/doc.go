@@ -1,6 +1,6 @@
 // Package peers runs other people's servers in a lab: FreeRADIUS in the place
-// of mpa-aaa, Kea in the place of the lab's own DHCP servers, and radvd, which
-// advertises routers.
+// of mpa-aaa, freeDiameter between the routers and mpa-aaa, Kea in the place of
+// the lab's own DHCP servers, and radvd, which advertises routers.
 //
 // None knows of its package's configuration: all they read is one file in
 // the lab's run directory, and all they write is beside it.
