@@ -86,7 +86,7 @@ var ErrTimeout = errors.New("aaa: no answer")
 type timeoutError struct{ err error }
 
 func (e *timeoutError) Error() string {
-	return "aaa: " + strings.TrimPrefix(e.err.Error(), "radius: ")
+	return "aaa: " + strings.TrimPrefix(strings.TrimPrefix(e.err.Error(), "radius: "), "diameter: ")
 }
 func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
 func (e *timeoutError) Unwrap() error        { return e.err }

@@ -2,10 +2,14 @@ package aaa
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"openmpa/paa/keys"
 )
+
+// ErrRefused says that a server does not take a record, now or ever.
+var ErrRefused = errors.New("aaa: refused for good")
 
 // Carrier speaks one AAA protocol with the servers of one operator: the fail-over
 // among them is its own. It may be used by several goroutines at once.
@@ -14,8 +18,8 @@ type Carrier interface {
 	// wait, and asks nobody yet.
 	Open(info SessionInfo, identity string) (Conversation, error)
 	// Account delivers one record, and with the last of a Stateful grant its end. It
-	// returns nil when a server has it: until then whoever calls does so again. The error
-	// is an ErrTimeout where no server has answered.
+	// returns nil when a server has it: until then whoever calls does so again, but for an
+	// ErrRefused. The error is an ErrTimeout where no server has answered.
 	Account(ctx context.Context, r Record) error
 	// Run keeps connections up and watches servers until ctx ends, and hands on what
 	// servers want. It is called once, before anything else. An error is why it could not

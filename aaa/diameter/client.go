@@ -16,7 +16,6 @@ import (
 
 const (
 	defaultTimeout = 8 * time.Second
-	mskLen         = 64 // octets (RFC 3748 section 7.10)
 	maxFarewells   = 64 // sessions given back at once
 	farewells      = 3  // times each is tried
 )
@@ -199,7 +198,7 @@ func (c *Client) deliver(ctx context.Context, what string, request func() *diam.
 		return f, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case mine.Err() != nil, errors.Is(err, ErrNoPeer):
+	case mine.Err() != nil, away(err), errors.Is(err, errLater):
 		return nil, &silentError{what: what + " for realm " + to.Realm, err: err}
 	}
 	return nil, err

@@ -150,13 +150,9 @@ func (v *Conversation) gone(err error) error {
 	return &silentError{what: "Diameter-EAP-Request to " + v.server, err: err}
 }
 
-// Usable says what is wrong with the keys of a success; the session is given back then.
-func (v *Conversation) Usable(a EAPAnswer) error {
-	if n := a.MSK.Len(); n != mskLen {
-		if a.Stateful {
-			v.c.Release(Ended{Session: v.req.Session, Realm: v.req.Realm, UserName: a.UserName, Class: a.Class, Cause: BadAnswer}, a.Origin.Host)
-		}
-		return fmt.Errorf("diameter: %s accepts with an EAP-Master-Session-Key of %d octets, expected %d", a.Origin.Host, n, mskLen)
+// GiveBack tells the server that what it has granted is not used. It does not wait.
+func (v *Conversation) GiveBack(a EAPAnswer) {
+	if a.Stateful {
+		v.c.Release(Ended{Session: v.req.Session, Realm: v.req.Realm, UserName: a.UserName, Class: a.Class, Cause: BadAnswer}, a.Origin.Host)
 	}
-	return nil
 }

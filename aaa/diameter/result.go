@@ -1,6 +1,9 @@
 package diameter
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Result is a Result-Code (RFC 6733 section 7.1).
 type Result uint32
@@ -130,8 +133,13 @@ type ResultError struct {
 	Failed  string // the AVPs it complains of, by name; empty when it names none
 }
 
+// errLater is a *ResultError that another try may spare.
+var errLater = errors.New("diameter: not now")
+
 // Is makes it ErrRefused when another try is in vain.
-func (e *ResultError) Is(target error) bool { return target == ErrRefused && !e.Result.passing() }
+func (e *ResultError) Is(target error) bool {
+	return target == ErrRefused && !e.Result.passing() || target == errLater && e.Result.passing()
+}
 
 // Error implements error in one line.
 func (e *ResultError) Error() string {
