@@ -188,10 +188,10 @@ func (c *Client) Terminate(ctx context.Context, e Ended, server string) error {
 func (c *Client) deliver(ctx context.Context, what string, request func() *diam.Message, to Target) (fields, error) {
 	mine, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	f, err := c.send(mine, what, request(), to)
+	f, err := exchange(mine, c.via, what, request(), to)
 	if to.Host != "" && mine.Err() == nil && away(err) {
 		to.Host = ""
-		f, err = c.send(mine, what, request(), to)
+		f, err = exchange(mine, c.via, what, request(), to)
 	}
 	switch {
 	case err == nil:
@@ -210,9 +210,10 @@ func away(err error) bool {
 	return lost(err) && !(errors.As(err, &no) && no.Result == UnknownSession)
 }
 
-func (c *Client) send(ctx context.Context, what string, m *diam.Message, to Target) (fields, error) {
+// exchange sends a request and returns the AVPs of the answer, if that is a success.
+func exchange(ctx context.Context, via sender, what string, m *diam.Message, to Target) (fields, error) {
 	session := fields(m.AVP).text(avp.SessionID)
-	a, peer, err := c.via.Send(ctx, m, to)
+	a, peer, err := via.Send(ctx, m, to)
 	if err != nil {
 		return nil, err
 	}

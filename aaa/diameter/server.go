@@ -96,21 +96,9 @@ func (s *Server) Order(ctx context.Context, o Order) error {
 	o.Origin, o.Host, o.Realm = s.self, strings.ToLower(o.Host), strings.ToLower(o.Realm)
 	mine, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
-	a, peer, err := s.via.Send(mine, o.message(), Target{Host: o.Host, Realm: o.Realm})
-	if err != nil {
-		if ctx.Err() == nil {
-			err = &silentError{what: o.Kind.String() + " to " + o.Host, err: err}
-		}
-		return err
+	_, err := exchange(mine, s.via, o.Kind.String(), o.message(), Target{Host: o.Host, Realm: o.Realm})
+	if err != nil && ctx.Err() == nil && (mine.Err() != nil || away(err)) {
+		return &silentError{what: o.Kind.String() + " to " + o.Host, err: err}
 	}
-	f := fields(a.AVP)
-	host := f.text(avp.OriginHost)
-	if host == "" {
-		host = peer
-	}
-	code, _ := f.number(avp.ResultCode)
-	if !Result(code).succeeded() {
-		return &ResultError{Request: o.Kind.String(), Server: host, Result: Result(code), Message: f.text(avp.ErrorMessage), Failed: failedNames(a)}
-	}
-	return nil
+	return err
 }
