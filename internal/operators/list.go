@@ -15,10 +15,11 @@ type List []Operator
 
 // Operator is who authenticates the nodes of some realms, by one protocol.
 type Operator struct {
-	Name   string   `yaml:"name"`   // in events and reports; left out: the protocol
-	Realms []string `yaml:"realms"` // as of aaa.Operator; left out: every realm that no other one has
-	RADIUS *RADIUS  `yaml:"radius"`
-	RadSec *RadSec  `yaml:"radsec"`
+	Name     string    `yaml:"name"`   // in events and reports; left out: the protocol
+	Realms   []string  `yaml:"realms"` // as of aaa.Operator; left out: every realm that no other one has
+	RADIUS   *RADIUS   `yaml:"radius"`
+	RadSec   *RadSec   `yaml:"radsec"`
+	Diameter *Diameter `yaml:"diameter"`
 }
 
 // protocols are those that the operator has servers of; more than one is a mistake.
@@ -29,11 +30,21 @@ func (o Operator) protocols() (out []string) {
 	if o.RadSec != nil {
 		out = append(out, "radsec")
 	}
+	if o.Diameter != nil {
+		out = append(out, "diameter")
+	}
 	return out
 }
 
 // carrier makes a client of the servers, which its closer lets go of.
 func (o Operator) carrier(opt Options) (aaa.Carrier, io.Closer, error) {
+	if o.Diameter != nil {
+		client, err := o.Diameter.Client(opt)
+		if err != nil {
+			return nil, nil, err
+		}
+		return aaa.NewDiameterCarrier(client), io.NopCloser(nil), nil // it lives as long as the carrier runs
+	}
 	clientOf := o.RADIUS.Client
 	if o.RadSec != nil {
 		clientOf = o.RadSec.Client
@@ -57,7 +68,7 @@ func (l *List) Check() error {
 		at := func(key string) string { return fmt.Sprintf("[%d]%s", i, key) }
 		spoken := o.protocols()
 		if len(spoken) != 1 {
-			errs = append(errs, config.Errorf(at(""), "expected the protocol and its servers: one of radius and radsec"))
+			errs = append(errs, config.Errorf(at(""), "expected the protocol and its servers: one of radius, radsec and diameter"))
 			continue
 		}
 		config.Default(&o.Name, spoken[0])

@@ -61,6 +61,35 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// TestOpenDiameter says that a list with Diameter peers makes a client, whose peers are
+// known by priority.
+func TestOpenDiameter(t *testing.T) {
+	c, err := config.Parse[file]("ar.yaml", []byte(`aaa:
+  - diameter:
+      identity: ar-a.visited.example
+      peers:
+        - {address: "10.0.8.1:3868", identity: aaa2.home.example, tls: false, priority: 1}
+        - {address: "10.0.5.1:3868", identity: aaa.home.example, tls: false}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := c.AAA[0].Diameter; d.Realm != "visited.example" || d.Watchdog.D() != 30*time.Second || c.AAA[0].Name != "diameter" {
+		t.Errorf("%+v", d)
+	}
+	s, err := Open(c.AAA, Options{Node: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := s.Realms.Servers()
+	if len(list) != 2 || list[0].Server != "aaa.home.example at 10.0.5.1:3868" || list[0].Protocol != "diameter" || list[0].Alive {
+		t.Errorf("%+v", list)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"aaa: []":                                                         "aaa: expected at least one operator",
@@ -80,7 +109,12 @@ func TestMistakes(t *testing.T) {
 		"aaa: [{radsec: {servers: [{address: \"10.0.5.1:2083\", accounting: \"10.0.5.1:1\"}], ca: a, certificate: a, key: a}}]": "aaa[0].radsec.servers[0].accounting: \"10.0.5.1:1\": expected none",
 		"aaa: [{radsec: {servers: [{address: \"10.0.5.1:2083\"}], ca: a, certificate: a, key: a}, R}]":                          "aaa[0]: expected the protocol and its servers: one of",
 		"aaa: [{radius: {servers: [{address: \"10.0.5.1:1812\", accounting: \"1813\", secret-file: x}]}}]":                      "aaa[0].radius.servers[0].accounting: \"1813\": expected an address",
-		"aaa: [{radius: {retransmit: 1ms, S}}]": "aaa[0].radius.retransmit: expected 20ms at least",
+		"aaa: [{diameter: {peers: [{address: \"10.0.5.1:3868\", identity: aaa.home.example}]}}]":                                "aaa[0].diameter.identity: \"\": expected a host name",
+		"aaa: [{diameter: {identity: ar-a.b.example}}]":                                                                         "aaa[0].diameter.peers: missing",
+		"aaa: [{diameter: {identity: ar-a.b.example, watchdog: 1s, peers: []}}]":                                                "aaa[0].diameter.watchdog: expected 6s at least",
+		"aaa: [{diameter: {identity: ar-a.b.example, peers: [{address: \"10.0.5.1:3868\"}]}}]":                                  "aaa[0].diameter.peers[0]: expected address",
+		"aaa: [{diameter: {identity: ar-a.b.example, peers: [{address: \"10.0.5.1:3868\", identity: aaa.home.example}]}}]":      "aaa[0].diameter: expected ca, certificate and key",
+		"aaa: [{radius: {retransmit: 1ms, S}}]":                                                                                 "aaa[0].radius.retransmit: expected 20ms at least",
 	} {
 		s := "servers: [" + server + "]"
 		_, err := config.Parse[file]("ar.yaml", []byte(strings.NewReplacer("R}", "radius: {"+s+"}}", "S}", s+"}").Replace(text)))

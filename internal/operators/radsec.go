@@ -3,10 +3,8 @@ package operators
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -60,17 +58,9 @@ func (r *RadSec) Check() error {
 
 // Client makes a client of the servers.
 func (r *RadSec) Client(o Options) (*radius.Client, error) {
-	pair, err := tls.LoadX509KeyPair(r.Certificate.String(), r.Key.String())
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", r.Certificate, r.Key, err)
-	}
-	text, err := os.ReadFile(r.CA.String())
+	pair, roots, err := certificates(r.CA, r.Certificate, r.Key)
 	if err != nil {
 		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s: expected certificates in PEM, found none", r.CA)
 	}
 	cfg := radius.Config{
 		TLS:           &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots},
