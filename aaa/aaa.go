@@ -18,8 +18,9 @@ type Backend interface {
 	// Granted says that a session of that Grant is in use: after the first accept, and
 	// after each that renews it, with the Grant that came with it. It does not wait.
 	Granted(g Grant)
-	// Ended says that a session is over, by whomever: once for each that was Granted. It
-	// does not wait; the server hears it even if this process ends before.
+	// Ended says that a session is over, by whomever: once for each that was Granted, and
+	// for each accept that came to nothing. It does not wait; the server hears it even if
+	// this process ends before.
 	Ended(g Grant, cause Cause, u Usage)
 }
 
@@ -85,11 +86,44 @@ var ErrTimeout = errors.New("aaa: no answer")
 // timeoutError is ErrTimeout with the words of whoever waited.
 type timeoutError struct{ err error }
 
-func (e *timeoutError) Error() string {
-	return "aaa: " + strings.TrimPrefix(strings.TrimPrefix(e.err.Error(), "radius: "), "diameter: ")
-}
+func (e *timeoutError) Error() string        { return "aaa: " + bare(e.err) }
 func (e *timeoutError) Is(target error) bool { return target == ErrTimeout }
 func (e *timeoutError) Unwrap() error        { return e.err }
+
+// SilentError is an ErrTimeout that says who was asked.
+type SilentError struct {
+	Servers []string // in the order they were asked; names or addresses
+	Waited  time.Duration
+	Refused error // why the last answer did not count; nil when there was none
+	Err     error // in the words of whoever waited
+}
+
+// Error implements error in one line.
+func (e *SilentError) Error() string { return "aaa: " + bare(e.Err) }
+
+// Is makes it an ErrTimeout.
+func (e *SilentError) Is(target error) bool { return target == ErrTimeout }
+
+// Unwrap gives errors.As the cause.
+func (e *SilentError) Unwrap() error { return e.Err }
+
+// Told is what the node may be told of it.
+func (e *SilentError) Told() string {
+	waited := e.Waited.Round(100 * time.Millisecond)
+	if e.Refused != nil {
+		return fmt.Sprintf("the router could not trust what its AAA server answered (%s, for %v): %s", strings.Join(e.Servers, ", "), waited, bare(e.Refused))
+	}
+	return fmt.Sprintf("the router could not reach its AAA server (%s silent for %v)", strings.Join(e.Servers, ", "), waited)
+}
+
+// bare is an error's text without the name of the package that speaks a protocol.
+func bare(err error) string {
+	text := err.Error()
+	for _, p := range []string{"radius: ", "diameter: "} {
+		text = strings.TrimPrefix(text, p)
+	}
+	return text
+}
 
 // LostError says that the server of a conversation is gone in the middle of it, and
 // that another could serve a new one: the node should authenticate once more, from

@@ -224,6 +224,11 @@ func (b *books) ended(g Grant, c Cause, u Usage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := b.all[bookKey(g)]
+	if k == nil && g.Stateful && g.Session != "" { // accepted, but never in use
+		b.makeRoom()
+		k = &book{key: bookKey(g), page: page{Grant: g}}
+		b.all[k.key] = k
+	}
 	if b.closed || k == nil || k.Ended {
 		return
 	}

@@ -58,7 +58,8 @@ func (k RecordKind) String() string {
 
 // Record is one accounting record (RFC 2866 section 4, RFC 6733 section 9). A Carrier
 // may be given the same one again, after a restart too: Grant.Session, Kind and Number
-// stay the same.
+// stay the same. A stop with Number 0 had no start: a Stateful session that was accepted
+// and never in use.
 type Record struct {
 	Grant  Grant      `json:"grant"`
 	Kind   RecordKind `json:"kind"`

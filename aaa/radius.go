@@ -84,7 +84,8 @@ func (c *radiusConversation) Ask(ctx context.Context, response []byte) (Answer, 
 // failed says what an error means to the node: one that began with a server that is gone
 // may begin anew with another.
 func (c *radiusConversation) failed(err error) error {
-	if silent := (*radius.TimeoutError)(nil); !errors.As(err, &silent) {
+	var silent *radius.TimeoutError
+	if !errors.As(err, &silent) {
 		return fmt.Errorf("aaa: %w", err)
 	}
 	if begun := c.req.Server; begun.IsValid() {
@@ -92,7 +93,11 @@ func (c *radiusConversation) failed(err error) error {
 			return &LostError{Server: begun.String(), Next: next.String(), Err: err}
 		}
 	}
-	return &timeoutError{err}
+	e := &SilentError{Waited: silent.Waited, Refused: silent.Refused, Err: err}
+	for _, a := range silent.Tried {
+		e.Servers = append(e.Servers, a.String())
+	}
+	return e
 }
 
 func (c *radiusConversation) Close() {}

@@ -3,14 +3,12 @@ package paa
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"openmpa/aaa"
 	"openmpa/aaa/aaatest"
-	"openmpa/aaa/radius"
 	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 )
@@ -58,7 +56,7 @@ func TestRestarted(t *testing.T) {
 // TestServerDies: the AAA server answers for a while and then no more. The node is
 // given one reason, and the router keeps nothing.
 func TestServerDies(t *testing.T) {
-	gone := &radius.TimeoutError{Tried: []netip.AddrPort{netip.MustParseAddrPort("10.0.5.1:1812")}, Waited: 8 * time.Second}
+	gone := &aaa.SilentError{Servers: []string{"10.0.5.1:1812"}, Waited: 8 * time.Second, Err: errors.New("radius: silent")}
 	b := &aaatest.Backend{Verdict: func(context.Context) (aaa.Result, error) { return aaa.Result{}, gone }}
 	s, h, addr := serve(t, b, nil)
 	n := dial(t, addr, pana.PaCConfig{Preauth: true})

@@ -9,12 +9,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"openmpa/aaa"
-	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/paa/keys"
@@ -74,6 +72,9 @@ type Service struct {
 	// owner goroutine of server
 	sessions map[uint32]*session
 	begun    uint64 // sessions that were opened, all in all
+
+	grantMu sync.Mutex           // guards granted
+	granted map[uint32]aaa.Grant // of open sessions
 }
 
 // session is what the service knows of one PANA session.
@@ -86,6 +87,12 @@ type session struct {
 	identity string // of who authenticated last
 	order    uint64 // in which it was opened; 0: not yet
 	ending   bool   // it gives way
+
+	accepted *aaa.Grant  // of the last accept, until the node has its keys
+	grant    *aaa.Grant  // of the session in use
+	cause    aaa.Cause   // why it ends, where we have ended it
+	ended    bool        // the handler and AAA have heard so; PANA may still tell the node
+	expiry   *time.Timer // of a life that AAA has set since; nil: the session's own holds
 }
 
 // Open listens and serves until Close. The handler is called from then on.
@@ -106,7 +113,7 @@ func Open(cfg Config, h Handler) (*Service, error) {
 		}
 		return errors.Join(fmt.Errorf("paa: %w", err), conn.Close())
 	}
-	s := &Service{cfg: cfg, handler: h, ready: make(chan struct{}), sessions: map[uint32]*session{}}
+	s := &Service{cfg: cfg, handler: h, ready: make(chan struct{}), sessions: map[uint32]*session{}, granted: map[uint32]aaa.Grant{}}
 	identities, err := cfg.Identities.AppendBinary(nil)
 	if err != nil {
 		return nil, closed(err)
@@ -188,9 +195,14 @@ func (s *Service) Send(sid uint32, m notify.Message) error {
 	})
 }
 
-// Terminate ends session sid (RFC 5191 §4.5).
+// Terminate ends session sid, the node of which has another (RFC 5191 §4.5).
 func (s *Service) Terminate(sid uint32) error {
-	return s.server.Post(func(now time.Time, p *pana.PAA) { p.Terminate(now, sid) })
+	return s.server.Post(func(now time.Time, p *pana.PAA) {
+		if c := s.sessions[sid]; c != nil && c.cause == aaa.CauseNone {
+			c.cause = aaa.CauseMoved
+		}
+		p.Terminate(now, sid)
+	})
 }
 
 // Invite tells a PaC that had a session with us before a restart, and does not know
@@ -211,7 +223,9 @@ func (s *Service) output(o pana.Output) {
 	case pana.Opened:
 		s.opened(o)
 	case pana.Activated:
-		s.handler.SessionActivated(o.SID, o.From)
+		if !s.over(o.SID) {
+			s.handler.SessionActivated(o.SID, o.From)
+		}
 	case pana.Notified:
 		s.notified(o)
 	case pana.NotifyDone:
@@ -220,7 +234,9 @@ func (s *Service) output(o pana.Output) {
 		}
 	case pana.AddressChanged:
 		s.cfg.Log.Debug("peer has a new address", "sid", o.SID, "from", o.From)
-		s.handler.SessionMoved(o.SID, o.From)
+		if !s.over(o.SID) {
+			s.handler.SessionMoved(o.SID, o.From)
+		}
 	case pana.Closed:
 		s.drop(o.SID, o.Reason)
 	}
@@ -236,15 +252,17 @@ func (s *Service) start(o pana.EAPStart) {
 	c.span.End(context.Canceled)
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth, "session", fmt.Sprintf("%08x", o.SID))
 	ctx, cancel := context.WithCancel(s.ctx)
-	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR})
+	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{
+		NASPort: fmt.Sprintf("%08x", o.SID), CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR, Again: c.grant,
+	})
 	if err != nil {
 		cancel()
 		s.cfg.Log.Warn("authentication not begun", "sid", o.SID, "err", err)
-		s.reply(o.SID, nil, "", pana.EAPReply{Err: err})
+		s.reply(o.SID, nil, nil, pana.EAPReply{Err: err})
 		return
 	}
 	c.eap, c.ctx, c.cancel = eap, ctx, cancel
-	s.reply(o.SID, eap, "", pana.EAPReply{Packet: eap.Identity()})
+	s.reply(o.SID, eap, nil, pana.EAPReply{Packet: eap.Identity()})
 }
 
 // stop abandons an authentication under way.
@@ -260,18 +278,19 @@ func (c *session) stop() {
 // outstanding, so a conversation never has two exchanges.
 func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 	eap, ctx := c.eap, c.ctx
-	packet = slices.Clone(packet)
+	packet, current := slices.Clone(packet), c.grant
 	s.wg.Go(func() {
 		r, err := eap.Exchange(ctx, packet)
 		switch {
 		case ctx.Err() != nil: // nobody waits for it any more
 			r.MSK.Clear()
+			s.unused(r, current)
 		case err != nil:
 			r.MSK.Clear()
 			s.cfg.Log.Warn("authentication failed", "sid", sid, "err", err)
-			s.reply(sid, eap, "", pana.EAPReply{Packet: r.EAP, Done: true, Err: err, AVPs: reason(err)})
+			s.reply(sid, eap, nil, pana.EAPReply{Packet: r.EAP, Done: true, Err: err, AVPs: reason(err)})
 		default:
-			s.reply(sid, eap, r.Identity, pana.EAPReply{
+			s.reply(sid, eap, &r, pana.EAPReply{
 				Packet: r.EAP, Done: r.Decision != aaa.Continue, Success: r.Decision == aaa.Accept,
 				MSK: r.MSK, Lifetime: r.SessionTimeout,
 			})
@@ -279,44 +298,14 @@ func (s *Service) exchange(sid uint32, c *session, packet []byte) {
 	})
 }
 
-// reason tells the node what it cannot learn by EAP: that the AAA server could
-// not be asked, or has refused without an EAP packet. What EAP has decided is
-// that server's own to tell.
-func reason(err error) []pana.AVP {
-	text := "the router could not finish the authentication: " + err.Error()
-	var (
-		rejected *aaa.RejectError
-		silent   *radius.TimeoutError
-	)
-	switch {
-	case errors.As(err, &rejected) && !rejected.Bare:
-		return nil
-	case errors.As(err, &rejected):
-		text = "the AAA server " + rejected.Server + " refused, but not by EAP: was it restarted just now, or does its policy refuse this node?"
-	case errors.As(err, &silent):
-		var names []string
-		for _, a := range silent.Tried {
-			names = append(names, a.String())
-		}
-		waited := silent.Waited.Round(100 * time.Millisecond)
-		text = fmt.Sprintf("the router could not reach its AAA server (%s silent for %v)", strings.Join(names, ", "), waited)
-		if silent.Refused != nil {
-			text = fmt.Sprintf("the router could not trust what its AAA server answered (%s, for %v): %s",
-				strings.Join(names, ", "), waited, strings.TrimPrefix(silent.Refused.Error(), "radius: "))
-		}
-	case errors.Is(err, aaa.ErrTimeout):
-		text = "the router could not reach its AAA server: " + err.Error()
-	}
-	return []pana.AVP{{Code: notify.AVPReason, Vendor: pana.VendorID, Data: notify.ReasonAVP(text)}}
-}
-
 // reply hands r to the PAA machine, if the conversation eap is still the one
-// that the session waits for. identity goes with success.
-func (s *Service) reply(sid uint32, eap aaa.Session, identity string, r pana.EAPReply) {
+// that the session waits for. with is what AAA has said, where it has.
+func (s *Service) reply(sid uint32, eap aaa.Session, with *aaa.Result, r pana.EAPReply) {
 	err := s.server.Post(func(now time.Time, p *pana.PAA) {
 		c := s.sessions[sid]
 		if c == nil || c.eap != eap {
 			r.MSK.Clear()
+			s.unused(deref(with), nil)
 			return
 		}
 		if r.Done {
@@ -324,9 +313,12 @@ func (s *Service) reply(sid uint32, eap aaa.Session, identity string, r pana.EAP
 			if err == nil && !r.Success {
 				err = errors.New("rejected by the AAA server")
 			}
-			c.identity = identity
+			c.identity = deref(with).Identity
 			c.span.End(err)
 			c.stop()
+			if r.Success {
+				s.accept(c, deref(with).Grant)
+			}
 		}
 		if err := p.EAPReply(now, sid, r); err != nil {
 			s.cfg.Log.Debug("EAP reply not used", "sid", sid, "err", err)
@@ -334,13 +326,14 @@ func (s *Service) reply(sid uint32, eap aaa.Session, identity string, r pana.EAP
 	})
 	if err != nil { // the service has ended
 		r.MSK.Clear()
+		s.unused(deref(with), nil)
 	}
 }
 
 func (s *Service) opened(o pana.Opened) {
 	defer o.MSK.Clear()
 	c := s.sessions[o.SID]
-	if c == nil {
+	if c == nil || c.ended {
 		return
 	}
 	k := keys.DeriveSession(o.PRF, o.MSK.Bytes(), o.SID, o.KeyID, s.cfg.Identities.CA, s.cfg.Identities.AR)
@@ -356,13 +349,14 @@ func (s *Service) opened(o pana.Opened) {
 		c.order = s.begun
 		s.giveWay(o.SID, c)
 	}
+	s.grants(o.SID, c)
 	s.cfg.Log.Info("authenticated", "sid", o.SID, "identity", c.identity, "peer", o.From, "preauth", o.Preauth, "again", o.Rekeyed)
 	s.handler.SessionOpened(o.SID, c.identity, o.From, o.Preauth, k, o.Lifetime)
 }
 
 func (s *Service) notified(o pana.Notified) {
 	c := s.sessions[o.SID]
-	if c == nil || c.channel == nil {
+	if c == nil || c.channel == nil || c.ended {
 		return
 	}
 	for _, a := range o.AVPs {
@@ -390,6 +384,5 @@ func (s *Service) drop(sid uint32, reason error) {
 	delete(s.sessions, sid)
 	c.span.End(reason)
 	c.stop()
-	s.cfg.Log.Info("session ended", "sid", sid, "reason", reason)
-	s.handler.SessionClosed(sid, reason)
+	s.end(sid, c, reason)
 }

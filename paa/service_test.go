@@ -222,9 +222,7 @@ func TestSilent(t *testing.T) {
 }
 
 func TestReason(t *testing.T) {
-	two := &radius.TimeoutError{
-		Tried: []netip.AddrPort{netip.MustParseAddrPort("10.0.5.1:1812"), netip.MustParseAddrPort("10.0.5.2:1812")}, Waited: 8012 * time.Millisecond,
-	}
+	two := &aaa.SilentError{Servers: []string{"10.0.5.1:1812", "10.0.5.2:1812"}, Waited: 8012 * time.Millisecond, Err: errors.New("radius: silent")}
 	for _, c := range []struct {
 		err  error
 		want string
@@ -235,7 +233,7 @@ func TestReason(t *testing.T) {
 		{&aaa.RejectError{}, ""},
 		{&aaa.RejectError{Server: "10.0.5.1:1812", Bare: true}, "the AAA server 10.0.5.1:1812 refused, but not by EAP: was it restarted just now, or does its policy refuse this node?"},
 		{
-			&radius.TimeoutError{Tried: two.Tried[:1], Waited: two.Waited, Refused: radius.ErrNoMessageAuthenticator},
+			&aaa.SilentError{Servers: two.Servers[:1], Waited: two.Waited, Refused: radius.ErrNoMessageAuthenticator, Err: two.Err},
 			"the router could not trust what its AAA server answered (10.0.5.1:1812, for 8s): packet without a Message-Authenticator",
 		},
 	} {
@@ -330,7 +328,7 @@ func TestStaleReply(t *testing.T) {
 	key := aaatest.MSK([]byte("stale"))
 	if err := s.server.Do(func(time.Time, *pana.PAA) {
 		for sid := range s.sessions {
-			s.reply(sid, earlier, "", pana.EAPReply{Done: true, Success: true, Packet: aaatest.Packet(3, 2), MSK: key})
+			s.reply(sid, earlier, nil, pana.EAPReply{Done: true, Success: true, Packet: aaatest.Packet(3, 2), MSK: key})
 		}
 	}); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 
+	"openmpa/aaa"
 	"openmpa/internal/config"
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
@@ -63,7 +65,17 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	defer backend.Close()
+	defer func() {
+		if err := backend.Close(); err != nil {
+			env.Log.Warn("authentication servers", "err", err)
+		}
+	}()
+	if err := backend.Realms.Keep(aaa.BooksConfig{Store: store, Log: env.Log}); err != nil {
+		return err
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	backend.Start(fail)
 	points, err := openPoints(ctx, c, env.Log)
 	if err != nil {
 		return err
@@ -95,18 +107,28 @@ func run(ctx context.Context, env daemon.Env) error {
 	agent, err := paa.Open(paa.Config{
 		Listen: c.listen(), Listen6: c.listen6(), Identities: notify.Identities{CA: c.Identity.CA, AR: c.Identity.AR},
 		Lifetime: c.PANA.Lifetime.D(), AuthTimeout: c.PANA.Auth.D(), MaxSessions: c.PANA.Sessions, PerNode: c.PANA.PerNode, Ping: c.PANA.Ping.D(), Allow: c.PANA.Allow, Links: router.Prefixes(),
-		Backend: backend.Realms, Bind: func(s *paa.Service) { router.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
+		Backend: backend.Realms, Bind: func(s *paa.Service) { router.Bind(s); backend.Bind(s) }, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}, router)
 	if err != nil {
 		return err
 	}
 	defer agent.Close()
 	server, err := control.NewServer(control.Config{
-		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return router.Status() },
+		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return status{router.Status(), backend.Status()} },
 	})
 	if err != nil {
 		return err
 	}
 	env.Ready()
-	return server.Run(ctx)
+	err = server.Run(ctx)
+	if why := context.Cause(ctx); err == nil && !errors.Is(why, context.Canceled) {
+		return why
+	}
+	return err
+}
+
+// status is the router's, with what is known of AAA.
+type status struct {
+	par.Status
+	AAA operators.Status `json:"aaa"`
 }

@@ -14,6 +14,7 @@ const (
 	AVPForCA      uint16 = 2
 	AVPForAR      uint16 = 3
 	AVPReason     uint16 = 4
+	AVPAgain      uint16 = 5 // beside a Reason, without a value: whoever authenticates again now may succeed
 )
 
 // ReasonAVP returns the value of a Reason AVP: text as it may be shown, at most

@@ -304,6 +304,22 @@ func (p *PAA) terminate(now time.Time, sid uint32, cause TerminationCause) {
 	p.schedule(s)
 }
 
+// SetLifetime has an open session end after life from now, in the place of what it was
+// given. The PaC is not told: Session-Lifetime is carried by the PAR[C] of an
+// authentication only (RFC 5191 section 8.8).
+func (p *PAA) SetLifetime(now time.Time, sid uint32, life time.Duration) error {
+	s := p.sessions[sid]
+	switch {
+	case s == nil || s.state == paaClosed:
+		return ErrUnknownSession
+	case s.state != paaOpen || s.termDue:
+		return fmt.Errorf("%w: %08x is in state %v", ErrNotOpen, sid, s.state)
+	}
+	s.lifetime, s.lifeAt = life, now.Add(life)
+	p.schedule(s)
+	return nil
+}
+
 // Reauthenticate starts a re-authentication of an open session (RFC 5191
 // section 4.3): EAPStart follows.
 func (p *PAA) Reauthenticate(now time.Time, sid uint32) error {
