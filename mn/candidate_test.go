@@ -40,6 +40,11 @@ func TestExplain(t *testing.T) {
 	if err.Error() != `the router says: "a?[2Jb" (not authenticated)` || !errors.As(err, &rejected) {
 		t.Errorf("got %v", err)
 	}
+	lost := reason(pana.VendorID, "lost").(*pana.ErrAuthRejected)
+	lost.AVPs = append(lost.AVPs, pana.AVP{Code: notify.AVPAgain, Vendor: pana.VendorID})
+	if said := (*saidError)(nil); !errors.As(explain(lost), &said) || !said.again || errors.As(err, &said) && said.again {
+		t.Errorf("got %v, %v", explain(lost), err)
+	}
 	for _, in := range []error{
 		reason(pana.VendorID+1, "x"), reason(pana.VendorID, ""), reason(pana.VendorID, strings.Repeat("x", notify.MaxReason+1)), pana.ErrTerminated,
 	} {

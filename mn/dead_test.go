@@ -36,6 +36,41 @@ func TestNextRouterDies(t *testing.T) {
 	b.eventually("one lease", func(Status) bool { return len(b.dhcp.Leases()) == 1 })
 }
 
+// TestServerLost: where the AAA server is lost in the middle and another stands by, the
+// handover completes by one more authentication, and no second one is tried.
+func TestServerLost(t *testing.T) {
+	b := start(t, nil)
+	lost := &aaa.LostError{Server: "10.0.5.1:1812", Next: "10.0.5.2:1812", Err: aaa.ErrTimeout}
+	auths := func() (n int) {
+		for _, e := range b.node.cfg.Recorder.Events(event.HandoverID{}) {
+			if e.Phase == event.PhaseAuth && e.Kind == event.KindEnd {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		fail  int
+		with  error
+		tries int
+		ok    bool
+	}{{2, lost, 2, false}, {1, aaa.ErrTimeout, 1, false}, {1, lost, 2, true}} {
+		b.aaa["a"].FailNext(c.fail, c.with)
+		before := auths()
+		o, err := b.handover("a")
+		if c.ok != (o == event.Completed && err == nil) {
+			t.Errorf("%d times %v: %s, %v", c.fail, c.with, o, err)
+		}
+		if !c.ok && (err == nil || c.with == error(lost) && !strings.Contains(err.Error(), "10.0.5.1:1812 was lost in the middle")) {
+			t.Errorf("%d times %v: %v", c.fail, c.with, err)
+		}
+		if n := auths() - before; n != c.tries {
+			t.Errorf("%d times %v: %d authentications, expected %d", c.fail, c.with, n, c.tries)
+		}
+	}
+	b.works()
+}
+
 // TestOldRouterDead: a handover does not wait for the farewell of a router that is
 // dead, and a move back there waits until it is over.
 func TestOldRouterDead(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"openmpa/aaa"
-	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
 )
@@ -80,7 +79,7 @@ func TestFailedPreparation(t *testing.T) {
 			func() { b.aaa["a"].Fail(&aaa.RejectError{Server: "x", Identity: "mn"}) }, func() { b.aaa["a"].Fail(nil) }, "PANA_AUTHENTICATION_REJECTED",
 		},
 		"AAA silent": {
-			func() { b.aaa["a"].Fail(&radius.TimeoutError{Waited: 8 * time.Second}) }, func() { b.aaa["a"].Fail(nil) },
+			func() { b.aaa["a"].Fail(&aaa.SilentError{Waited: 8 * time.Second, Err: aaa.ErrTimeout}) }, func() { b.aaa["a"].Fail(nil) },
 			`authentication at a: the router says: "the router could not reach its AAA server ( silent for 8s)" (not authenticated)`,
 		},
 		"DHCP silent": {func() { b.dhcp.Mute(true) }, func() { b.dhcp.Mute(false) }, "configuration by a: no address: dhcp4: "},

@@ -74,8 +74,18 @@ func (s *session) tlsVersion() string {
 var errClosedSession = errors.New("the session has ended")
 
 // openSession authenticates at a network's router, from the address from; awaited says that
-// the router begins.
-func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth, awaited bool, rekeyed chan<- struct{}) (s *session, err error) {
+// the router begins. Where the router says that its AAA server was lost meanwhile and another
+// one stands by, that is done once more.
+func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth, awaited bool, rekeyed chan<- struct{}) (*session, error) {
+	s, err := n.openSessionOnce(ctx, id, net, from, preauth, awaited, rekeyed)
+	if said := (*saidError)(nil); errors.As(err, &said) && said.again && ctx.Err() == nil {
+		n.cfg.Log.Warn("authenticating once more", "paa", net.PAA, "err", err)
+		return n.openSessionOnce(ctx, id, net, from, preauth, awaited, rekeyed)
+	}
+	return s, err
+}
+
+func (n *Node) openSessionOnce(ctx context.Context, id event.HandoverID, net Network, from netip.Addr, preauth, awaited bool, rekeyed chan<- struct{}) (s *session, err error) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseAuth, "paa", net.PAA.String(), "preauth", preauth)
 	var at []any
 	defer func() { span.End(err, at...) }()
@@ -129,10 +139,11 @@ func (n *Node) openSession(ctx context.Context, id event.HandoverID, net Network
 }
 
 // saidError is a failure for which the router gave a reason. Nobody has signed
-// the reason: it is shown and decides nothing.
+// the reason: it is shown and decides nothing, but whether to try once more.
 type saidError struct {
-	said string
-	err  error
+	said  string
+	again bool // whoever authenticates again now may succeed
+	err   error
 }
 
 func (e *saidError) Error() string {
@@ -150,15 +161,24 @@ func explain(err error) error {
 	if !errors.As(err, &rejected) {
 		return err
 	}
+	said := &saidError{err: err}
 	for _, a := range rejected.AVPs {
-		if a.Vendor != pana.VendorID || a.Code != notify.AVPReason {
+		if a.Vendor != pana.VendorID {
 			continue
 		}
-		if said, parseErr := notify.ParseReasonAVP(a.Data); parseErr == nil {
-			return &saidError{said: said, err: err}
+		switch a.Code {
+		case notify.AVPReason:
+			if text, parseErr := notify.ParseReasonAVP(a.Data); parseErr == nil {
+				said.said = text
+			}
+		case notify.AVPAgain:
+			said.again = true
 		}
 	}
-	return err
+	if said.said == "" {
+		return err
+	}
+	return said
 }
 
 // derive makes the session's keys, again after each re-authentication; the

@@ -83,6 +83,8 @@ type Backend struct {
 	starts  byte
 	granted []aaa.Grant
 	ended   []Ended
+	next    int // conversations that fail with nextErr
+	nextErr error
 }
 
 // Ended is what Backend.Ended was told.
@@ -123,6 +125,13 @@ func (b *Backend) Fail(err error) {
 	}
 }
 
+// FailNext makes the next n conversations fail with err, and those after succeed.
+func (b *Backend) FailNext(n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Verdict, b.next, b.nextErr = nil, n, err
+}
+
 // Open is how many conversations were not closed.
 func (b *Backend) Open() int {
 	b.mu.Lock()
@@ -149,6 +158,11 @@ func (b *Backend) Start(_ context.Context, info aaa.SessionInfo) (aaa.Session, e
 func (b *Backend) verdict() func(context.Context) (aaa.Result, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.next > 0 {
+		b.next--
+		err := b.nextErr
+		return func(context.Context) (aaa.Result, error) { return aaa.Result{Decision: aaa.Reject}, err }
+	}
 	return b.Verdict
 }
 
