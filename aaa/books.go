@@ -44,6 +44,7 @@ type BooksStatus struct {
 	Oldest    time.Time `json:"oldest,omitzero"`     // of those
 	Delivered uint64    `json:"delivered"`           // records
 	Dropped   uint64    `json:"dropped,omitzero"`    // interim records that a later one has replaced
+	Refused   uint64    `json:"refused,omitzero"`    // records that a server takes neither now nor ever
 	Lost      uint64    `json:"lost,omitzero"`       // sessions of which no server will hear the end: there were too many
 	LastError string    `json:"last_error,omitzero"` // why the last attempt failed; empty after one that did not
 }

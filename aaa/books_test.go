@@ -208,6 +208,33 @@ func TestBooksPoison(t *testing.T) {
 	})
 }
 
+// TestBooksRefused: what a server refuses for good is let go of.
+func TestBooksRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := state.NewMemory()
+		defer store.Close()
+		l := &ledger{take: func(r Record) error {
+			if r.Kind == RecordStart {
+				return fmt.Errorf("5012: %w", ErrRefused)
+			}
+			return nil
+		}}
+		r, end := keep(t, l, store, nil)
+		defer end()
+		r.Granted(grant("a"))
+		r.Ended(grant("a"), CauseUser, Usage{})
+		r.Ended(Grant{Operator: "home", Session: "b", Stateful: true}, CauseError, Usage{}) // accepted, never in use
+		r.Ended(grant("c"), CauseError, Usage{})
+		time.Sleep(time.Second)
+		expect(t, l.of("a"), "stop 1 user")
+		expect(t, l.of("b"), "stop 0 error")
+		expect(t, l.of("c"))
+		if s, _ := r.Books(); s.Refused != 1 || s.Delivered != 2 || s.Waiting != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // TestBooksEnd: a daemon that ends waits a moment, and the next one tells the rest.
 func TestBooksEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -118,6 +118,8 @@ type Match struct {
 	Session  string
 	Identity string
 	Station  string
+	Called   string
+	NASPort  string
 	Handle   []byte
 	Class    []byte // one of the Grant's
 }

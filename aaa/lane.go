@@ -283,15 +283,20 @@ func (b *books) tell(ctx context.Context, l *lane, k *book, wg *sync.WaitGroup) 
 	defer b.mu.Unlock()
 	l.busy--
 	k.busy, k.waiting = false, false
-	switch {
-	case err == nil:
+	switch refused := errors.Is(err, ErrRefused); {
+	case err == nil || refused:
 		if l.down {
 			b.cfg.Log.Info("accounting goes on", "operator", rec.Grant.Operator)
 		}
 		l.down, l.backoff, l.again, b.count.LastError = false, 0, time.Time{}, ""
 		k.due, k.backoff = time.Time{}, 0
 		k.Queue = k.Queue[1:]
-		b.count.Delivered++
+		if refused {
+			b.count.Refused++
+			b.cfg.Log.Warn("accounting record refused for good", "operator", rec.Grant.Operator, "session", rec.Grant.Session, "record", rec.Kind, "err", err)
+		} else {
+			b.count.Delivered++
+		}
 		if k.Ended && len(k.Queue) == 0 {
 			b.touch(k)
 		}

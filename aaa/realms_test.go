@@ -77,7 +77,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestMatch(t *testing.T) {
-	g := Grant{Operator: "home", Session: "s", Identity: "mn@home.example", Station: "10.1.0.7", Handle: []byte("h"), Class: [][]byte{{1}, {2}}}
+	g := Grant{Operator: "home", Session: "s", Identity: "mn@home.example", Station: "10.1.0.7", Called: "ar", NASPort: "7", Handle: []byte("h"), Class: [][]byte{{1}, {2}}}
 	for _, c := range []struct {
 		m    Match
 		want bool
@@ -91,6 +91,11 @@ func TestMatch(t *testing.T) {
 		{Match{Identity: "mn@home.example", Station: "10.1.0.7"}, true},
 		{Match{Class: []byte{2}}, true},
 		{Match{Class: []byte{3}}, false},
+		{Match{NASPort: "7"}, true},
+		{Match{NASPort: "8"}, false},
+		{Match{Called: "ar"}, false},
+		{Match{Called: "ar", Session: "s"}, true},
+		{Match{Called: "other", Session: "s"}, false},
 		{Match{Handle: []byte("h"), Session: "x"}, false},
 	} {
 		if got := c.m.Matches(g); got != c.want {

@@ -137,10 +137,10 @@ func (o ofOperator) Extend(m Match, life time.Duration) int {
 
 // Matches says whether m chooses g.
 func (m Match) Matches(g Grant) bool {
-	if m.Session == "" && m.Identity == "" && m.Station == "" && len(m.Handle) == 0 && len(m.Class) == 0 {
+	if m.Session == "" && m.Identity == "" && m.Station == "" && m.NASPort == "" && len(m.Handle) == 0 && len(m.Class) == 0 {
 		return false // whoever names nobody means nobody
 	}
-	for _, f := range [][2]string{{m.Operator, g.Operator}, {m.Session, g.Session}, {m.Identity, g.Identity}, {m.Station, g.Station}, {string(m.Handle), string(g.Handle)}} {
+	for _, f := range [][2]string{{m.Operator, g.Operator}, {m.Session, g.Session}, {m.Identity, g.Identity}, {m.Station, g.Station}, {m.Called, g.Called}, {m.NASPort, g.NASPort}, {string(m.Handle), string(g.Handle)}} {
 		if f[0] != "" && f[0] != f[1] {
 			return false
 		}

@@ -25,7 +25,7 @@ local avps = {
   [11] = "Relayed-Message", [12] = "Encryption-Encap", [13] = "Encryption-Algorithm",
 }
 local sealed = { [2] = "for the CA, sealed", [3] = "for the AR, sealed" }
-local vendor_avps = { [1] = "Identities", [2] = sealed[2], [3] = sealed[3], [4] = "Reason" }
+local vendor_avps = { [1] = "Identities", [2] = sealed[2], [3] = sealed[3], [4] = "Reason", [5] = "Again" }
 local integrity = {
   [7] = "HMAC_SHA1_160", [8] = "AES_CMAC_96", [12] = "HMAC_SHA2_256_128", [13] = "HMAC_SHA2_384_192", [14] = "HMAC_SHA2_512_256",
 }
