@@ -379,7 +379,7 @@ func (c *conn) deliver(m *diam.Message, f *Fault) {
 	c.mu.Unlock()
 	c.n.count.answers.Add(1)
 	if f == nil && m.Header.CommandFlags&diam.ErrorFlag == 0 {
-		f = checkRules(m, c.n.cfg.Dict)
+		f = c.n.rules.check(m)
 	}
 	if f == nil && resultCode(m) == 0 {
 		f = &Fault{Code: diam.MissingAVP, Failed: emptyAVP(avp.ResultCode, avp.Mbit, 0, nil), Why: "Result-Code is missing"}

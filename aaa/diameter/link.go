@@ -39,8 +39,6 @@ const (
 	timedOut             // Timeout
 	stopped              // Stop
 	gone                 // Peer-Disc
-
-	linkEvents // how many
 )
 
 // linkAction is what to do then, after the state has changed.

@@ -33,7 +33,7 @@ func wire(t *testing.T, m *diam.Message) *diam.Message {
 	if fault != nil {
 		t.Fatalf("%v: %v", m, fault)
 	}
-	if fault := checkRules(got, dictionary()); fault != nil {
+	if fault := newRules(dictionary()).check(got); fault != nil {
 		t.Fatalf("%v: %v", m, fault)
 	}
 	if got.AVP[0].Code != avp.SessionID {

@@ -20,10 +20,11 @@ import (
 // be used by several goroutines at once.
 type Node struct {
 	// fixed
-	cfg  Config
-	self self
-	tls  *tls.Config
-	seen seen
+	cfg   Config
+	self  self
+	tls   *tls.Config
+	rules rules
+	seen  seen
 
 	// atomic
 	count   counters
@@ -101,7 +102,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("diameter: random numbers: %w", err)
 	}
 	n := &Node{
-		cfg: cfg, rand: rand.New(rand.NewChaCha8(seed)), byName: make(map[string]*peer),
+		cfg: cfg, rules: newRules(cfg.Dict), rand: rand.New(rand.NewChaCha8(seed)), byName: make(map[string]*peer),
 		states: make(map[string]uint32), changed: make(chan struct{}), ctx: context.Background(),
 	}
 	n.self = self{identity: cfg.Identity, realm: cfg.Realm, state: uint32(time.Now().Unix()), auth: cfg.Auth, acct: cfg.Acct, dict: cfg.Dict}

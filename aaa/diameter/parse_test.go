@@ -55,7 +55,7 @@ func TestParseAndAppend(t *testing.T) {
 	if got := serialized(t, m); !bytes.Equal(got, want) {
 		t.Errorf("got  %x\nwant %x", got, want)
 	}
-	if f := checkRules(m, dictionary()); f != nil {
+	if f := newRules(dictionary()).check(m); f != nil {
 		t.Error(f)
 	}
 }

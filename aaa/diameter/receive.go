@@ -48,7 +48,7 @@ func (c *conn) frame(b []byte) {
 	}
 	e := eventOf(m.Header)
 	if f == nil && e <= gotDPA && m.Header.CommandFlags&diam.ErrorFlag == 0 {
-		f = checkRules(m, c.n.cfg.Dict)
+		f = c.n.rules.check(m)
 	}
 	was := c.link
 	if was == linkOpen {
@@ -233,11 +233,8 @@ func (n *Node) acceptable(m *diam.Message, f *Fault) *Fault {
 	case !n.serves(h.ApplicationID):
 		return &Fault{Code: diam.ApplicationUnsupported, Why: fmt.Sprintf("application %d is not served here", h.ApplicationID)}
 	}
-	if _, err := n.cfg.Dict.FindCommand(h.ApplicationID, h.CommandCode); err != nil {
-		return &Fault{Code: diam.CommandUnsupported, Why: fmt.Sprintf("command %d is unknown", h.CommandCode)}
-	}
-	if f == nil {
-		f = checkRules(m, n.cfg.Dict)
+	if missing := n.rules.check(m); f == nil || missing != nil && missing.Code == diam.CommandUnsupported {
+		f = missing
 	}
 	if f != nil {
 		return f
