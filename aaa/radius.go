@@ -29,7 +29,7 @@ func (c *radiusCarrier) Open(info SessionInfo, identity string) (Conversation, e
 		UserName: identity, NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation,
 	}
 	if g := info.Again; g != nil {
-		req.Session, req.Class, req.Handle = g.Session, g.Class, g.Handle
+		req.Session, req.Handle = g.Session, g.Handle
 	} else {
 		var id [12]byte
 		if _, err := rand.Read(id[:]); err != nil {
@@ -54,8 +54,34 @@ func (c *radiusCarrier) Account(ctx context.Context, r Record) error {
 }
 
 // Run implements Carrier.
-func (c *radiusCarrier) Run(ctx context.Context, _ Orders) error {
-	return c.client.Run(ctx, nil)
+func (c *radiusCarrier) Run(ctx context.Context, o Orders) error {
+	if o == nil {
+		return c.client.Run(ctx, nil)
+	}
+	return c.client.Run(ctx, func(order radius.Order) radius.Cause { return carryOut(o, order) })
+}
+
+// carryOut has sessions do what a server wants, and says what came of it.
+func carryOut(o Orders, order radius.Order) radius.Cause {
+	m := Match{
+		Session: order.Session, Identity: order.UserName, Station: order.CallingStation, Handle: order.Handle, Class: order.Class,
+	}
+	if order.NASPort != "" || order.CalledStation != "" {
+		return radius.CauseUnsupportedAttribute // sessions are not found by these
+	}
+	done, n := radius.CauseNone, 0
+	switch {
+	case order.Code == radius.DisconnectRequest:
+		n = o.End(m, "the server "+order.Server.Addr().String()+" wants its end")
+	case order.Again:
+		done, n = radius.CauseInitiated, o.Again(m)
+	case order.Life > 0:
+		n = o.Extend(m, order.Life)
+	}
+	if n == 0 {
+		return radius.CauseNotFound
+	}
+	return done
 }
 
 type radiusConversation struct {
@@ -76,6 +102,10 @@ func (c *radiusConversation) Ask(ctx context.Context, response []byte) (Answer, 
 		a.Decision, a.Timeout = Accept, r.SessionTimeout
 		a.Grant = Grant{Session: c.req.Session, Identity: r.UserName, Class: r.Class, Handle: r.Handle, Interim: r.Interim}
 	case radius.AccessReject:
+		if r.EAP == nil && r.ErrorCause == radius.CauseUnroutable {
+			// It forwards, to a home server that it has lost; to another it may succeed.
+			return Answer{}, &LostError{Server: a.Server, Next: a.Server, Err: fmt.Errorf("the server behind it is gone: %v", r.ErrorCause)}
+		}
 		a.Decision = Reject
 	}
 	return a, nil

@@ -35,15 +35,14 @@ func (n nas) add(a *attributes) {
 
 // Request is an Access-Request of EAP.
 type Request struct {
-	UserName       string   // the peer's identity, of 1 to 253 octets, in every request
-	EAP            []byte   // the peer's response
-	State          []byte   // of the challenge answered, nil in a first request
-	NASPort        string   // NAS-Port-Id; empty: not sent
-	CallingStation string   // the node's address; empty: not sent
-	CalledStation  string   // this router's name; empty: not sent
-	Session        string   // Acct-Session-Id, by which orders name it later; empty: not sent
-	Class          [][]byte // of the accept before, where a session authenticates again
-	Handle         []byte   // Chargeable-User-Identity of that accept; nil: the server is asked for one (RFC 4372 section 2.1)
+	UserName       string // the peer's identity, of 1 to 253 octets, in every request
+	EAP            []byte // the peer's response
+	State          []byte // of the challenge answered, nil in a first request
+	NASPort        string // NAS-Port-Id; empty: not sent
+	CallingStation string // the node's address; empty: not sent
+	CalledStation  string // this router's name; empty: not sent
+	Session        string // Acct-Session-Id, by which orders name it later; empty: not sent
+	Handle         []byte // Chargeable-User-Identity of that accept; nil: the server is asked for one (RFC 4372 section 2.1)
 
 	// Server is the one that sent State: a conversation stays with it. Zero in a
 	// first request.
@@ -63,9 +62,6 @@ func (r Request) encode(nas nas, id uint8, authenticator [authLen]byte, secret *
 	a.addText(rfc2865.CallingStationID_Type, r.CallingStation)
 	a.addText(rfc2865.CalledStationID_Type, r.CalledStation)
 	a.addText(rfc2866.AcctSessionID_Type, r.Session)
-	for _, class := range r.Class {
-		a.add(rfc2865.Class_Type, class)
-	}
 	if handle := r.Handle; len(handle) > 0 {
 		a.add(rfc4372.ChargeableUserIdentity_Type, handle)
 	} else {

@@ -24,6 +24,9 @@ const radiusFront = "radius"
 type Client struct {
 	Prefix netip.Prefix
 	Secret *keys.Secret
+	// Orders is where they take ours (RFC 5176); with an unspecified address each at its
+	// own. Zero: they take none.
+	Orders netip.AddrPort
 }
 
 // RADIUSConfig configures a RADIUS front. Clients is required.
@@ -32,6 +35,8 @@ type RADIUSConfig struct {
 
 	Log  *slog.Logger // nil: none
 	Rand io.Reader    // of salts; default crypto/rand
+
+	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error) // for orders; default UDP
 }
 
 // Conn is the part of *net.UDPConn that the RADIUS front uses.
@@ -53,8 +58,9 @@ type RADIUS struct {
 	randMu sync.Mutex // guards cfg.Rand
 
 	// guarded by mu
-	mu   sync.Mutex
-	seen *cache
+	mu     sync.Mutex
+	seen   *cache
+	orders uint8 // identifier of the last one
 }
 
 type radiusCounters struct {
@@ -94,6 +100,11 @@ func NewRADIUS(core *Server, cfg RADIUSConfig) (*RADIUS, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "udp", to.String())
+		}
 	}
 	f := &RADIUS{core: core, cfg: cfg, seen: newCache()}
 	core.Attach(radiusFront, f)
@@ -149,11 +160,12 @@ func (f *RADIUS) read(conn Conn, code radius.Code, handle func(job)) error {
 			return fmt.Errorf("server: read: %w", err)
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		secret := f.secretOf(from.Addr())
-		if secret == nil {
+		client := f.clientOf(from.Addr())
+		if client == nil {
 			f.drop(&f.count.unknownClient, from, "no client has this address; add it to clients")
 			continue
 		}
+		secret := client.Secret
 		req, err := radius.ParseRequest(buf[:n], secret, code, radius.StatusServer)
 		switch {
 		case err == nil:
@@ -215,15 +227,15 @@ func (f *RADIUS) drop(n *atomic.Uint64, from netip.AddrPort, why string) {
 	f.cfg.Log.Debug("request dropped", "from", from, "reason", why)
 }
 
-// secretOf finds the client with the longest prefix; nil without one.
-func (f *RADIUS) secretOf(a netip.Addr) *keys.Secret {
-	bits, secret := -1, (*keys.Secret)(nil)
-	for _, c := range f.cfg.Clients {
-		if c.Prefix.Contains(a) && c.Prefix.Bits() > bits {
-			bits, secret = c.Prefix.Bits(), c.Secret
+// clientOf finds the client with the longest prefix; nil without one.
+func (f *RADIUS) clientOf(a netip.Addr) *Client {
+	bits, best := -1, (*Client)(nil)
+	for i := range f.cfg.Clients {
+		if c := &f.cfg.Clients[i]; c.Prefix.Contains(a) && c.Prefix.Bits() > bits {
+			bits, best = c.Prefix.Bits(), c
 		}
 	}
-	return secret
+	return best
 }
 
 // answer has the server answer one request.
@@ -260,11 +272,6 @@ func (f *RADIUS) send(conn Conn, b []byte, to netip.AddrPort) {
 		f.count.sendErr.Add(1)
 		f.cfg.Log.Debug("reply not sent", "to", to, "err", err)
 	}
-}
-
-// Order implements Front.
-func (f *RADIUS) Order(_ context.Context, client string, o Order) error {
-	return fmt.Errorf("server: %v of %s not sent to %s: this front carries no orders yet", o.Kind, o.Grant.Session, client)
 }
 
 // Counters returns what the front has done and dropped so far.

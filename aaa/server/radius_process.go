@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -36,6 +37,10 @@ func process(ctx context.Context, core *Server, client string, req *radius.Serve
 			Client: client, State: req.State, UserName: req.UserName, EAP: req.EAP, MTU: req.FramedMTU, NAS: req.NASIdentifier,
 			NASPort: req.NASPort, Station: req.CallingStation, Called: req.CalledStation, Session: req.Session,
 		})
+		if lost := (*aaa.LostError)(nil); errors.As(err, &lost) {
+			// Behind us another server stands by: the node may begin anew, through us.
+			return radius.Reply{Code: radius.AccessReject, ErrorCause: radius.CauseUnroutable}, nil
+		}
 		if err != nil {
 			return radius.Reply{}, err
 		}

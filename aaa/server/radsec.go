@@ -102,8 +102,12 @@ type stream struct {
 	name string // of the router
 	from netip.AddrPort
 
+	gone chan struct{} // closed when nothing comes any more
+
 	// guarded by RadSec.mu
 	busy [256]bool // identifiers of requests that are not answered yet
+	sent [256]*sent
+	next uint8 // identifier of the next order
 }
 
 // Serve takes connections from l until ctx is done, then closes it and them and waits for
@@ -174,7 +178,7 @@ func (f *RadSec) connection(ctx context.Context, raw net.Conn) {
 		f.refuse(raw.RemoteAddr(), err)
 		return
 	}
-	s := &stream{raw: raw, name: name}
+	s := &stream{raw: raw, name: name, gone: make(chan struct{})}
 	if a, err := netip.ParseAddrPort(raw.RemoteAddr().String()); err == nil {
 		s.from = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
@@ -188,6 +192,7 @@ func (f *RadSec) connection(ctx context.Context, raw net.Conn) {
 	var started sync.WaitGroup
 	err = f.read(ctx, s, &started)
 	f.remove(s)
+	close(s.gone)
 	_ = raw.Close()
 	started.Wait()
 	if ctx.Err() == nil && !errors.Is(err, io.EOF) {
@@ -242,6 +247,14 @@ func (f *RadSec) read(ctx context.Context, s *stream, started *sync.WaitGroup) e
 		if err != nil {
 			return err
 		}
+		switch radius.Code(buf[0]) {
+		case radius.DisconnectACK, radius.DisconnectNAK, radius.CoAACK, radius.CoANAK:
+			if err := f.answered(s, buf[:n]); err != nil {
+				f.count.bad.Add(1)
+				return err
+			}
+			continue
+		}
 		req, err := radius.ParseRequest(buf[:n], secret, radius.AccessRequest, radius.AccountingRequest, radius.StatusServer)
 		if err != nil {
 			f.count.bad.Add(1)
@@ -283,11 +296,6 @@ func (f *RadSec) begin(s *stream, id uint8) bool {
 	was := s.busy[id]
 	s.busy[id] = true
 	return !was
-}
-
-// Order implements Front.
-func (f *RadSec) Order(_ context.Context, client string, o Order) error {
-	return fmt.Errorf("server: %v of %s not sent to %s: this front carries no orders yet", o.Kind, o.Grant.Session, client)
 }
 
 // Counters returns what the front has done and dropped so far.
