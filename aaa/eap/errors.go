@@ -30,6 +30,8 @@ type CertificateError struct {
 	Subject string // of the certificate refused, empty without one
 	Detail  string // what was found and what to do
 	Err     error  // what crypto/x509 or crypto/tls said
+
+	chain []*x509.Certificate // that were sent, if they can be read
 }
 
 // Error implements error in one line.
@@ -152,7 +154,7 @@ func explain(err error, them string) error {
 	}
 	var verify *tls.CertificateVerificationError
 	if errors.As(err, &verify) {
-		e := &CertificateError{Whose: them, Reason: ErrBadCertificate, Err: verify.Err, Detail: verify.Err.Error()}
+		e := &CertificateError{Whose: them, Reason: ErrBadCertificate, Err: verify.Err, Detail: verify.Err.Error(), chain: verify.UnverifiedCertificates}
 		var leaf *x509.Certificate
 		if len(verify.UnverifiedCertificates) > 0 {
 			leaf = verify.UnverifiedCertificates[0]
@@ -198,10 +200,14 @@ func (e *CertificateError) classify(leaf *x509.Certificate) {
 		if cert == nil {
 			return
 		}
-		e.Detail = "valid until " + cert.NotAfter.UTC().Format("2006-01-02 15:04:05 MST")
+		whose := ""
+		if leaf != nil && !cert.Equal(leaf) {
+			whose = "that of its CA, " + quoteName(cert.Subject.String()) + ", is "
+		}
+		e.Detail = whose + "valid until " + stamp(cert.NotAfter)
 		if strings.Contains(invalid.Detail, "is before") {
 			e.Reason = ErrNotYetValid
-			e.Detail = "valid from " + cert.NotBefore.UTC().Format("2006-01-02 15:04:05 MST") + "; is the clock right?"
+			e.Detail = whose + "valid from " + stamp(cert.NotBefore) + "; is the clock right?"
 		}
 	case errors.As(e.Err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		e.Reason = ErrWrongUsage

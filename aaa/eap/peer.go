@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -66,6 +67,8 @@ type Peer struct {
 	sessions *sessions // nil: none
 	config   *tls.Config
 	size     int
+	own      *x509.Certificate // ours; nil without
+	now      func() time.Time
 	shown    *bool // our certificate has been asked for; written by TLS, which is parked when we read
 
 	// owner
@@ -142,7 +145,11 @@ func NewPeer(cfg PeerConfig) (*Peer, error) {
 	t.RootCAs = cfg.TLS.Roots
 	t.ServerName = cfg.TLS.ServerName
 	t.SessionTicketsDisabled = cfg.TLS.SessionCache == nil
-	p := &Peer{identity: cfg.Anonymous, kind: cfg.Method, script: cfg.script(), config: t, size: size, shown: new(bool)}
+	now := cfg.TLS.Time
+	if now == nil {
+		now = time.Now
+	}
+	p := &Peer{now: now, own: leaf(cfg.TLS.Certificate), identity: cfg.Anonymous, kind: cfg.Method, script: cfg.script(), config: t, size: size, shown: new(bool)}
 	if cfg.TLS.SessionCache != nil {
 		p.sessions = newSessions(cfg.TLS.SessionCache, cfg.Method, cfg.Identity, cfg.TLS.ServerName)
 		t.ClientSessionCache = p.sessions
@@ -155,6 +162,18 @@ func NewPeer(cfg PeerConfig) (*Peer, error) {
 		return &cert, nil
 	}
 	return p, nil
+}
+
+// leaf is the certificate itself, nil without one, or if it cannot be read.
+func leaf(c tls.Certificate) *x509.Certificate {
+	if c.Leaf != nil || len(c.Certificate) == 0 {
+		return c.Leaf
+	}
+	out, err := x509.ParseCertificate(c.Certificate[0])
+	if err != nil {
+		return nil
+	}
+	return out
 }
 
 // Handle takes one packet from the authenticator and returns the response to send,
@@ -289,8 +308,17 @@ func (p *Peer) indicated() bool { return p.m.eng.out.indicated }
 // fail notes the first reason; the conversation still has to end.
 func (p *Peer) fail(err error) {
 	p.state = peerFailed
-	if p.err == nil {
-		p.err = err
+	if p.err != nil {
+		return
+	}
+	p.err = err
+	var cert *CertificateError
+	if errors.As(err, &cert) {
+		certs := slices.Clone(cert.chain)
+		if p.own != nil {
+			certs = append(certs, p.own)
+		}
+		cert.blameClock(p.now(), certs)
 	}
 }
 
@@ -305,6 +333,9 @@ func (p *Peer) reject() {
 func (p *Peer) refusal() error {
 	if p.m.eng != nil && p.m.eng.out.reason != nil {
 		return p.m.eng.out.reason
+	}
+	if dates := outOfDate(p.own, p.now()); dates != "" && *p.shown {
+		return &RejectedError{Stage: "when it had our certificate: " + dates}
 	}
 	stage := fmt.Sprintf("in %v, before it had our certificate; is there a version of TLS in common, or was it restarted just now?", p.kind)
 	switch {
