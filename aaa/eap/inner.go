@@ -113,7 +113,6 @@ func (c credentials) ttlsPAP(t *tunnel) error {
 			}
 		}
 	}
-	t.out.complete = false
 	return t.refuse(&ProtocolError{Detail: "the server asks for more than a password inside EAP-TTLS/PAP" + text})
 }
 

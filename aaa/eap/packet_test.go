@@ -221,16 +221,28 @@ func FuzzFragments(f *testing.F) {
 // FuzzPeer lets a hostile server talk to a peer in its handshake.
 func FuzzPeer(f *testing.F) {
 	b := newBench(f, 0)
-	f.Add([]byte{1, 9, 0, 6, 13, 0})
-	f.Add([]byte{1, 9, 0, 13, 13, 0, 22, 3, 3, 0, 2, 2, 0})
-	f.Add([]byte{1, 9, 0, 13, 13, 0, 21, 3, 3, 0, 2, 2, 48, 4, 9, 0, 4})
-	f.Fuzz(func(t *testing.T, in []byte) {
-		p, err := NewPeer(b.peer)
+	tls := b.peer
+	b.tunnelled(TypeTTLS, InnerPAP)
+	configs := map[Type]PeerConfig{TypeTLS: tls, TypeTTLS: b.peer}
+	b.tunnelled(TypePEAP, InnerMSCHAPv2)
+	configs[TypePEAP] = b.peer
+	for kind := range configs {
+		k := byte(kind)
+		f.Add(k, []byte{1, 9, 0, 6, k, 0})
+		f.Add(k, []byte{1, 9, 0, 13, k, 0, 22, 3, 3, 0, 2, 2, 0})
+		f.Add(k, []byte{1, 9, 0, 13, k, 0, 21, 3, 3, 0, 2, 2, 48, 4, 9, 0, 4})
+	}
+	f.Fuzz(func(t *testing.T, kind byte, in []byte) {
+		cfg, known := configs[Type(kind)]
+		if !known {
+			return
+		}
+		p, err := NewPeer(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		if _, err := p.Handle(reqStart); err != nil {
+		if _, err := p.Handle([]byte{1, 8, 0, 6, kind, 0x20}); err != nil {
 			t.Fatal(err)
 		}
 		for len(in) > 0 {

@@ -24,6 +24,7 @@ type configuration struct {
 	} `yaml:"tls"`
 	SessionTimeout config.Duration `yaml:"session-timeout"`
 	Sessions       int             `yaml:"sessions"`
+	Diameter       *diameterFront  `yaml:"diameter"`
 }
 
 type client struct {
@@ -41,7 +42,7 @@ clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]   # access routers; 
 tls: {min-version: "1.2", max-version: "1.3"}
 session-timeout: 1h                  # after which a node has to authenticate again
 sessions: 1024                       # authentications under way at once
-`
+` + diameterExample
 
 // version is a TLS version in the file.
 type version uint16
@@ -62,6 +63,9 @@ func (v *version) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// radius says whether routers may ask by RADIUS.
+func (c configuration) radius() bool { return c.Listen.IsValid() || len(c.Clients) > 0 }
+
 // withDefaults fills in what the file leaves out.
 func (c configuration) withDefaults() configuration {
 	config.Default(&c.TLS.Min, tls.VersionTLS12)
@@ -79,13 +83,15 @@ func (c configuration) Check() error {
 		return config.Errorf("node", "missing: a name for this server")
 	case c.Control == "":
 		return config.Errorf("control", "missing: where to make the control socket")
-	case !c.Listen.IsValid() || c.Listen.Port() == 0:
+	case !c.radius() && c.Diameter == nil:
+		return config.Errorf("listen", "missing, and so is diameter: expected one of them, or nobody could ask")
+	case c.radius() && (!c.Listen.IsValid() || c.Listen.Port() == 0):
 		return config.Errorf("listen", "expected an address and port such as 10.0.5.1:1812")
 	case c.State == "":
 		return config.Errorf("state", "missing: the directory of the certificates")
 	case c.ServerName == "":
 		return config.Errorf("server-name", "missing: the DNS name nodes check the server by")
-	case len(c.Clients) == 0:
+	case c.radius() && len(c.Clients) == 0:
 		return config.Errorf("clients", "missing: at least one prefix of access routers, with its secret")
 	case full.TLS.Min > full.TLS.Max:
 		return config.Errorf("tls", "min-version is above max-version")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,9 +22,9 @@ func main() {
 	var i issue
 	daemon.Main(daemon.Spec{
 		Name:    "mpa-aaa",
-		Summary: "AAA server with EAP-TLS over RADIUS for Media-independent Pre-Authentication",
+		Summary: "AAA server with EAP-TLS over RADIUS and Diameter for Media-independent Pre-Authentication",
 		Doc: `Authenticates mobile nodes for access routers: EAP-TLS (1.2 and 1.3) over RADIUS on
-UDP. A node is known by a certificate of this server's own certificate authority,
+UDP, and over Diameter. A node is known by a certificate of this server's own certificate authority,
 which is made in the state directory on first use, and so is the server's
 certificate; it is renewed at a start within its last 30 days.
 
@@ -49,12 +48,13 @@ carry a right Message-Authenticator, is counted and dropped. Needs no privileges
 // status is what the control socket tells.
 type status struct {
 	Node        string          `json:"node"`
-	Listen      string          `json:"listen"`
+	Listen      string          `json:"listen"` // by RADIUS; empty: nowhere
 	ServerName  string          `json:"server_name"`
 	Certificate string          `json:"certificate_until"`
 	Counters    server.Counters `json:"counters"`
 
-	RADIUS server.RADIUSCounters `json:"radius"`
+	RADIUS   server.RADIUSCounters `json:"radius"`
+	Diameter *diameterStatus       `json:"diameter,omitempty"`
 }
 
 func run(ctx context.Context, env daemon.Env) error {
@@ -63,10 +63,6 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	c = c.withDefaults()
-	clients, err := c.clients()
-	if err != nil {
-		return err
-	}
 	state, err := server.OpenState(c.State.String())
 	if err != nil {
 		return err
@@ -85,31 +81,26 @@ func run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	front, err := server.NewRADIUS(s, server.RADIUSConfig{Clients: clients, Log: env.Log})
+	fronts, err := c.fronts(s, env.Log)
 	if err != nil {
 		return err
-	}
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(c.Listen))
-	if err != nil {
-		return fmt.Errorf("listen on %v: %w; is the address on this machine, and the port free?", c.Listen, err)
 	}
 	socket, err := control.NewServer(control.Config{
 		Path: c.Control.String(), Recorder: recorder, Log: env.Log,
 		Status: func() any {
-			return status{
-				Node: c.Node, Listen: conn.LocalAddr().String(), ServerName: c.ServerName,
-				Certificate: cert.Leaf.NotAfter.UTC().Format("2006-01-02"), Counters: s.Counters(), RADIUS: front.Counters(),
-			}
+			out := status{Node: c.Node, ServerName: c.ServerName, Certificate: cert.Leaf.NotAfter.UTC().Format("2006-01-02"), Counters: s.Counters()}
+			fronts.status(&out)
+			return out
 		},
 	})
 	if err != nil {
-		return errors.Join(err, conn.Close())
+		return errors.Join(err, fronts.Close())
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.Run(ctx) })
-	group.Go(func() error { return front.Serve(ctx, conn) })
+	fronts.serve(ctx, group)
 	group.Go(func() error { return socket.Run(ctx) })
-	env.Log.Info("serving", "listen", conn.LocalAddr(), "server_name", c.ServerName, "certificate_until", cert.Leaf.NotAfter)
+	env.Log.Info("serving", "listen", fronts.addresses(), "server_name", c.ServerName, "certificate_until", cert.Leaf.NotAfter)
 	env.Ready()
 	return group.Wait()
 }

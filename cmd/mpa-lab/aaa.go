@@ -11,7 +11,7 @@ import (
 // aaa is which authentication servers a lab has, and how they are asked.
 type aaa struct {
 	AAA       string `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
-	Transport string `name:"aaa-transport" enum:"radius" default:"radius" help:"What routers speak with it."`
+	Transport string `name:"aaa-transport" enum:"auto,radius,radsec" default:"auto" help:"What routers speak with it: radius (auto) or radsec."`
 	Roaming   bool   `help:"Have the routers ask a server of the visited networks' operator, which forwards to the node's home; --rtt-aaa is between the two."`
 	Spare     bool   `name:"aaa-spare" help:"Have a second authentication server, for when the one that the routers ask is gone."`
 	Down      int    `name:"aaa-down" placeholder:"N" help:"Kill the server that the router asks before it gets message N of each handover's authentication; with it comes --aaa-spare."`
@@ -21,8 +21,16 @@ func (f aaa) into(o *scenario.Options) error {
 	if f.Down < 0 || f.Down > 100 {
 		return fmt.Errorf("--aaa-down %d: expected the number of a message, from 1 on", f.Down)
 	}
-	o.AAA, o.Transport, o.Roaming, o.Spare, o.AAADown = f.AAA, f.Transport, f.Roaming, f.spare(), f.Down
+	o.AAA, o.Transport, o.Roaming, o.Spare, o.AAADown = f.AAA, f.transport(), f.Roaming, f.spare(), f.Down
 	return nil
+}
+
+// transport is empty where the server decides.
+func (f aaa) transport() string {
+	if f.Transport == "auto" {
+		return ""
+	}
+	return f.Transport
 }
 
 func (f aaa) spare() bool { return f.Spare || f.Down > 0 }

@@ -42,6 +42,8 @@ type cli struct {
 	Bench     benchCmd     `cmd:"" help:"Measure ours beside its peers, turn by turn in one run."`
 	Delivery  deliveryCmd  `cmd:"" help:"Play the matrix of the delivery core: each way to move, with several kinds of traffic, gaps and delays."`
 	PANAPAA   panaPAACmd   `cmd:"" name:"pana-paa" hidden:"" help:"What the benches of PANA start."`
+	AAAPAA    aaaPAACmd    `cmd:"" name:"aaa-paa" hidden:"" help:"What the benches of AAA start."`
+	AAAPaC    aaaPaCCmd    `cmd:"" name:"aaa-pac" hidden:"" help:"What the benches of AAA start."`
 	TunnelEnd tunnelEndCmd `cmd:"" hidden:"" help:"What the bench of tunnels starts."`
 	Report    reportCmd    `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
 	List      listCmd      `cmd:"" help:"The scenarios and the benches."`

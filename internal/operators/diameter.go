@@ -83,7 +83,7 @@ func (d *Diameter) Client(o Options) (*diameter.Client, error) {
 		})
 	}
 	if d.CA != "" {
-		pair, roots, err := certificates(d.CA, d.Certificate, d.Key)
+		pair, roots, err := Certificates(d.CA, d.Certificate, d.Key)
 		if err != nil {
 			return nil, err
 		}

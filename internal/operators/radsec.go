@@ -58,7 +58,7 @@ func (r *RadSec) Check() error {
 
 // Client makes a client of the servers.
 func (r *RadSec) Client(o Options) (*radius.Client, error) {
-	pair, roots, err := certificates(r.CA, r.Certificate, r.Key)
+	pair, roots, err := Certificates(r.CA, r.Certificate, r.Key)
 	if err != nil {
 		return nil, err
 	}

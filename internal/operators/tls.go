@@ -9,8 +9,8 @@ import (
 	"openmpa/internal/config"
 )
 
-// certificates reads what a connection needs where both sides show a certificate.
-func certificates(ca, certificate, key config.File) (tls.Certificate, *x509.CertPool, error) {
+// Certificates reads what a connection needs where both sides show a certificate.
+func Certificates(ca, certificate, key config.File) (tls.Certificate, *x509.CertPool, error) {
 	pair, err := tls.LoadX509KeyPair(certificate.String(), key.String())
 	if err != nil {
 		return tls.Certificate{}, nil, fmt.Errorf("certificate %s with key %s: %w", certificate, key, err)

@@ -25,6 +25,7 @@ const (
 	radsecPort      = 2083
 	diameterPort    = 3868
 	diameterTLSPort = 5868
+	ordersPort      = 3799 // of a router
 	// behind is how far above them those of mpa-aaa are where it shares its address with a relay.
 	behind = 10
 	// ownBy is the same of the second server of Options.OwnAAA.
@@ -112,7 +113,7 @@ func (o Options) between() []aaaServer {
 func (o Options) checkAAA() error {
 	known := map[string][]string{
 		AAAEmbedded:     {TransportRADIUS},
-		AAAFreeRADIUS:   {TransportRADIUS},
+		AAAFreeRADIUS:   {TransportRADIUS, TransportRadSec},
 		AAAFreeDiameter: {},
 	}
 	aaa := cmp.Or(o.AAA, AAAEmbedded)

@@ -62,6 +62,9 @@ func (b *Bed) freeRADIUS(s aaaServer) (f peers.FreeRADIUS, err error) {
 		Dir: b.Run.Path, Name: s.name, Listen: s.at(aaaPort),
 		Clients: netip.MustParsePrefix("10.0.0.0/8"), Secret: string(bytes.TrimSpace(secret)),
 	}
+	if b.opt.over(TransportRadSec) {
+		f.RadSec, f.Transport = s.at(radsecPort), b.transportFiles(s.identity)
+	}
 	return f, nil
 }
 

@@ -58,7 +58,9 @@ func (o Options) wantsAny(rows ...Row) bool {
 func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * float64(time.Second)) }
 
 // All lists the benches.
-func All() []Bench { return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood()} }
+func All() []Bench {
+	return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood(), TAuth(), AAAThroughput()}
+}
 
 // Find returns the bench of a name.
 func Find(name string) (Bench, error) {
@@ -94,6 +96,9 @@ func Run(ctx context.Context, b Bench, o Options) (*Result, error) {
 	}
 	err := b.Measure(ctx, o, &Adder{r})
 	o.Say.Done()
+	for _, row := range r.Rows {
+		row.intervals()
+	}
 	if err == nil && len(r.Rows) == 0 {
 		err = errors.New("bench: nothing was measured: no row has the words that were asked for")
 	}

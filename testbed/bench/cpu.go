@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"openmpa/testbed/proc"
 )
 
 // tick is the unit of the kernel's processor times (USER_HZ, 100 on all that Go runs on).
@@ -15,17 +17,22 @@ const tick = 10 * time.Millisecond
 // cpu is the processor time that the subject's processes have used.
 func (s *subject) cpu() (sum time.Duration, err error) {
 	for _, c := range s.ends {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID()))
-		if err != nil {
-			return 0, fmt.Errorf("bench: %s: %w", c.Name(), err)
-		}
-		t, err := processTicks(string(b))
+		t, err := childCPU(c)
 		if err != nil {
 			return 0, err
 		}
 		sum += t
 	}
 	return sum, nil
+}
+
+// childCPU is the processor time that a process has used.
+func childCPU(c *proc.Child) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID()))
+	if err != nil {
+		return 0, fmt.Errorf("bench: %s: %w", c.Name(), err)
+	}
+	return processTicks(string(b))
 }
 
 // processTicks reads utime and stime, fields 14 and 15 of proc(5)'s stat, whose second is

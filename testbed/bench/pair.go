@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
+	"openmpa/testbed/impair"
 	"openmpa/testbed/rundir"
 	"openmpa/testbed/space"
 )
@@ -18,6 +20,7 @@ import (
 type pair struct {
 	run         *rundir.Dir
 	left, right side
+	long        *impair.Set // the link, where it is a long one
 }
 
 type side struct {
@@ -36,8 +39,22 @@ func subnet(i int) (left, right netip.Addr) {
 	return netip.AddrFrom4([4]byte{10, 77, byte(i), 1}), netip.AddrFrom4([4]byte{10, 77, byte(i), 2})
 }
 
-func newPair(say func(string, ...any)) (p *pair, err error) {
+func newPair(say func(string, ...any)) (*pair, error) { return newPairAt(0, say) }
+
+// nothingMeasured is of no frame on the link, which is only to be long.
+var nothingMeasured = impair.Traffic{Home: netip.AddrFrom4([4]byte{192, 0, 2, 1}), Down: 100, Up: 200, Probe: 300}
+
+// newPairAt is newPair with so much time from one to the other and back.
+func newPairAt(rtt time.Duration, say func(string, ...any)) (p *pair, err error) {
+	way := impair.Params{Delay: rtt / 2}
+	links := map[string]impair.Both{linkName: {Out: way, In: way}}
+	if rtt == 0 {
+		links = nil
+	}
 	p = &pair{}
+	if p.long, err = impair.NewSet(links, nothingMeasured, nil); err != nil {
+		return nil, err
+	}
 	p.left.addr, p.right.addr = subnet(0)
 	if p.run, err = rundir.Open(); err != nil {
 		return nil, err
@@ -62,6 +79,19 @@ func (p *pair) build() (err error) {
 		if err := errors.Join(s.Sysctl("net/ipv6/conf/all/disable_ipv6", "1"), s.Sysctl("net/ipv6/conf/default/disable_ipv6", "1")); err != nil {
 			return err
 		}
+		lo, err := s.Netlink().LinkByName("lo")
+		if err == nil {
+			err = s.Netlink().LinkSetUp(lo)
+		}
+		if err != nil {
+			return fmt.Errorf("bench: lo in %s: %w", s.Name(), err)
+		}
+	}
+	if long, err := p.long.Join(linkName, p.right.Space, linkName, p.left.Space, linkName); long || err != nil {
+		if err != nil {
+			return err
+		}
+		return errors.Join(p.left.up(linkName, p.left.addr, p.right.addr, 1500), p.right.up(linkName, p.right.addr, p.left.addr, 1500))
 	}
 	nl := p.left.Netlink()
 	veth := &netlink.Veth{
@@ -94,7 +124,7 @@ func (s side) up(dev string, local, peer netip.Addr, mtu int) error {
 
 // close removes everything; the processes must have ended.
 func (p *pair) close() error {
-	var errs []error
+	errs := []error{p.long.Close()}
 	for _, s := range []side{p.left, p.right} {
 		if s.Space != nil {
 			errs = append(errs, s.Close(), space.Remove(s.Name()))

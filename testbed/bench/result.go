@@ -35,8 +35,11 @@ type Row struct {
 	Unit   string `json:"unit"`
 	Better Better `json:"better"`
 	// Base is the subject that ratios are to, "" for no ratios.
-	Base    string   `json:"base,omitempty"`
-	Samples []*Cells `json:"subjects"`
+	Base string `json:"base,omitempty"`
+	// Interval has ratios be of the medians of all samples, of which a round has several,
+	// with an interval.
+	Interval bool     `json:"-"`
+	Samples  []*Cells `json:"subjects"`
 }
 
 // Better says which of two figures is the better one.
@@ -57,6 +60,10 @@ type Cells struct {
 	Max     float64   `json:"max"`
 	// Ratio is the median of what the subject had of the base in the same round, by division.
 	Ratio *float64 `json:"ratio,omitempty"`
+	// Within is where the ratio is with 95 % confidence, in rows that have an interval.
+	Within *[2]float64 `json:"ratio_within,omitempty"`
+
+	rounds []int // how many of the values are of each round
 }
 
 // An Adder fills a result.
@@ -76,7 +83,13 @@ func (a *Adder) Problem(format string, args ...any) {
 
 // Add adds one sample: call it once a round for each subject of a row. The row is made
 // by its first sample, and a subject with the first of its own.
-func (a *Adder) Add(row Row, subject string, value float64) {
+func (a *Adder) Add(row Row, subject string, value float64) { a.AddRound(row, subject, value) }
+
+// AddRound adds the samples of one round.
+func (a *Adder) AddRound(row Row, subject string, values ...float64) {
+	if len(values) == 0 {
+		return
+	}
 	i := slices.IndexFunc(a.r.Rows, func(r *Row) bool { return r.Name == row.Name })
 	if i < 0 {
 		i = len(a.r.Rows)
@@ -88,7 +101,8 @@ func (a *Adder) Add(row Row, subject string, value float64) {
 		j = len(r.Samples)
 		r.Samples = append(r.Samples, &Cells{Subject: subject})
 	}
-	r.Samples[j].Values = append(r.Samples[j].Values, value)
+	c := r.Samples[j]
+	c.Values, c.rounds = append(c.Values, values...), append(c.rounds, len(values))
 	r.settle()
 }
 
@@ -100,6 +114,9 @@ func (r *Row) settle() {
 		if c.Subject == r.Base {
 			base = c.Values
 		}
+	}
+	if r.Interval {
+		return // it takes all samples
 	}
 	for _, c := range r.Samples {
 		c.Ratio = nil
@@ -160,6 +177,9 @@ func (r *Result) String() string {
 			line := []string{"  " + c.Subject, number(c.Median), number(c.Min), number(c.Max), "", ""}
 			if c.Ratio != nil {
 				line[4] = quotient(*c.Ratio)
+				if c.Within != nil && c.Subject != row.Base {
+					line[4] += fmt.Sprintf(" (%s to %s)", quotient(c.Within[0]), quotient(c.Within[1]))
+				}
 			}
 			if top > 0 && c.Median > 0 {
 				n := int(math.Round(widest * c.Median / top))
