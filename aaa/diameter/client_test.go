@@ -110,9 +110,11 @@ func TestConversationLost(t *testing.T) {
 		"relay cannot deliver": func(n *network) {
 			n.peers[a] = says("relay.visited.example", EAPAnswer{Result: UnableToDeliver})
 		},
-		"busy":             func(n *network) { n.peers[a] = says(a, EAPAnswer{Result: TooBusy}) },
-		"it has restarted": func(n *network) { n.peers[a] = says(a, EAPAnswer{Result: UnknownSession}) },
+		"busy":                   func(n *network) { n.peers[a] = says(a, EAPAnswer{Result: TooBusy}) },
+		"it has restarted":       func(n *network) { n.peers[a] = says(a, EAPAnswer{Result: UnknownSession}) },
+		"the one behind it went": func(n *network) { n.peers[a] = says(a, EAPAnswer{Result: UnableToDeliver}) },
 	}
+	itself := map[string]bool{"it has restarted": true, "the one behind it went": true}
 	for name, goes := range down {
 		for _, spare := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, spare %v", name, spare), func(t *testing.T) {
@@ -131,12 +133,13 @@ func TestConversationLost(t *testing.T) {
 					switch {
 					case !errors.Is(err, ErrNoAnswer):
 						t.Errorf("%v, want ErrNoAnswer", err)
+					case itself[name] && (!errors.As(err, &again) || again.Server != a || again.Next != a):
+						t.Errorf("%v, want that it takes a new one itself", err)
+					case itself[name]:
 					case spare && (!errors.As(err, &again) || again.Server != a || again.Next != b):
 						t.Errorf("%v, want that %s takes a new one", err, b)
-					case !spare && name != "it has restarted" && errors.As(err, &again):
+					case !spare && errors.As(err, &again):
 						t.Errorf("%v, and there is nobody else", err)
-					case !spare && name == "it has restarted" && (!errors.As(err, &again) || again.Next != a):
-						t.Errorf("%v, want that it takes a new one itself", err)
 					}
 				})
 			})

@@ -140,12 +140,14 @@ func lost(err error) bool {
 
 // gone is what becomes of a conversation whose server is.
 func (v *Conversation) gone(err error) error {
+	var no *ResultError
+	if errors.As(err, &no) && strings.EqualFold(no.Server, v.server) && (no.Result == UnknownSession || no.Result == UnableToDeliver) {
+		// It is there, but has begun anew; or it has passed the conversation on, and somebody
+		// behind it is gone for whom another stands.
+		return &RestartError{Server: v.server, Next: v.server, Err: err}
+	}
 	if next, ok := v.c.via.Reaches(v.req.Realm, v.server); ok {
 		return &RestartError{Server: v.server, Next: next, Err: err}
-	}
-	var no *ResultError
-	if errors.As(err, &no) && no.Result == UnknownSession { // it is there, but has begun anew
-		return &RestartError{Server: v.server, Next: v.server, Err: err}
 	}
 	return &silentError{what: "Diameter-EAP-Request to " + v.server, err: err}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -68,7 +69,11 @@ func (f *Diameter) EAP(ctx context.Context, from string, r diameter.EAPRequest) 
 		a.NAS = r.Origin.Host
 	}
 	reply, err := f.core.Answer(ctx, a)
-	if err != nil {
+	var lost *aaa.LostError
+	switch {
+	case errors.As(err, &lost): // the node's home, behind us
+		return diameter.EAPAnswer{Result: diameter.UnableToDeliver, Message: err.Error()}
+	case err != nil:
 		return diameter.EAPAnswer{Result: diameter.TooBusy, Message: err.Error()}
 	}
 	out := diameter.EAPAnswer{EAP: reply.EAP, Message: reply.Message}

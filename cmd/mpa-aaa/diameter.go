@@ -91,12 +91,9 @@ func (d *diameterFront) Check() error {
 func (d *diameterFront) front(core *server.Server, log *slog.Logger) (*server.Diameter, []diameter.Listener, error) {
 	cfg := diameter.Config{Identity: d.Identity, Realm: d.Realm, Watchdog: d.Watchdog.D(), Log: log}
 	for _, p := range d.Peers {
-		one := diameter.Peer{Identity: p.Identity, Realms: p.Realms, TLS: p.TLS}
+		one := diameter.Peer{Identity: p.Identity, Realms: p.Realms, From: p.From, TLS: p.TLS}
 		if p.Address.IsValid() {
 			one.Addr = p.Address.String()
-		}
-		for _, f := range p.From {
-			one.From = append(one.From, f)
 		}
 		cfg.Peers = append(cfg.Peers, one)
 	}
