@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"openmpa/aaa/diameter"
+	"openmpa/aaa/eap"
 )
 
 // eapMTU is what an EAP packet may fill on our access link.
-const eapMTU = 1200
+const eapMTU = eap.DefaultFragmentSize
 
 // terminations are the causes as Diameter has them (RFC 6733 section 8.15, RFC 7155
 // section 4.6.11).

@@ -125,7 +125,7 @@ func TestConversation(t *testing.T) {
 		for i, state := range []string{"", "one", "two"} {
 			q := s.seen[i]
 			if string(q.State) != state || q.UserName != "mn@home.example" || q.CallingStation != "10.1.0.100" ||
-				q.CalledStation != "ar.a.example" || q.NASPort != "sid-1" || q.NASIdentifier != "ar-a" || q.FramedMTU != 1200 {
+				q.CalledStation != "ar.a.example" || q.NASPort != "sid-1" || q.NASIdentifier != "ar-a" || q.FramedMTU != eap.DefaultFragmentSize {
 				t.Errorf("request %d: %+v", i, q)
 			}
 		}

@@ -21,9 +21,9 @@ const (
 	MinFragmentSize = 100
 	MaxFragmentSize = 3600
 
-	// DefaultFragmentSize leaves room for the lower layers in 1500 octets, and for
-	// RADIUS and a tunnel around it.
-	DefaultFragmentSize = 1200
+	// DefaultFragmentSize leaves room for PANA with its AUTH AVP (64 octets), UDP and IPv6
+	// in the 1280 octets that every link of IPv6 has, a tunnel's, too.
+	DefaultFragmentSize = 1160
 )
 
 // fragment is what follows the type of an EAP-TLS packet.

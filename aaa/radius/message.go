@@ -19,7 +19,7 @@ import (
 const (
 	serviceFramed = 2    // Service-Type (RFC 2865 section 5.6)
 	portVirtual   = 5    // NAS-Port-Type (RFC 2865 section 5.41)
-	framedMTU     = 1200 // what an EAP packet may fill on our access link
+	framedMTU     = 1160 // what an EAP packet may fill on our access link: eap.DefaultFragmentSize
 )
 
 // nas is who asks.
