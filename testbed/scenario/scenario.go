@@ -268,6 +268,12 @@ func All() []Scenario {
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
 		},
 		{
+			Name: "aaa-failover", Access: AccessCable, run: aaaFailover, cases: true, Fixes: []string{"repeat", "probe", "aaa-down", "aaa-spare"},
+			Doc: "the authentication server is killed at each message of an authentication, with a second one that stands by and without; then the servers' books",
+			Promise: "with a second server every handover completes, by one authentication more at most, and nothing is lost; without one it fails with one clear reason, " +
+				"and the current connection loses nothing; the books have one start and one stop of each session",
+		},
+		{
 			Name: "wifi-faults", run: wifiFaults, Access: AccessWifi, Fixes: []string{"repeat", "probe", "buffer", "lose"},
 			Doc:     "hostapd, wpa_supplicant, their control sockets, their keys and the agent of an access point go wrong before a move, a line each",
 			Promise: "each is noticed and said, and everybody recovers; moves complete or switch back with a reason; traffic goes on, and no access point keeps a key of a node that has left",
