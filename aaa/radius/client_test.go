@@ -28,6 +28,7 @@ type fakeConn struct {
 type fakePacket struct {
 	b    []byte
 	from netip.AddrPort
+	err  error // in the place of a packet
 }
 
 func newFakeConn(onSend func(*fakeConn, []byte, netip.AddrPort)) *fakeConn {
@@ -37,7 +38,7 @@ func newFakeConn(onSend func(*fakeConn, []byte, netip.AddrPort)) *fakeConn {
 func (c *fakeConn) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	select {
 	case p := <-c.in:
-		return copy(b, p.b), p.from, nil
+		return copy(b, p.b), p.from, p.err
 	case <-c.closed:
 		return 0, netip.AddrPort{}, net.ErrClosed
 	}
@@ -55,7 +56,7 @@ func (c *fakeConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) 
 
 func (c *fakeConn) Close() error { c.once.Do(func() { close(c.closed) }); return nil }
 
-func (c *fakeConn) inject(b []byte, from netip.AddrPort) { c.in <- fakePacket{b, from} }
+func (c *fakeConn) inject(b []byte, from netip.AddrPort) { c.in <- fakePacket{b: b, from: from} }
 
 var (
 	serverA = netip.MustParseAddrPort("10.0.5.1:1812")

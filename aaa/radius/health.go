@@ -83,6 +83,7 @@ func (h *health) become(s State, now time.Time) {
 func (h *health) at(now time.Time) State {
 	if h.state == Dead && !h.answers && !now.Before(h.until) {
 		h.become(Unknown, h.until)
+		h.failed, h.refused = 0, 0
 	}
 	return h.state
 }
@@ -102,18 +103,16 @@ func (h *health) heard(now time.Time, rtt time.Duration) {
 	h.nextProbe = now.Add(idleProbe)
 }
 
-// doubt notes that a request waits longer than it should, or was refused by the host.
-// It reports whether to probe now.
-func (h *health) doubt(now time.Time) bool {
-	switch h.at(now) {
-	case Alive, Unknown:
-		if h.answers {
-			h.become(Suspect, now)
-		}
-		h.nextProbe = now
-		return true
+// doubt notes that a request waits longer than it should, or was refused by the host: it
+// is probed now, if it is not already.
+func (h *health) doubt(now time.Time) {
+	if s := h.at(now); s != Alive && s != Unknown || h.failed > 0 {
+		return
 	}
-	return false
+	if h.answers {
+		h.become(Suspect, now)
+	}
+	h.nextProbe = now
 }
 
 // silent notes that a request had all its time. watched says that probes go on.

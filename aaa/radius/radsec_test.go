@@ -370,8 +370,11 @@ func TestRadSecFailover(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(10 * time.Minute)
-		if a.dials > 25 {
-			t.Errorf("%d connections tried in ten minutes", a.dials)
+		a.mu.Lock()
+		dials := a.dials
+		a.mu.Unlock()
+		if dials > 25 {
+			t.Errorf("%d connections tried in ten minutes", dials)
 		}
 		a.start()
 		time.Sleep(backoffMax * 2)
