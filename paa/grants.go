@@ -154,6 +154,7 @@ func (s *Service) Extend(m aaa.Match, life time.Duration) int {
 			return
 		}
 		c.stopExpiry()
+		s.handler.SessionExtended(sid, life)
 		c.expiry = time.AfterFunc(life, func() { s.expire(sid, c) })
 		s.cfg.Log.Info("the AAA server says how long a session lasts", "sid", sid, "from now", life)
 	})

@@ -123,12 +123,16 @@ func TestExtend(t *testing.T) {
 	if k := s.Extend(m, time.Hour); k != 1 {
 		t.Fatalf("%d extended", k)
 	}
+	if e := next[extended](t, h); e.life != time.Hour {
+		t.Errorf("%+v", e)
+	}
 	select {
 	case v := <-h.calls:
 		t.Fatalf("told %T %+v within the time", v, v)
 	case <-time.After(1500 * time.Millisecond): // its own time was over
 	}
 	s.Extend(m, 50*time.Millisecond)
+	next[extended](t, h)
 	c := next[closed](t, h)
 	var order *OrderError
 	if !errors.As(c.reason, &order) {
@@ -145,6 +149,7 @@ func TestExtendOnce(t *testing.T) {
 	b := &aaatest.Backend{}
 	s, h, n, _ := open(t, b, nil)
 	s.Extend(aaa.Match{Session: "session-1"}, time.Hour)
+	next[extended](t, h)
 	s.Again(aaa.Match{Session: "session-1"})
 	want[pana.Opened](n)
 	next[opened](t, h)

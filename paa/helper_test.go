@@ -41,8 +41,12 @@ type (
 		keys    *keys.SessionKeys
 	}
 	activated struct{ sid uint32 }
-	message   struct{ m notify.Message }
-	closed    struct {
+	extended  struct {
+		sid  uint32
+		life time.Duration
+	}
+	message struct{ m notify.Message }
+	closed  struct {
 		sid    uint32
 		reason error
 	}
@@ -66,7 +70,8 @@ func (h *handler) SessionOpened(sid uint32, identity string, from netip.AddrPort
 	}
 	h.say(opened{sid, from, preauth, k})
 }
-func (h *handler) SessionMoved(uint32, netip.AddrPort) {}
+func (h *handler) SessionMoved(uint32, netip.AddrPort)            {}
+func (h *handler) SessionExtended(sid uint32, life time.Duration) { h.say(extended{sid, life}) }
 
 func (h *handler) SessionActivated(sid uint32, _ netip.AddrPort) { h.say(activated{sid}) }
 func (h *handler) SessionMessage(_ uint32, m notify.Message)     { h.say(message{m}) }

@@ -33,6 +33,9 @@ type Handler interface {
 	SessionActivated(sid uint32, from netip.AddrPort)
 	// SessionMoved: the peer speaks from another address now, as it has proved (RFC 5191 §5.6).
 	SessionMoved(sid uint32, from netip.AddrPort)
+	// SessionExtended: the session, and what it has, lasts for life from now on, longer or
+	// shorter than it was to.
+	SessionExtended(sid uint32, life time.Duration)
 	// SessionMessage: m was sealed under this session's keys.
 	SessionMessage(sid uint32, m notify.Message)
 	// SessionClosed: the session is gone, by whomever.

@@ -184,6 +184,16 @@ func (v *visitor) let(authorised bool) {
 	}
 }
 
+// extended sets how long the session lasts from now on.
+func (v *visitor) extended(life time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ends = time.Now().Add(life)
+	if v.passes.IsValid() {
+		v.r.keeper.set(v.sid, v.passes, v.ends)
+	}
+}
+
 // authenticated authorises a node that has logged in from the access link itself. One that has
 // authenticated again stays what it was: it may be elsewhere.
 func (v *visitor) authenticated(first, preauth bool) {

@@ -382,6 +382,14 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 	}
 }
 
+// SessionExtended implements paa.Handler. Keys in access points end as before: a node that
+// comes to one of these later authenticates in full.
+func (r *Router) SessionExtended(sid uint32, life time.Duration) {
+	if v := r.visitor(sid); v != nil {
+		v.extended(life)
+	}
+}
+
 // SessionClosed implements paa.Handler.
 func (r *Router) SessionClosed(sid uint32, reason error) {
 	r.mu.Lock()

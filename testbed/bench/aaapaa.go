@@ -55,6 +55,7 @@ func (o *openings) SessionOpened(_ uint32, _ string, _ netip.AddrPort, _ bool, k
 }
 func (*openings) SessionActivated(uint32, netip.AddrPort) {}
 func (*openings) SessionMoved(uint32, netip.AddrPort)     {}
+func (*openings) SessionExtended(uint32, time.Duration)   {}
 func (*openings) SessionMessage(uint32, notify.Message)   {}
 func (*openings) SessionClosed(uint32, error)             {}
 
