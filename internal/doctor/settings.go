@@ -81,8 +81,10 @@ const (
 var anySource = netip.MustParseAddr("192.0.2.1")
 
 func (p *patient) aaa() {
-	p.address("listen", p.c.Listen.Addr(), "")
-	p.port(p.c.Listen)
+	if p.c.Listen.IsValid() { // it may serve by other protocols only
+		p.address("listen", p.c.Listen.Addr(), "")
+		p.port(p.c.Listen)
+	}
 	for _, client := range p.c.Clients {
 		p.filterIn(client.Prefix.Addr().Next(), p.c.Listen)
 	}
