@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +76,18 @@ func running(t *testing.T, runs ...func(context.Context) error) (stop func()) {
 // newDiameterSite has n servers of home.example, the first preferred, and a router.
 func newDiameterSite(t *testing.T, n int) *dsite {
 	t.Helper()
+	s := newDiameterServers(t, n, diameter.Peer{Identity: "*.visited.example"})
+	var peers []diameter.Peer
+	for _, d := range s.servers {
+		peers = append(peers, diameter.Peer{Identity: d.name, Addr: d.addr})
+	}
+	s.router(peers...)
+	return s
+}
+
+// newDiameterServers has n servers of home.example, whom those peers may ask.
+func newDiameterServers(t *testing.T, n int, peers ...diameter.Peer) *dsite {
+	t.Helper()
 	state, err := OpenState(filepath.Join(t.TempDir(), "aaa"))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +98,6 @@ func newDiameterSite(t *testing.T, n int) *dsite {
 	}
 	s := &dsite{t: t, state: state, orders: &orders{n: 1}}
 	s.node = (&site{t: t}).issue(state, nodeName)
-	cfg := diameter.Config{Identity: "ar-a.visited.example", Realm: "visited.example"}
 	for i := range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -101,35 +111,51 @@ func newDiameterSite(t *testing.T, n int) *dsite {
 			t.Fatal(err)
 		}
 		d.front, err = NewDiameter(d.core, diameter.Config{
-			Identity: d.name, Realm: "home.example", Peers: []diameter.Peer{{Identity: "*.visited.example"}},
-			Listeners: []diameter.Listener{{Listener: l}},
+			Identity: d.name, Realm: "home.example", Peers: peers, Listeners: []diameter.Listener{{Listener: l}},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.kill = running(t, d.core.Run, d.front.Serve)
 		s.servers = append(s.servers, d)
-		cfg.Peers = append(cfg.Peers, diameter.Peer{Identity: d.name, Addr: d.addr})
 	}
-	client, err := diameter.NewClient(cfg, diameter.ClientConfig{NASIdentifier: "ar-a"})
+	return s
+}
+
+// router connects a router to those peers, and waits for that.
+func (s *dsite) router(peers ...diameter.Peer) {
+	s.t.Helper()
+	client, err := diameter.NewClient(diameter.Config{Identity: "ar-a.visited.example", Realm: "visited.example", Peers: peers}, diameter.ClientConfig{NASIdentifier: "ar-a"})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.carrier = aaa.NewDiameterCarrier(client)
 	if s.backend, err = aaa.NewRealms(aaa.Operator{Name: "home", Carrier: s.carrier}); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	running(t, func(ctx context.Context) error { return s.backend.Run(ctx, s.orders) })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		list := s.backend.Servers()
-		if !slices.ContainsFunc(list, func(x aaa.ServerStatus) bool { return !x.Alive }) {
-			break
+	running(s.t, func(ctx context.Context) error { return s.backend.Run(ctx, s.orders) })
+	eventually(s.t, func() error {
+		for _, x := range s.backend.Servers() {
+			if !x.Alive {
+				return fmt.Errorf("not connected: %+v", x)
+			}
+		}
+		return nil
+	})
+}
+
+// eventually waits for a condition to hold.
+func eventually(t *testing.T, holds func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := holds()
+		if err == nil {
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not connected: %+v", list)
+			t.Fatal(err)
 		}
 	}
-	return s
 }
 
 // TestDiameterAuthentication says that a node authenticates, and what its grant has.
