@@ -10,8 +10,8 @@ import (
 
 // aaa is which authentication servers a lab has, and how they are asked.
 type aaa struct {
-	AAA       string `name:"aaa" enum:"embedded,freeradius" default:"embedded" help:"The authentication server: embedded (mpa-aaa) or freeradius."`
-	Transport string `name:"aaa-transport" enum:"auto,radius,radsec" default:"auto" help:"What routers speak with it: radius (auto) or radsec."`
+	AAA       string `name:"aaa" enum:"embedded,freeradius,freediameter" default:"embedded" help:"The authentication server: embedded (mpa-aaa), freeradius, or mpa-aaa behind a relay, freediameter."`
+	Transport string `name:"aaa-transport" enum:"auto,radius,radsec,diameter,diameter-tls" default:"auto" help:"What routers speak with it: radius, radsec, diameter or diameter-tls; auto is radius, and diameter with freediameter."`
 	Roaming   bool   `help:"Have the routers ask a server of the visited networks' operator, which forwards to the node's home; --rtt-aaa is between the two."`
 	Spare     bool   `name:"aaa-spare" help:"Have a second authentication server, for when the one that the routers ask is gone."`
 	Down      int    `name:"aaa-down" placeholder:"N" help:"Kill the server that the router asks before it gets message N of each handover's authentication; with it comes --aaa-spare."`

@@ -112,9 +112,9 @@ func (o Options) between() []aaaServer {
 // checkAAA says which choices do not go together, and why.
 func (o Options) checkAAA() error {
 	known := map[string][]string{
-		AAAEmbedded:     {TransportRADIUS},
+		AAAEmbedded:     {TransportRADIUS, TransportDiameter, TransportDiameterTLS},
 		AAAFreeRADIUS:   {TransportRADIUS, TransportRadSec},
-		AAAFreeDiameter: {},
+		AAAFreeDiameter: {TransportDiameter, TransportDiameterTLS},
 	}
 	aaa := cmp.Or(o.AAA, AAAEmbedded)
 	speaks, ok := known[aaa]
@@ -161,5 +161,8 @@ func (b *Bed) startHomeServer(ctx context.Context, s aaaServer, a AAA) error {
 
 // startBetween starts one that forwards.
 func (b *Bed) startBetween(ctx context.Context, s aaaServer) error {
+	if b.opt.AAA == AAAFreeDiameter {
+		return b.startFreeDiameter(ctx, s)
+	}
 	return b.startFreeRADIUSProxy(ctx, s)
 }

@@ -69,5 +69,34 @@ state: %s
 server-name: %s
 clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
 tls: {min-version: "%s", max-version: "%s"}
-`, s.name, b.Run.File(s.name+".sock"), s.at(aaaPort), b.Run.File(state), serverName, lo, hi)
+%s`, s.name, b.Run.File(s.name+".sock"), s.at(aaaPort), b.Run.File(state), serverName, lo, hi, b.configFronts(s))
+}
+
+// configFronts is by what it is asked beside RADIUS.
+func (b *Bed) configFronts(s aaaServer) string {
+	f := b.transportFiles(s.identity)
+	files := fmt.Sprintf("ca: %s, certificate: %s, key: %s", f.CA, f.Certificate, f.Key)
+	switch b.opt.transport() {
+	case TransportDiameter:
+		return fmt.Sprintf("diameter: {identity: %s, realm: %s, watchdog: 6s, listen: %q, peers: [%s]}\n",
+			s.identity, s.realm, s.at(diameterPort), b.configPeers("tls: false, from: [10.0.0.0/8]"))
+	case TransportDiameterTLS:
+		return fmt.Sprintf("diameter: {identity: %s, realm: %s, watchdog: 6s, listen-tls: %q, peers: [%s], %s}\n",
+			s.identity, s.realm, s.at(diameterTLSPort), b.configPeers("tls: true"), files)
+	default:
+		return ""
+	}
+}
+
+// configPeers are those that ask it by Diameter.
+func (b *Bed) configPeers(how string) string {
+	between := b.opt.between()
+	if len(between) == 0 {
+		return fmt.Sprintf("{identity: \"*.%s\", %s}", visitedRealm, how)
+	}
+	list := make([]string, 0, len(between))
+	for _, s := range between {
+		list = append(list, fmt.Sprintf("{identity: %s, realms: [%s], %s}", s.identity, visitedRealm, how))
+	}
+	return strings.Join(list, ", ")
 }

@@ -289,7 +289,7 @@ func (b *Bed) Close() error {
 	if b.children[topo.MN] != nil {
 		errs = append(errs, b.stop(topo.MN), b.stopAhead(), b.leasesGone())
 	}
-	errs = append(errs, b.stopAll(), b.openLinks())
+	errs = append(errs, b.stopAll(), b.openLinks(), b.complaints())
 	if b.Top != nil && b.before != nil {
 		errs = append(errs, b.compare())
 	}

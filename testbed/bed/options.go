@@ -171,8 +171,13 @@ func (o Options) check() error {
 	if err := o.checkAAA(); err != nil {
 		return err
 	}
-	if o.AAA == AAAFreeRADIUS {
+	switch o.AAA {
+	case AAAFreeRADIUS:
 		if _, err := (peers.FreeRADIUS{}).Program(); err != nil {
+			return err
+		}
+	case AAAFreeDiameter:
+		if _, err := (peers.FreeDiameter{}).Program(); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func (FreeDiameter) Program() (string, error) {
 		return "", err
 	}
 	if _, err := os.Stat(filepath.Join(freeDiameterExtensions, "dict_eap.fdx")); err != nil {
-		return "", fmt.Errorf("peers: freeDiameter without its extensions: apt-get install freediameter-extensions: %w", err)
+		return "", fmt.Errorf("peers: what freeDiameter knows of EAP %w: sudo apt-get install --no-install-recommends freediameter-extensions, or start the lab by `sudo ./testbed/lab`, which does", ErrMissing)
 	}
 	return path, nil
 }
@@ -139,6 +139,37 @@ func (f FreeDiameter) Answers(context.Context) error {
 		return errors.New("peers: freeDiameter has not said yet that it is initialized")
 	}
 	return nil
+}
+
+// Connected is Answers, and that it has a connection with each of its peers: only then is anything passed on.
+func (f FreeDiameter) Connected(ctx context.Context) error {
+	if err := f.Answers(ctx); err != nil {
+		return err
+	}
+	b, err := os.ReadFile(f.file("log"))
+	if err != nil {
+		return fmt.Errorf("peers: freeDiameter: %w", err)
+	}
+	for _, p := range f.Peers {
+		if !connected(b, p.Identity) {
+			return fmt.Errorf("peers: freeDiameter has not said that it is connected with %s", p.Identity)
+		}
+	}
+	return nil
+}
+
+// stateOf is a line of its log about a peer's state machine.
+var stateOf = regexp.MustCompile(`-> '(STATE_\w+)'\s+'([^']+)'`)
+
+// connected reports whether the last state of a peer in a log is that of a connection.
+func connected(log []byte, identity string) bool {
+	state := ""
+	for _, m := range stateOf.FindAllSubmatch(log, -1) {
+		if string(m[2]) == identity {
+			state = string(m[1])
+		}
+	}
+	return state == "STATE_OPEN"
 }
 
 // complaint is a line of its log of the levels that mean trouble, or of a message that it will not have.
