@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 
 	"openmpa/testbed/peers"
 	"openmpa/testbed/proc"
@@ -26,11 +27,35 @@ func (b *Bed) startFreeDiameter(ctx context.Context, s aaaServer) error {
 	if err != nil {
 		return err
 	}
+	hosts, err := b.hosts()
+	if err != nil {
+		return err
+	}
+	// It asks for the name of whoever connects, and until that is answered, or nobody has answered for 5 s and
+	// more, takes no other connection. The names are in a file that only it sees as /etc/hosts.
+	command = append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`, hosts}, command...)
 	b.opt.say("starting freeDiameter")
 	return b.run(ctx, proc.Spec{
 		Name: s.name, Space: b.Top.Space(s.node), Command: command,
 		Answers: f.Connected,
 	})
+}
+
+// hosts writes a file of the names of routers and servers.
+func (b *Bed) hosts() (path string, err error) {
+	var text strings.Builder
+	text.WriteString("127.0.0.1 localhost\n")
+	for _, n := range b.opt.networks() {
+		fmt.Fprintf(&text, "%v %s\n", n.Outer, routerIdentity(n))
+	}
+	for _, s := range append(b.opt.homes(), b.opt.between()...) {
+		fmt.Fprintf(&text, "%v %s\n", s.addr, s.identity)
+	}
+	path = b.Run.File("hosts")
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+		return "", fmt.Errorf("bed: %w", err)
+	}
+	return path, nil
 }
 
 func (b *Bed) freeDiameter(s aaaServer) peers.FreeDiameter {

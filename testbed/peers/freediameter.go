@@ -175,10 +175,17 @@ func connected(log []byte, identity string) bool {
 // complaint is a line of its log of the levels that mean trouble, or of a message that it will not have.
 var complaint = regexp.MustCompile(`(?m)^\S+\s+(?:(?:ERROR|FATAL)\b.*|.*(?i:discard|invalid|malformed|unexpected|parsing error|rejected).*)$`)
 
-// Complaints finds in what the daemon has said the lines about errors, also of those it connects to in vain.
+// ending is what it says when it was told to end; it cuts its connections then, and complains of them.
+const ending = "Initiating freeDiameter shutdown sequence"
+
+// Complaints finds in what the daemon has said the lines about errors, also of those it connects to in vain, until it was told
+// to end.
 func (f FreeDiameter) Complaints(log []byte) []string {
 	var out []string
 	for _, line := range complaint.FindAll(log, -1) {
+		if bytes.Contains(line, []byte(ending)) {
+			break
+		}
 		out = append(out, string(bytes.TrimSpace(line)))
 	}
 	return out
