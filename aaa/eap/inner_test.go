@@ -405,7 +405,7 @@ func TestUnconfirmedResumption(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	b.peer.FragmentSize = MaxFragmentSize // the hello is one packet
+	b.peer.FragmentSize, b.server.FragmentSize = MaxFragmentSize, MaxFragmentSize // each flight is one packet
 	p, _ := NewPeer(b.peer)
 	hello, _ := p.Handle(s.Start(1))
 	flight, err := s.Handle(hello)
