@@ -400,12 +400,12 @@ func TestUnconfirmedResumption(t *testing.T) {
 	b.peer.TLS.SessionCache = tls.NewLRUClientSessionCache(4)
 	b.server.Sessions = NewSessions(time.Hour, nil)
 	checkSuccess(t, b.converse(t))
+	b.peer.FragmentSize, b.server.FragmentSize = MaxFragmentSize, MaxFragmentSize // each flight is one packet
 	s, err := NewServer(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	b.peer.FragmentSize, b.server.FragmentSize = MaxFragmentSize, MaxFragmentSize // each flight is one packet
 	p, _ := NewPeer(b.peer)
 	hello, _ := p.Handle(s.Start(1))
 	flight, err := s.Handle(hello)
