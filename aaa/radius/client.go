@@ -325,7 +325,8 @@ func (c *Client) exchange(ctx context.Context, order []*server, req request, oth
 	return Response{}, silent
 }
 
-// order lists the servers to ask: those that live, those in doubt, the dead.
+// order lists the servers to ask: those that live, those in doubt, the dead. Over TLS one
+// that was never reached is in doubt.
 func (c *Client) order(of []*server, only netip.AddrPort) ([]*server, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -335,10 +336,10 @@ func (c *Client) order(of []*server, only netip.AddrPort) ([]*server, error) {
 		if only.IsValid() && s.Addr != only {
 			continue
 		}
-		switch s.health.at(now) {
-		case Dead:
+		switch state := s.health.at(now); {
+		case state == Dead:
 			dead = append(dead, s)
-		case Suspect:
+		case state == Suspect, state == Unknown && c.cfg.TLS != nil:
 			suspect = append(suspect, s)
 		default:
 			alive = append(alive, s)

@@ -20,6 +20,9 @@ import (
 // radiusFront is the name that RADIUS clients' names begin with.
 const radiusFront = "radius"
 
+// maxJobs bounds the requests of one socket that are being answered.
+const maxJobs = 2048
+
 // Client is who may ask by RADIUS: routers by address, with their secret.
 type Client struct {
 	Prefix netip.Prefix
@@ -66,7 +69,7 @@ type RADIUS struct {
 type radiusCounters struct {
 	requests, duplicates                                        atomic.Uint64
 	unknownClient, wrongSecret, noMessageAuthenticator, badCode atomic.Uint64
-	malformed, sendErr, status                                  atomic.Uint64
+	malformed, sendErr, status, overload                        atomic.Uint64
 }
 
 // RADIUSCounters is a snapshot of what a RADIUS front has done and dropped.
@@ -82,6 +85,7 @@ type RADIUSCounters struct {
 	BadCode                uint64 `json:"bad_code"`
 	Malformed              uint64 `json:"malformed"`
 
+	Overload   uint64 `json:"overload"` // too many at once
 	SendErrors uint64 `json:"send_errors"`
 }
 
@@ -139,7 +143,20 @@ func (f *RADIUS) serve(ctx context.Context, conn Conn, code radius.Code) error {
 		<-ctx.Done()
 		_ = conn.Close()
 	})
-	err := f.read(conn, code, func(j job) { started.Go(func() { f.answer(ctx, conn, j) }) })
+	slots := make(chan struct{}, maxJobs)
+	err := f.read(conn, code, func(j job) {
+		select {
+		case slots <- struct{}{}:
+		default: // it comes again
+			f.forget(j.entry)
+			f.count.overload.Add(1)
+			return
+		}
+		started.Go(func() {
+			f.answer(ctx, conn, j)
+			<-slots
+		})
+	})
 	if ctx.Err() != nil {
 		err = nil
 	}
@@ -281,6 +298,6 @@ func (f *RADIUS) Counters() RADIUSCounters {
 		Requests: n.requests.Load(), Duplicates: n.duplicates.Load(), Status: n.status.Load(),
 		UnknownClient: n.unknownClient.Load(), WrongSecret: n.wrongSecret.Load(),
 		NoMessageAuthenticator: n.noMessageAuthenticator.Load(), BadCode: n.badCode.Load(),
-		Malformed: n.malformed.Load(), SendErrors: n.sendErr.Load(),
+		Malformed: n.malformed.Load(), SendErrors: n.sendErr.Load(), Overload: n.overload.Load(),
 	}
 }
