@@ -16,6 +16,9 @@ import (
 
 const (
 	defaultTimeout = 8 * time.Second
+	spareTimeout   = 5 * time.Second  // of the server of a conversation, where another could have a new one
+	shunTime       = 30 * time.Second // a server that has been silent is not begun with; as long as a watchdog takes
+	maxShunned     = 64
 	maxFarewells   = 64 // sessions given back at once
 	farewells      = 3  // times each is tried
 )
@@ -99,8 +102,40 @@ type Client struct {
 	farewell sync.WaitGroup
 	slots    chan struct{} // one for each farewell
 
-	mu    sync.Mutex      // guards the fields below
-	alive context.Context // of Run; nil before and after
+	mu    sync.Mutex           // guards the fields below
+	alive context.Context      // of Run; nil before and after
+	quiet map[string]time.Time // servers that were silent, and until when they are shunned
+}
+
+// shun has no conversation begin with a server for a while.
+func (c *Client) shun(server string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.quiet == nil || len(c.quiet) >= maxShunned {
+		c.quiet = make(map[string]time.Time)
+	}
+	c.quiet[server] = time.Now().Add(shunTime)
+}
+
+// shunned are the servers that are shunned now, if somebody else reaches the realm.
+func (c *Client) shunned(realm string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []string
+	for name, until := range c.quiet {
+		if time.Now().After(until) {
+			delete(c.quiet, name)
+			continue
+		}
+		list = append(list, name)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if _, ok := c.via.Reaches(realm, list...); !ok {
+		return nil
+	}
+	return list
 }
 
 // NewClient makes a client and its Node. Config.Handler is the client's own.

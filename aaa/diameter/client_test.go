@@ -23,7 +23,7 @@ type network struct {
 
 func (n *network) Send(ctx context.Context, m *diam.Message, to Target) (last *diam.Message, by string, err error) {
 	for _, name := range n.names {
-		if to.Host != "" && to.Host != name {
+		if to.Host != "" && to.Host != name || slices.Contains(to.Not, name) {
 			continue
 		}
 		answer := n.peers[name]
@@ -145,6 +145,51 @@ func TestConversationLost(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSilentServer says that a server that has fallen silent is waited for shortly where
+// another one could begin anew, and that it is not begun with then; and that it is
+// where there is nobody else, and when a while has passed.
+func TestSilentServer(t *testing.T) {
+	const a, b = "aaa.home.example", "aaa2.home.example"
+	synctest.Test(t, func(t *testing.T) {
+		silent := func(*diam.Message) *diam.Message { return nil }
+		n := &network{names: []string{a, b}, peers: map[string]func(*diam.Message) *diam.Message{a: says(a, question), b: says(b, question)}}
+		c := testClient(t, n)
+		begin := func() (*Conversation, string) {
+			t.Helper()
+			v := c.Open(Opening{UserName: "mn@home.example", Realm: "home.example"})
+			if _, err := v.Ask(t.Context(), response); err != nil {
+				t.Fatal(err)
+			}
+			return v, v.server
+		}
+		for _, spare := range []bool{false, true} {
+			n.peers[a] = says(a, question)
+			if n.peers[b] = nil; spare {
+				n.peers[b] = says(b, question)
+			}
+			v, server := begin()
+			if server != a {
+				t.Fatalf("spare %v: begun with %s", spare, server)
+			}
+			n.peers[a] = silent
+			began := time.Now()
+			_, err := v.Ask(t.Context(), response)
+			var again *RestartError
+			if waited, want := time.Since(began), map[bool]time.Duration{false: defaultTimeout, true: spareTimeout}[spare]; errors.As(err, &again) != spare || waited != want {
+				t.Errorf("spare %v: %v after %v, want %v", spare, err, waited, want)
+			}
+			n.peers[a] = says(a, question) // it is there again, but who knows
+			if _, server = begin(); (server == b) != spare {
+				t.Errorf("spare %v: the next one is begun with %s", spare, server)
+			}
+			time.Sleep(shunTime + 1)
+			if _, server = begin(); server != a {
+				t.Errorf("spare %v: much later one is begun with %s", spare, server)
+			}
+		}
+	})
 }
 
 // TestConversationBegins says that at the begin any server will do: the one that has the

@@ -56,7 +56,13 @@ func (v *Conversation) Session() string { return v.req.Session }
 // gives a *ResultError.
 func (v *Conversation) Ask(ctx context.Context, eap []byte) (EAPAnswer, error) {
 	v.req.EAP = eap
-	mine, cancel := context.WithTimeout(ctx, v.c.cfg.Timeout)
+	patience := v.c.cfg.Timeout
+	if v.server != "" {
+		if _, ok := v.c.via.Reaches(v.req.Realm, v.server); ok {
+			patience = min(patience, spareTimeout) // rather begin anew there
+		}
+	}
+	mine, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	host := v.server
 	if host == "" {
@@ -72,6 +78,9 @@ func (v *Conversation) Ask(ctx context.Context, eap []byte) (EAPAnswer, error) {
 	case ctx.Err() != nil:
 		return EAPAnswer{}, context.Cause(ctx)
 	case v.server != "" && (lost(err) || mine.Err() != nil):
+		if mine.Err() != nil {
+			v.c.shun(v.server)
+		}
 		return EAPAnswer{}, v.gone(err)
 	case lost(err) || mine.Err() != nil:
 		return EAPAnswer{}, &silentError{what: "Diameter-EAP-Request for realm " + v.req.Realm, err: err}
@@ -95,7 +104,11 @@ func (v *Conversation) Ask(ctx context.Context, eap []byte) (EAPAnswer, error) {
 
 // try asks once; an answer that says no without a decision on the node is an error.
 func (v *Conversation) try(ctx context.Context, host string) (EAPAnswer, error) {
-	m, peer, err := v.c.via.Send(ctx, v.req.message(), Target{Host: host, Realm: v.req.Realm})
+	to := Target{Host: host, Realm: v.req.Realm}
+	if host == "" {
+		to.Not = v.c.shunned(to.Realm)
+	}
+	m, peer, err := v.c.via.Send(ctx, v.req.message(), to)
 	if err != nil {
 		return EAPAnswer{}, err
 	}
