@@ -2,9 +2,11 @@ package diameter
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -83,10 +85,10 @@ type inbound struct {
 // socket closed and its goroutines gone.
 func (c *conn) run() error {
 	in := make(chan inbound)
-	var io sync.WaitGroup
-	io.Go(func() { c.read(in) })
-	written := make(chan struct{})
-	io.Go(func() { c.write(written) })
+	var both sync.WaitGroup
+	ended, written := make(chan struct{}), make(chan struct{})
+	both.Go(func() { defer close(ended); c.read(in) })
+	both.Go(func() { c.write(written, ended) })
 
 	c.hello = time.Now().Add(helloTime)
 	c.link = linkWaitCER
@@ -116,7 +118,7 @@ func (c *conn) run() error {
 		}
 	}
 	c.finish()
-	io.Wait()
+	both.Wait()
 	return c.why
 }
 
@@ -163,6 +165,9 @@ func (c *conn) read(in chan<- inbound) {
 		select {
 		case in <- inbound{b, err}:
 		case <-c.down:
+			if err == nil {
+				_, _ = io.Copy(io.Discard, c.raw) // until the other side has closed, too
+			}
 			return
 		}
 		if err != nil {
@@ -171,8 +176,28 @@ func (c *conn) read(in chan<- inbound) {
 	}
 }
 
+// linger ends our side of the stream, and waits for the other side to end its own: a
+// socket closed at once, or with octets unread, would take from the peer what it has
+// still to read, or to say.
+func (c *conn) linger(ended <-chan struct{}) {
+	if err := c.raw.SetReadDeadline(time.Now().Add(leaveTime)); err != nil {
+		return
+	}
+	type halfCloser interface{ CloseWrite() error }
+	raw := c.raw
+	if t, ok := raw.(*tls.Conn); ok {
+		if t.CloseWrite() != nil {
+			return
+		}
+		raw = t.NetConn()
+	}
+	if h, ok := raw.(halfCloser); ok && h.CloseWrite() == nil {
+		<-ended
+	}
+}
+
 // write writes what is queued, and at the end what is queued still.
-func (c *conn) write(failed chan<- struct{}) {
+func (c *conn) write(failed chan<- struct{}, ended <-chan struct{}) {
 	defer c.raw.Close()
 	for {
 		select {
@@ -190,9 +215,11 @@ func (c *conn) write(failed chan<- struct{}) {
 				if !c.put(b, leaveTime) {
 					return
 				}
+				continue
 			default:
-				return
 			}
+			c.linger(ended)
+			return
 		}
 	}
 }

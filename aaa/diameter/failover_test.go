@@ -322,7 +322,7 @@ func TestSecondConnection(t *testing.T) {
 		}()
 		time.Sleep(2*32*time.Second + time.Second)
 		four := w.call("home:1", "ar-a.visited.example")
-		four.self.state++
+		four.self.state = three.self.state
 		four.hello()
 	})
 }

@@ -114,7 +114,7 @@ func TestFreeDiameterRelays(t *testing.T) {
 				Peers: []peers.DiameterPeer{{Identity: home, Realm: homeRealm, Addr: l.Addr().(*net.TCPAddr).AddrPort(), TLS: secure}},
 			}
 			var served atomic.Int64
-			server := play(t, Config{
+			server, stopServer := playUntil(t, Config{
 				Identity: home, TLS: config(home), Peers: []Peer{{Identity: via, TLS: secure}}, Listeners: []Listener{{l, secure}}, Watchdog: 6 * time.Second,
 				Handler: func(_ context.Context, from string, req *diam.Message) *diam.Message {
 					if from != via {
@@ -130,7 +130,7 @@ func TestFreeDiameterRelays(t *testing.T) {
 			if secure {
 				at = f.TLS
 			}
-			client := play(t, Config{Identity: ar, TLS: config(ar), Watchdog: 6 * time.Second, Peers: []Peer{{Identity: via, Addr: at.String(), TLS: secure}}})
+			client, stopClient := playUntil(t, Config{Identity: ar, TLS: config(ar), Watchdog: 6 * time.Second, Peers: []Peer{{Identity: via, Addr: at.String(), TLS: secure}}})
 			ctx := within(t, 20*time.Second)
 			for len(server.Peers()) == 0 || server.Peers()[0].State != "okay" {
 				if ctx.Err() != nil {
@@ -152,6 +152,10 @@ func TestFreeDiameterRelays(t *testing.T) {
 			if s := client.Peers()[0]; s.State != "okay" || !s.Relay || s.TLS != secure {
 				t.Errorf("%+v", s)
 			}
+			// Goodbyes, which leave it time to say its own.
+			stopClient()
+			stopServer()
+			time.Sleep(time.Second)
 			if c := f.Complaints(log()); len(c) > 0 {
 				t.Errorf("freeDiameter says %q", c)
 			}

@@ -84,6 +84,13 @@ func tlsConfig(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
 // play runs a node over real sockets until the test ends.
 func play(t *testing.T, cfg Config) *Node {
 	t.Helper()
+	n, _ := playUntil(t, cfg)
+	return n
+}
+
+// playUntil is play with what ends the node before.
+func playUntil(t *testing.T, cfg Config) (n *Node, stop func()) {
+	t.Helper()
 	_, cfg.Realm, _ = strings.Cut(cfg.Identity, ".")
 	n, err := New(cfg)
 	if err != nil {
@@ -96,8 +103,9 @@ func play(t *testing.T, cfg Config) *Node {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	return n
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return n, stop
 }
 
 func listenLoopback(t *testing.T) net.Listener {
