@@ -178,11 +178,17 @@ var complaint = regexp.MustCompile(`(?m)^\S+\s+(?:(?:ERROR|FATAL)\b.*|.*(?i:disc
 // ending is what it says when it was told to end; it cuts its connections then, and complains of them.
 const ending = "Initiating freeDiameter shutdown sequence"
 
+// goodbye is how it logs the end of every connection with TLS, be it as orderly as can be: its receiver knows no other result.
+var goodbye = regexp.MustCompile(`ERROR: in '\(fd_tls_rcvthr_core\(.*\)\)' :\s+Transport endpoint is not connected$`)
+
 // Complaints finds in what the daemon has said the lines about errors, also of those it connects to in vain, until it was told
 // to end.
 func (f FreeDiameter) Complaints(log []byte) []string {
 	var out []string
 	for _, line := range complaint.FindAll(log, -1) {
+		if goodbye.Match(line) {
+			continue
+		}
 		if bytes.Contains(line, []byte(ending)) {
 			break
 		}
