@@ -138,6 +138,7 @@ func (f *Diameter) Account(ctx context.Context, from string, r diameter.Record) 
 // Ended implements diameter.Service. The books have it from the record before.
 func (f *Diameter) Ended(_ context.Context, from string, e diameter.Ended) diameter.Result {
 	f.log.Debug("session ended", "session", e.Session, "from", from, "cause", causes[e.Cause])
+	f.core.Ended(diameterFront+":"+from, e.Session)
 	return diameter.Success
 }
 

@@ -141,13 +141,14 @@ func (s *State) ServerCertificate(name string) (tls.Certificate, error) {
 
 // Issue makes a client certificate for a NAI such as mn@home.example and writes
 // mn.pem, mn.key and ca.pem into the directory out, which is made if it is not there.
-// It returns the files' names.
+// For a host name such as ar-a.home.example it makes one that is good for both sides of
+// TLS between routers and servers: ar-a.pem and ar-a.key. It returns the files' names.
 func (s *State) Issue(name, out string) ([]string, error) {
-	user, err := checkNAI(name)
+	tmpl, user, err := s.issued(name)
 	if err != nil {
 		return nil, err
 	}
-	certPEM, keyPEM, err := create(s.clientTemplate(name), s.ca, s.key)
+	certPEM, keyPEM, err := create(tmpl, s.ca, s.key)
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +164,28 @@ func (s *State) Issue(name, out string) ([]string, error) {
 		}
 	}
 	return []string{filepath.Join(out, user+".pem"), filepath.Join(out, user+".key"), filepath.Join(out, caCertFile)}, nil
+}
+
+// issued is the certificate of a node or a host, but for its key and serial number, and
+// what its files are called.
+func (s *State) issued(name string) (tmpl *x509.Certificate, file string, err error) {
+	if strings.Contains(name, "@") {
+		if file, err = checkNAI(name); err != nil {
+			return nil, "", err
+		}
+		return s.clientTemplate(name), file, nil
+	}
+	file, domain, _ := strings.Cut(name, ".")
+	switch {
+	case domain == "" || !isDNSName(name):
+		return nil, "", fmt.Errorf("server: name %q, expected user@realm such as mn@home.example, or a host name such as ar-a.home.example", name)
+	case file == "ca" || file == "server":
+		return nil, "", fmt.Errorf("server: name %q would be written to %s.pem, which is another certificate's file", name, file)
+	}
+	tmpl = s.clientTemplate(name)
+	tmpl.EmailAddresses, tmpl.DNSNames = nil, []string{name}
+	tmpl.ExtKeyUsage = append(tmpl.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	return tmpl, file, nil
 }
 
 func sameFolder(a, b string) (bool, error) {

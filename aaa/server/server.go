@@ -30,6 +30,10 @@ type Config struct {
 	Methods        []string         // of Methods, in the order they are offered; none: tls
 	Users          *Users           // nil: nobody has a password, and nobody is blocked
 	Resume         time.Duration    // how long after a full authentication TLS sessions are resumed; 0: never
+	Realms         []string         // its own, where Forward serves others; identities without a realm are its own
+	Forward        *aaa.Realms      // who serves the other realms; nil: every realm is its own
+	Books          *Books           // of records; nil: none are kept
+	Interim        time.Duration    // told in every accept: between records of a session; 0: none
 	SessionTimeout time.Duration    // told in every accept; 0: none
 	MaxSessions    int              // conversations at once; default 1024
 	Workers        int              // steps computed at once; default one per processor, at least two
@@ -47,6 +51,8 @@ type Server struct {
 
 	resumable *eap.Sessions // nil: none
 
+	orders chan pendingOrder
+
 	// atomic
 	count   counters
 	waiting atomic.Int32 // for a slot
@@ -57,20 +63,25 @@ type Server struct {
 	mu       sync.Mutex
 	sessions map[[stateLen]byte]*session
 	fronts   map[string]Front
+	live     map[string]*Session // by key, or by class until the first record
 	closed   bool
 }
 
 type counters struct {
 	accepted, rejected, expired              atomic.Uint64
 	overload, unknownState, pending, invalid atomic.Uint64
+	forgotten, ordersLost                    atomic.Uint64
 }
 
 // Counters is a snapshot of what a server has done and dropped.
 type Counters struct {
-	Accepted uint64 `json:"accepted"`
-	Rejected uint64 `json:"rejected"` // conversations, for whatever reason
-	Expired  uint64 `json:"expired"`  // of them, without a last packet
-	Sessions int    `json:"sessions"` // under way
+	Accepted   uint64 `json:"accepted"`
+	Rejected   uint64 `json:"rejected"`    // conversations, for whatever reason
+	Expired    uint64 `json:"expired"`     // of them, without a last packet
+	Sessions   int    `json:"sessions"`    // under way
+	Live       int    `json:"live"`        // sessions of nodes that have not ended
+	Forgotten  uint64 `json:"forgotten"`   // of them: there were too many
+	OrdersLost uint64 `json:"orders_lost"` // of servers elsewhere: too many at once
 
 	// Asked in vain, by reason.
 	Overload uint64 `json:"overload"`
@@ -106,6 +117,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, slots: make(chan struct{}, cfg.Workers),
 		sessions: make(map[[stateLen]byte]*session), fronts: make(map[string]Front),
+		live: make(map[string]*Session), orders: make(chan pendingOrder, maxOrders),
 	}
 	if cfg.Resume > 0 {
 		s.resumable = eap.NewSessions(cfg.Resume, lockedRand{s})
@@ -114,6 +126,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.recall()
 	return s, probe.Close()
 }
 
@@ -135,15 +148,30 @@ func (s *Server) Attach(name string, f Front) {
 	s.fronts[name] = f
 }
 
-// Run lets time pass for conversations until ctx is done, and ends them then. After it
-// there is no Answer any more.
+// Run lets time pass for conversations, and carries orders of others' servers, until ctx
+// is done; then it ends all. After it there is no Answer any more.
 func (s *Server) Run(ctx context.Context) error {
+	var carriers sync.WaitGroup
+	defer carriers.Wait()
+	for range 4 {
+		carriers.Go(func() {
+			for {
+				select {
+				case one := <-s.orders:
+					_ = s.order(ctx, one.to, one.Order) // it is in the log
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
 	tick := time.NewTicker(sweep)
 	defer tick.Stop()
 	for {
 		select {
 		case now := <-tick.C:
 			s.expire(now, false)
+			s.overdue(now)
 		case <-ctx.Done():
 			s.mu.Lock()
 			s.closed = true
@@ -155,12 +183,9 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Answer runs the conversation one step. An error says that there is nothing to answer:
-// the server is busy, or about to end.
+// the server is busy or about to end, or the servers of the node's home are silent. With
+// *aaa.LostError the node may begin anew here, and another one of them answers.
 func (s *Server) Answer(ctx context.Context, a Ask) (Reply, error) {
-	if err := s.enter(ctx, len(a.State) > 0); err != nil {
-		return Reply{}, err
-	}
-	defer func() { <-s.slots }()
 	pkt, err := eap.Parse(a.EAP)
 	if len(a.State) == 0 {
 		if err != nil || pkt.Code != eap.CodeResponse || pkt.Type != eap.TypeIdentity || len(pkt.Data) == 0 {
@@ -168,7 +193,7 @@ func (s *Server) Answer(ctx context.Context, a Ask) (Reply, error) {
 			s.cfg.Log.Warn("refused: expected an EAP identity; only EAP is offered", "client", a.Client, "user", a.UserName)
 			return refuse(pkt), nil
 		}
-		return s.first(a, pkt)
+		return s.first(ctx, a, pkt)
 	}
 	c, err := s.take(a.State, a.Client)
 	switch {
@@ -179,9 +204,18 @@ func (s *Server) Answer(ctx context.Context, a Ask) (Reply, error) {
 		s.count.unknownState.Add(1)
 		s.cfg.Log.Warn("refused", "client", a.Client, "user", a.UserName, "err", err)
 		return refuse(pkt), nil
+	case c.with != nil:
+		return s.passOn(ctx, c, a)
 	}
+	if err := s.enter(ctx, true); err != nil {
+		s.put(c)
+		return Reply{}, err
+	}
+	defer s.leave()
 	return s.step(c, a), nil
 }
+
+func (s *Server) leave() { <-s.slots }
 
 // enter waits for a slot. New conversations only get the first half of the queue (RFC
 // 5080 section 2.2.3).
@@ -203,18 +237,36 @@ func (s *Server) enter(ctx context.Context, begun bool) error {
 	}
 }
 
-func (s *Server) first(a Ask, pkt eap.Packet) (Reply, error) {
+func (s *Server) first(ctx context.Context, a Ask, pkt eap.Packet) (Reply, error) {
+	if s.forwards(string(pkt.Data)) != "" {
+		c, err := s.beginForward(a, pkt)
+		if unknown := (*aaa.RealmError)(nil); errors.As(err, &unknown) {
+			return s.nobody(a, pkt, err), nil
+		}
+		if err != nil {
+			return Reply{}, s.noSession(err)
+		}
+		return s.passOn(ctx, c, a)
+	}
+	if err := s.enter(ctx, false); err != nil {
+		return Reply{}, err
+	}
+	defer s.leave()
 	c, err := s.begin(a, pkt)
 	if err != nil {
-		s.count.overload.Add(1)
-		if !errors.Is(err, ErrOverload) {
-			s.cfg.Log.Error("no session", "err", err)
-		}
-		return Reply{}, err
+		return Reply{}, s.noSession(err)
 	}
 	reply := c.challenge()
 	s.put(c)
 	return reply, nil
+}
+
+func (s *Server) noSession(err error) error {
+	s.count.overload.Add(1)
+	if !errors.Is(err, ErrOverload) {
+		s.cfg.Log.Error("no session", "err", err)
+	}
+	return err
 }
 
 func (c *session) challenge() Reply {
@@ -246,11 +298,16 @@ func (s *Server) step(c *session, a Ask) Reply {
 		s.finish(c, c.eap.Err())
 		return Reply{Decision: aaa.Reject, EAP: out}
 	}
-	s.finish(c, nil)
-	r := Reply{Decision: aaa.Accept, EAP: out, MSK: msk, Identity: identity, Timeout: s.cfg.SessionTimeout}
+	r := Reply{Decision: aaa.Accept, EAP: out, MSK: msk, Identity: identity, Timeout: s.cfg.SessionTimeout, Interim: s.cfg.Interim}
 	if u, ok := s.cfg.Users.Find(identity); ok && u.life() > 0 {
 		r.Timeout = u.life()
 	}
+	if err := s.granted(a, methodName(c.eap.Method()), &r, nil); err != nil {
+		msk.Clear()
+		s.finish(c, err)
+		return Reply{Decision: aaa.Reject, EAP: failure(c.last)}
+	}
+	s.finish(c, nil)
 	return r
 }
 
@@ -271,19 +328,14 @@ func (s *Server) fill(b []byte) error {
 	return nil
 }
 
-// Account puts a record into the books, and returns when it is there.
-func (s *Server) Account(_ context.Context, client string, r aaa.Record) error {
-	return fmt.Errorf("server: no books are kept here: the %v of %s from %s is lost", r.Kind, r.Grant.Session, client)
-}
-
 // Counters returns what the server has done and dropped so far.
 func (s *Server) Counters() Counters {
 	s.mu.Lock()
-	sessions := len(s.sessions)
+	sessions, live := len(s.sessions), len(s.live)
 	s.mu.Unlock()
 	n := &s.count
 	return Counters{
-		Accepted: n.accepted.Load(), Rejected: n.rejected.Load(), Expired: n.expired.Load(), Sessions: sessions,
+		Accepted: n.accepted.Load(), Rejected: n.rejected.Load(), Expired: n.expired.Load(), Sessions: sessions, Live: live, Forgotten: n.forgotten.Load(), OrdersLost: n.ordersLost.Load(),
 		Overload: n.overload.Load(), Pending: n.pending.Load(), UnknownState: n.unknownState.Load(), Invalid: n.invalid.Load(),
 	}
 }

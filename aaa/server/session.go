@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"openmpa/aaa"
 	"openmpa/aaa/eap"
 	"openmpa/internal/event"
 )
@@ -26,13 +27,15 @@ type session struct {
 	// fixed
 	state    [stateLen]byte
 	client   string
-	identity string // claimed
-	eap      *eap.Server
+	identity string           // claimed
+	eap      *eap.Server      // nil: with is asked
+	with     aaa.Conversation // with servers of another operator; nil: eap answers
 	span     *event.Span
 
 	// owner
 	last    []byte // request out
 	invalid int
+	lost    error // why with cannot go on; nil: it can
 
 	// guarded by Server.mu
 	busy   bool
@@ -51,23 +54,64 @@ func (s *Server) begin(a Ask, pkt eap.Packet) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &session{client: a.Client, identity: identity, eap: method, busy: true}
+	c := &session{client: a.Client, identity: identity, eap: method, last: method.Start(pkt.ID + 1)}
+	return c, s.add(c, a)
+}
+
+// add gives a session its State, and its first request to the caller, who owns it.
+func (s *Server) add(c *session, a Ask) (err error) {
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
 	if err := s.fill(c.state[:]); err != nil {
-		return nil, err
+		return err
 	}
-	c.last = method.Start(pkt.ID + 1)
-	now := time.Now()
-	c.endAt = now.Add(sessionLife)
+	c.busy, c.endAt = true, time.Now().Add(sessionLife)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || len(s.sessions) >= s.cfg.MaxSessions {
-		_ = method.Close()
-		return nil, ErrOverload
+		return ErrOverload
 	}
 	s.sessions[c.state] = c
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth,
-		"identity", identity, "client", a.Client, "nas", a.NAS, "station", a.Station)
-	return c, nil
+		"identity", c.identity, "client", a.Client, "nas", a.NAS, "station", a.Station)
+	return nil
+}
+
+func (c *session) close() {
+	if c.with != nil {
+		c.with.Close()
+		return
+	}
+	_ = c.eap.Close()
+}
+
+// attrs is what the timeline says of its end.
+func (c *session) attrs() []any {
+	if c.with != nil {
+		return []any{"forwarded", true}
+	}
+	attrs := []any{"method", c.eap.Method().String()}
+	if _, success, _, _, user := c.eap.Result(); success && user != c.identity {
+		attrs = append(attrs, "user", user)
+	}
+	if c.eap.Resumed() {
+		attrs = append(attrs, "resumed", true)
+	}
+	if v := c.eap.TLSVersion(); v != "" {
+		attrs = append(attrs, "tls", v)
+	}
+	return attrs
+}
+
+// err is why it cannot succeed any more; nil: it may.
+func (c *session) err() error {
+	if c.with != nil {
+		return c.lost
+	}
+	return c.eap.Err()
 }
 
 // take finds the session of a State and makes the caller its owner. The error is
@@ -112,24 +156,14 @@ func (s *Server) finish(c *session, err error) {
 	s.mu.Lock()
 	delete(s.sessions, c.state)
 	s.mu.Unlock()
-	attrs := []any{"method", c.eap.Method().String()}
-	if _, success, _, _, user := c.eap.Result(); success && user != c.identity {
-		attrs = append(attrs, "user", user)
-	}
-	if c.eap.Resumed() {
-		attrs = append(attrs, "resumed", true)
-	}
-	if v := c.eap.TLSVersion(); v != "" {
-		attrs = append(attrs, "tls", v)
-	}
 	if err != nil {
 		s.count.rejected.Add(1)
 	} else {
 		s.count.accepted.Add(1)
 	}
 	// The recorder logs it.
-	c.span.End(err, attrs...)
-	_ = c.eap.Close()
+	c.span.End(err, c.attrs()...)
+	c.close()
 }
 
 // expire ends the sessions whose time is over, all of them when the server stops.
@@ -145,7 +179,7 @@ func (s *Server) expire(now time.Time, all bool) {
 	s.mu.Unlock()
 	for _, c := range gone {
 		err := fmt.Errorf("server: the node or its router went silent")
-		switch known := c.eap.Err(); {
+		switch known := c.err(); {
 		case known != nil: // the alert is out, and nobody came for the Failure
 			err = known
 		case all:

@@ -38,19 +38,6 @@ type diameterPeer struct {
 	TLS      bool            `yaml:"tls"`
 }
 
-const diameterExample = `#diameter:                           # and Diameter; listen and clients above may be left out then
-#  identity: aaa.home.example         # a host name, and the name in the certificate
-#  realm: home.example
-#  listen-tls: 10.0.5.1:5868          # TLS 1.3, both sides with certificates; listen: the same without TLS
-#  watchdog: 30s                      # of silence until a peer is asked for a sign of life
-#  peers:                             # routers, and relays that speak for them; *: any name below
-#    - {identity: "*.visited.example"}
-#    - {identity: ar-l.home.example, tls: false, from: [10.0.2.0/24]}   # known by where it comes from
-#  ca: peers-ca.pem                   # of the peers' certificates; never the one that nodes have theirs from
-#  certificate: diameter.pem
-#  key: diameter.key
-`
-
 // SetDefaults implements the hook of config.Load.
 func (d *diameterFront) SetDefaults() { d.Watchdog = config.Duration(30 * time.Second) }
 

@@ -19,11 +19,8 @@ import (
 	"openmpa/internal/daemon"
 )
 
-// withDiameter is the example with its section diameter: in force.
-func withDiameter() string { return strings.ReplaceAll("\n"+example, "\n#", "\n")[1:] }
-
 func TestDiameterExample(t *testing.T) {
-	c, err := config.Parse[configuration]("aaa.yaml", []byte(withDiameter()))
+	c, err := config.Parse[configuration]("aaa.yaml", []byte(whole()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +39,8 @@ func TestDiameterMistakes(t *testing.T) {
 		"diameter: expected listen-tls or listen":    {"listen-tls: 10.0.5.1:5868", ""},
 		"diameter.peers: missing":                    {"peers:                             # routers, and relays that speak for them; *: any name below\n    - {identity: \"*.visited.example\"}\n    - {identity: ar-l.home.example, tls: false, from: [10.0.2.0/24]}", "peers: []"},
 	} {
-		text := strings.Replace(withDiameter(), edit[0], edit[1], 1)
-		if text == withDiameter() {
+		text := strings.Replace(whole(), edit[0], edit[1], 1)
+		if text == whole() {
 			t.Fatalf("%s: the example does not contain %q", says, edit[0])
 		}
 		if _, err := config.Parse[configuration]("aaa.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), says) {

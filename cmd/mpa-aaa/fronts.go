@@ -2,83 +2,141 @@ package main
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"net/netip"
 
 	"openmpa/aaa/diameter"
 	"openmpa/aaa/server"
+	"openmpa/internal/config"
+	"openmpa/internal/operators"
 )
 
-// fronts are the protocols by which routers ask.
+// fronts are the protocols in which routers ask.
 type fronts struct {
-	radius   *server.RADIUS // nil: not by it
-	conn     *net.UDPConn
-	diameter *server.Diameter // nil: not by it
-	doors    []diameter.Listener
+	radius   *server.RADIUS
+	radsec   *server.RadSec
+	diameter *server.Diameter
+
+	listen []string // protocol and address of each
+	serve  []func(context.Context) error
+	close  []func() error // of what serve would close
 }
 
-// fronts makes those that the configuration has.
-func (c configuration) fronts(core *server.Server, log *slog.Logger) (*fronts, error) {
+// open binds the sockets of all fronts: what fails is said at once.
+func (c configuration) open(core *server.Server, log *slog.Logger) (*fronts, error) {
 	f := &fronts{}
-	var err error
-	if c.Diameter != nil {
-		if f.diameter, f.doors, err = c.Diameter.front(core, log); err != nil {
-			return nil, err
-		}
-	}
-	if !c.radius() {
-		return f, nil
-	}
-	clients, err := c.clients()
+	err := f.openRADIUS(c.RADIUS, core, log)
 	if err == nil {
-		f.radius, err = server.NewRADIUS(core, server.RADIUSConfig{Clients: clients, Log: log})
+		err = f.openRadSec(c.RadSec, core, log)
+	}
+	if err == nil {
+		err = f.openDiameter(c.Diameter, core, log)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if f.conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(c.Listen)); err != nil {
-		f.conn = nil
-		return nil, errors.Join(fmt.Errorf("listen on %v: %w; is the address on this machine, and the port free?", c.Listen, err), f.Close())
+		f.shut()
+		return nil, err
 	}
 	return f, nil
 }
 
-// serve has them answer until ctx is done.
-func (f *fronts) serve(ctx context.Context, group *errgroup.Group) {
-	if f.radius != nil {
-		group.Go(func() error { return f.radius.Serve(ctx, f.conn) })
-	}
-	if f.diameter != nil {
-		group.Go(func() error { return f.diameter.Serve(ctx) })
+// shut lets go of sockets that nobody serves.
+func (f *fronts) shut() {
+	for _, c := range f.close {
+		_ = c() // it was only bound
 	}
 }
 
-// Close lets go of what was not served.
-func (f *fronts) Close() error {
-	err := closeAll(f.doors)
-	if f.conn != nil {
-		err = errors.Join(err, f.conn.Close())
-	}
-	return err
+func listenError(at netip.AddrPort, err error) error {
+	return fmt.Errorf("listen on %v: %w; is the address on this machine, and the port free?", at, err)
 }
 
-// addresses are where routers ask, for the log.
-func (f *fronts) addresses() string {
-	var list []string
-	if f.conn != nil {
-		list = append(list, "radius "+f.conn.LocalAddr().String())
+func (f *fronts) openRADIUS(c *radiusFront, core *server.Server, log *slog.Logger) error {
+	if c == nil {
+		return nil
 	}
-	if f.diameter != nil {
-		for _, l := range f.doors {
-			list = append(list, "diameter "+l.Addr().String())
+	clients, err := c.clients()
+	if err != nil {
+		return err
+	}
+	if f.radius, err = server.NewRADIUS(core, server.RADIUSConfig{Clients: clients, Log: log}); err != nil {
+		return err
+	}
+	books, err := c.Accounting.of(c.Listen)
+	if err != nil {
+		return config.At("radius.accounting", err)
+	}
+	for _, one := range []struct {
+		name  string
+		at    netip.AddrPort
+		serve func(context.Context, server.Conn) error
+	}{{"radius", c.Listen, f.radius.Serve}, {"radius accounting", books, f.radius.ServeAccounting}} {
+		if !one.at.IsValid() {
+			continue
 		}
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(one.at))
+		if err != nil {
+			return listenError(one.at, err)
+		}
+		f.close = append(f.close, conn.Close)
+		f.serve = append(f.serve, func(ctx context.Context) error { return one.serve(ctx, conn) })
+		f.listen = append(f.listen, one.name+" "+conn.LocalAddr().String())
 	}
-	return strings.Join(list, ", ")
+	return nil
+}
+
+// clients loads the secrets.
+func (c *radiusFront) clients() ([]server.Client, error) {
+	var out []server.Client
+	for i, cl := range c.Clients {
+		secret, err := cl.SecretFile.Load()
+		if err != nil {
+			return nil, config.At(fmt.Sprintf("radius.clients[%d].secret-file", i), err)
+		}
+		out = append(out, server.Client{Prefix: cl.Prefix, Secret: secret, Orders: cl.Orders})
+	}
+	return out, nil
+}
+
+func (f *fronts) openRadSec(c *radsecFront, core *server.Server, log *slog.Logger) error {
+	if c == nil {
+		return nil
+	}
+	pair, roots, err := operators.Certificates(c.CA, c.Certificate, c.Key)
+	if err != nil {
+		return config.At("radsec", err)
+	}
+	t := &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots, MinVersion: tls.VersionTLS13}
+	if f.radsec, err = server.NewRadSec(core, server.RadSecConfig{TLS: t, Clients: c.Clients, Log: log}); err != nil {
+		return err
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(c.Listen))
+	if err != nil {
+		return listenError(c.Listen, err)
+	}
+	f.close = append(f.close, l.Close)
+	f.serve = append(f.serve, func(ctx context.Context) error { return f.radsec.Serve(ctx, l) })
+	f.listen = append(f.listen, "radsec "+l.Addr().String())
+	return nil
+}
+
+func (f *fronts) openDiameter(c *diameterFront, core *server.Server, log *slog.Logger) error {
+	if c == nil {
+		return nil
+	}
+	front, doors, err := c.front(core, log)
+	if err != nil {
+		return err
+	}
+	f.diameter = front
+	for _, d := range doors {
+		f.close = append(f.close, d.Close)
+		f.listen = append(f.listen, "diameter "+d.Addr().String())
+	}
+	f.serve = append(f.serve, front.Serve)
+	return nil
 }
 
 // diameterStatus is what the control socket tells of Diameter.
@@ -87,9 +145,16 @@ type diameterStatus struct {
 	Counters diameter.Counters     `json:"counters"`
 }
 
+// status adds what the fronts tell.
 func (f *fronts) status(s *status) {
-	if f.conn != nil {
-		s.Listen, s.RADIUS = f.conn.LocalAddr().String(), f.radius.Counters()
+	s.Listen = f.listen
+	if f.radius != nil {
+		n := f.radius.Counters()
+		s.RADIUS = &n
+	}
+	if f.radsec != nil {
+		n := f.radsec.Counters()
+		s.RadSec = &n
 	}
 	if f.diameter != nil {
 		n := f.diameter.Node()

@@ -206,9 +206,9 @@ func (i *initialise) first(dir string, network enroll.Network) ([]enroll.File, e
 	at := func(name string) string { return filepath.Join(dir, name) }
 	files := []enroll.File{
 		{Path: at("ar.yaml"), Text: i.config(s.Realm, s.Server, i.secretFile())},
-		{Path: at("aaa.yaml"), Text: fmt.Appendf(nil, "node: aaa\ncontrol: %s/aaa.sock\nlisten: %v\nstate: %s\nserver-name: %s\n"+
-			"# Keep this list last, a client a line: \"mpa-ar invite router\" adds to it.\nclients:\n%s",
-			i.runDir, s.Server, s.State, s.ServerName, clientLine(i.siteAddress.Addr, i.secretFile()))},
+		{Path: at("aaa.yaml"), Text: fmt.Appendf(nil, "node: aaa\ncontrol: %s/aaa.sock\nstate: %s\nserver-name: %s\nbooks: %s.books\nradius:\n  listen: %v\n"+
+			"  # Keep this list last, a client a line: \"mpa-ar invite router\" adds to it.\n  clients:\n%s",
+			i.runDir, s.State, s.ServerName, s.State, s.Server, clientLine(i.siteAddress.Addr, i.secretFile()))},
 		{Path: at(i.secretFile()), Text: append(bytes.Clone(secret), '\n')},
 	}
 	files = append(files, i.radios.config(dir, i.address.Addr, s.Server, secret)...)

@@ -176,21 +176,23 @@ func withClient(path string, from netip.Addr, secretFile string) (enroll.File, e
 	line := clientLine(from, secretFile)
 	out := strings.TrimRight(string(text), "\n") + "\n" + line
 	type part struct {
-		Clients []struct {
-			Prefix config.Prefix `yaml:"prefix"`
-		} `yaml:"clients"`
+		RADIUS struct {
+			Clients []struct {
+				Prefix config.Prefix `yaml:"prefix"`
+			} `yaml:"clients"`
+		} `yaml:"radius"`
 	}
 	was, err := config.Peek[part](path)
 	if err != nil {
 		return enroll.File{}, err
 	}
 	now, err := config.PeekText[part](path, []byte(out))
-	if err != nil || len(now.Clients) != len(was.Clients)+1 {
-		return enroll.File{}, fmt.Errorf("%s does not end with its list of clients, one a line: put it there, or add %q yourself", path, strings.TrimSpace(line))
+	if err != nil || len(now.RADIUS.Clients) != len(was.RADIUS.Clients)+1 {
+		return enroll.File{}, fmt.Errorf("%s does not end with the list clients of radius, one a line: put it there, or add %q yourself", path, strings.TrimSpace(line))
 	}
 	return enroll.File{Path: path, Text: []byte(out)}, nil
 }
 
 func clientLine(from netip.Addr, secretFile string) string {
-	return fmt.Sprintf("  - {prefix: %v/%d, secret-file: %s}\n", from, from.BitLen(), secretFile)
+	return fmt.Sprintf("    - {prefix: %v/%d, secret-file: %s}\n", from, from.BitLen(), secretFile)
 }

@@ -33,7 +33,7 @@ func (p *patient) clock() {
 // certificates compares those of a node with the clock.
 func (p *patient) certificates() {
 	if p.c.EAP.Certificate != "" { // a node with a password needs none
-		p.certificate("the node's certificate", p.c.EAP.Certificate.String(), "get a new one: mpa-aaa issue")
+		p.certificate("the node's certificate", p.c.EAP.Certificate.String(), "get a new one: mpa-aaa cert issue")
 	}
 	p.certificate("the authority's certificate", p.c.EAP.CA.String(), "get the present ca.pem of the AAA server")
 }

@@ -32,10 +32,12 @@ type settings struct {
 	Home struct {
 		Interface string `yaml:"interface"`
 	} `yaml:"home"`
-	Listen  config.AddrPort `yaml:"listen"` // of aaa
-	Clients []struct {
-		Prefix config.Prefix `yaml:"prefix"`
-	} `yaml:"clients"`
+	RADIUS struct {
+		Listen  config.AddrPort `yaml:"listen"`
+		Clients []struct {
+			Prefix config.Prefix `yaml:"prefix"`
+		} `yaml:"clients"`
+	} `yaml:"radius"` // of aaa
 	AccessPoints []accessPoint `yaml:"access-points"` // of ar
 	Interface    string        `yaml:"interface"`     // of mn, where it has one
 	Link         mover         `yaml:"link"`
@@ -81,12 +83,12 @@ const (
 var anySource = netip.MustParseAddr("192.0.2.1")
 
 func (p *patient) aaa() {
-	if p.c.Listen.IsValid() { // it may serve by other protocols only
-		p.address("listen", p.c.Listen.Addr(), "")
-		p.port(p.c.Listen)
-	}
-	for _, client := range p.c.Clients {
-		p.filterIn(client.Prefix.Addr().Next(), p.c.Listen)
+	if r := p.c.RADIUS; r.Listen.IsValid() {
+		p.address("radius.listen", r.Listen.Addr(), "")
+		p.port(r.Listen)
+		for _, client := range r.Clients {
+			p.filterIn(client.Prefix.Addr().Next(), r.Listen)
+		}
 	}
 	p.authority()
 	p.clock()

@@ -64,12 +64,11 @@ func (b *Bed) configAAA(s aaaServer, a AAA) string {
 	state, serverName := a.setup()
 	return fmt.Sprintf(`node: %s
 control: %s
-listen: %v
 state: %s
 server-name: %s
-clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]
+radius: {listen: "%v", clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]}
 tls: {min-version: "%s", max-version: "%s"}
-%s`, s.name, b.Run.File(s.name+".sock"), s.at(aaaPort), b.Run.File(state), serverName, lo, hi, b.configFronts(s))
+%s`, s.name, b.Run.File(s.name+".sock"), b.Run.File(state), serverName, s.at(aaaPort), lo, hi, b.configFronts(s))
 }
 
 // configFronts is by what it is asked beside RADIUS.

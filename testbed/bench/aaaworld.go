@@ -142,8 +142,8 @@ func (w *aaaWorld) startFreeRADIUS(ctx context.Context, name string, at netip.Ad
 // startOwn starts mpa-aaa.
 func (w *aaaWorld) startOwn(ctx context.Context, name string, at netip.AddrPort) (*proc.Child, error) {
 	file, socket := w.run.File(name+".yaml"), w.run.File(name+".sock")
-	text := fmt.Sprintf("node: %s\ncontrol: %s\nlisten: %v\nstate: %s\nserver-name: %s\nclients: [{prefix: 10.77.0.0/16, secret-file: radius.secret}]\n",
-		name, socket, at, w.run.File("state"), aaaName)
+	text := fmt.Sprintf("node: %s\ncontrol: %s\nstate: %s\nserver-name: %s\nradius: {listen: \"%v\", clients: [{prefix: 10.77.0.0/16, secret-file: radius.secret}]}\n",
+		name, socket, w.run.File("state"), aaaName, at)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}

@@ -229,7 +229,7 @@ func TestDoctor(t *testing.T) {
 		{"an MTU too small", n.command("link set eth0 mtu 1400", "link set eth0 mtu 1500"), doctor.Warn, "mtu", "1400 octets", "mtu 1460"},
 		{"no route", n.command("route del default", "route add default via 10.1.0.1"), doctor.Fail, "home agent", "no route to 10.0.0.2", "default route"},
 		{"a clock of two years ago", shift(-2 * year), doctor.Fail, "certificate", "valid from", "timedatectl"},
-		{"a certificate that has expired", shift(3 * year), doctor.Fail, "certificate", "was valid until", "mpa-aaa issue"},
+		{"a certificate that has expired", shift(3 * year), doctor.Fail, "certificate", "was valid until", "mpa-aaa cert issue"},
 		{"a clock a minute fast", shift(time.Minute), doctor.Fail, "home agent", "-1m0s off", "timedatectl"},
 		{"a DHCP client", n.program("dhclient", "eth0", "", ""), doctor.Fail, "manager", "dhclient", "/etc/network/interfaces"},
 		{"systemd-networkd", n.program("systemd-network", "", "run/systemd/netif/links", "ADMIN_STATE=configured\n"), doctor.Fail, "manager", "systemd-networkd manages eth0", "Unmanaged=yes"},
@@ -266,7 +266,7 @@ func TestDoctor(t *testing.T) {
 		{"a port that is taken", func(*doctor.Options) func() {
 			other := &machine{t: t, do: r.do, etc: t.TempDir(), run: t.TempDir()}
 			other.write("radius.secret", "of somebody else")
-			other.write("aaa.yaml", "node: x\ncontrol: %[1]s/x.sock\nlisten: 0.0.0.0:4500\nstate: %[1]s/x\nserver-name: x.example\nclients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]\n", other.run)
+			other.write("aaa.yaml", "node: x\ncontrol: %[1]s/x.sock\nstate: %[1]s/x\nserver-name: x.example\nradius: {listen: \"0.0.0.0:4500\", clients: [{prefix: 10.0.0.0/8, secret-file: radius.secret}]}\n", other.run)
 			return other.start("mpa-aaa")
 		}, doctor.Fail, "port", "UDP 10.1.0.1:4500 is taken by mpa-aaa (process ", "another port than 4500"},
 		{"a filter of its own", r.wall(nftables.ChainHookInput, 4500), doctor.Fail, "filter", "UDP port 4500 (wall stones)", "udp dport 4500 accept"},

@@ -56,7 +56,7 @@ func units(t *testing.T, debs []string) {
 	b.run("ip link add br0 type bridge; ip address add 10.1.0.1/24 dev br0; ip link set br0 up; ip link set port0 master br0 up")
 	before := b.traces()
 	b.run("mpa-ar init --name a --access br0 --serve-dhcp --radio none")
-	b.run("mkdir -p /run/hostapd; mpa-aaa issue --name ap@home.example --state /var/lib/openmpa/aaa --out /etc/openmpa/ap")
+	b.run("mkdir -p /run/hostapd; mpa-aaa cert issue --name ap@home.example --state /var/lib/openmpa/aaa --out /etc/openmpa/ap")
 	b.put("/root/hostapd.conf", []byte(wpactrltest.HostapdConfig("ap0", "none", "/run/hostapd")))
 	b.run("systemd-run --quiet --unit=hostapd-test hostapd /root/hostapd.conf")
 	b.put("/etc/openmpa/ap-agent.yaml", []byte("control: /run/openmpa/ap-agent.sock\nlisten: 127.0.0.1:7161\nca: ap/ca.pem\ncertificate: ap/ap.pem\nkey: ap/ap.key\nrouters: [ar.a.home.example]\n"+

@@ -137,8 +137,8 @@ func newWorld(t testing.TB) *world {
 	s := w.server
 	s.write("radius.secret", secret)
 	s.write("mn.key", key)
-	s.write("aaa.yaml", "node: aaa\ncontrol: %[1]s/aaa.sock\nlisten: 10.0.0.2:1812\nstate: %[1]s/aaa\nserver-name: aaa.home.example\n"+
-		"clients: [{prefix: 10.0.0.1/32, secret-file: radius.secret}]\n", s.run)
+	s.write("aaa.yaml", "node: aaa\ncontrol: %[1]s/aaa.sock\nstate: %[1]s/aaa\nserver-name: aaa.home.example\n"+
+		"radius: {listen: \"10.0.0.2:1812\", clients: [{prefix: 10.0.0.1/32, secret-file: radius.secret}]}\n", s.run)
 	s.write("ha.yaml", "node: ha\ncontrol: %[1]s/ha.sock\nstate: %[1]s/ha.db\naddress: 10.0.0.2\nhome: {prefix: 10.9.0.0/24}\n"+
 		"nodes: [{home-address: 10.9.0.2, spi: 256, key-file: mn.key, algorithm: hmac-sha256}]\n", s.run)
 	s.start("mpa-aaa")
@@ -154,7 +154,7 @@ func newWorld(t testing.TB) *world {
 
 	n := w.node
 	n.write("mn-ha.key", key)
-	if out, err := exec.Command("mpa-aaa", "issue", "--name", "mn@home.example", "--state", s.run+"/aaa", "--out", n.etc).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mpa-aaa", "cert", "issue", "--name", "mn@home.example", "--state", s.run+"/aaa", "--out", n.etc).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	n.write("mn.yaml", "node: mn\ncontrol: %[1]s/mn.sock\nstate: %[1]s/mn.db\ninterface: eth0\nlink: {type: external, socket: %[1]s/link.sock}\n"+
