@@ -1,32 +1,27 @@
 package eap
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	// maxRemembered bounds the users that may resume without a password.
-	maxRemembered = 1 << 16
+	// maxRemembered bounds the sessions that may be resumed; each has the client's
+	// certificates with it, some 1500 octets.
+	maxRemembered = 1 << 14
 
 	ticketIDLen = 16
 )
 
-// ticketMark is what a ticket holds beside the state of TLS: the method that it was
-// given in, when the user was authenticated in full, and an id of that.
-var ticketMark = []byte("openmpa eap ticket 1")
-
-// Sessions is what a server needs to let TLS sessions be resumed: the keys of tickets,
-// and who was authenticated inside the tunnels. A ticket alone tells of neither, since
-// TLS 1.3 hands it out before: only the methods EAP-TTLS and PEAP that have succeeded
-// are remembered, in memory. It may be used by several goroutines at once.
+// Sessions is what a server needs to let TLS sessions be resumed. They are kept here,
+// in memory, and a ticket only names one: with a client's certificates inside it would
+// cost a packet more each way, and a round trip to the home server. What is kept is of
+// methods that have succeeded, since TLS 1.3 hands out tickets before. It may be used by
+// several goroutines at once.
 type Sessions struct {
 	// fixed
 	life time.Duration
@@ -34,20 +29,19 @@ type Sessions struct {
 
 	// guarded by mu
 	mu    sync.Mutex
-	keys  [][32]byte // the first new ones; one more, of before
-	until time.Time  // of the first
 	known map[ticketID]remembered
 	order []ticketID // oldest first
 }
 
 type ticketID [ticketIDLen]byte
 
-// remembered is a user that has been authenticated inside a tunnel.
+// remembered is a session that may be resumed.
 type remembered struct {
 	kind    Type
-	user    string
+	user    string // inside a tunnel
 	version string
-	at      time.Time
+	at      time.Time // of the full authentication
+	state   []byte    // of TLS
 }
 
 // NewSessions lets sessions be resumed for that long after a full authentication. A nil
@@ -59,41 +53,32 @@ func NewSessions(life time.Duration, r io.Reader) *Sessions {
 	return &Sessions{life: life, rand: r, known: make(map[ticketID]remembered)}
 }
 
-// ticketKeys are those that count now.
-func (s *Sessions) ticketKeys(now time.Time) ([][32]byte, error) {
+// remember takes over r's state.
+func (s *Sessions) remember(id ticketID, r remembered, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.keys) > 0 && now.Before(s.until) {
-		return slices.Clone(s.keys), nil
-	}
-	var key [32]byte
-	if _, err := io.ReadFull(s.rand, key[:]); err != nil {
-		return nil, fmt.Errorf("eap: randomness for tickets: %w", err)
-	}
-	s.keys = append([][32]byte{key}, s.keys[:min(1, len(s.keys))]...)
-	s.until = now.Add(s.life)
-	return slices.Clone(s.keys), nil
-}
-
-// remember notes that a user was authenticated inside the tunnel whose tickets have that id.
-func (s *Sessions) remember(id ticketID, r remembered) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.order) > 0 && (len(s.order) >= maxRemembered || r.at.Sub(s.known[s.order[0]].at) > s.life) {
+	for len(s.order) > 0 && (len(s.order) >= maxRemembered || now.Sub(s.known[s.order[0]].at) >= s.life) {
+		clear(s.known[s.order[0]].state)
 		delete(s.known, s.order[0])
 		s.order = s.order[1:]
 	}
-	if _, ok := s.known[id]; !ok {
-		s.order = append(s.order, id)
-	}
+	s.order = append(s.order, id)
 	s.known[id] = r
 }
 
-func (s *Sessions) recall(id ticketID) (remembered, bool) {
+// recall gives a session, with a state that nobody else has.
+func (s *Sessions) recall(ticket []byte) (r remembered, state *tls.SessionState, ok bool) {
+	if len(ticket) != ticketIDLen {
+		return remembered{}, nil, false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.known[id]
-	return r, ok
+	if r, ok = s.known[ticketID(ticket)]; !ok {
+		return remembered{}, nil, false
+	}
+	state, err := tls.ParseSessionState(r.state)
+	r.state = nil
+	return r, state, err == nil
 }
 
 // ticketing is what one conversation has of Sessions.
@@ -104,9 +89,8 @@ type ticketing struct {
 	// current says whether that user may still have what was remembered of it.
 	current func(remembered) bool
 
-	id   ticketID
-	at   time.Time  // of the full authentication
-	from remembered // of a session that is being resumed
+	from  remembered // what tickets of this conversation stand for: all but the state
+	given map[ticketID][]byte
 }
 
 // install makes cfg give tickets and take them back.
@@ -115,64 +99,53 @@ func (t *ticketing) install(cfg *tls.Config) error {
 	if t.all == nil {
 		return nil
 	}
-	now := t.now()
-	keys, err := t.all.ticketKeys(now)
-	if err != nil {
-		return err
+	t.from, t.given = remembered{kind: t.kind, at: t.now()}, make(map[ticketID][]byte)
+	cfg.WrapSession = func(_ tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+		var id ticketID
+		if _, err := io.ReadFull(t.all.rand, id[:]); err != nil {
+			return nil, fmt.Errorf("eap: randomness for tickets: %w", err)
+		}
+		state, err := ss.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		t.given[id] = state
+		return id[:], nil
 	}
-	if _, err := io.ReadFull(t.all.rand, t.id[:]); err != nil {
-		return fmt.Errorf("eap: randomness for tickets: %w", err)
-	}
-	t.at = now
-	cfg.SetSessionTicketKeys(keys)
-	cfg.WrapSession = func(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
-		ss.Extra = append(ss.Extra, t.mark())
-		return cfg.EncryptTicket(cs, ss)
-	}
-	cfg.UnwrapSession = func(identity []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		ss, err := cfg.DecryptTicket(identity, cs)
-		if err != nil || ss == nil || !t.take(ss.Extra) {
+	cfg.UnwrapSession = func(ticket []byte, _ tls.ConnectionState) (*tls.SessionState, error) {
+		r, state, ok := t.all.recall(ticket)
+		if !ok || !t.may(r) {
 			return nil, nil // what is not right makes a full handshake
 		}
-		return ss, nil
+		t.from = r
+		return state, nil
 	}
 	return nil
 }
 
-func (t *ticketing) mark() []byte {
-	b := append(bytes.Clone(ticketMark), byte(t.kind))
-	b = binary.BigEndian.AppendUint64(b, uint64(t.at.Unix()))
-	return append(b, t.id[:]...)
+// may says whether a session may be resumed here and now.
+func (t *ticketing) may(r remembered) bool {
+	age := t.now().Sub(r.at)
+	if r.kind != t.kind || age >= t.all.life || age < -time.Minute {
+		return false
+	}
+	return t.kind == TypeTLS || t.current(r) // the certificate is looked at again by TLS
 }
 
-// take says whether a ticket may be taken, and goes on under its id.
-func (t *ticketing) take(extra [][]byte) bool {
-	for _, b := range extra {
-		rest, ok := bytes.CutPrefix(b, ticketMark)
-		if !ok || len(rest) != 1+8+ticketIDLen || Type(rest[0]) != t.kind {
+// authenticated notes the user of a tunnel.
+func (t *ticketing) authenticated(a Account) { t.from.user, t.from.version = a.Name, a.Version }
+
+// settle is for the end of the conversation, when TLS has ended: after a success its
+// tickets count.
+func (t *ticketing) settle(success bool) {
+	for id, state := range t.given {
+		if !success {
+			clear(state)
 			continue
 		}
-		at := time.Unix(int64(binary.BigEndian.Uint64(rest[1:])), 0)
-		if age := t.now().Sub(at); age >= t.all.life || age < -time.Minute {
-			return false
-		}
-		id := ticketID(rest[9:])
-		if t.kind != TypeTLS { // whose ticket has the certificate, which is looked at again
-			r, known := t.all.recall(id)
-			if !known || r.kind != t.kind || !t.current(r) {
-				return false
-			}
-			t.from = r
-		}
-		t.id, t.at = id, at
-		return true
+		r := t.from
+		r.state = state
+		t.all.remember(id, r, t.now())
 	}
-	return false
-}
-
-// authenticated remembers the user of a tunnel.
-func (t *ticketing) authenticated(a Account) {
-	if t.all != nil {
-		t.all.remember(t.id, remembered{kind: t.kind, user: a.Name, version: a.Version, at: t.at})
-	}
+	t.given = nil
 }

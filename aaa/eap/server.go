@@ -250,6 +250,7 @@ func (s *Server) next(f fragment) []byte {
 func (s *Server) end(success bool) []byte {
 	s.state, s.success = serverDone, success
 	s.m.close(success)
+	s.tickets.settle(success)
 	s.cleanup.Stop()
 	code := CodeFailure
 	if success {

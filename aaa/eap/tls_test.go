@@ -138,6 +138,9 @@ func TestResumption(t *testing.T) {
 		if first.server.Resumed() || !second.server.Resumed() {
 			t.Errorf("resumed: first %v, second %v", first.server.Resumed(), second.server.Resumed())
 		}
+		if second.requests > first.requests || second.largest > 500 {
+			t.Errorf("%d round trips after %d, packets of up to %d octets: what should be short is not", second.requests, first.requests, second.largest)
+		}
 		_, _, one := first.peer.Result()
 		_, _, two := second.peer.Result()
 		if one.Equal(two) {
@@ -156,6 +159,28 @@ func TestResumption(t *testing.T) {
 			t.Errorf("another name: %v", r.peer.Err())
 		}
 	})
+}
+
+// TestSessionsAreBounded: old ones go, by number and by age, and their secrets with them.
+func TestSessionsAreBounded(t *testing.T) {
+	s := NewSessions(time.Hour, nil)
+	now := time.Now()
+	id := func(i int) (id ticketID) { id[0], id[1], id[2] = byte(i), byte(i>>8), byte(i>>16); return id }
+	first := []byte{1, 2, 3}
+	s.remember(id(0), remembered{at: now, state: first}, now)
+	for i := 1; i <= maxRemembered; i++ {
+		s.remember(id(i), remembered{at: now, state: []byte{1}}, now)
+	}
+	if len(s.known) != maxRemembered || len(s.order) != maxRemembered || !bytes.Equal(first, make([]byte, 3)) {
+		t.Errorf("%d known, %d in order, the oldest %x", len(s.known), len(s.order), first)
+	}
+	s.remember(id(maxRemembered+1), remembered{at: now.Add(2 * time.Hour)}, now.Add(2*time.Hour))
+	if len(s.known) != 1 || len(s.order) != 1 {
+		t.Errorf("%d known, %d in order after two hours", len(s.known), len(s.order))
+	}
+	if _, _, ok := s.recall([]byte{1, 2}); ok {
+		t.Error("a ticket of two octets")
+	}
 }
 
 // TestRefusals checks that each wrong certificate is refused on the right side,
