@@ -156,7 +156,7 @@ func TestDiameterUnused(t *testing.T) {
 	if out, err := s.Exchange(t.Context(), respond(s.Identity(), 1, []byte("mn@home.example"))); err == nil || out.Decision != Reject {
 		t.Fatalf("%+v, %v: an MSK of 32 octets is taken", out, err)
 	}
-	want := []string{"eap ar-a.visited.example mn@home.example 1200 10.1.0.100", "end mn@home.example cause 3"}
+	want := []string{fmt.Sprintf("eap ar-a.visited.example mn@home.example %d 10.1.0.100", eapMTU), "end mn@home.example cause 3"}
 	var got []string
 	for deadline := time.Now().Add(10 * time.Second); len(got) < len(want) && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		got = append(got, h.take()...)

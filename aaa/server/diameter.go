@@ -130,6 +130,9 @@ func (f *Diameter) Account(ctx context.Context, from string, r diameter.Record) 
 	}
 	if err := f.core.Account(ctx, diameterFront+":"+from, rec); err != nil {
 		f.log.Warn("record not taken", "kind", kind, "session", r.Session, "from", from, "err", err)
+		if errors.Is(err, aaa.ErrRefused) { // by the server of its home
+			return diameter.UnableToComply
+		}
 		return diameter.OutOfSpace
 	}
 	return diameter.Success
