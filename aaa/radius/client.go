@@ -304,7 +304,9 @@ func (c *Client) exchange(ctx context.Context, order []*server, req request, oth
 			c.cfg.Log.Warn("RADIUS server silent, asking the next", "silent", order[i-1].Addr, "next", srv.Addr)
 		}
 		silent.Tried = append(silent.Tried, srv.Addr)
-		r, err := c.ask(ctx, srv, req, c.cfg.Timing.tries(others || len(order) > 1), others && len(order) == 1, silent)
+		r, err := c.ask(ctx, srv, req, way{
+			tries: c.cfg.Timing.tries(others || len(order) > 1), hurry: others && len(order) == 1, last: !others && i == len(order)-1,
+		}, silent)
 		if err == nil {
 			return r, nil
 		}
@@ -319,7 +321,7 @@ func (c *Client) exchange(ctx context.Context, order []*server, req request, oth
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return Response{}, fmt.Errorf("radius: request abandoned: %w", ctx.Err())
 	}
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil && silent.Err == nil {
 		silent.Err = err
 	}
 	return Response{}, silent
@@ -358,22 +360,29 @@ var errSilent = errors.New("radius: silent")
 // lostTries bounds the connections that one request may lose.
 const lostTries = 3
 
-// ask sends a request to one server until it answers, or has had its time, or is known to
-// be dead. With hurry it is not asked at all if it is known to be.
-func (c *Client) ask(ctx context.Context, srv *server, req request, tries int, hurry bool, silent *TimeoutError) (Response, error) {
+// way is how a server is asked.
+type way struct {
+	tries int  // transmissions
+	hurry bool // not at all, if it is known to be dead
+	last  bool // nobody is asked after it: it may come back until time is over
+}
+
+// ask sends a request to one server until it answers, or has had its time, or, where there
+// is another, is known to be dead.
+func (c *Client) ask(ctx context.Context, srv *server, req request, w way, silent *TimeoutError) (Response, error) {
 	c.mu.Lock()
-	wasDead := srv.health.at(time.Now()) == Dead
-	gone := hurry && wasDead && srv.watched
+	dead := srv.health.at(time.Now()) == Dead && srv.watched
 	c.mu.Unlock()
-	if gone {
+	if w.hurry && dead {
 		silent.Err = errDead
 		return Response{}, errSilent
 	}
-	for range lostTries {
+	end := time.Now().Add(c.cfg.Timing.MRD)
+	for lost := 0; lost < lostTries; {
 		p, err := c.reserve(ctx, srv, req)
 		if err == nil {
 			var r Response
-			r, err = c.wait(ctx, p, tries, wasDead, silent)
+			r, err = c.wait(ctx, p, w.tries, !w.last && !dead, silent)
 			c.release(p)
 			if err == nil {
 				return r, nil
@@ -381,22 +390,50 @@ func (c *Client) ask(ctx context.Context, srv *server, req request, tries int, h
 		}
 		var away *awayError
 		switch {
-		case errors.As(err, &away):
-			silent.Err = away
-			return Response{}, errSilent
-		case !errors.Is(err, errLost):
+		case errors.Is(err, errLost):
+			lost++
+			silent.Err = err
+		case !errors.As(err, &away):
 			return Response{}, err
+		default:
+			silent.Err = away
+			if !w.last || !c.recovers(ctx, srv, end) {
+				return Response{}, errSilent
+			}
 		}
-		silent.Err = err
 	}
 	return Response{}, errSilent
+}
+
+// recovers waits until there is a connection to a server again: dialling is its watcher's.
+func (c *Client) recovers(ctx context.Context, srv *server, end time.Time) bool {
+	timer := time.NewTimer(time.Until(end))
+	defer timer.Stop()
+	for {
+		c.mu.Lock()
+		changed, dead := srv.changed, srv.health.state == Dead
+		c.mu.Unlock()
+		if !dead {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		case <-c.done:
+			return false
+		}
+	}
 }
 
 // errDead says why a server was not waited for.
 var errDead = errors.New("radius: it answers no Status-Server, either")
 
-// wait sends one request and waits for its answer.
-func (c *Client) wait(ctx context.Context, p *pending, tries int, wasDead bool, silent *TimeoutError) (Response, error) {
+// wait sends one request and waits for its answer; with leave no longer than its server
+// lives.
+func (c *Client) wait(ctx context.Context, p *pending, tries int, leave bool, silent *TimeoutError) (Response, error) {
 	srv := p.server
 	wire, err := c.encode(p)
 	if err != nil {
@@ -435,7 +472,7 @@ func (c *Client) wait(ctx context.Context, p *pending, tries int, wasDead bool, 
 			changed = srv.changed
 			dead, err := srv.watched && srv.health.state == Dead, srv.dialErr
 			c.mu.Unlock()
-			if dead && !wasDead {
+			if dead && leave {
 				c.count.timeouts.Add(1)
 				silent.Err = errDead
 				if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -285,4 +286,46 @@ func TestRefused(t *testing.T) {
 	_ = c.Close()
 	_ = live.Close()
 	wg.Wait()
+}
+
+// TestWatchAlone: where there is no other server, a request waits for the one to come
+// back, over UDP and over TLS, for as long as it may.
+func TestWatchAlone(t *testing.T) {
+	t.Run("UDP", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a := &station{}
+			c, _ := newTestClient(t, []netip.AddrPort{serverA}, func(cfg *Config) { cfg.Timeout = 8 * time.Second }, stations(t, map[netip.AddrPort]*station{serverA: a}))
+			defer c.Close()
+			run(t, c, nil)
+			time.Sleep(time.Second)
+			a.set(func(s *station) { s.down = true })
+			time.AfterFunc(5*time.Second, func() { a.set(func(s *station) { s.down = false }) })
+			if r, err := c.Exchange(t.Context(), firstRequest()); err != nil || r.Server != serverA {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	})
+	t.Run("TLS", func(t *testing.T) {
+		ca := newAuthority(t)
+		ours, a := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge)
+		synctest.Test(t, func(t *testing.T) {
+			a.t = t
+			c := radsec(t, ca, ours, func(cfg *Config) { cfg.Timeout = 8 * time.Second }, map[netip.AddrPort]*host{serverA: a}, serverA)
+			run(t, c, nil)
+			if _, err := c.Exchange(t.Context(), firstRequest()); err != nil {
+				t.Fatal(err)
+			}
+			a.kill()
+			time.AfterFunc(5*time.Second, a.start)
+			if r, err := c.Exchange(t.Context(), firstRequest()); err != nil || r.Server != serverA {
+				t.Errorf("%+v, %v", r, err)
+			}
+			a.kill()
+			began := time.Now()
+			var silent *TimeoutError
+			if _, err := c.Exchange(t.Context(), firstRequest()); !errors.As(err, &silent) || time.Since(began) != 8*time.Second || !strings.Contains(err.Error(), "connection refused") {
+				t.Errorf("%v after %v", err, time.Since(began))
+			}
+		})
+	})
 }
