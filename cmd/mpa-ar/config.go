@@ -74,7 +74,12 @@ aaa:                                 # whose servers authenticate nodes, an oper
     radius:
       nas-identifier: ar-a
       retransmit: 2s                 # until a request is repeated, doubled each time (RFC 5080); a near server needs less
-      servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]   # in this order
+      servers: [{address: "10.0.5.1:1812", secret-file: radius.secret}]   # in this order; accounting: another port than the next, or none
+      orders: "10.2.0.1:3799"        # where servers may end sessions, or have nodes authenticate again; left out: nowhere
+#  - name: partner                    # RADIUS over TLS; docs/aaa.md says which protocol is for whom
+#    realms: [partner.example]
+#    radsec: {servers: [{address: "192.0.2.7:2083", name: aaa.partner.example}], ca: partner-ca.pem, certificate: ar.pem, key: ar.key}
+#  - diameter: {identity: ar-a.visited.example, peers: [{address: "10.0.6.1:5868", identity: relay.visited.example}], ca: peers-ca.pem, certificate: ar.pem, key: ar.key}
 dhcp: {server: 10.2.0.3}
 # addresses that are leased and past duplicate address detection before a node asks, so that preparing does not wait for these:
 # as many as the last nodes would have needed; "min" is kept always, and what was not needed for "idle" is given back

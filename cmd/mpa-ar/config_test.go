@@ -126,3 +126,15 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestExampleOperators: what the example only mentions is right, too.
+func TestExampleOperators(t *testing.T) {
+	text := strings.NewReplacer("#  - name: partner", "  - name: partner", "#    realms:", "    realms:", "#    radsec:", "    radsec:", "#  - diameter:", "  - diameter:").Replace(example)
+	c, err := config.Parse[configuration]("ar.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.AAA) != 3 || c.AAA[1].RadSec == nil || c.AAA[2].Diameter == nil || !c.AAA[0].RADIUS.Orders.IsValid() {
+		t.Errorf("%+v", c.AAA)
+	}
+}

@@ -27,7 +27,7 @@ func main() {
 		Name:    "mpa-ar",
 		Summary: "access router of Media-independent Pre-Authentication (RFC 6252)",
 		Doc: `Lets mobile nodes that are still at another network authenticate (PANA, EAP over
-RADIUS), get an address (DHCP, duplicate address detection) and a tunnel, holds
+RADIUS or Diameter), get an address (DHCP, duplicate address detection) and a tunnel, holds
 their packets while they move and delivers them when they have arrived.
 
 It runs on the router of an access network, needs CAP_NET_ADMIN, CAP_NET_RAW and

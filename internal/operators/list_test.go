@@ -123,3 +123,20 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumented: what docs/aaa.md shows is right.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/aaa.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, ok := strings.Cut(rest, "```")
+	c, err := config.Parse[file]("ar.yaml", []byte(text))
+	if !ok || err != nil {
+		t.Fatal(err)
+	}
+	if len(c.AAA) != 3 || c.AAA[2].Diameter.Peers[0].TLS == c.AAA[2].Diameter.Peers[1].TLS || c.AAA[1].RadSec == nil {
+		t.Errorf("%+v", c.AAA)
+	}
+}
