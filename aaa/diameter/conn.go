@@ -103,7 +103,7 @@ func (c *conn) run() error {
 		select {
 		case x := <-in:
 			if x.err != nil {
-				c.end(fmt.Errorf("%w: %w", errClosed, x.err))
+				c.end(c.cut(x.err))
 				break
 			}
 			c.frame(x.frame)
@@ -143,6 +143,14 @@ func (c *conn) finish() {
 		p.done <- result{err: ended}
 	}
 	close(c.down)
+}
+
+// cut says why there are no more messages.
+func (c *conn) cut(err error) error {
+	if c.link == linkWaitCEA && errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: it hung up on our Capabilities-Exchange-Request: does it know %s, and does it expect TLS here?", errClosed, c.n.self.identity)
+	}
+	return fmt.Errorf("%w: %w", errClosed, err)
 }
 
 func (c *conn) end(why error) {

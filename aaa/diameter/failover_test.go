@@ -410,13 +410,27 @@ func TestSeenIsBounded(t *testing.T) {
 	if len(s.all) != seenMax || len(s.line) != seenMax {
 		t.Errorf("%d, %d entries", len(s.all), len(s.line))
 	}
+	if s.size != seenMax*kept.Len() {
+		t.Errorf("%d octets", s.size)
+	}
 	if _, again := s.begin(m, now.Add(seenTime)); !again {
 		t.Error("forgotten too soon")
 	}
-	m.Header.EndToEndID = 1 << 20
-	s.begin(m, now.Add(seenTime+1))
-	if len(s.all) != 1 {
-		t.Errorf("%d entries, expected what is new", len(s.all))
+	// Large answers are fewer.
+	for i := range uint32(1000) {
+		m.Header.EndToEndID = 1<<20 + i
+		e, _ := s.begin(m, now.Add(seenTime))
+		a := m.Answer(diam.Success)
+		a.AddAVP(diam.NewAVP(avp.ProxyState, avp.Mbit, 0, datatype.OctetString(strings.Repeat("x", 60000))))
+		s.finish(e, a)
+	}
+	if most := seenSize + 61000; s.size > most || len(s.all) > most/60000 || len(s.all) < 200 {
+		t.Errorf("%d octets in %d entries", s.size, len(s.all))
+	}
+	m.Header.EndToEndID = 1 << 21
+	s.begin(m, now.Add(2*seenTime+1))
+	if len(s.all) != 1 || s.size != 0 {
+		t.Errorf("%d octets in %d entries, expected what is new", s.size, len(s.all))
 	}
 	if k := fields(kept.AVP).octets(codeEAPMasterSessionKey); string(k) != "\x00\x00\x00\x00\x00\x00" {
 		t.Errorf("a key is kept: %x", k)

@@ -13,6 +13,7 @@ import (
 // section 3, End-to-End Identifier; section 9.4 for accounting).
 const (
 	seenMax  = 4096
+	seenSize = 16 << 20 // octets, of the answers
 	seenTime = 2 * time.Minute
 )
 
@@ -28,6 +29,8 @@ type seenEntry struct {
 	at     time.Time
 	done   chan struct{} // closed when there is an answer, or none will be
 	answer *diam.Message // set before; nil: none
+	size   int           // of it, as it counts
+	gone   bool          // forgotten before it was there
 }
 
 // seen remembers answers.
@@ -35,6 +38,7 @@ type seen struct {
 	mu   sync.Mutex
 	all  map[seenKey]*seenEntry
 	line []*seenEntry // the oldest first
+	size int          // of all answers
 }
 
 // begin notes a request. With again it is a repetition of what the entry has: only the T
@@ -43,7 +47,7 @@ func (s *seen) begin(m *diam.Message, now time.Time) (e *seenEntry, again bool) 
 	k := seenKey{strings.ToLower(fields(m.AVP).text(avp.OriginHost)), m.Header.EndToEndID, m.Header.CommandCode, m.Header.ApplicationID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.line) > 0 && (len(s.line) >= seenMax || now.Sub(s.line[0].at) > seenTime) {
+	for len(s.line) > 0 && (len(s.line) >= seenMax || s.size > seenSize || now.Sub(s.line[0].at) > seenTime) {
 		s.dropLocked(s.line[0], now)
 		s.line = s.line[1:]
 	}
@@ -65,10 +69,12 @@ func (s *seen) dropLocked(e *seenEntry, now time.Time) {
 	}
 	select {
 	case <-e.done:
-		if now.Sub(e.at) > seenTime { // nobody is about to send it
+		s.size -= e.size
+		if now.Sub(e.at) > seenTime/4 { // nobody is about to send it
 			wipe(e.answer)
 		}
 	default: // still being worked on
+		e.gone = true
 	}
 }
 
@@ -77,6 +83,10 @@ func (s *seen) finish(e *seenEntry, a *diam.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.answer = a
+	if !e.gone {
+		e.size = a.Len()
+		s.size += e.size
+	}
 	close(e.done)
 }
 
