@@ -43,7 +43,7 @@ func rowsOfThroughput(server string) throughputRows {
 		server: row("processor time of the server, one pre-authentication", "µs", Less),
 		share:  row("the PAA's processor time in the server's", "%", Less),
 		took:   row("time of a pre-authentication, median", "ms", Less),
-		failed: row("pre-authentications that failed", "", Less),
+		failed: row("pre-authentications that failed", "of all", Less),
 	}
 }
 

@@ -67,7 +67,7 @@ func rowsOfTAuth(name string) tauthRows {
 	return tauthRows{
 		whole: row("warm, whole", "ms", true),
 		wire:  row("warm, from first Access-Request to Access-Accept", "ms", true),
-		trips: row("round trips to the server", "", false),
+		trips: row("round trips to the server", "requests", false),
 		cold:  row("cold, process from start to end", "ms", true),
 		cpu:   row("cold, processor time of the process", "ms", true),
 	}
