@@ -156,20 +156,23 @@ func parseDetail(text []byte, into map[string]booked) error {
 func parseBooks(text []byte, into map[string]booked) error {
 	whole := text[:bytes.LastIndexByte(text, '\n')+1]
 	for line := range bytes.Lines(whole) {
-		var r aaa.Record
+		var r struct {
+			Kind    string `json:"kind"`
+			Session string `json:"session"`
+		}
 		if err := json.Unmarshal(line, &r); err != nil {
 			return err
 		}
-		s := into[r.Grant.Session]
+		s := into[r.Session]
 		switch {
-		case r.Grant.Session == "":
+		case r.Session == "":
 			return fmt.Errorf("a record without a session: %s", line)
-		case r.Kind == aaa.RecordStart:
+		case r.Kind == aaa.RecordStart.String():
 			s.starts++
-		case r.Kind == aaa.RecordStop:
+		case r.Kind == aaa.RecordStop.String():
 			s.stops++
 		}
-		into[r.Grant.Session] = s
+		into[r.Session] = s
 	}
 	return nil
 }

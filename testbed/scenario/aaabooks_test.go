@@ -45,10 +45,10 @@ func TestDetail(t *testing.T) {
 
 func TestOurBooks(t *testing.T) {
 	books := map[string]booked{}
-	text := `{"grant":{"session":"s1"},"kind":1,"number":0}
-{"grant":{"session":"s1"},"kind":2,"number":1}
-{"grant":{"session":"s1"},"kind":3,"number":2}
-{"grant":{"session":"s2"},"kind":1,"nu`
+	text := `{"kind":"start","number":0,"session":"s1"}
+{"kind":"interim","number":1,"session":"s1"}
+{"kind":"stop","number":2,"session":"s1"}
+{"kind":"start","number":0,"ses`
 	if err := parseBooks([]byte(text), books); err != nil {
 		t.Fatal(err)
 	}
