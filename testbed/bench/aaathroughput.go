@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"openmpa/testbed/proc"
 )
 
 // AAAThroughput measures what pre-authentications take at the router and at the server.
@@ -32,9 +30,9 @@ const paaShare = 0.1
 // throughputRows are of one server.
 type throughputRows struct{ rate, paa, kernel, server, share, took, failed Row }
 
-func rowsOfThroughput(server string) throughputRows {
+func rowsOfThroughput(server homeKind) throughputRows {
 	row := func(what, unit string, b Better) Row {
-		return Row{Name: server + ": " + what, Unit: unit, Better: b}
+		return Row{Name: string(server) + ": " + what, Unit: unit, Better: b}
 	}
 	return throughputRows{
 		rate:   row("pre-authentications a second", "1/s", More),
@@ -48,26 +46,18 @@ func rowsOfThroughput(server string) throughputRows {
 }
 
 // throughputServers are those behind the PAA.
-var throughputServers = []struct {
-	name  string
-	start func(w *aaaWorld, ctx context.Context, name string, at netip.AddrPort) (*proc.Child, error)
-}{
-	{"FreeRADIUS", func(w *aaaWorld, ctx context.Context, name string, at netip.AddrPort) (*proc.Child, error) {
-		return w.startFreeRADIUS(ctx, name, at, false)
-	}},
-	{"mpa-aaa", (*aaaWorld).startOwn},
-}
+var throughputServers = []homeKind{homeFreeRADIUS, homeOurs}
 
 func measureAAAThroughput(ctx context.Context, o Options, a *Adder) error {
 	a.Note("EAP-TLS 1.3 in full, P-256 certificates, RADIUS; nodes, PAA and server are three processes that share this machine's processors; the PAA is that of mpa-ar without what it does for nodes that are authenticated")
 	for round := range o.Rounds {
 		for _, s := range throughputServers {
-			r := rowsOfThroughput(s.name)
+			r := rowsOfThroughput(s)
 			if !o.wantsAny(r.rate, r.paa, r.kernel, r.server, r.share, r.took, r.failed) {
 				continue
 			}
-			if err := throughputRound(ctx, o, a, s.name, s.start, round); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+			if err := throughputRound(ctx, o, a, s, round); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
 			}
 		}
 	}
@@ -82,15 +72,15 @@ func measureAAAThroughput(ctx context.Context, o Options, a *Adder) error {
 }
 
 // throughputRound has a server and a router of their own.
-func throughputRound(ctx context.Context, o Options, a *Adder, name string, start func(*aaaWorld, context.Context, string, netip.AddrPort) (*proc.Child, error), round int) (err error) {
+func throughputRound(ctx context.Context, o Options, a *Adder, kind homeKind, round int) (err error) {
 	w, err := newAAAWorld(ctx, o, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	h := &aaaHome{server: netip.AddrPortFrom(w.right.addr, 1812), paa: netip.MustParseAddrPort("127.0.0.1:716")}
-	w.homes[false] = h
-	if h.child, err = start(w, ctx, "server", h.server); err != nil {
+	w.homes[kind] = h
+	if h.child, err = w.startServerOf(ctx, kind, "server", h.server); err != nil {
 		return err
 	}
 	if h.router, err = w.startPAA("server", h); err != nil {
@@ -100,8 +90,8 @@ func throughputRound(ctx context.Context, o Options, a *Adder, name string, star
 		return err
 	}
 	for _, n := range throughputNodes {
-		o.Say.Line("%s: round %d of %d, %d nodes at a time", name, round+1, o.Rounds, n)
-		if err := w.throughput(a, rowsOfThroughput(name), h, n); err != nil {
+		o.Say.Line("%s: round %d of %d, %d nodes at a time", kind, round+1, o.Rounds, n)
+		if err := w.throughput(a, rowsOfThroughput(kind), h, n); err != nil {
 			return fmt.Errorf("%d nodes at a time: %w", n, err)
 		}
 	}

@@ -29,8 +29,17 @@ type aaaWorld struct {
 	o     Options
 	files []string // certificate, key and authority of the node
 	chain string   // certificate and authority in one file
-	homes map[bool]*aaaHome
+	homes map[homeKind]*aaaHome
 }
+
+// A homeKind is a server, as it is set up.
+type homeKind string
+
+const (
+	homeFreeRADIUS homeKind = "FreeRADIUS"
+	homeSessions   homeKind = "FreeRADIUS with sessions to resume"
+	homeOurs       homeKind = "mpa-aaa"
+)
 
 // aaaHome is one server, and the router that asks it.
 type aaaHome struct {
@@ -41,19 +50,19 @@ type aaaHome struct {
 	wire   *radiusWire
 }
 
-// newAAAWorld starts servers: without, and with sessions to resume.
-func newAAAWorld(ctx context.Context, o Options, rtt time.Duration, resume ...bool) (w *aaaWorld, err error) {
-	w = &aaaWorld{o: o, homes: map[bool]*aaaHome{}}
+// newAAAWorld starts servers.
+func newAAAWorld(ctx context.Context, o Options, rtt time.Duration, kinds ...homeKind) (w *aaaWorld, err error) {
+	w = &aaaWorld{o: o, homes: map[homeKind]*aaaHome{}}
 	if w.pair, err = newPairAt(rtt, o.Say.Line); err != nil {
 		return nil, err
 	}
-	if err := w.start(ctx, resume); err != nil {
+	if err := w.start(ctx, kinds); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
 
-func (w *aaaWorld) start(ctx context.Context, resume []bool) error {
+func (w *aaaWorld) start(ctx context.Context, kinds []homeKind) error {
 	state, err := server.OpenState(w.run.File("state"))
 	if err != nil {
 		return err
@@ -70,8 +79,8 @@ func (w *aaaWorld) start(ctx context.Context, resume []bool) error {
 	if err := os.WriteFile(w.run.File("radius.secret"), []byte(aaaSecret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	for i, r := range resume {
-		if w.homes[r], err = w.startHome(ctx, uint16(i), r); err != nil {
+	for i, kind := range kinds {
+		if w.homes[kind], err = w.startHome(ctx, uint16(i), kind); err != nil {
 			return err
 		}
 	}
@@ -101,12 +110,11 @@ func (w *aaaWorld) log(name string) string {
 	return w.run.File(name + ".log")
 }
 
-// startHome starts a server, with or without sessions to resume, its router and who
-// listens to both.
-func (w *aaaWorld) startHome(ctx context.Context, number uint16, resume bool) (h *aaaHome, err error) {
+// startHome starts a server, its router and who listens to both.
+func (w *aaaWorld) startHome(ctx context.Context, number uint16, kind homeKind) (h *aaaHome, err error) {
 	name := fmt.Sprintf("home-%d", number)
 	h = &aaaHome{server: netip.AddrPortFrom(w.right.addr, 1812+10*number), paa: netip.AddrPortFrom(w.left.addr, 716+number)}
-	if h.child, err = w.startFreeRADIUS(ctx, name, h.server, resume); err != nil {
+	if h.child, err = w.startServerOf(ctx, kind, name, h.server); err != nil {
 		return h, err
 	}
 	if h.router, err = w.startPAA(name, h); err != nil {
@@ -114,6 +122,13 @@ func (w *aaaWorld) startHome(ctx context.Context, number uint16, resume bool) (h
 	}
 	h.wire, err = w.left.listen(linkName, h.server)
 	return h, err
+}
+
+func (w *aaaWorld) startServerOf(ctx context.Context, kind homeKind, name string, at netip.AddrPort) (*proc.Child, error) {
+	if kind == homeOurs {
+		return w.startOwn(ctx, name, at)
+	}
+	return w.startFreeRADIUS(ctx, name, at, kind == homeSessions)
 }
 
 func (w *aaaWorld) startFreeRADIUS(ctx context.Context, name string, at netip.AddrPort, resume bool) (*proc.Child, error) {
@@ -202,12 +217,12 @@ type authenticated struct {
 }
 
 // ours has our node authenticate, in a new process.
-func (w *aaaWorld) ours(tls string, resume bool, times int, cold bool) (a authenticated, err error) {
-	h := w.homes[resume]
+func (w *aaaWorld) ours(way tauthWay, times int, cold bool) (a authenticated, err error) {
+	h := w.homes[way.home]
 	began := time.Now()
 	c, err := w.left.startHelper(w.o, w.log("pac"), "aaa-pac", AAAPaC{
 		PAA: h.paa, From: []netip.Addr{w.left.addr}, Parallel: 1, Identity: aaaIdentity, Certificate: w.chain, Key: w.files[1], CA: w.files[2],
-		ServerName: aaaName, TLS: tls, Fragment: tauthFragment, Resume: resume, Times: times, Pause: eapolPause, Stay: cold,
+		ServerName: aaaName, TLS: way.tls, Fragment: tauthFragment, Resume: way.resume, Times: times, Pause: eapolPause, Stay: cold,
 	})
 	if err != nil {
 		return a, err
@@ -226,12 +241,12 @@ func (w *aaaWorld) ours(tls string, resume bool, times int, cold bool) (a authen
 }
 
 // eapol has eapol_test do the same.
-func (w *aaaWorld) eapol(ctx context.Context, tls string, resume bool, times int) (a authenticated, err error) {
-	h := w.homes[resume]
+func (w *aaaWorld) eapol(ctx context.Context, way tauthWay, times int) (a authenticated, err error) {
+	h := w.homes[way.home]
 	command, err := peers.EapolTest{
 		Dir: w.run.Path, Name: "eapol", Server: h.server, Secret: aaaSecret, Identity: aaaIdentity,
 		Certificate: w.files[0], Key: w.files[1], CA: w.files[2], ServerName: aaaName,
-		No13: tls == "1.2", Fragment: tauthFragment, Again: times - 1, Full: !resume, Timeout: 60,
+		No13: way.tls == "1.2", Fragment: tauthFragment, Again: times - 1, Full: !way.resume, Timeout: 60,
 	}.Command()
 	if err != nil {
 		return a, err

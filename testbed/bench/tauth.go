@@ -35,15 +35,18 @@ type tauthWay struct {
 	tls    string
 	resume bool
 	each   int // authentications of which one is of this way
+	home   homeKind
 }
 
 // tauthWays are what is compared.
 var tauthWays = []tauthWay{
-	{"EAP-TLS 1.2", "1.2", false, 1},
-	{"EAP-TLS 1.3", "1.3", false, 1},
+	{"EAP-TLS 1.2", "1.2", false, 1, homeFreeRADIUS},
+	{"EAP-TLS 1.3", "1.3", false, 1, homeFreeRADIUS},
 	// FreeRADIUS 3.2 takes a ticket of TLS 1.3 once and gives none with a resumed one, and
 	// with TLS 1.2 it has session identifiers, which crypto/tls has not.
-	{"EAP-TLS 1.3 resumed", "1.3", true, 2},
+	{"EAP-TLS 1.3 resumed", "1.3", true, 2, homeSessions},
+	{"EAP-TLS 1.2 resumed, at mpa-aaa", "1.2", true, 1, homeOurs},
+	{"EAP-TLS 1.3 resumed, at mpa-aaa", "1.3", true, 1, homeOurs},
 }
 
 // at is its name, with the distance of the server.
@@ -77,7 +80,7 @@ func measureTAuth(ctx context.Context, o Options, a *Adder) error {
 	a.Note("warm: later authentications of a process, %v apart, whose first one does not count; whole: of ours from the first PANA message to the open session at the node, of eapol_test from its first Access-Request to the Access-Accept", eapolPause)
 	a.Note("cold: processes that authenticate once; ours has a router that runs, eapol_test is node and router")
 	a.Note("both nodes send their authority's certificate, too, which eapol_test does by itself")
-	a.Note("P-256 certificates, EAP packets of %d octets at most, FreeRADIUS for both", tauthFragment)
+	a.Note("P-256 certificates, EAP packets of %d octets at most, FreeRADIUS for both but where it is said", tauthFragment)
 	for _, rtt := range tauthDistances {
 		if err := tauthAt(ctx, o, a, rtt); err != nil {
 			return err
@@ -91,13 +94,19 @@ func tauthAt(ctx context.Context, o Options, a *Adder, rtt time.Duration) (err e
 	wanted := slices.Clone(tauthWays)
 	wanted = slices.DeleteFunc(wanted, func(x tauthWay) bool {
 		r := rowsOfTAuth(x.at(rtt))
-		return !o.wantsAny(r.whole, r.wire, r.trips, r.cold, r.cpu)
+		return rtt > 0 && x.home == homeOurs || !o.wantsAny(r.whole, r.wire, r.trips, r.cold, r.cpu)
 	})
 	if len(wanted) == 0 {
 		return nil
 	}
 	o.Say.Line("%v to the home server: starting", rtt)
-	w, err := newAAAWorld(ctx, o, rtt, false, true)
+	var kinds []homeKind
+	for _, way := range wanted {
+		if !slices.Contains(kinds, way.home) {
+			kinds = append(kinds, way.home)
+		}
+	}
+	w, err := newAAAWorld(ctx, o, rtt, kinds...)
 	if err != nil {
 		return err
 	}
@@ -164,9 +173,9 @@ func (w *aaaWorld) add(a *Adder, row Row, subject string, values ...float64) {
 
 func (w *aaaWorld) subject(ctx context.Context, subject string, way tauthWay, times int, cold bool) (authenticated, error) {
 	if subject == subjectOurs {
-		return w.ours(way.tls, way.resume, times, cold)
+		return w.ours(way, times, cold)
 	}
-	return w.eapol(ctx, way.tls, way.resume, times)
+	return w.eapol(ctx, way, times)
 }
 
 // fullUp tells authentications in full from resumed ones: octets of EAP that the node
