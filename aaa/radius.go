@@ -42,11 +42,16 @@ func (c *radiusCarrier) Open(info SessionInfo, identity string) (Conversation, e
 
 // Account implements Carrier. Where no server takes records, nobody misses them.
 func (c *radiusCarrier) Account(ctx context.Context, r Record) error {
+	if r.Kind == RecordStop && r.Number == 0 {
+		return nil // of a session that never began
+	}
 	accepted, _ := netip.ParseAddrPort(r.Grant.Server)
 	_, err := c.client.Account(ctx, radiusRecord(r), accepted.Addr())
 	switch silent := (*radius.TimeoutError)(nil); {
 	case err == nil, errors.Is(err, radius.ErrNoAccounting):
 		return nil
+	case errors.Is(err, radius.ErrNotTaken):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
 	case errors.As(err, &silent):
 		return &timeoutError{err}
 	}

@@ -164,8 +164,12 @@ func (Record) answer(b []byte, sent [authLen]byte, secret *keys.Secret) (Respons
 	return r, nil
 }
 
-// ErrNoAccounting says that no server takes accounting records.
-var ErrNoAccounting = errors.New("radius: no server takes accounting records")
+// Errors of Account: nobody is there to take records, or who is does not take this one,
+// now or ever (RFC 6614 section 2.5).
+var (
+	ErrNoAccounting = errors.New("radius: no server takes accounting records")
+	ErrNotTaken     = errors.New("radius: accounting record not taken")
+)
 
 // Account delivers a record to one of the servers, first if it is among them to the one
 // that accepted the session, and returns which has it. Errors are those of Exchange.
@@ -182,8 +186,8 @@ func (c *Client) Account(ctx context.Context, r Record, accepted netip.Addr) (ne
 	switch {
 	case err != nil:
 		return netip.AddrPort{}, err
-	case got.ErrorCause != 0: // RFC 6614 section 2.5
-		return netip.AddrPort{}, fmt.Errorf("radius: %v does not take the record of %q: %v", got.Server, r.Session, got.ErrorCause)
+	case got.ErrorCause != 0:
+		return netip.AddrPort{}, fmt.Errorf("%w: %v says of that of %q: %v", ErrNotTaken, got.Server, r.Session, got.ErrorCause)
 	}
 	return got.Server, nil
 }

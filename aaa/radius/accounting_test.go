@@ -232,7 +232,7 @@ func TestAccountSigned(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		signed, cause = true, CauseUnsupportedExtension
-		if err := account(); err == nil || !strings.Contains(err.Error(), rfc3576.ErrorCause(cause).String()) {
+		if err := account(); !errors.Is(err, ErrNotTaken) || !strings.Contains(err.Error(), rfc3576.ErrorCause(cause).String()) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -397,7 +397,7 @@ func (c *Client) ask(ctx context.Context, srv *server, req request, w way, silen
 			return Response{}, err
 		default:
 			silent.Err = away
-			if !w.last || !c.recovers(ctx, srv, end) {
+			if stranger := (*strangerError)(nil); errors.As(err, &stranger) || !w.last || !c.recovers(ctx, srv, end) {
 				return Response{}, errSilent
 			}
 		}

@@ -108,7 +108,7 @@ func (c *Client) dial(ctx context.Context, srv *server) (*Stream, error) {
 	conn := tls.Client(raw, streamTLS(c.cfg.TLS, srv.Name))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
-		return nil, fmt.Errorf("radius: TLS with %v, which should be %s: %w", srv.Addr, srv.Name, err)
+		return nil, &strangerError{fmt.Errorf("radius: TLS with %v, which should be %s: %w", srv.Addr, srv.Name, err)}
 	}
 	return NewStream(conn, srv.Addr), nil
 }
@@ -118,6 +118,12 @@ type awayError struct{ error }
 
 func (e *awayError) Is(target error) bool { return target == errSilent }
 func (e *awayError) Unwrap() error        { return e.error }
+
+// strangerError says that one side does not take the other for whom it should be: time
+// does not mend it.
+type strangerError struct{ error }
+
+func (e *strangerError) Unwrap() error { return e.error }
 
 // errLost says that a connection ended under a request, which may go again on another.
 var errLost = errors.New("radius: connection lost")

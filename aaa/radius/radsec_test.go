@@ -321,8 +321,12 @@ func TestRadSecRefusals(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h.t = t
 				client := radsec(t, ca, c.ours, func(cfg *Config) { cfg.Timeout = 5 * time.Second }, map[netip.AddrPort]*host{serverA: h}, serverA)
+				began := time.Now()
 				_, err := client.Exchange(t.Context(), firstRequest())
 				var silent *TimeoutError
+				if time.Since(began) > time.Second {
+					t.Errorf("waited %v for what time does not mend", time.Since(began))
+				}
 				if !errors.As(err, &silent) || !strings.Contains(err.Error(), c.wants) || strings.Contains(err.Error(), "\n") {
 					t.Errorf("%v", err)
 				}

@@ -230,7 +230,7 @@ func (c *Client) lose(s *socket, err error) {
 			srv.health.become(Suspect, now)
 		} else { // such as one whose other side does not take our certificate
 			srv.dials++
-			srv.failed(now, fmt.Errorf("radius: %v has ended the connection at once; does it know the name of our certificate? %w", srv.Addr, err), c.jitter())
+			srv.failed(now, &strangerError{fmt.Errorf("radius: %v has ended the connection at once; does it know the name of our certificate? %w", srv.Addr, err)}, c.jitter())
 		}
 		srv.tell()
 		srv.poke()

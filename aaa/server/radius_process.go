@@ -27,7 +27,11 @@ func process(ctx context.Context, core *Server, client string, req *radius.Serve
 	case radius.AccountingRequest:
 		r, ok := aaa.RecordOfRADIUS(req.Record, time.Now())
 		if ok { // what is of no session, such as Accounting-On, goes into no book
-			if err := core.Account(ctx, client, r); err != nil {
+			err := core.Account(ctx, client, r)
+			if errors.Is(err, aaa.ErrRefused) { // nor will it ever (RFC 6614 section 2.5)
+				return radius.Reply{Code: radius.AccountingResponse, ErrorCause: radius.CauseUnsupportedExtension}, nil
+			}
+			if err != nil {
 				return radius.Reply{}, err
 			}
 		}
