@@ -301,6 +301,7 @@ func TestAccountAndTerminate(t *testing.T) {
 		{name: "nobody is there", account: ErrNoAnswer, ends: ErrNoAnswer},
 		{name: "unknown", a: takes(a, UnknownSession), account: ErrRefused, asked: 1},
 		{name: "for good", a: takes(a, InvalidAVPValue), account: ErrRefused, ends: ErrRefused, asked: 1},
+		{name: "nothing but EAP", a: takes(a, CommandUnsupported), account: ErrRefused, asked: 1},
 		{name: "no accounting", a: takes(a, ApplicationUnsupported), account: ErrRefused, ends: ErrRefused, asked: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -317,6 +318,15 @@ func TestAccountAndTerminate(t *testing.T) {
 				t.Errorf("Terminate: %v, want %v", err, c.ends)
 			}
 		})
+	}
+	// Nobody is asked where nobody takes records.
+	nobody := &network{}
+	quiet, err := newClient(nobody, router, ClientConfig{NoAccounting: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := quiet.Account(t.Context(), Record{Session: "s", Type: StartRecord}, a); err != nil {
+		t.Error(err)
 	}
 	// Out of space is not for good.
 	n := &network{names: []string{a}, peers: map[string]func(*diam.Message) *diam.Message{a: takes(a, OutOfSpace)}}

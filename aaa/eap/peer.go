@@ -197,14 +197,14 @@ func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 		}
 		return response, err
 	case CodeSuccess:
-		if p.last == nil || pkt.ID != p.lastID || p.state != peerComplete || p.m.tx.pending() {
+		if p.last == nil || !p.answers(pkt.ID) || p.state != peerComplete || p.m.tx.pending() {
 			p.unconfirmed()
 			p.discarded++
 			return nil, nil
 		}
 		p.finish(true)
 	case CodeFailure:
-		if p.state == peerComplete && p.indicated() || p.last != nil && pkt.ID != p.lastID {
+		if p.state == peerComplete && p.indicated() || p.last != nil && !p.answers(pkt.ID) {
 			p.discarded++
 			return nil, nil
 		}
@@ -215,6 +215,11 @@ func (p *Peer) Handle(packet []byte) (response []byte, err error) {
 	}
 	return nil, nil
 }
+
+// answers says whether a Success or Failure of that Identifier belongs to our last
+// response. It should have the same (RFC 3748 section 4.2); freeDiameter's server,
+// as some of RADIUS do, counts on once more.
+func (p *Peer) answers(id uint8) bool { return id == p.lastID || id == p.lastID+1 }
 
 // unconfirmed looks at an EAP-Success that may not count: some servers send it right
 // after they have resumed a session of TLS 1.3, without the protected indication that

@@ -153,14 +153,33 @@ func TestPeerFailureAfterKeys(t *testing.T) {
 	if done, _, _ := p.Result(); done {
 		t.Error("ended by a forged Failure")
 	}
-	if _, err := p.Handle([]byte{3, id + 1, 0, 4}); err != nil || p.state != peerComplete {
-		t.Error("Success under a wrong identifier")
+	for _, wrong := range []byte{id - 1, id + 2} {
+		if _, err := p.Handle([]byte{3, wrong, 0, 4}); err != nil || p.state != peerComplete {
+			t.Error("Success under a wrong identifier")
+		}
 	}
 	if _, err := p.Handle([]byte{3, id, 0, 4}); err != nil {
 		t.Error(err)
 	}
 	if _, success, msk := p.Result(); !success || msk.Len() != 64 {
 		t.Error("no success")
+	}
+}
+
+// TestPeerNextIdentifier says that a Success or Failure may count on from the request's
+// identifier, as freeDiameter's server does.
+func TestPeerNextIdentifier(t *testing.T) {
+	p, id := upToComplete(t, tls.VersionTLS12)
+	if _, err := p.Handle([]byte{3, id + 1, 0, 4}); err != nil {
+		t.Error(err)
+	}
+	if _, success, msk := p.Result(); !success || msk.Len() != 64 {
+		t.Error("no success")
+	}
+	p, id = upToComplete(t, tls.VersionTLS12)
+	_, err := p.Handle([]byte{4, id + 1, 0, 4})
+	if done, success, _ := p.Result(); err == nil || !done || success {
+		t.Errorf("Failure: %v, done %v, success %v", err, done, success)
 	}
 }
 

@@ -21,6 +21,7 @@ type Diameter struct {
 	NASIdentifier string          `yaml:"nas-identifier"` // left out: the node's name
 	Timeout       config.Duration `yaml:"timeout"`        // of one request, over all servers
 	Watchdog      config.Duration `yaml:"watchdog"`       // of silence until a peer is asked for a sign of life
+	Accounting    string          `yaml:"accounting"`     // none: nobody takes records; left out: the servers do
 	Peers         []DiameterPeer  `yaml:"peers"`
 	CA            config.File     `yaml:"ca"` // authorities of the peers' certificates
 	Certificate   config.File     `yaml:"certificate"`
@@ -57,6 +58,8 @@ func (d *Diameter) Check() error {
 		return config.Errorf("identity", "%q: expected a host name with its domain, as ar-a.visited.example", d.Identity)
 	case d.Watchdog.D() < minWatchdog:
 		return config.Errorf("watchdog", "expected %v at least (RFC 3539)", minWatchdog)
+	case d.Accounting != "" && d.Accounting != noAccounting:
+		return config.Errorf("accounting", "%q: expected none, or nothing: records go over the same connections", d.Accounting)
 	case len(d.Peers) == 0:
 		return config.Errorf("peers", "missing: at least one Diameter server or relay")
 	}
@@ -89,5 +92,5 @@ func (d *Diameter) Client(o Options) (*diameter.Client, error) {
 		}
 		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, ClientCAs: roots}
 	}
-	return diameter.NewClient(cfg, diameter.ClientConfig{NASIdentifier: cmp.Or(d.NASIdentifier, o.Node), Timeout: d.Timeout.D(), Log: o.Log})
+	return diameter.NewClient(cfg, diameter.ClientConfig{NASIdentifier: cmp.Or(d.NASIdentifier, o.Node), Timeout: d.Timeout.D(), NoAccounting: d.Accounting != "", Log: o.Log})
 }

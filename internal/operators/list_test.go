@@ -110,6 +110,7 @@ func TestMistakes(t *testing.T) {
 		"aaa: [{radsec: {servers: [{address: \"10.0.5.1:2083\"}], ca: a, certificate: a, key: a}, R}]":                          "aaa[0]: expected the protocol and its servers: one of",
 		"aaa: [{radius: {servers: [{address: \"10.0.5.1:1812\", accounting: \"1813\", secret-file: x}]}}]":                      "aaa[0].radius.servers[0].accounting: \"1813\": expected an address",
 		"aaa: [{diameter: {peers: [{address: \"10.0.5.1:3868\", identity: aaa.home.example}]}}]":                                "aaa[0].diameter.identity: \"\": expected a host name",
+		"aaa: [{diameter: {identity: ar-a.b.example, accounting: \"10.0.5.1:1\"}}]":                                             "aaa[0].diameter.accounting: \"10.0.5.1:1\": expected none",
 		"aaa: [{diameter: {identity: ar-a.b.example}}]":                                                                         "aaa[0].diameter.peers: missing",
 		"aaa: [{diameter: {identity: ar-a.b.example, watchdog: 1s, peers: []}}]":                                                "aaa[0].diameter.watchdog: expected 6s at least",
 		"aaa: [{diameter: {identity: ar-a.b.example, peers: [{address: \"10.0.5.1:3868\"}]}}]":                                  "aaa[0].diameter.peers[0]: expected address",
