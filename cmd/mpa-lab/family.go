@@ -12,7 +12,7 @@ import (
 type family struct {
 	IP        int    `name:"ip" enum:"4,6" default:"4" help:"The family of the node's addresses, at home and away: 4 or 6."`
 	MMP       string `name:"mmp" enum:"auto,mip4,mip6" default:"auto" help:"The mobility protocol: mip4 with --ip 4, mip6 with --ip 6."`
-	Capture   string `type:"path" placeholder:"FILE" help:"With --ip 6: the messages of neighbour discovery, DHCPv6 and mobility, for Wireshark."`
+	Capture   string `type:"path" placeholder:"FILE" help:"For Wireshark: what routers and authentication servers say to one another, and with --ip 6 the messages of neighbour discovery, DHCPv6 and mobility."`
 	Addresses string `enum:"auto,slaac,dhcp" default:"auto" help:"With --ip 6, how nodes get an address: they form one (slaac), or DHCPv6 gives it, as with --dhcp kea."`
 }
 

@@ -15,7 +15,8 @@ import (
 )
 
 // A capture writes what nodes say to one another about addresses and bindings with IPv6 into a file that Wireshark reads:
-// neighbour discovery, DHCPv6 and mobility messages, where no tunnel hides them.
+// neighbour discovery, DHCPv6 and mobility messages, where no tunnel hides them; and with either family what is said at the
+// authentication servers that the routers ask.
 type capture struct {
 	taps []*tap.Tap
 
@@ -43,13 +44,24 @@ func (b *Bed) capturing() error {
 	if err != nil {
 		return fmt.Errorf("bed: capture: %w", err)
 	}
-	listen := func(node string, interfaces ...string) {
-		t, e := tap.Open(b.Top.Space(node), c.frame, interfaces...)
+	listenFor := func(which func([]byte) bool, node string, interfaces ...string) {
+		t, e := tap.Open(b.Top.Space(node), func(f tap.Frame) {
+			if which(f.Bytes) {
+				c.frame(f)
+			}
+		}, interfaces...)
 		if e == nil {
 			c.taps = append(c.taps, t)
 		}
 		err = errors.Join(err, e)
 	}
+	for _, s := range b.opt.asked() {
+		listenFor(toldAAA, s.node, "core")
+	}
+	if !b.opt.six() {
+		return err
+	}
+	listen := func(node string, interfaces ...string) { listenFor(told, node, interfaces...) }
 	for _, n := range b.opt.networks() {
 		listen(n.Router, topo.AccessIf, "core", "dhcp")
 	}
@@ -59,9 +71,6 @@ func (b *Bed) capturing() error {
 }
 
 func (c *capture) frame(f tap.Frame) {
-	if !told(f.Bytes) {
-		return
-	}
 	var b []byte
 	at, n := f.At, uint32(len(f.Bytes))                                                   //nolint:gosec // of an Ethernet frame
 	for _, v := range []uint32{uint32(at.Unix()), uint32(at.Nanosecond() / 1000), n, n} { //nolint:gosec // as the format has it
@@ -95,6 +104,11 @@ func told(frame []byte) bool {
 		}
 	}
 	return false
+}
+
+// toldAAA reports whether a frame at an authentication server is of its own affairs, which are all of IPv4.
+func toldAAA(frame []byte) bool {
+	return len(frame) >= etherLen && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IP
 }
 
 func (c *capture) close() error {

@@ -67,7 +67,8 @@ type Options struct {
 	AtHome bool
 	// Route has the correspondent take part in Mobile IPv6, and the node use route optimisation with it.
 	Route bool
-	// Capture is a file that gets the messages of neighbour discovery, DHCPv6 and mobility with IPv6, for Wireshark; empty: none.
+	// Capture is a file that gets what is said at the authentication servers that the routers ask, and with IPv6 the messages
+	// of neighbour discovery, DHCPv6 and mobility, for Wireshark; empty: none.
 	Capture string
 	// Several has the node bound to several care-of addresses while it moves: those of the network it leaves, of the next one, and
 	// with Third of that, too.

@@ -62,8 +62,8 @@ func (o Options) checkSix() error {
 		return fmt.Errorf("bed: there is no IPv%d: expected 4 or 6", o.IP)
 	case o.Addresses != "" && o.Addresses != AddressesSLAAC && o.Addresses != AddressesDHCP:
 		return fmt.Errorf("bed: nobody gets addresses by %q: expected %s or %s", o.Addresses, AddressesSLAAC, AddressesDHCP)
-	case !o.six() && (o.Route || o.Capture != ""):
-		return errors.New("bed: route optimisation and captures are for IPv6")
+	case !o.six() && o.Route:
+		return errors.New("bed: route optimisation is for IPv6")
 	case !o.six():
 		return nil
 	case o.NAT, o.VPN, o.Agent == AgentDHCP:

@@ -87,6 +87,10 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"address translators that forget everything", scenario("nat-rebind", nil)},
 		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2", bed.AgentConfigured))},
 		{"handover with FreeRADIUS, TLS 1.3, and Kea, which names the PAA", scenario("handover", foreign("1.3", bed.AgentDHCP))},
+		{aaaName(), func(ctx context.Context) ([]string, error) { return pairwiseAAA(ctx, opt, p) }},
+		{"an authentication server killed in the middle: the other one authenticates the node in the same handover", scenario("handover", func(o *Options) {
+			o.Repeat, o.Probe, o.AAADown, o.Spare = 2, false, 3, true
+		})},
 		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
 		{"two interfaces: both up, one set up to move, one cut, and the node killed", scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
 		{"tunnels that have other keys while packets go by them", scenario("rekey", func(o *Options) {

@@ -75,19 +75,24 @@ const (
 
 // wellSaid is the scenario handover, of which Wireshark looks at what nodes have said to one another.
 func wellSaid(ctx context.Context, o Options, p *Progress) ([]string, error) {
+	wanted := []string{saidBinding, saidProbe, saidHere, saidRouter}
+	if o.Addresses == bed.AddressesDHCP {
+		wanted = append(wanted, saidDHCP)
+	}
+	return overheard(ctx, "handover", o, p, wanted...)
+}
+
+// overheard is a scenario of which Wireshark looks at what was captured, in which something that matches each filter is wanted.
+func overheard(ctx context.Context, name string, o Options, p *Progress, wanted ...string) ([]string, error) {
 	dir, err := os.MkdirTemp("", "openmpa-said-")
 	if err != nil {
 		return nil, fmt.Errorf("scenario: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	o.Capture = filepath.Join(dir, "said.pcap")
-	problems, err := problemsOf(ctx, "handover", o, p)
+	problems, err := problemsOf(ctx, name, o, p)
 	if err != nil {
 		return problems, err
-	}
-	wanted := []string{saidBinding, saidProbe, saidHere, saidRouter}
-	if o.Addresses == bed.AddressesDHCP {
-		wanted = append(wanted, saidDHCP)
 	}
 	said, err := wireshark.Look(ctx, o.Capture, wanted...)
 	for _, w := range wanted {

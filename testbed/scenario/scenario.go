@@ -44,6 +44,8 @@ type Options struct {
 	// AAADown has the server that is asked be killed before it gets message number AAADown of each handover's
 	// authentication; 0: none is.
 	AAADown int
+	// Pairwise has the scenario aaa play only so many of its cells that each two values of two factors meet.
+	Pairwise bool
 	// Capture is a file for Wireshark, see bed.Options.
 	Capture string
 	// IP is the family, and Addresses how nodes get theirs with IPv6, see bed.Options.
@@ -179,6 +181,13 @@ func All() []Scenario {
 			Doc:   "RFC 6252's Figure 10: 802.1X in full, pre-authenticated, 802.11r and MPA, on the same radios, with the authentication server near and far",
 			Promise: "every move completes; of the prepared ways none has EAP at the new access point, nor a packet at the authentication server, in the move; " +
 				"MPA's median is at most the largest 90th percentile of the other prepared ways",
+		},
+		{
+			Name: "aaa", run: aaaCells, cases: true, Access: AccessCable, Adjust: adjustAAA,
+			Fixes: []string{"aaa", "aaa-transport", "roaming", "aaa-spare", "aaa-down"},
+			Doc:   "handover with each authentication server, by each protocol, local and roaming",
+			Promise: "every handover completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"a freeDiameter that relays has nothing to complain of",
 		},
 		{
 			Name: "failed-switch", Access: AccessCable, run: failedSwitch,
