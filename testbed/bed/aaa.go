@@ -112,7 +112,7 @@ func (o Options) between() []aaaServer {
 // checkAAA says which choices do not go together, and why.
 func (o Options) checkAAA() error {
 	known := map[string][]string{
-		AAAEmbedded:     {TransportRADIUS, TransportDiameter, TransportDiameterTLS},
+		AAAEmbedded:     {TransportRADIUS, TransportRadSec, TransportDiameter, TransportDiameterTLS},
 		AAAFreeRADIUS:   {TransportRADIUS, TransportRadSec},
 		AAAFreeDiameter: {TransportDiameter, TransportDiameterTLS},
 	}
@@ -123,8 +123,6 @@ func (o Options) checkAAA() error {
 		return fmt.Errorf("bed: %q is no authentication server: expected %s, %s or %s", o.AAA, AAAEmbedded, AAAFreeRADIUS, AAAFreeDiameter)
 	case !slices.Contains(speaks, o.transport()):
 		return fmt.Errorf("bed: %s does not speak %s: expected %s", aaa, o.transport(), strings.Join(speaks, " or "))
-	case aaa == AAAEmbedded && o.Roaming:
-		return fmt.Errorf("bed: %s does not forward yet: expected %s for roaming", aaa, AAAFreeRADIUS)
 	case o.Wifi != nil && (o.Roaming || o.Spare || o.over(TransportDiameter, TransportDiameterTLS, TransportRadSec)):
 		return fmt.Errorf("bed: access points ask one server by RADIUS: expected no roaming, spare server or %s with radios", o.transport())
 	case o.OwnAAA != "" && (o.Roaming || o.Spare || o.transport() != TransportRADIUS):
@@ -161,8 +159,12 @@ func (b *Bed) startHomeServer(ctx context.Context, s aaaServer, a AAA) error {
 
 // startBetween starts one that forwards.
 func (b *Bed) startBetween(ctx context.Context, s aaaServer) error {
-	if b.opt.AAA == AAAFreeDiameter {
+	switch b.opt.AAA {
+	case AAAFreeDiameter:
 		return b.startFreeDiameter(ctx, s)
+	case AAAFreeRADIUS:
+		return b.startFreeRADIUSProxy(ctx, s)
+	default:
+		return b.start(ctx, s.name, s.node, "mpa-aaa", b.configAAA(s, AAAGood))
 	}
-	return b.startFreeRADIUSProxy(ctx, s)
 }
