@@ -165,7 +165,8 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// A connection that says nothing is closed, and only so many may be saying nothing.
+// A connection that says nothing is closed, and only so many may be saying nothing: not
+// at the cost of whoever says who it is.
 func TestSilentStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -175,19 +176,26 @@ func TestSilentStrangers(t *testing.T) {
 		for range maxStrangers {
 			all = append(all, w.call("home:1", "x.visited.example"))
 		}
-		one := w.call("home:1", "late.visited.example")
-		if m := one.next(time.Second); m != nil {
-			t.Error("one too many was heard")
+		late := w.call("home:1", "late.visited.example")
+		late.hello()
+		if m := all[0].next(time.Second); m != nil {
+			t.Error("the oldest was kept")
 		}
+		if n.Counters().Strangers != 1 || len(n.waiting) != maxStrangers-1 {
+			t.Errorf("%d wait, %+v", len(n.waiting), n.Counters())
+		}
+		w.call("home:1", "later.visited.example").hello()
 		if n.Counters().Strangers != 1 {
 			t.Errorf("counters %+v", n.Counters())
 		}
 		time.Sleep(helloTime)
 		synctest.Wait()
-		if m := all[0].next(time.Second); m != nil {
-			t.Error("a silent one was kept")
+		if m := all[1].next(time.Second); m != nil || len(n.waiting) != 0 {
+			t.Errorf("a silent one was kept: %d wait", len(n.waiting))
 		}
-		w.call("home:1", "late.visited.example").hello()
+		if m := late.ask(late.self.request(cmdWatchdog)); m == nil {
+			t.Error("who had said who it is was closed")
+		}
 	})
 }
 

@@ -55,7 +55,7 @@
 // own decoder allocates what a header claims, moves on by what it has decoded, and
 // dies of groups that end within an AVP. What is wrong with a request is answered as RFC
 // 6733 section 7 wants it: 3001, 3007, 3008, 5001, 5004, 5005, 5009, 5014 with Failed-AVP.
-// Before a CER is accepted a connection has 10 s and there are at most 64 of them.
+// A connection has 10 s for its CER; of more than 64 without one the oldest is closed.
 // Queues, pending requests and handlers are bounded.
 //
 // Without TLS, a peer is who it says it is if it comes from the right address: that is as

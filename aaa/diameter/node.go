@@ -27,9 +27,8 @@ type Node struct {
 	seen  seen
 
 	// atomic
-	count   counters
-	e2e     atomic.Uint32
-	waiting atomic.Int32 // connections without a peer yet
+	count counters
+	e2e   atomic.Uint32
 
 	// set by Run
 	ctx  context.Context // of handlers
@@ -44,6 +43,7 @@ type Node struct {
 	guests  int
 	states  map[string]uint32 // Origin-State-Id of nodes
 	changed chan struct{}     // closed and made anew with every change of a peer
+	waiting []net.Conn        // connections without a peer yet, the oldest first
 	running bool
 	ended   bool
 	addrs   []net.Addr
@@ -77,7 +77,7 @@ type Counters struct {
 	TooBusy          uint64 `json:"too_busy"`
 	QueueFull        uint64 `json:"queue_full"`
 	AnswersLost      uint64 `json:"answers_lost"` // their connection had gone
-	Strangers        uint64 `json:"strangers"`    // connections closed unasked: too many without a CER
+	Strangers        uint64 `json:"strangers"`    // connections closed before their CER: there were too many
 }
 
 // Counters tells what the node has done so far.
@@ -235,19 +235,32 @@ func (n *Node) accept(ctx context.Context, l Listener, all *sync.WaitGroup) {
 			}
 			continue
 		}
-		if n.waiting.Add(1) > maxStrangers {
-			n.waiting.Add(-1)
-			n.count.strangers.Add(1)
-			raw.Close()
-			continue
-		}
+		n.welcome(raw)
 		all.Go(func() { n.host(ctx, raw, l.TLS) })
 	}
 }
 
+// welcome notes a connection whose peer is not known yet. Of too many the oldest has to
+// go: whoever means it has said who it is long since.
+func (n *Node) welcome(raw net.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.waiting) >= maxStrangers {
+		n.waiting[0].Close()
+		n.waiting = n.waiting[1:]
+		n.count.strangers.Add(1)
+	}
+	n.waiting = append(n.waiting, raw)
+}
+
 // host serves one accepted connection.
 func (n *Node) host(ctx context.Context, raw net.Conn, secure bool) {
-	known := sync.OnceFunc(func() { n.waiting.Add(-1) })
+	plain := raw
+	known := sync.OnceFunc(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.waiting = slices.DeleteFunc(n.waiting, func(c net.Conn) bool { return c == plain })
+	})
 	defer known()
 	var cert *x509.Certificate
 	if secure {

@@ -44,7 +44,9 @@ func TestServersThatAreNotWhatTheyShouldBe(t *testing.T) {
 		who        string
 		change     func(*self)
 		answer     func(*diam.Message)
+		hangUp     bool
 	}{
+		{name: "hangs up", who: "aaa.home.example", hangUp: true, says: "does it know ar-a.visited.example"},
 		{name: "another name", who: "other.home.example", says: "calls itself other.home.example"},
 		{name: "another realm", who: "aaa.home.example", change: func(s *self) { s.realm = "other.example" }, says: "realm other.example"},
 		{name: "no application", who: "aaa.home.example", change: func(s *self) { s.auth = []uint32{4} }, says: "no common application"},
@@ -69,9 +71,13 @@ func TestServersThatAreNotWhatTheyShouldBe(t *testing.T) {
 				if c.answer != nil {
 					c.answer(a)
 				}
-				s.send(a)
-				if m := s.next(time.Second); m != nil {
-					t.Errorf("goes on: %v", m)
+				if c.hangUp {
+					s.conn.Close()
+				} else {
+					s.send(a)
+					if m := s.next(time.Second); m != nil {
+						t.Errorf("goes on: %v", m)
+					}
 				}
 				synctest.Wait()
 				if p := n.Peers()[0]; p.State != "initial" || !strings.Contains(p.Error, c.says) {
