@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/catest"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/keys"
 	"openmpa/paa/notify"
@@ -28,7 +29,7 @@ func TestLinkKeysHostapd(t *testing.T) {
 		}
 		return l
 	}
-	ca := apctltest.NewAuthority(t)
+	ca := catest.NewAuthority(t)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -2,10 +2,7 @@ package diameter
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"net"
 	"net/netip"
 	"os"
@@ -17,26 +14,14 @@ import (
 
 	"github.com/fiorix/go-diameter/v4/diam"
 	"github.com/fiorix/go-diameter/v4/diam/avp"
+	"openmpa/internal/catest"
 	"openmpa/testbed/peers"
 )
 
 // files writes a certificate and its key, for programs that read files.
-func (a *authority) files(t *testing.T, dir, name string) peers.Transport {
-	t.Helper()
-	c := a.issue(t, name)
-	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := peers.Transport{CA: filepath.Join(dir, "ca.pem"), Certificate: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
-	for file, block := range map[string]*pem.Block{
-		out.CA: {Type: "CERTIFICATE", Bytes: a.cert.Raw}, out.Certificate: {Type: "CERTIFICATE", Bytes: c.Certificate[0]}, out.Key: {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out
+func files(ca *catest.Authority, dir, name string) peers.Transport {
+	ca.Write(dir, name, name)
+	return peers.Transport{CA: filepath.Join(dir, "ca.pem"), Certificate: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
 }
 
 func freePort(t *testing.T) netip.AddrPort {
@@ -104,13 +89,13 @@ func TestFreeDiameterRelays(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(map[bool]string{false: "TCP", true: "TLS"}[secure], func(t *testing.T) {
 			t.Parallel()
-			ca, dir := newAuthority(t), t.TempDir()
+			ca, dir := catest.NewAuthority(t), t.TempDir()
 			const home, via, ar = "aaa.home.example", "relay.visited.example", "ar-a.visited.example"
-			config := func(name string) *tls.Config { return tlsConfig(ca.issue(t, name), ca.pool()) }
+			config := func(name string) *tls.Config { return tlsConfig(ca.Issue(name), ca.Roots()) }
 			l := listenLoopback(t)
 			f := peers.FreeDiameter{
 				Dir: dir, Name: "relay", Identity: via, Realm: "visited.example", Listen: freePort(t), TLS: freePort(t),
-				Transport: ca.files(t, dir, via), Clients: []string{"*.visited.example"}, Dump: true,
+				Transport: files(ca, dir, via), Clients: []string{"*.visited.example"}, Dump: true,
 				Peers: []peers.DiameterPeer{{Identity: home, Realm: homeRealm, Addr: l.Addr().(*net.TCPAddr).AddrPort(), TLS: secure}},
 			}
 			var served atomic.Int64

@@ -2,14 +2,9 @@ package diameter
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -17,64 +12,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"openmpa/internal/catest"
 )
 
 var netipLoopback = netip.MustParseAddr("127.0.0.1")
 
-// authority signs the certificates of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key}
-}
-
-func (a *authority) issue(t *testing.T, name string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
 func testPKI(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
-	a := newAuthority(t)
-	return a.issue(t, name), a.pool()
+	a := catest.NewAuthority(t)
+	return a.Issue(name), a.Roots()
 }
 
 func tlsConfig(cert tls.Certificate, pool *x509.CertPool) *tls.Config {
@@ -118,7 +64,7 @@ func listenLoopback(t *testing.T) net.Listener {
 }
 
 func TestTLS(t *testing.T) {
-	ca, other := newAuthority(t), newAuthority(t)
+	ca, other := catest.NewAuthority(t), catest.NewAuthority(t)
 	const home, ar = "aaa.home.example", "ar-a.visited.example"
 	for _, c := range []struct {
 		name           string
@@ -130,25 +76,25 @@ func TestTLS(t *testing.T) {
 		good           bool
 		says           string
 	}{
-		{name: "good", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, good: true},
-		{name: "server of another authority", server: other.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, says: "certificate"},
-		{name: "server of another name", server: ca.issue(t, "aaa.evil.example"), client: ca.issue(t, ar), identity: ar, peer: home, says: "aaa.evil.example"},
-		{name: "client of another authority", server: ca.issue(t, home), client: other.issue(t, ar), identity: ar, peer: home},
-		{name: "client with another's name", server: ca.issue(t, home), client: ca.issue(t, "ar-b.visited.example"), identity: ar, peer: home, says: "certificate is not of"},
-		{name: "server that calls itself otherwise", server: ca.issue(t, "aaa2.home.example"), client: ca.issue(t, ar), identity: ar, peer: "aaa2.home.example", says: "calls itself aaa.home.example"},
-		{name: "verification switched off by mistake", server: other.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, says: "certificate", clientTLS: func(c *tls.Config) { c.InsecureSkipVerify = true }},
-		{name: "TLS 1.2 at most", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, clientTLS: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }},
-		{name: "no TLS", server: ca.issue(t, home), client: ca.issue(t, ar), identity: ar, peer: home, plain: true},
+		{name: "good", server: ca.Issue(home), client: ca.Issue(ar), identity: ar, peer: home, good: true},
+		{name: "server of another authority", server: other.Issue(home), client: ca.Issue(ar), identity: ar, peer: home, says: "certificate"},
+		{name: "server of another name", server: ca.Issue("aaa.evil.example"), client: ca.Issue(ar), identity: ar, peer: home, says: "aaa.evil.example"},
+		{name: "client of another authority", server: ca.Issue(home), client: other.Issue(ar), identity: ar, peer: home},
+		{name: "client with another's name", server: ca.Issue(home), client: ca.Issue("ar-b.visited.example"), identity: ar, peer: home, says: "certificate is not of"},
+		{name: "server that calls itself otherwise", server: ca.Issue("aaa2.home.example"), client: ca.Issue(ar), identity: ar, peer: "aaa2.home.example", says: "calls itself aaa.home.example"},
+		{name: "verification switched off by mistake", server: other.Issue(home), client: ca.Issue(ar), identity: ar, peer: home, says: "certificate", clientTLS: func(c *tls.Config) { c.InsecureSkipVerify = true }},
+		{name: "TLS 1.2 at most", server: ca.Issue(home), client: ca.Issue(ar), identity: ar, peer: home, clientTLS: func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }},
+		{name: "no TLS", server: ca.Issue(home), client: ca.Issue(ar), identity: ar, peer: home, plain: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			l := listenLoopback(t)
 			var served atomic.Int64
 			play(t, Config{
-				Identity: home, Peers: []Peer{{Identity: ar, TLS: true}}, TLS: tlsConfig(c.server, ca.pool()),
+				Identity: home, Peers: []Peer{{Identity: ar, TLS: true}}, TLS: tlsConfig(c.server, ca.Roots()),
 				Listeners: []Listener{{l, true}}, Handler: success(&served),
 			})
-			mine := tlsConfig(c.client, ca.pool())
+			mine := tlsConfig(c.client, ca.Roots())
 			if c.clientTLS != nil {
 				c.clientTLS(mine)
 			}
@@ -169,8 +115,8 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	for name, cfg := range map[string]Config{
-		"no certificate": {TLS: &tls.Config{RootCAs: ca.pool(), ClientCAs: ca.pool()}},
-		"no authority":   {TLS: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, home)}}},
+		"no certificate": {TLS: &tls.Config{RootCAs: ca.Roots(), ClientCAs: ca.Roots()}},
+		"no authority":   {TLS: &tls.Config{Certificates: []tls.Certificate{ca.Issue(home)}}},
 		"nothing":        {},
 	} {
 		cfg.Identity, cfg.Realm, cfg.Peers = home, homeRealm, []Peer{{Identity: ar, TLS: true}}

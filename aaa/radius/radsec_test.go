@@ -3,15 +3,10 @@ package radius
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -19,57 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"openmpa/internal/catest"
 )
-
-// authority signs certificates of tests.
-type authority struct {
-	t    testing.TB
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newAuthority(t testing.TB) *authority {
-	a := &authority{t: t}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Now().AddDate(100, 0, 0), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign,
-	}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
-}
-
-func (a *authority) issue(name string) tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Unix(0, 0), NotAfter: time.Now().AddDate(100, 0, 0),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // host is a RadSec server in memory, which can be switched off.
 type host struct {
@@ -118,9 +65,9 @@ func (e *eager) Close() error {
 	return nil
 }
 
-func newHost(t testing.TB, ca *authority, name string, answer func(*ServerRequest) *Reply) *host {
+func newHost(t testing.TB, ca *catest.Authority, name string, answer func(*ServerRequest) *Reply) *host {
 	return &host{t: t, answer: answer, tls: &tls.Config{
-		Certificates: []tls.Certificate{ca.issue(name)}, ClientCAs: ca.pool(),
+		Certificates: []tls.Certificate{ca.Issue(name)}, ClientCAs: ca.Roots(),
 		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 	}}
 }
@@ -191,10 +138,10 @@ func (h *host) kill() {
 func (h *host) start() { h.mu.Lock(); h.down = false; h.mu.Unlock() }
 
 // radsec makes a client of hosts.
-func radsec(t *testing.T, ca *authority, ours tls.Certificate, change func(*Config), hosts map[netip.AddrPort]*host, order ...netip.AddrPort) *Client {
+func radsec(t *testing.T, ca *catest.Authority, ours tls.Certificate, change func(*Config), hosts map[netip.AddrPort]*host, order ...netip.AddrPort) *Client {
 	t.Helper()
 	cfg := Config{
-		NASIdentifier: "ar-a", TLS: &tls.Config{Certificates: []tls.Certificate{ours}, RootCAs: ca.pool()},
+		NASIdentifier: "ar-a", TLS: &tls.Config{Certificates: []tls.Certificate{ours}, RootCAs: ca.Roots()},
 		Dial: func(_ context.Context, to netip.AddrPort) (net.Conn, error) { return hosts[to].dial() },
 	}
 	for _, a := range order {
@@ -240,8 +187,8 @@ func firstRequest() Request {
 }
 
 func TestRadSec(t *testing.T) {
-	ca := newAuthority(t)
-	ours, theirs := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge)
+	ca := catest.NewAuthority(t)
+	ours, theirs := ca.Issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge)
 	synctest.Test(t, func(t *testing.T) {
 		theirs.t = t
 		c := radsec(t, ca, ours, nil, map[netip.AddrPort]*host{serverA: theirs}, serverA)
@@ -274,8 +221,8 @@ func TestRadSec(t *testing.T) {
 
 // TestRadSecMany opens more connections when one has no identifier left.
 func TestRadSecMany(t *testing.T) {
-	ca := newAuthority(t)
-	ours, theirs := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", nil)
+	ca := catest.NewAuthority(t)
+	ours, theirs := ca.Issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", nil)
 	synctest.Test(t, func(t *testing.T) {
 		theirs.t = t
 		c := radsec(t, ca, ours, nil, map[netip.AddrPort]*host{serverA: theirs}, serverA)
@@ -297,20 +244,20 @@ func TestRadSecMany(t *testing.T) {
 // TestRadSecRefusals: whoever is not whom we want, or does not want us, is named, and
 // nothing is sent to it.
 func TestRadSecRefusals(t *testing.T) {
-	ca, rogue := newAuthority(t), newAuthority(t)
+	ca, rogue := catest.NewAuthority(t), catest.NewAuthority(t)
 	for name, c := range map[string]struct {
 		ours  tls.Certificate
 		host  func() *host
 		wants string
 	}{
-		"its name": {ca.issue("ar-a"), func() *host { return newHost(t, ca, "aaa.evil.example", challenge) }, "aaa.evil.example"},
-		"its authority": {ca.issue("ar-a"), func() *host {
+		"its name": {ca.Issue("ar-a"), func() *host { return newHost(t, ca, "aaa.evil.example", challenge) }, "aaa.evil.example"},
+		"its authority": {ca.Issue("ar-a"), func() *host {
 			h := newHost(t, rogue, "aaa.home.example", challenge)
-			h.tls.ClientCAs = ca.pool()
+			h.tls.ClientCAs = ca.Roots()
 			return h
 		}, "unknown authority"},
-		"our certificate": {rogue.issue("ar-a"), func() *host { return newHost(t, ca, "aaa.home.example", challenge) }, "does it know the name of our certificate?"},
-		"TLS 1.2": {ca.issue("ar-a"), func() *host {
+		"our certificate": {rogue.Issue("ar-a"), func() *host { return newHost(t, ca, "aaa.home.example", challenge) }, "does it know the name of our certificate?"},
+		"TLS 1.2": {ca.Issue("ar-a"), func() *host {
 			h := newHost(t, ca, "aaa.home.example", challenge)
 			h.tls.MinVersion, h.tls.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 			return h
@@ -348,8 +295,8 @@ func TestRadSecRefusals(t *testing.T) {
 // request of it says so at once, new conversations go elsewhere, and back when the server
 // has come back.
 func TestRadSecFailover(t *testing.T) {
-	ca := newAuthority(t)
-	ours, a, b := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge), newHost(t, ca, "aaa.home.example", challenge)
+	ca := catest.NewAuthority(t)
+	ours, a, b := ca.Issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge), newHost(t, ca, "aaa.home.example", challenge)
 	synctest.Test(t, func(t *testing.T) {
 		a.t, b.t = t, t
 		c := radsec(t, ca, ours, nil, map[netip.AddrPort]*host{serverA: a, serverB: b}, serverA, serverB)
@@ -390,8 +337,8 @@ func TestRadSecFailover(t *testing.T) {
 
 // TestRadSecHalfOpen: a peer that neither answers nor closes is given up.
 func TestRadSecHalfOpen(t *testing.T) {
-	ca := newAuthority(t)
-	ours, a, b := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge), newHost(t, ca, "aaa.home.example", challenge)
+	ca := catest.NewAuthority(t)
+	ours, a, b := ca.Issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge), newHost(t, ca, "aaa.home.example", challenge)
 	synctest.Test(t, func(t *testing.T) {
 		a.t, b.t = t, t
 		c := radsec(t, ca, ours, nil, map[netip.AddrPort]*host{serverA: a, serverB: b}, serverA, serverB)

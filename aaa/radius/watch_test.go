@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"openmpa/internal/catest"
 )
 
 // station is a server in memory behind a fakeConn.
@@ -306,8 +308,8 @@ func TestWatchAlone(t *testing.T) {
 		})
 	})
 	t.Run("TLS", func(t *testing.T) {
-		ca := newAuthority(t)
-		ours, a := ca.issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge)
+		ca := catest.NewAuthority(t)
+		ours, a := ca.Issue("ar-a.visited.example"), newHost(t, ca, "aaa.home.example", challenge)
 		synctest.Test(t, func(t *testing.T) {
 			a.t = t
 			c := radsec(t, ca, ours, func(cfg *Config) { cfg.Timeout = 8 * time.Second }, map[netip.AddrPort]*host{serverA: a}, serverA)

@@ -2,10 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"net"
 	"net/netip"
@@ -17,26 +14,16 @@ import (
 
 	"openmpa/aaa"
 	"openmpa/aaa/radius"
+	"openmpa/internal/catest"
 	"openmpa/testbed/peers"
 )
 
-// write puts a certificate, its key and its authority into files.
-func (ca *peersCA) write(t *testing.T, name string) peers.Transport {
+// transport is a certificate with its authority, in files.
+func transport(t *testing.T, ca *catest.Authority, name string) peers.Transport {
 	t.Helper()
 	dir := t.TempDir()
-	cert := ca.issue(t, name)
-	key, err := x509.MarshalECPrivateKey(cert.PrivateKey.(*ecdsa.PrivateKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := peers.Transport{CA: filepath.Join(dir, "ca.pem"), Certificate: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	for file, block := range map[string]*pem.Block{
-		files.CA: {Type: "CERTIFICATE", Bytes: ca.cert.Raw}, files.Certificate: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
-		files.Key: {Type: "EC PRIVATE KEY", Bytes: key},
-	} {
-		mustWrite(t, file, string(pem.EncodeToMemory(block)))
-	}
-	return files
+	ca.Write(dir, "server", name)
+	return peers.Transport{CA: filepath.Join(dir, "ca.pem"), Certificate: filepath.Join(dir, "server.pem"), Key: filepath.Join(dir, "server.key")}
 }
 
 // TestFreeRADIUSWatched: FreeRADIUS answers our Status-Server on both ports and over TLS,
@@ -44,7 +31,7 @@ func (ca *peersCA) write(t *testing.T, name string) peers.Transport {
 // answers with is what we expect.
 func TestFreeRADIUSWatched(t *testing.T) {
 	stateDir, node, _ := issued(t)
-	ca := newPeersCA(t)
+	ca := catest.NewAuthority(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -52,14 +39,14 @@ func TestFreeRADIUSWatched(t *testing.T) {
 	tlsAddr := netip.MustParseAddrPort(free.Addr().String())
 	_ = free.Close()
 	f := startFreeRADIUS(t, stateDir, func(f *peers.FreeRADIUS) {
-		f.RadSec, f.Transport = tlsAddr, ca.write(t, "aaa.home.example")
+		f.RadSec, f.Transport = tlsAddr, transport(t, ca, "aaa.home.example")
 	})
 	books := netip.AddrPortFrom(f.Listen.Addr(), f.AccountingPort())
 	for name, cfg := range map[string]radius.Config{
 		"UDP": {Servers: []radius.Server{{Addr: f.Listen, Accounting: books, Secret: secret(f.Secret)}}},
 		"RadSec": {
 			Servers: []radius.Server{{Addr: tlsAddr, Accounting: tlsAddr, Name: "aaa.home.example"}},
-			TLS:     &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "ar-a.visited.example")}, RootCAs: ca.pool},
+			TLS:     &tls.Config{Certificates: []tls.Certificate{ca.Issue("ar-a.visited.example")}, RootCAs: ca.Roots()},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

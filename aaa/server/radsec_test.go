@@ -2,15 +2,9 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
 	"strings"
@@ -20,68 +14,23 @@ import (
 
 	"openmpa/aaa"
 	"openmpa/aaa/radius"
+	"openmpa/internal/catest"
 )
-
-// peersCA signs the certificates of servers and routers, and none of nodes.
-type peersCA struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	pool *x509.CertPool
-}
-
-func newPeersCA(t *testing.T) *peersCA {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "peers"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := &peersCA{key: key, pool: x509.NewCertPool()}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	ca.pool.AddCert(ca.cert)
-	return ca
-}
-
-func (ca *peersCA) issue(t *testing.T, name string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 // radsecSite is a site whose server is asked over TLS, too, on the loopback interface.
 type radsecSite struct {
 	*site
-	ca    *peersCA
+	ca    *catest.Authority
 	front *RadSec
 	addr  netip.AddrPort
 }
 
 func newRadSecSite(t *testing.T) *radsecSite {
 	t.Helper()
-	s := &radsecSite{site: newSite(t, nil), ca: newPeersCA(t)}
+	s := &radsecSite{site: newSite(t, nil), ca: catest.NewAuthority(t)}
 	var err error
 	s.front, err = NewRadSec(s.server, RadSecConfig{
-		TLS:     &tls.Config{Certificates: []tls.Certificate{s.ca.issue(t, serverName)}, ClientCAs: s.ca.pool},
+		TLS:     &tls.Config{Certificates: []tls.Certificate{s.ca.Issue(serverName)}, ClientCAs: s.ca.Roots()},
 		Clients: []string{"*.visited.example", "ar-x.other.example"},
 	})
 	if err != nil {
@@ -111,7 +60,7 @@ func (s *radsecSite) router(t *testing.T, name string, orders aaa.Orders) (*radi
 	t.Helper()
 	c, err := radius.NewClient(radius.Config{
 		NASIdentifier: name, Servers: []radius.Server{{Addr: s.addr, Accounting: s.addr, Name: serverName}}, Timeout: 10 * time.Second,
-		TLS: &tls.Config{Certificates: []tls.Certificate{s.ca.issue(t, name)}, RootCAs: s.ca.pool},
+		TLS: &tls.Config{Certificates: []tls.Certificate{s.ca.Issue(name)}, RootCAs: s.ca.Roots()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -170,8 +119,8 @@ func TestRadSecStrangers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	cert := s.ca.issue(t, "ar-a.visited.example")
-	good := &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: s.ca.pool, ServerName: serverName}
+	cert := s.ca.Issue("ar-a.visited.example")
+	good := &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: s.ca.Roots(), ServerName: serverName}
 	for name, c := range map[string]struct {
 		change func(*tls.Config)
 		octets []byte

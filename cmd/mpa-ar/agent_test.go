@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/catest"
 	"openmpa/internal/config"
 	"openmpa/internal/control"
 	"openmpa/internal/daemon"
@@ -28,7 +29,7 @@ func TestAgent(t *testing.T) {
 	bssid, station := wpactrl.MAC{2, 0, 0, 0, 1, 1}, wpactrl.MAC{2, 0, 0, 0, 2, 0}
 	h := apctltest.Start(t, "ap0", bssid)
 	osnettest.IP(t, "link set lo up")
-	dir, ca := t.TempDir(), apctltest.NewAuthority(t)
+	dir, ca := t.TempDir(), catest.NewAuthority(t)
 	ca.Write(dir, "ap-agent", "ap2.a.example", x509.ExtKeyUsageServerAuth)
 	ca.Write(dir, "ar", "ar.a.example", x509.ExtKeyUsageClientAuth)
 	edit := strings.NewReplacer("10.2.0.5", "127.0.0.1", "/run/openmpa", dir, "/run/hostapd/wlan0", h.Socket)
@@ -86,7 +87,7 @@ func TestAgent(t *testing.T) {
 
 // TestCredentials: what is wrong with the files is told with the key that names them.
 func TestCredentials(t *testing.T) {
-	dir, ca := t.TempDir(), apctltest.NewAuthority(t)
+	dir, ca := t.TempDir(), catest.NewAuthority(t)
 	ca.Write(dir, "ar", "ar.a.example", x509.ExtKeyUsageClientAuth)
 	at := func(name string) config.File { return config.File(filepath.Join(dir, name)) }
 	for want, f := range map[string][3]config.File{

@@ -12,17 +12,18 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/catest"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/par/apctl/apctltest"
 )
 
-// authority is apctltest's, with both ends of the channel.
+// authority is catest's, with both ends of the channel.
 type authority struct {
-	*apctltest.Authority
+	*catest.Authority
 	t *testing.T
 }
 
-func newAuthority(t *testing.T) *authority { return &authority{apctltest.NewAuthority(t), t} }
+func newAuthority(t *testing.T) *authority { return &authority{catest.NewAuthority(t), t} }
 
 // lo sets the loopback up where it is the tests' own: see TestMain.
 func lo(t *testing.T) {

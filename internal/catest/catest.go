@@ -1,6 +1,5 @@
-// Package apctltest has what tests of access points need: certificates, and a real hostapd that needs no radio. It is imported
-// by tests only.
-package apctltest
+// Package catest gives tests certificates. It is imported by tests only.
+package catest
 
 import (
 	"crypto/ecdsa"
@@ -28,7 +27,7 @@ type Authority struct {
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t}
-	a.cert, a.key = a.make(&x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a.cert, a.key = a.make(&x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	return a
 }
 
@@ -38,8 +37,8 @@ func (a *Authority) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.Priv
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	tmpl.SerialNumber, tmpl.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: "test"}
-	tmpl.NotBefore, tmpl.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	tmpl.SerialNumber = big.NewInt(time.Now().UnixNano())
+	tmpl.NotBefore, tmpl.NotAfter = time.Unix(0, 0), time.Now().AddDate(100, 0, 0) // in virtual time, too
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = tmpl, key
@@ -55,10 +54,13 @@ func (a *Authority) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.Priv
 	return cert, key
 }
 
-// Issue makes a certificate of the kind for a DNS name.
-func (a *Authority) Issue(name string, usage x509.ExtKeyUsage) tls.Certificate {
+// Issue makes a certificate for a DNS name, of the kinds given, or of a server and a client.
+func (a *Authority) Issue(name string, usage ...x509.ExtKeyUsage) tls.Certificate {
 	a.t.Helper()
-	cert, key := a.make(&x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{usage}, KeyUsage: x509.KeyUsageDigitalSignature})
+	if len(usage) == 0 {
+		usage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	}
+	cert, key := a.make(&x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, ExtKeyUsage: usage, KeyUsage: x509.KeyUsageDigitalSignature})
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
@@ -70,9 +72,9 @@ func (a *Authority) Roots() *x509.CertPool {
 }
 
 // Write puts ca.pem into dir, and a certificate as Issue makes it into NAME.pem and NAME.key.
-func (a *Authority) Write(dir, file, name string, usage x509.ExtKeyUsage) {
+func (a *Authority) Write(dir, file, name string, usage ...x509.ExtKeyUsage) {
 	a.t.Helper()
-	pair := a.Issue(name, usage)
+	pair := a.Issue(name, usage...)
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		a.t.Fatal(err)
