@@ -27,9 +27,9 @@ func (r *run) booksOf(ctx context.Context, b *bed.Bed, name string) error {
 	if err := b.StopNode(); err != nil {
 		return err
 	}
-	// With a visited operator each session is in books of either operator.
+	// With a visited operator each session is in books of either one; relays of Diameter keep none.
 	groups := map[string][]string{"home": {topo.AAA, topo.Spare}}
-	if r.opt.Roaming {
+	if r.opt.Roaming && r.opt.AAA != bed.AAAFreeDiameter {
 		groups = map[string][]string{"home": {topo.AAA}, "visited": {topo.Visited, topo.Spare}}
 	}
 	var books map[string]map[string]booked
