@@ -322,6 +322,16 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
+func TestStateID(t *testing.T) {
+	now := time.Date(2026, 11, 22, 15, 0, 0, 0, time.UTC)
+	if a, b := stateID(now), stateID(now.Add(250*time.Millisecond)); b != a+1 || a == 0 {
+		t.Errorf("%d, then %d", a, b)
+	}
+	if stateID(now.AddDate(30, 0, 0)) < stateID(now) {
+		t.Error("does not last")
+	}
+}
+
 // Who is no relay speaks for itself only.
 func TestRestartsOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
