@@ -24,8 +24,11 @@ const (
 // RadSecSecret is the secret of every connection over TLS (RFC 6614 section 2.3).
 func RadSecSecret() *keys.Secret { return keys.NewSecret([]byte("radsec")) }
 
+// ErrLength says that a stream carries no RADIUS.
+var ErrLength = errors.New("radius: no length of a packet")
+
 // ReadPacket reads one packet of a stream into b, which has room for MaxPacket octets. A
-// length that no packet has is an error, and the stream cannot be read on (RFC 6613
+// length that no packet has is ErrLength, and the stream cannot be read on (RFC 6613
 // section 2.6.4).
 func ReadPacket(r io.Reader, b []byte) (int, error) {
 	if _, err := io.ReadFull(r, b[:headerLen]); err != nil {
@@ -33,7 +36,7 @@ func ReadPacket(r io.Reader, b []byte) (int, error) {
 	}
 	n := int(binary.BigEndian.Uint16(b[2:4]))
 	if n < headerLen || n > MaxPacket {
-		return 0, fmt.Errorf("radius: packet of %d octets in a stream, expected %d to %d; is it RADIUS that the peer speaks?", n, headerLen, MaxPacket)
+		return 0, fmt.Errorf("%w: %d octets, expected %d to %d; is it RADIUS that the peer speaks?", ErrLength, n, headerLen, MaxPacket)
 	}
 	if _, err := io.ReadFull(r, b[headerLen:n]); err != nil {
 		if errors.Is(err, io.EOF) {

@@ -245,6 +245,9 @@ func (f *RadSec) read(ctx context.Context, s *stream, started *sync.WaitGroup) e
 		_ = s.raw.SetReadDeadline(time.Now().Add(silentTime))
 		n, _, err := s.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
+			if errors.Is(err, radius.ErrLength) {
+				f.count.bad.Add(1)
+			}
 			return err
 		}
 		switch radius.Code(buf[0]) {
