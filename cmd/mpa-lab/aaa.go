@@ -12,6 +12,7 @@ import (
 type aaa struct {
 	AAA       string `name:"aaa" enum:"embedded,freeradius,freediameter" default:"embedded" help:"The authentication server: embedded (mpa-aaa), freeradius, or mpa-aaa behind a relay, freediameter."`
 	Transport string `name:"aaa-transport" enum:"auto,radius,radsec,diameter,diameter-tls" default:"auto" help:"What routers speak with it: radius, radsec, diameter or diameter-tls; auto is radius, and diameter with freediameter."`
+	EAP       string `name:"eap" enum:"tls,ttls-pap,ttls-mschapv2,peap" default:"tls" help:"How the node logs in: with a certificate (tls), or with a password: ttls-pap, ttls-mschapv2, peap."`
 	Roaming   bool   `help:"Have the routers ask a server of the visited networks' operator, which forwards to the node's home; --rtt-aaa is between the two."`
 	Spare     bool   `name:"aaa-spare" help:"Have a second authentication server, for when the one that the routers ask is gone."`
 	Down      int    `name:"aaa-down" placeholder:"N" help:"Kill the server that the router asks before it gets message N of each handover's authentication; with it comes --aaa-spare."`
@@ -21,7 +22,7 @@ func (f aaa) into(o *scenario.Options) error {
 	if f.Down < 0 || f.Down > 100 {
 		return fmt.Errorf("--aaa-down %d: expected the number of a message, from 1 on", f.Down)
 	}
-	o.AAA, o.Transport, o.Roaming, o.Spare, o.AAADown = f.AAA, f.transport(), f.Roaming, f.spare(), f.Down
+	o.AAA, o.Transport, o.EAP, o.Roaming, o.Spare, o.AAADown = f.AAA, f.transport(), f.EAP, f.Roaming, f.spare(), f.Down
 	return nil
 }
 
@@ -49,6 +50,9 @@ func (f aaa) links() (names []string) {
 // record is what was taken, for the results.
 func (f aaa) record(m map[string]string) {
 	m["aaa"], m["aaa-transport"] = f.AAA, f.Transport
+	if f.EAP != "tls" {
+		m["eap"] = f.EAP
+	}
 	if f.Roaming {
 		m["roaming"] = "true"
 	}

@@ -77,8 +77,8 @@ server-name: %s
 radius: {listen: "%v", clients: [{prefix: 10.0.0.0/8, secret-file: %s, orders: "0.0.0.0:%d"}]}
 tls: {min-version: "%s", max-version: "%s"}
 books: %s
-%s%s`, s.name, b.Run.File(s.name+".sock"), b.Run.File(state), serverName, s.at(aaaPort), radiusSecret, ordersPort, lo, hi, b.Books(s.name),
-		b.configFronts(s), forwards)
+%s%s%s`, s.name, b.Run.File(s.name+".sock"), b.Run.File(state), serverName, s.at(aaaPort), radiusSecret, ordersPort, lo, hi, b.Books(s.name),
+		b.configUsers(), b.configFronts(s), forwards)
 }
 
 // Books is the file of the accounting records that a server of ours has been told, a JSON object a line.

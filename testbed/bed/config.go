@@ -173,9 +173,7 @@ tunnel: {device: %s, mtu: %d%s}
 eap:
   identity: %s
   ca: mn/ca.pem
-  certificate: mn/mn.pem
-  key: mn/mn.key
-  server-name: %s
+%s  server-name: %s
 networks:
 %smobility:
 %s
@@ -183,7 +181,7 @@ networks:
 %s
 %s
 prepare: %v
-%s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.opt.innerMTU(), b.rekey(), MNIdentity, ServerName, nets.String(),
+%s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.opt.innerMTU(), b.rekey(), MNIdentity, b.configEAP(), ServerName, nets.String(),
 		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, trigger+moves+b.configMN6())
 }
 

@@ -31,6 +31,9 @@ func (b *Bed) startDaemons(ctx context.Context) error {
 	if err := b.certificates(); err != nil {
 		return err
 	}
+	if err := b.users(); err != nil {
+		return err
+	}
 	if err := b.transportCertificates(); err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ func (b *Bed) startFreeRADIUS(ctx context.Context, s aaaServer, a AAA) error {
 	}
 	f.State = b.Run.File(state)
 	f.MinTLS, f.MaxTLS = b.opt.tlsVersions()
+	if f.Passwords, err = b.passwords(); err != nil {
+		return err
+	}
 	b.opt.say("starting FreeRADIUS")
 	return b.runFreeRADIUS(ctx, s, f)
 }

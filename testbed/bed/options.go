@@ -37,6 +37,8 @@ type Options struct {
 	Spare bool
 	// AAADown lets the server that the routers ask be killed at a message, see Bed.ArmAAADown.
 	AAADown bool
+	// EAP is how the mobile node logs in: EAPTLS (also when empty), EAPPAP, EAPTTLS or EAPPEAP.
+	EAP string
 	// TLS is the only version of TLS it speaks, "1.2" or "1.3"; empty: both.
 	TLS string
 	// DHCP is the DHCP server: DHCPEmbedded (also when empty) or DHCPKea.
@@ -206,6 +208,9 @@ func (o Options) check() error {
 		}
 	default:
 		return fmt.Errorf("bed: nobody finds a PAA by %q: expected %s, %s or %s", o.Agent, AgentConfigured, AgentDHCP, AgentInvites)
+	}
+	if err := o.checkEAP(); err != nil {
+		return err
 	}
 	if o.VPN {
 		if _, err := (peers.WireGuard{}).Command(); err != nil {

@@ -40,6 +40,7 @@ type Options struct {
 	// Transport is what routers speak with authentication servers, Roaming has them ask those of a visited operator,
 	// and Spare has a second one, see bed.Options.
 	Transport      string
+	EAP            string // how the node logs in, bed.EAPTLS and so on; empty: with a certificate
 	Roaming, Spare bool
 	// AAADown has the server that is asked be killed before it gets message number AAADown of each handover's
 	// authentication; 0: none is.
@@ -113,7 +114,7 @@ func (o Options) bed(p *Progress) bed.Options {
 	return bed.Options{
 		Wifi: wifi,
 		Bin:  o.Bin, Gap: o.Gap, DAD: o.DAD, BufferOff: o.BufferOff, Logs: o.Logs, Say: p.Line, AAA: o.AAA, DHCP: o.DHCP, TLS: o.TLS, Links: o.Links,
-		Transport: o.Transport, Roaming: o.Roaming, Spare: o.Spare, AAADown: o.AAADown > 0,
+		Transport: o.Transport, EAP: o.EAP, Roaming: o.Roaming, Spare: o.Spare, AAADown: o.AAADown > 0,
 		LoseMarkers: o.LoseMarkers, NAT: o.NAT, Enforce: o.Enforce, Agent: o.Agent, IP: o.IP, Addresses: o.Addresses, Capture: o.Capture,
 		Traffic: impair.Traffic{
 			FlowPort: flowPort, Down: down.Payload, Up: up.Payload, ProbePort: probePort, Probe: traffic.ProbePayload,
