@@ -308,6 +308,19 @@ func (b *Books) put(text []byte) error {
 	return nil
 }
 
+// remind gives an entry what others of its session had, and it has not. A nil Books
+// knows nothing.
+func (b *Books) remind(e *Entry) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.known[e.key()]; a != nil {
+		e.Home = a.last.Home
+	}
+}
+
 // Open are the sessions that have not ended, as their last record has them.
 func (b *Books) Open() []Entry {
 	b.mu.Lock()

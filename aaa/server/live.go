@@ -36,6 +36,8 @@ type Session struct {
 	Class    [][]byte   `json:"class,omitempty"`
 	Handle   []byte     `json:"handle,omitempty"`
 	Home     *aaa.Grant `json:"home,omitzero"` // as the servers of another operator know it
+
+	ended bool // kept for a while, for a record that comes again to find its Home
 }
 
 // key is that of its records.
@@ -63,7 +65,9 @@ func (s *Server) Sessions() []Session {
 	defer s.mu.Unlock()
 	out := make([]Session, 0, len(s.live))
 	for _, l := range s.live {
-		out = append(out, *l)
+		if !l.ended {
+			out = append(out, *l)
+		}
 	}
 	slices.SortFunc(out, func(a, b Session) int { return a.Since.Compare(b.Since) })
 	return out
@@ -161,7 +165,7 @@ func (s *Server) overdue(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, l := range s.live {
-		if !l.Expires.IsZero() && now.After(l.Expires.Add(lateness)) && now.After(l.Heard.Add(lateness)) {
+		if l.ended && now.After(l.Heard.Add(lateness)) || !l.Expires.IsZero() && now.After(l.Expires.Add(lateness)) && now.After(l.Heard.Add(lateness)) {
 			delete(s.live, key)
 		}
 	}
@@ -183,6 +187,9 @@ func (s *Server) Account(ctx context.Context, client string, r aaa.Record) error
 		e.Home = l.Home
 	}
 	s.mu.Unlock()
+	if l == nil {
+		s.cfg.Books.remind(&e)
+	}
 	if s.cfg.Books != nil {
 		if err := s.cfg.Books.Add(e); err != nil {
 			return err
@@ -213,12 +220,17 @@ func (s *Server) ofRecord(e Entry) *Session {
 func (s *Server) heard(e Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.Kind == kindStop {
+	l := s.live[e.key()]
+	switch {
+	case e.Kind == kindStop && l != nil && l.Home != nil:
+		l.ended, l.Heard = true, e.Time
+		return
+	case e.Kind == kindStop:
 		delete(s.live, e.key())
 		return
-	}
-	l := s.live[e.key()]
-	if l == nil {
+	case l != nil && l.ended:
+		return
+	case l == nil:
 		s.room()
 		l = &Session{Since: e.At}
 		s.live[e.key()] = l
@@ -230,7 +242,12 @@ func (s *Server) heard(e Entry) {
 func (s *Server) Ended(client, session string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.live, Entry{Client: client, Session: session}.key())
+	key := Entry{Client: client, Session: session}.key()
+	if l := s.live[key]; l != nil && l.Home != nil { // its last record may come again
+		l.ended, l.Heard = true, time.Now()
+		return
+	}
+	delete(s.live, key)
 }
 
 // Ordered is what became of an order to one session.

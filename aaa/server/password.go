@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"openmpa/aaa/eap"
 	"openmpa/paa/keys"
@@ -34,6 +35,9 @@ const (
 func HashPassword(password string, onlyPAP bool) (Password, error) {
 	if password == "" || len(password) > 256 {
 		return "", fmt.Errorf("server: password of %d octets, expected 1 to 256", len(password))
+	}
+	if !utf8.ValidString(password) {
+		return "", errors.New("server: the password is not UTF-8")
 	}
 	if !onlyPAP {
 		nt, err := eap.NTHash(password)

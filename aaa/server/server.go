@@ -331,7 +331,12 @@ func (s *Server) fill(b []byte) error {
 // Counters returns what the server has done and dropped so far.
 func (s *Server) Counters() Counters {
 	s.mu.Lock()
-	sessions, live := len(s.sessions), len(s.live)
+	sessions, live := len(s.sessions), 0
+	for _, l := range s.live {
+		if !l.ended {
+			live++
+		}
+	}
 	s.mu.Unlock()
 	n := &s.count
 	return Counters{

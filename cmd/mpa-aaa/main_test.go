@@ -98,14 +98,20 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+func listenLoopback(t *testing.T) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // setup writes a configuration for a free port of the loopback interface.
 func setup(t *testing.T) (env daemon.Env, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	probe, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	probe := listenLoopback(t)
 	port := probe.LocalAddr().(*net.UDPAddr).Port
 	_ = probe.Close()
 	text := strings.NewReplacer("/run/openmpa/aaa.sock", "aaa.sock", "10.0.5.1:1812", "127.0.0.1:"+strconv.Itoa(port), "accounting: 10.0.5.1:1813", "accounting: none",
