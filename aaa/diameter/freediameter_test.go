@@ -116,7 +116,7 @@ func TestFreeDiameterRelays(t *testing.T) {
 				at = f.TLS
 			}
 			client, stopClient := playUntil(t, Config{Identity: ar, TLS: config(ar), Watchdog: 6 * time.Second, Peers: []Peer{{Identity: via, Addr: at.String(), TLS: secure}}})
-			ctx := within(t, 20*time.Second)
+			ctx := within(t, time.Minute)
 			for len(server.Peers()) == 0 || server.Peers()[0].State != "okay" {
 				if ctx.Err() != nil {
 					t.Fatalf("the relay has not connected: %+v\n%s", server.Peers(), log())

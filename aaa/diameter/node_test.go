@@ -275,7 +275,7 @@ func TestOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start(Config{Identity: "aaa.home.example", Peers: []Peer{{Identity: "ar-a.visited.example"}}, Listeners: []Listener{{Listener: l}}, Handler: success(&served)}, "")
-	cfg := Config{Identity: "ar-a.visited.example", Realm: "visited.example", Peers: []Peer{{Identity: "aaa.home.example", Addr: l.Addr().String()}}}
+	cfg := Config{Identity: "ar-a.visited.example", Realm: "visited.example", Patience: time.Minute, Peers: []Peer{{Identity: "aaa.home.example", Addr: l.Addr().String()}}}
 	ar, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestOverTCP(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- ar.Run(ctx) }()
 	for range 100 {
-		if _, _, err := ar.Send(within(t, 5*time.Second), der("s;4"), Target{Realm: homeRealm}); err != nil {
+		if _, _, err := ar.Send(within(t, time.Minute), der("s;4"), Target{Realm: homeRealm}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -38,6 +38,9 @@ func play(t *testing.T, cfg Config) *Node {
 func playUntil(t *testing.T, cfg Config) (n *Node, stop func()) {
 	t.Helper()
 	_, cfg.Realm, _ = strings.Cut(cfg.Identity, ".")
+	if cfg.Patience == 0 {
+		cfg.Patience = time.Minute // a busy machine may take its time to connect
+	}
 	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +102,7 @@ func TestTLS(t *testing.T) {
 				c.clientTLS(mine)
 			}
 			n := play(t, Config{Identity: c.identity, TLS: mine, Peers: []Peer{{Identity: c.peer, Addr: l.Addr().String(), TLS: !c.plain}}})
-			_, _, err := n.Send(within(t, 10*time.Second), der("s;1"), Target{Realm: homeRealm})
+			_, _, err := n.Send(within(t, time.Minute), der("s;1"), Target{Realm: homeRealm})
 			if c.good {
 				if err != nil || served.Load() != 1 || !n.Peers()[0].TLS {
 					t.Errorf("%v, %+v", err, n.Peers())
