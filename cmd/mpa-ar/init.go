@@ -258,6 +258,7 @@ aaa:
   - radius:
       nas-identifier: ar-%[1]s
       servers: [{address: "%[7]v", secret-file: %[8]s}]
+      orders: "0.0.0.0:%[11]d"         # of those servers, and nobody else
 dhcp: {server: %[9]v}
-%[10]s`, i.name, i.runDir, i.state, i.access, i.address.Addr, realm, radius, secretFile, i.dhcp.Addr, i.radios.section())
+%[10]s`, i.name, i.runDir, i.state, i.access, i.address.Addr, realm, radius, secretFile, i.dhcp.Addr, i.radios.section(), portOrders)
 }

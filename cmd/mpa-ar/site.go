@@ -22,6 +22,8 @@ const (
 	firstSPI  = 256
 	algorithm = "hmac-sha256"
 	secretLen = 32 // octets
+
+	portOrders = 3799 // UDP; where routers take what mpa-aaa wants of sessions (RFC 5176)
 )
 
 // site is what the first router knows of a site, in site.json beside its configuration.
@@ -194,5 +196,5 @@ func withClient(path string, from netip.Addr, secretFile string) (enroll.File, e
 }
 
 func clientLine(from netip.Addr, secretFile string) string {
-	return fmt.Sprintf("    - {prefix: %v/%d, secret-file: %s}\n", from, from.BitLen(), secretFile)
+	return fmt.Sprintf("    - {prefix: %v/%d, secret-file: %s, orders: \"0.0.0.0:%d\"}\n", from, from.BitLen(), secretFile, portOrders)
 }

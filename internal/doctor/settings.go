@@ -93,6 +93,7 @@ func (p *patient) aaa() {
 	p.authority()
 	p.clock()
 	p.space()
+	p.operators() // of other realms
 }
 
 func (p *patient) ha() {

@@ -274,7 +274,7 @@ func TestDoctor(t *testing.T) {
 		{"an address that is not there", r.command("address del 10.1.0.1/24 dev lan0", "address add 10.1.0.1/24 dev lan0"), doctor.Fail, "address", "10.1.0.1 is on no interface", "lan0"},
 		{"the addresses of the TUN taken", r.command("address add 169.254.62.50/28 dev wan0", "address del 169.254.62.50/28 dev wan0"), doctor.Fail, "fence", "overlaps", "tunnel: address:"},
 		{"another RADIUS secret", r.replaced("radius.secret", "0011", "1111"), doctor.Fail, "radius", "no answer from 10.0.0.2:1812", "the same secret"},
-		{"a RADIUS server that is not there", r.replaced("ar.yaml", "10.0.0.2:1812", "10.0.0.2:1813"), doctor.Fail, "radius", "nothing listens", "start the RADIUS server"},
+		{"a RADIUS server that is not there", r.replaced("ar.yaml", "10.0.0.2:1812", "10.0.0.2:1815"), doctor.Fail, "radius", "nothing listens", "start the RADIUS server"},
 		{"a Diameter server that is not there", r.replaced("ar.yaml", `radius: {nas-identifier: ar-a, servers: [{address: "10.0.0.2:1812", secret-file: radius.secret}]}`,
 			`diameter: {identity: ar-a.b.example, peers: [{address: "10.0.0.2:3868", identity: aaa.home.example, tls: false}]}`), doctor.Fail, "diameter", "nothing listens on 10.0.0.2:3868", "aaa: diameter: peers:"},
 		{"a silent DHCP server", func(*doctor.Options) func() {
