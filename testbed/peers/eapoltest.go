@@ -84,7 +84,8 @@ func (e EapolTest) text() string {
 	set("domain_match", e.ServerName)
 	set("client_cert", e.Certificate)
 	set("private_key", e.Key)
-	set("phase1", fmt.Sprintf("tls_disable_tlsv1_3=%d", number(e.No13)))
+	// By itself it takes no tickets of TLS 1.2.
+	set("phase1", fmt.Sprintf("tls_disable_tlsv1_3=%d tls_disable_session_ticket=0", number(e.No13)))
 	if e.Fragment > 0 {
 		fmt.Fprintf(&b, " fragment_size=%d\n", e.Fragment)
 	}

@@ -31,7 +31,7 @@ func TestEapolTestConfiguration(t *testing.T) {
 	}
 	for _, want := range []string{
 		"fast_reauth=0\nnetwork={\n", " eap=TLS\n", ` identity="mn@home.example"`, ` domain_match="aaa.home.example"`,
-		` phase1="tls_disable_tlsv1_3=1"`, " fragment_size=1024\n",
+		` phase1="tls_disable_tlsv1_3=1 tls_disable_session_ticket=0"`, " fragment_size=1024\n",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in\n%s", want, text)
