@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -16,24 +17,25 @@ import (
 
 // told are orders that a router carried out.
 type told struct {
-	mu  sync.Mutex
-	all []string
+	mu      sync.Mutex
+	session string // the one it has; empty: s-1
+	all     []string
 }
 
-func (o *told) note(what string, m aaa.Match, known string) int {
+func (o *told) note(what string, m aaa.Match) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if m.Session != known || m.Identity != nodeName {
+	if m.Session != cmp.Or(o.session, "s-1") || m.Identity != nodeName {
 		return 0
 	}
 	o.all = append(o.all, what)
 	return 1
 }
 
-func (o *told) End(m aaa.Match, _ string) int { return o.note("end", m, "s-1") }
-func (o *told) Again(m aaa.Match) int         { return o.note("again", m, "s-1") }
+func (o *told) End(m aaa.Match, _ string) int { return o.note("end", m) }
+func (o *told) Again(m aaa.Match) int         { return o.note("again", m) }
 func (o *told) Extend(m aaa.Match, life time.Duration) int {
-	return o.note("extend "+life.String(), m, "s-1")
+	return o.note("extend "+life.String(), m)
 }
 
 // orderAll gives every order by a front to a client, and one for a session it does not
@@ -68,7 +70,7 @@ func orderAll(t *testing.T, f Front, client string, o *told) {
 }
 
 func TestOrdersRadSec(t *testing.T) {
-	s := newRadSecSite(t)
+	s := newRadSecSite(t, nil)
 	o := &told{}
 	client, backend := s.router(t, "ar-a.visited.example", o)
 	if _, r, err := authenticate(t, backend, s.node); err != nil || r.Decision != aaa.Accept {

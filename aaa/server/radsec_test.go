@@ -24,9 +24,9 @@ type radsecSite struct {
 	addr  netip.AddrPort
 }
 
-func newRadSecSite(t *testing.T) *radsecSite {
+func newRadSecSite(t *testing.T, change func(*Config)) *radsecSite {
 	t.Helper()
-	s := &radsecSite{site: newSite(t, nil), ca: catest.NewAuthority(t)}
+	s := &radsecSite{site: newSite(t, change), ca: catest.NewAuthority(t)}
 	var err error
 	s.front, err = NewRadSec(s.server, RadSecConfig{
 		TLS:     &tls.Config{Certificates: []tls.Certificate{s.ca.Issue(serverName)}, ClientCAs: s.ca.Roots()},
@@ -83,7 +83,7 @@ func (s *radsecSite) router(t *testing.T, name string, orders aaa.Orders) (*radi
 
 // TestRadSec authenticates nodes at once over one connection.
 func TestRadSec(t *testing.T) {
-	s := newRadSecSite(t)
+	s := newRadSecSite(t, nil)
 	for _, name := range []string{"ar-a.visited.example", "AR-X.other.example"} {
 		_, backend := s.router(t, name, nil)
 		var wg sync.WaitGroup
@@ -110,7 +110,7 @@ func TestRadSec(t *testing.T) {
 // TestRadSecStrangers: a certificate is not enough, and what is no RADIUS ends a
 // connection.
 func TestRadSecStrangers(t *testing.T) {
-	s := newRadSecSite(t)
+	s := newRadSecSite(t, nil)
 	for _, name := range []string{"ar-a.evil.example", "deep.ar-a.visited.example", "visited.example"} {
 		client, _ := s.router(t, name, nil)
 		_, err := client.Exchange(t.Context(), radius.Request{UserName: nodeName, EAP: []byte{2, 1, 0, 5, 1}})
