@@ -139,9 +139,11 @@ func (f *Diameter) Account(ctx context.Context, from string, r diameter.Record) 
 }
 
 // Ended implements diameter.Service. The books have it from the record before.
-func (f *Diameter) Ended(_ context.Context, from string, e diameter.Ended) diameter.Result {
+func (f *Diameter) Ended(ctx context.Context, from string, e diameter.Ended) diameter.Result {
 	f.log.Debug("session ended", "session", e.Session, "from", from, "cause", causes[e.Cause])
-	f.core.Ended(diameterFront+":"+from, e.Session)
+	if err := f.core.Ended(ctx, diameterFront+":"+from, e.Session, causes[e.Cause]); err != nil {
+		return diameter.UnableToDeliver
+	}
 	return diameter.Success
 }
 

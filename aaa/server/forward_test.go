@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -191,4 +193,53 @@ func TestForwardSilence(t *testing.T) {
 			t.Errorf("home: %q", lines)
 		}
 	})
+}
+
+// TestUnusedSession ends before its first record: a home that keeps sessions hears so.
+func TestUnusedSession(t *testing.T) {
+	told := &toldCarrier{}
+	forward, err := aaa.NewRealms(aaa.Operator{Name: "home", Carrier: told})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{cfg: Config{Forward: forward, Rand: rand.Reader}, live: map[string]*Session{}}
+	for name, c := range map[string]struct {
+		home aaa.Grant
+		used bool
+		told int
+	}{
+		"unused":         {aaa.Grant{Operator: "home", Session: "h", Stateful: true}, false, 1},
+		"used":           {aaa.Grant{Operator: "home", Session: "h", Stateful: true}, true, 0},
+		"not kept there": {aaa.Grant{Operator: "home", Session: "h"}, false, 0},
+	} {
+		told.records = nil
+		if err := s.granted(Ask{Client: "diameter:ar.x", Session: name}, "", &Reply{}, &c.home); err != nil {
+			t.Fatal(err)
+		}
+		if c.used {
+			s.heard(Entry{Client: "diameter:ar.x", Session: name, Kind: kindStart, Time: time.Now()})
+		}
+		for range 2 {
+			if err := s.Ended(t.Context(), "diameter:ar.x", name, aaa.CauseUser); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(told.records) != c.told || c.told > 0 && (told.records[0].Kind != aaa.RecordStop || told.records[0].Grant.Session != "h") {
+			t.Errorf("%s: %+v", name, told.records)
+		}
+	}
+	if n := len(s.Sessions()); n != 0 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+// toldCarrier notes records.
+type toldCarrier struct {
+	aaa.Carrier
+	records []aaa.Record
+}
+
+func (c *toldCarrier) Account(_ context.Context, r aaa.Record) error {
+	c.records = append(c.records, r)
+	return nil
 }

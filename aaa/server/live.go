@@ -238,16 +238,29 @@ func (s *Server) heard(e Entry) {
 	l.hear(e)
 }
 
-// Ended says that a session is over, of which a record may have come or not.
-func (s *Server) Ended(client, session string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Ended says that a session is over, of which a record may have come or not. The servers
+// of its home hear so here if there was none, and they keep it until they do.
+func (s *Server) Ended(ctx context.Context, client, session string, cause aaa.Cause) error {
 	key := Entry{Client: client, Session: session}.key()
-	if l := s.live[key]; l != nil && l.Home != nil { // its last record may come again
-		l.ended, l.Heard = true, time.Now()
-		return
+	s.mu.Lock()
+	l := s.live[key]
+	if l == nil || l.Home == nil {
+		delete(s.live, key)
+		s.mu.Unlock()
+		return nil
 	}
-	delete(s.live, key)
+	unused := !l.ended && l.Heard.IsZero() && l.Home.Stateful
+	l.ended, l.Heard = true, time.Now() // its last record may come again
+	home := *l.Home
+	s.mu.Unlock()
+	if !unused {
+		return nil
+	}
+	err := s.cfg.Forward.Account(ctx, aaa.Record{Grant: home, Kind: aaa.RecordStop, Time: time.Now(), Cause: cause})
+	if err != nil {
+		s.cfg.Log.Warn("the home of a session does not know that it is over", "identity", home.Identity, "session", home.Session, "err", err)
+	}
+	return err
 }
 
 // Ordered is what became of an order to one session.
