@@ -14,7 +14,6 @@ import (
 
 	"openmpa/aaa"
 	"openmpa/aaa/radius"
-	"openmpa/internal/event"
 )
 
 // TestRADIUSRoaming: a router asks the server of visited.example by UDP, which asks the
@@ -40,17 +39,7 @@ func TestRADIUSRoaming(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := OpenState(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := state.ServerCertificate(visitedName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Realms: []string{"visited.example"}, Forward: forward, Recorder: event.NewRecorder("visited", nil, 0)}
-	cfg.TLS.Certificate, cfg.TLS.ClientCAs = cert, state.Roots()
-	visited, err := New(cfg)
+	visited, err := New(visitedConfig(t, forward))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,16 +33,7 @@ func newVisited(t *testing.T, n int) (s *dsite, visited *dserver) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := OpenState(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := state.ServerCertificate(visitedName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Realms: []string{"visited.example"}, Forward: forward, Recorder: event.NewRecorder("visited", nil, 0)}
-	cfg.TLS.Certificate, cfg.TLS.ClientCAs = cert, state.Roots()
+	cfg := visitedConfig(t, forward)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +60,22 @@ func newVisited(t *testing.T, n int) (s *dsite, visited *dserver) {
 	})
 	s.router(diameter.Peer{Identity: visitedName, Addr: visited.addr})
 	return s, visited
+}
+
+// visitedConfig is of a server of visited.example that forwards home.
+func visitedConfig(t *testing.T, forward *aaa.Realms) Config {
+	t.Helper()
+	state, err := OpenState(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := state.ServerCertificate(visitedName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Realms: []string{"visited.example"}, Forward: forward, Recorder: event.NewRecorder("visited", nil, 0)}
+	cfg.TLS.Certificate, cfg.TLS.ClientCAs = cert, state.Roots()
+	return cfg
 }
 
 // TestDiameterRoaming says that a node of home.example authenticates at a router of
