@@ -63,7 +63,8 @@ func (s *Server) Run(ctx context.Context) error { return s.node.Run(ctx) }
 
 // handle answers one request.
 func (s *Server) handle(ctx context.Context, from string, m *diam.Message) *diam.Message {
-	if origin := strings.ToLower(fields(m.AVP).text(avp.OriginHost)); origin != strings.ToLower(from) {
+	from = strings.ToLower(from)
+	if origin := strings.ToLower(fields(m.AVP).text(avp.OriginHost)); origin != from {
 		from = origin + relayed
 	}
 	switch m.Header.CommandCode {
