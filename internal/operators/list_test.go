@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"openmpa/aaa"
 	"openmpa/internal/config"
 )
 
@@ -53,8 +56,17 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Realms == nil {
-		t.Error("no backend")
+	s.Start(func(err error) { t.Error(err) })
+	m := aaa.Match{Session: "s"}
+	if n := s.End(m, "") + s.Again(m) + s.Extend(m, time.Hour); n != 0 {
+		t.Errorf("%d sessions before there are any", n)
+	}
+	s.Bind(one{})
+	if n := s.End(m, "") + s.Again(m) + s.Extend(m, time.Hour); n != 3 {
+		t.Errorf("%d orders were handed on, expected 3", n)
+	}
+	if st := s.Status(); len(st.Servers) == 0 || st.Servers[0].Operator != "radius" || st.Books != nil {
+		t.Errorf("%+v", st)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
@@ -89,6 +101,15 @@ func TestOpenDiameter(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// one has every session once.
+type one struct{}
+
+func (one) End(aaa.Match, string) int           { return 1 }
+func (one) Again(aaa.Match) int                 { return 1 }
+func (one) Extend(aaa.Match, time.Duration) int { return 1 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
