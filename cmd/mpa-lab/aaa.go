@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"openmpa/testbed/bed"
 	"openmpa/testbed/scenario"
 	"openmpa/testbed/topo"
 )
@@ -22,7 +23,10 @@ func (f aaa) into(o *scenario.Options) error {
 	if f.Down < 0 || f.Down > 100 {
 		return fmt.Errorf("--aaa-down %d: expected the number of a message, from 1 on", f.Down)
 	}
-	o.AAA, o.Transport, o.EAP, o.Roaming, o.Spare, o.AAADown = f.AAA, f.transport(), f.EAP, f.Roaming, f.spare(), f.Down
+	if f.EAP != bed.EAPTLS { // else a scenario may take others
+		o.EAP = f.EAP
+	}
+	o.AAA, o.Transport, o.Roaming, o.Spare, o.AAADown = f.AAA, f.transport(), f.Roaming, f.spare(), f.Down
 	return nil
 }
 
@@ -50,7 +54,7 @@ func (f aaa) links() (names []string) {
 // record is what was taken, for the results.
 func (f aaa) record(m map[string]string) {
 	m["aaa"], m["aaa-transport"] = f.AAA, f.Transport
-	if f.EAP != "tls" {
+	if f.EAP != bed.EAPTLS {
 		m["eap"] = f.EAP
 	}
 	if f.Roaming {

@@ -81,14 +81,18 @@ func aaaCells(ctx context.Context, r *run) error {
 	if given.Pairwise {
 		cells = pairwiseAAACells()
 	}
-	for _, c := range cells {
+	for i, c := range cells {
 		r.opt, r.caseName = given, c.String()
+		if given.Pairwise && given.EAP == "" { // a sample of these comes along at no cost
+			r.opt.EAP = bed.EAPMethods[i%len(bed.EAPMethods)]
+			r.caseName += ", " + r.opt.EAP
+		}
 		r.opt.AAA, r.opt.Transport, r.opt.Roaming = c.server(), c.transport, c.roaming
 		err := r.withBed(ctx, r.opt.bed(r.p), func(b *bed.Bed) error {
-			return r.repeat(ctx, b, func(name string, m measured) { r.judgeClean(c.String()+": "+name, m) })
+			return r.repeat(ctx, b, func(name string, m measured) { r.judgeClean(r.caseName+": "+name, m) })
 		})
 		if err != nil {
-			return fmt.Errorf("%v: %w", c, err)
+			return fmt.Errorf("%s: %w", r.caseName, err)
 		}
 	}
 	return nil
