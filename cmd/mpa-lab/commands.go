@@ -284,7 +284,7 @@ func printHandovers(s scenario.Scenario, o scenario.Options, res *report.Result)
 		}
 		line := fmt.Sprintf("  %-36s %s", name, h.Outcome)
 		if h.TLS != "" {
-			line += ", authenticated by EAP-TLS (" + h.TLS + ")"
+			line += ", authenticated with " + h.TLS
 		}
 		if h.Reason != "" {
 			line += ": " + h.Reason
