@@ -29,7 +29,10 @@ type SessionInfo struct {
 	NASPort        string // which session of this router
 	CallingStation string // the node, by its address
 	CalledStation  string // this router, by its name
-	Again          *Grant // the session is open, and authenticates again; nil: another one
+	// Session is what somebody for whom this asks names it by. RADIUS hands it through, so that
+	// whoever forwards the records of a session need not be who forwarded its begin.
+	Session string
+	Again   *Grant // the session is open, and authenticates again; nil: another one
 }
 
 // Session is the conversation with one node. It must not be used by several

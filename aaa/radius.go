@@ -24,13 +24,19 @@ func NewRADIUSCarrier(client *radius.Client) Carrier { return &radiusCarrier{cli
 
 type radiusCarrier struct{ client *radius.Client }
 
+// maxSession is what Acct-Session-Id can carry, in octets (RFC 2866 section 5.5).
+const maxSession = 253
+
 func (c *radiusCarrier) Open(info SessionInfo, identity string) (Conversation, error) {
 	req := radius.Request{
 		UserName: identity, NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation,
 	}
-	if g := info.Again; g != nil {
+	switch g := info.Again; {
+	case g != nil:
 		req.Session, req.Handle = g.Session, g.Handle
-	} else {
+	case info.Session != "" && len(info.Session) <= maxSession:
+		req.Session = info.Session
+	default:
 		var id [12]byte
 		if _, err := rand.Read(id[:]); err != nil {
 			return nil, fmt.Errorf("aaa: name of a session: %w", err)

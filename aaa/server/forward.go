@@ -25,7 +25,7 @@ func (s *Server) forwards(identity string) string {
 // beginForward makes a session whose responses go to another operator's servers.
 func (s *Server) beginForward(a Ask, pkt eap.Packet) (*session, error) {
 	identity := string(pkt.Data)
-	info := aaa.SessionInfo{NASPort: a.NASPort, CallingStation: a.Station, CalledStation: a.Called}
+	info := aaa.SessionInfo{NASPort: a.NASPort, CallingStation: a.Station, CalledStation: a.Called, Session: a.Session}
 	s.mu.Lock()
 	if l := s.live[Entry{Client: a.Client, Session: a.Session}.key()]; l != nil && a.Session != "" && l.Home != nil {
 		again := *l.Home
