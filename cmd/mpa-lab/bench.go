@@ -101,17 +101,3 @@ func (c *aaaPAACmd) Run(a *app) error {
 	}
 	return end.Run(a.ctx, os.Stdin, os.Stdout)
 }
-
-// aaaPaCCmd are nodes that authenticate.
-type aaaPaCCmd struct {
-	End string `arg:"" help:"What they are to be, as JSON."`
-}
-
-// Run authenticates.
-func (c *aaaPaCCmd) Run(a *app) error {
-	var end bench.AAAPaC
-	if err := json.Unmarshal([]byte(c.End), &end); err != nil {
-		return fmt.Errorf("%q: %w", c.End, err)
-	}
-	return end.Run(a.ctx, os.Stdout)
-}

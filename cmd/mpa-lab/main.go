@@ -43,7 +43,6 @@ type cli struct {
 	Delivery  deliveryCmd  `cmd:"" help:"Play the matrix of the delivery core: each way to move, with several kinds of traffic, gaps and delays."`
 	PANAPAA   panaPAACmd   `cmd:"" name:"pana-paa" hidden:"" help:"What the benches of PANA start."`
 	AAAPAA    aaaPAACmd    `cmd:"" name:"aaa-paa" hidden:"" help:"What the benches of AAA start."`
-	AAAPaC    aaaPaCCmd    `cmd:"" name:"aaa-pac" hidden:"" help:"What the benches of AAA start."`
 	TunnelEnd tunnelEndCmd `cmd:"" hidden:"" help:"What the bench of tunnels starts."`
 	Report    reportCmd    `cmd:"" help:"Measure, or read what was measured, and write one HTML page with tables and pictures."`
 	List      listCmd      `cmd:"" help:"The scenarios and the benches."`

@@ -16,6 +16,7 @@ import (
 	"openmpa/aaa/eap"
 	"openmpa/aaa/server"
 	"openmpa/paa/keys"
+	"openmpa/testbed/bench/pac"
 	"openmpa/testbed/tap"
 )
 
@@ -57,14 +58,14 @@ func TestAAAEnds(t *testing.T) {
 	if err := answers.Decode(&first); err != nil || !first.Ready {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	for name, e := range map[string]AAAPaC{
-		"one after the other": {From: pacs(1, 1), Parallel: 1, TLS: "1.2", Times: 3},
+	for name, e := range map[string]pac.Nodes{
+		"one after the other": {From: pac.Loopback(1, 1), Parallel: 1, TLS: "1.2", Times: 3},
 		"side by side":        {Loopback: 3, Parallel: 3, TLS: "1.3", Times: 6, Stay: true},
-		"for a while":         {From: pacs(1, 1), Parallel: 1, TLS: "1.3", For: time.Millisecond},
+		"for a while":         {From: pac.Loopback(1, 1), Parallel: 1, TLS: "1.3", For: time.Millisecond},
 	} {
 		e.PAA, e.Identity, e.Certificate, e.Key, e.CA, e.ServerName, e.Fragment = paa, aaaIdentity, files[0], files[1], files[2], aaaName, tauthFragment
 		var out bytes.Buffer
-		var took AAATook
+		var took pac.Took
 		if err := e.Run(t.Context(), &out); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -76,12 +77,12 @@ func TestAAAEnds(t *testing.T) {
 			t.Errorf("%s: %+v, expected %d", name, took, want)
 		}
 	}
-	stranger := AAAPaC{
-		PAA: paa, From: pacs(1, 1), Parallel: 1, Identity: aaaIdentity, Certificate: files[0], Key: files[1], CA: files[2],
+	stranger := pac.Nodes{
+		PAA: paa, From: pac.Loopback(1, 1), Parallel: 1, Identity: aaaIdentity, Certificate: files[0], Key: files[1], CA: files[2],
 		ServerName: "other.home.example", TLS: "1.3", Times: 1,
 	}
 	var out bytes.Buffer
-	var took AAATook
+	var took pac.Took
 	if err := stranger.Run(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}

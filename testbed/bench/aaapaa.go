@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -109,13 +110,14 @@ type helper struct {
 	lines *bufio.Scanner
 }
 
-// startHelper starts one; what it is to be is its argument, as JSON.
-func (s side) startHelper(o Options, log, name string, what any) (*helper, error) {
+// startHelper starts one by the end of a command; what it is to be is its argument, as JSON.
+func (s side) startHelper(log string, what any, command ...string) (*helper, error) {
+	name := filepath.Base(command[0])
 	arg, err := json.Marshal(what)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	h := &helper{name: name, cmd: exec.Command(o.Self, name, string(arg))}
+	h := &helper{name: name, cmd: exec.Command(command[0], append(command[1:], string(arg))...)}
 	if h.in, err = h.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}

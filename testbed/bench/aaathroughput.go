@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"openmpa/testbed/bench/pac"
 )
 
 // AAAThroughput measures what pre-authentications take at the router and at the server.
@@ -148,8 +150,8 @@ func (w *aaaWorld) throughput(a *Adder, rows throughputRows, h *aaaHome, nodes i
 }
 
 // crowd has nodes authenticate, one authentication behind the other each.
-func (w *aaaWorld) crowd(h *aaaHome, nodes int, d time.Duration) (took AAATook, err error) {
-	c, err := w.left.startHelper(w.o, w.log("pac"), "aaa-pac", AAAPaC{
+func (w *aaaWorld) crowd(h *aaaHome, nodes int, d time.Duration) (took pac.Took, err error) {
+	c, err := w.startNodes(pac.Nodes{
 		PAA: h.paa, Loopback: throughputAddrs, Parallel: nodes, Identity: aaaIdentity, Certificate: w.files[0], Key: w.files[1], CA: w.files[2],
 		ServerName: aaaName, TLS: "1.3", Fragment: tauthFragment, For: d, Stay: true,
 	})

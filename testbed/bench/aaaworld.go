@@ -12,6 +12,7 @@ import (
 
 	"openmpa/aaa/radius"
 	"openmpa/aaa/server"
+	"openmpa/testbed/bench/pac"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/proc"
 )
@@ -182,7 +183,7 @@ func (w *aaaWorld) startPAA(name string, h *aaaHome) (*helper, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	p, err := w.left.startHelper(w.o, w.log("paa-"+name), "aaa-paa", AAAPAA{Listen: h.paa, Config: file})
+	p, err := w.left.startHelper(w.log("paa-"+name), AAAPAA{Listen: h.paa, Config: file}, w.o.Self, "aaa-paa")
 	if err != nil {
 		return nil, err
 	}
@@ -208,6 +209,17 @@ func (w *aaaWorld) close() error {
 	return errors.Join(append(errs, w.pair.close())...)
 }
 
+// nodeProgram is what the lab's script builds of the nodes.
+const nodeProgram = "mpa-lab-node"
+
+func (w *aaaWorld) startNodes(n pac.Nodes) (*helper, error) {
+	program := filepath.Join(w.o.Bin, nodeProgram)
+	if _, err := os.Stat(program); err != nil {
+		return nil, fmt.Errorf("bench: %w; \"./testbed/lab bench\" builds it", err)
+	}
+	return w.left.startHelper(w.log("nodes"), n, program)
+}
+
 // authenticated is what one run of a subject gave.
 type authenticated struct {
 	wire    []onWire
@@ -220,14 +232,14 @@ type authenticated struct {
 func (w *aaaWorld) ours(way tauthWay, times int, cold bool) (a authenticated, err error) {
 	h := w.homes[way.home]
 	began := time.Now()
-	c, err := w.left.startHelper(w.o, w.log("pac"), "aaa-pac", AAAPaC{
+	c, err := w.startNodes(pac.Nodes{
 		PAA: h.paa, From: []netip.Addr{w.left.addr}, Parallel: 1, Identity: aaaIdentity, Certificate: w.chain, Key: w.files[1], CA: w.files[2],
 		ServerName: aaaName, TLS: way.tls, Fragment: tauthFragment, Resume: way.resume, Times: times, Pause: eapolPause, Stay: cold,
 	})
 	if err != nil {
 		return a, err
 	}
-	var took AAATook
+	var took pac.Took
 	err = c.read(&took)
 	if err := errors.Join(err, c.stop()); err != nil {
 		return a, err

@@ -86,14 +86,6 @@ func login(at netip.Addr, paa netip.AddrPort, preauth bool) error {
 	}
 }
 
-// pacs are addresses of nodes in a network of loopback, 127.network.0.0/16.
-func pacs(network byte, number int) (list []netip.Addr) {
-	for i := range number {
-		list = append(list, netip.AddrFrom4([4]byte{127, network, byte(i >> 7), byte(2*i) | 1}))
-	}
-	return list
-}
-
 // logins opens so many sessions, one at a time at each address.
 func logins(ctx context.Context, nodes []netip.Addr, paa netip.AddrPort, number int) error {
 	var next atomic.Int64

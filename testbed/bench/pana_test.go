@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"openmpa/paa/pana"
+	"openmpa/testbed/bench/pac"
 )
 
 // TestMachineSession: a session without sockets comes about, again and again.
@@ -45,7 +46,7 @@ func TestPAAEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.addr = first.Listen
-	if err := logins(t.Context(), pacs(1, 4), c.addr, 40); err != nil {
+	if err := logins(t.Context(), pac.Loopback(1, 4), c.addr, 40); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)

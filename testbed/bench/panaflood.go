@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"openmpa/paa/pana"
+	"openmpa/testbed/bench/pac"
 )
 
 // floodLoads are what is offered, in parts of what the PAA answers of PCIs alone.
@@ -193,7 +194,7 @@ func floodSample(ctx context.Context, o Options, a *Adder, rate, part float64) (
 func preauthenticate(ctx context.Context, paa netip.AddrPort) (took []time.Duration, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for i, at := range pacs(200, floodHonest) {
+	for i, at := range pac.Loopback(200, floodHonest) {
 		wg.Go(func() {
 			if sleep(ctx, floodWithin*time.Duration(i)/floodHonest) != nil {
 				return

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"openmpa/paa/pana"
+	"openmpa/testbed/bench/pac"
 )
 
 // The rows of PANASessions.
@@ -44,7 +45,7 @@ func PANASessions() Bench {
 }
 
 func measurePANASessions(ctx context.Context, o Options, a *Adder) error {
-	nodes := pacs(1, panaAtATime)
+	nodes := pac.Loopback(1, panaAtATime)
 	a.Note("nodes and PAA are two processes on this machine, over loopback; %d nodes at a time, but for the first row", panaAtATime)
 	for round := range o.Rounds {
 		if err := machineSessions(o, a); err != nil {

@@ -1,4 +1,8 @@
-package bench
+// Package pac has nodes that pre-authenticate by EAP-TLS, as mpa-mn does, for benches. It is
+// apart from them so that the process that is measured loads what mpa-mn does, and no more.
+//
+//	mpa-lab-node '{...}'   Nodes as JSON; stdout: Took when all is over
+package pac
 
 import (
 	"context"
@@ -20,11 +24,8 @@ import (
 	"openmpa/paa/pana"
 )
 
-// An AAAPaC is nodes in a process of their own that pre-authenticate by EAP-TLS, as
-// mpa-mn does.
-//
-//	mpa-lab aaa-pac '{...}'   stdout: an AAATook when all is over
-type AAAPaC struct {
+// Nodes are some that authenticate.
+type Nodes struct {
 	PAA         netip.AddrPort `json:"paa"`
 	From        []netip.Addr   `json:"from"`     // addresses of nodes, which take turns
 	Loopback    int            `json:"loopback"` // so many of the loopback interface in their place
@@ -37,39 +38,47 @@ type AAAPaC struct {
 	TLS         string         `json:"tls"` // "1.2" or "1.3"
 	Fragment    int            `json:"fragment"`
 	Resume      bool           `json:"resume"`
-	Times       int            `json:"times"` // that each node authenticates; 0: for as long as For
+	Times       int            `json:"times"` // of all authentications; 0: for as long as For
 	For         time.Duration  `json:"for"`   // no authentication begins after it; 0: as often as Times
 	Pause       time.Duration  `json:"pause"` // before each but the first
 	Stay        bool           `json:"stay"`  // sessions are left open
 }
 
-// AAATook is how long authentications took, from the first PCI to the open session.
-type AAATook struct {
+// Took is how long authentications took, from the first PCI to the open session.
+type Took struct {
 	Took   []time.Duration `json:"took"`
 	Span   time.Duration   `json:"span"` // from the begin of the first to the end of the last
 	Failed []string        `json:"failed,omitempty"`
+}
+
+// Loopback are addresses of a network of the loopback interface, 127.network.0.0/16.
+func Loopback(network byte, number int) (list []netip.Addr) {
+	for i := range number {
+		list = append(list, netip.AddrFrom4([4]byte{127, network, byte(i >> 7), byte(2*i) | 1}))
+	}
+	return list
 }
 
 // versionsOfTLS are the names that benches have for them.
 var versionsOfTLS = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // peer is what the nodes authenticate by.
-func (e *AAAPaC) peer() (cfg eap.PeerConfig, err error) {
+func (e *Nodes) peer() (cfg eap.PeerConfig, err error) {
 	cert, err := tls.LoadX509KeyPair(e.Certificate, e.Key)
 	if err != nil {
-		return cfg, fmt.Errorf("bench: PaC: %w", err)
+		return cfg, fmt.Errorf("pac: %w", err)
 	}
 	pem, err := os.ReadFile(e.CA)
 	if err != nil {
-		return cfg, fmt.Errorf("bench: PaC: %w", err)
+		return cfg, fmt.Errorf("pac: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return cfg, fmt.Errorf("bench: PaC: no certificate in %s", e.CA)
+		return cfg, fmt.Errorf("pac: no certificate in %s", e.CA)
 	}
 	v, ok := versionsOfTLS[e.TLS]
 	if !ok {
-		return cfg, fmt.Errorf("bench: PaC: TLS %q, expected 1.2 or 1.3", e.TLS)
+		return cfg, fmt.Errorf("pac: TLS %q, expected 1.2 or 1.3", e.TLS)
 	}
 	return eap.PeerConfig{
 		Identity: e.Identity, FragmentSize: e.Fragment,
@@ -78,7 +87,7 @@ func (e *AAAPaC) peer() (cfg eap.PeerConfig, err error) {
 }
 
 // Run authenticates.
-func (e *AAAPaC) Run(ctx context.Context, out io.Writer) error {
+func (e *Nodes) Run(ctx context.Context, out io.Writer) error {
 	cfg, err := e.peer()
 	if err != nil {
 		return err
@@ -89,10 +98,10 @@ func (e *AAAPaC) Run(ctx context.Context, out io.Writer) error {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
-		took AAATook
+		took Took
 	)
 	if e.Loopback > 0 {
-		e.From = pacs(1, e.Loopback)
+		e.From = Loopback(1, e.Loopback)
 	}
 	var turn atomic.Int64
 	began := time.Now()
@@ -103,6 +112,13 @@ func (e *AAAPaC) Run(ctx context.Context, out io.Writer) error {
 				if e.Times > 0 && i >= e.Times {
 					return
 				}
+				if i > 0 && e.Pause > 0 {
+					select {
+					case <-ctx.Done():
+						return
+					case <-time.After(e.Pause):
+					}
+				}
 				d, err := e.preauth(ctx, e.From[i%len(e.From)], cfg)
 				mu.Lock()
 				if err != nil {
@@ -111,25 +127,22 @@ func (e *AAAPaC) Run(ctx context.Context, out io.Writer) error {
 					took.Took = append(took.Took, d)
 				}
 				mu.Unlock()
-				if e.Pause > 0 && sleep(ctx, e.Pause) != nil {
-					return
-				}
 			}
 		})
 	}
 	wg.Wait()
 	took.Span = time.Since(began)
 	if err := json.NewEncoder(out).Encode(took); err != nil {
-		return fmt.Errorf("bench: PaC: %w", err)
+		return fmt.Errorf("pac: %w", err)
 	}
 	return nil
 }
 
 // preauth is one pre-authentication, and its end, which is not measured.
-func (e *AAAPaC) preauth(ctx context.Context, from netip.Addr, cfg eap.PeerConfig) (took time.Duration, err error) {
+func (e *Nodes) preauth(ctx context.Context, from netip.Addr, cfg eap.PeerConfig) (took time.Duration, err error) {
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)))
 	if err != nil {
-		return 0, fmt.Errorf("bench: PaC: %w", err)
+		return 0, fmt.Errorf("pac: %w", err)
 	}
 	var openAt atomic.Int64
 	opened, closed := make(chan struct{}), make(chan error, 1)
