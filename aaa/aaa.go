@@ -29,8 +29,9 @@ type SessionInfo struct {
 	NASPort        string // which session of this router
 	CallingStation string // the node, by its address
 	CalledStation  string // this router, by its name
-	// Session is what somebody for whom this asks names it by. RADIUS hands it through, so that
-	// whoever forwards the records of a session need not be who forwarded its begin.
+	// Session is what somebody for whom this asks names it by. It is handed through, RADIUS to
+	// RADIUS and Diameter to Diameter, so that whoever forwards the records of a session need not
+	// be who forwarded its begin.
 	Session string
 	Again   *Grant // the session is open, and authenticates again; nil: another one
 }

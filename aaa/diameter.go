@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"openmpa/aaa/diameter"
@@ -37,10 +38,19 @@ func (c *diameterCarrier) Open(info SessionInfo, identity string) (Conversation,
 		UserName: identity, Realm: RealmOf(identity), MTU: eapMTU,
 		Access: diameter.Access{NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation},
 	}
-	if info.Again != nil {
+	switch {
+	case info.Again != nil:
 		o.Session, o.Server = info.Again.Session, info.Again.Server
+	case isSessionID(info.Session):
+		o.Session = info.Session
 	}
 	return &diameterConversation{with: c.client.Open(o)}, nil
+}
+
+// isSessionID reports whether a name of a session may be a Session-Id: its parts are divided
+// by semicolons (RFC 6733 section 8.8).
+func isSessionID(name string) bool {
+	return strings.Count(name, ";") >= 2 && !strings.HasPrefix(name, ";") && len(name) <= maxSession
 }
 
 func (c *diameterCarrier) Account(ctx context.Context, r Record) error {

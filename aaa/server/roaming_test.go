@@ -91,6 +91,9 @@ func TestDiameterRoaming(t *testing.T) {
 	if _, _, msk := p.Result(); !msk.Equal(r.MSK) || r.Grant.Server != visitedName || r.Identity != nodeName {
 		t.Errorf("%+v, MSK equal %v", r.Grant, msk.Equal(r.MSK))
 	}
+	if at := home.core.Sessions(); len(at) != 1 || at[0].Session != r.Grant.Session {
+		t.Errorf("home %+v, expected the router's %q: any server of the visited network may tell of it", at, r.Grant.Session)
+	}
 	start := aaa.Record{Grant: r.Grant, Kind: aaa.RecordStart, Time: time.Now()}
 	if err := s.carrier.Account(t.Context(), start); err == nil {
 		t.Error("a record is taken by a home that keeps no books")
