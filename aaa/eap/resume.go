@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,6 +67,21 @@ func (s *Sessions) remember(id ticketID, r remembered, now time.Time) {
 	s.known[id] = r
 }
 
+// forget lets go of a session in the place of which its client has another.
+func (s *Sessions) forget(id ticketID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.known[id]
+	if !ok {
+		return
+	}
+	clear(r.state)
+	delete(s.known, id)
+	if i := slices.Index(s.order, id); i >= 0 {
+		s.order = slices.Delete(s.order, i, i+1)
+	}
+}
+
 // recall gives a session, with a state that nobody else has.
 func (s *Sessions) recall(ticket []byte) (r remembered, state *tls.SessionState, ok bool) {
 	if len(ticket) != ticketIDLen {
@@ -76,7 +92,7 @@ func (s *Sessions) recall(ticket []byte) (r remembered, state *tls.SessionState,
 	if r, ok = s.known[ticketID(ticket)]; !ok {
 		return remembered{}, nil, false
 	}
-	state, err := tls.ParseSessionState(r.state)
+	state, err := tls.ParseSessionState(slices.Clone(r.state)) // certificates in it go on being parts of what was parsed
 	r.state = nil
 	return r, state, err == nil
 }
@@ -89,8 +105,9 @@ type ticketing struct {
 	// current says whether that user may still have what was remembered of it.
 	current func(remembered) bool
 
-	from  remembered // what tickets of this conversation stand for: all but the state
-	given map[ticketID][]byte
+	from    remembered // what tickets of this conversation stand for: all but the state
+	resumed *ticketID  // the session that this one goes on with; nil: none
+	given   map[ticketID][]byte
 }
 
 // install makes cfg give tickets and take them back.
@@ -117,7 +134,8 @@ func (t *ticketing) install(cfg *tls.Config) error {
 		if !ok || !t.may(r) {
 			return nil, nil // what is not right makes a full handshake
 		}
-		t.from = r
+		id := ticketID(ticket)
+		t.from, t.resumed = r, &id
 		return state, nil
 	}
 	return nil
@@ -146,6 +164,10 @@ func (t *ticketing) settle(success bool) {
 		r := t.from
 		r.state = state
 		t.all.remember(id, r, t.now())
+		if t.resumed != nil { // a ticket is good once where there is a new one (RFC 8446 appendix C.4)
+			t.all.forget(*t.resumed)
+			t.resumed = nil
+		}
 	}
 	t.given = nil
 }

@@ -393,3 +393,22 @@ func FuzzParseTTLS(f *testing.F) {
 		}
 	})
 }
+
+// TestOneTicket: however often a node comes, one session of it is kept, and each ticket
+// is good once.
+func TestOneTicket(t *testing.T) {
+	forVersions(t, func(t *testing.T, version uint16) {
+		b := newBench(t, version)
+		cache := tls.NewLRUClientSessionCache(4)
+		b.peer.TLS.SessionCache = cache
+		b.server.Sessions = NewSessions(time.Hour, nil)
+		checkSuccess(t, b.converse(t))
+		for range 5 {
+			again := b.converse(t)
+			checkSuccess(t, again)
+			if !again.server.Resumed() || len(b.server.Sessions.known) != 1 || len(b.server.Sessions.order) != 1 {
+				t.Errorf("resumed %v, %d kept, %d in order", again.server.Resumed(), len(b.server.Sessions.known), len(b.server.Sessions.order))
+			}
+		}
+	})
+}
