@@ -27,7 +27,15 @@ type stream struct {
 	began time.Time
 	sent  []time.Duration // when each was, since then
 	ended time.Time       // when no more were
+	late  []lateness      // what came behind later ones
 	done  chan struct{}   // closed with ended
+}
+
+// lateness is a packet that came behind another.
+type lateness struct {
+	packet uint32
+	behind int
+	at     time.Duration
 }
 
 // What comes behind the last packet is a copy of one that has come, which waited for
@@ -83,7 +91,7 @@ func (s *stream) receive(t *testing.T) {
 		}
 		newest := int(k) > highest
 		if !newest && !s.anyOrder {
-			t.Errorf("%s: packet %d came behind %d, at %v", s.what, k, highest, now)
+			s.late = append(s.late, lateness{k, highest, now})
 		}
 		if s.came != nil {
 			s.came(newest, from)
@@ -116,10 +124,26 @@ func (b *bed) streams(mn *net.UDPConn, list ...*stream) (stop func()) {
 		cancel()
 		wg.Wait()
 		_ = mn.Close()
+		for _, s := range list {
+			for _, l := range s.late {
+				if !b.forcedFlip(s.began.Add(l.at)) {
+					b.t.Errorf("%s: packet %d came behind %d, at %v", s.what, l.packet, l.behind, l.at)
+				}
+			}
+		}
 		if b.t.Failed() && !before {
 			b.tell(began)
 		}
 	}
+}
+
+// forcedFlip says whether a router gave a visitor to its kernel just then without a pause of the
+// visitor's packets, which may change their order: a busy machine has it do so.
+func (b *bed) forcedFlip(at time.Time) bool {
+	const near = 50 * time.Millisecond
+	return slices.ContainsFunc(b.node.cfg.Recorder.Events(event.HandoverID{}), func(e event.Event) bool {
+		return e.Phase == event.PhaseFlip && e.Attrs["forced"] == true && e.Time.Sub(at).Abs() < near
+	})
 }
 
 // tell logs what the node did since then.

@@ -107,5 +107,5 @@ func aaaName() string {
 func pairwiseAAA(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 	adjustAAA(&opt, func(string) bool { return false })
 	opt.Repeat, opt.Pairwise, opt.Lead = 2, true, 300*time.Millisecond
-	return overheard(ctx, "aaa", opt, p, "radius.code == 1", "diameter.cmd.code == 268", "tls.record.content_type == 23")
+	return overheard(ctx, "aaa", opt, p, "radius.code == 1", "diameter.cmd.code == 268", "tls.record.opaque_type == 23")
 }
