@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"openmpa/aaa"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/report"
 )
@@ -18,6 +19,38 @@ func (r *run) revive(ctx context.Context, b *bed.Bed, m *measured) error {
 		return d.Err
 	}
 	return errors.Join(d.Err, b.Restart(ctx, d.Server))
+}
+
+// serversBack waits until each router has found every authentication server alive, as killed ones that were started again.
+func (r *run) serversBack(ctx context.Context, b *bed.Bed, name string) error {
+	var missing string
+	for _, router := range routersOf(b) {
+		var last error
+		err := await(ctx, backLimit, func() bool {
+			var status struct {
+				AAA struct {
+					Servers []aaa.ServerStatus `json:"servers"`
+				} `json:"aaa"`
+			}
+			if last = b.Client(router).Status(ctx, &status); last != nil {
+				return true
+			}
+			missing = ""
+			for _, s := range status.AAA.Servers {
+				if !s.Alive {
+					missing = s.Server + ": " + s.Why
+				}
+			}
+			return missing == ""
+		})
+		if last != nil || ctx.Err() != nil {
+			return errors.Join(last, ctx.Err())
+		}
+		if err != nil {
+			r.problem("%s: router %s does not find its servers alive again %v: %s", name, router, err, missing)
+		}
+	}
+	return nil
 }
 
 // expectDown checks that a server was killed where one was to be.

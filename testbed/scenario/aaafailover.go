@@ -2,12 +2,10 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"openmpa/aaa"
 	"openmpa/internal/control"
 	"openmpa/internal/event"
 	"openmpa/testbed/bed"
@@ -87,7 +85,7 @@ func (k *killing) at(ctx context.Context, n int) (killed bool, err error) {
 	k.opt.AAADown = n
 	from, to := k.run.at, topo.Other(k.run.at)
 	k.p.Line("%s: killed at message %d, from %s to %s", k.name, n, from, to)
-	if err := k.back(ctx); err != nil {
+	if err := k.serversBack(ctx, k.b, k.name); err != nil {
 		return false, err
 	}
 	if err := k.awaitClean(ctx, k.b, to); err != nil {
@@ -149,36 +147,4 @@ func (k *killing) judge(m measured) {
 	case len(m.moves) > 0:
 		k.problem("%s: the node left its link", m.Case)
 	}
-}
-
-// back waits until each router has found every server alive.
-func (k *killing) back(ctx context.Context) error {
-	var missing string
-	for _, name := range routersOf(k.b) {
-		var last error
-		err := await(ctx, backLimit, func() bool {
-			var status struct {
-				AAA struct {
-					Servers []aaa.ServerStatus `json:"servers"`
-				} `json:"aaa"`
-			}
-			if last = k.b.Client(name).Status(ctx, &status); last != nil {
-				return true
-			}
-			missing = ""
-			for _, s := range status.AAA.Servers {
-				if !s.Alive {
-					missing = s.Server + ": " + s.Why
-				}
-			}
-			return missing == ""
-		})
-		if last != nil || ctx.Err() != nil {
-			return errors.Join(last, ctx.Err())
-		}
-		if err != nil {
-			k.problem("%s: router %s does not find its servers alive again %v: %s", k.name, name, err, missing)
-		}
-	}
-	return nil
 }

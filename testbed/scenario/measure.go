@@ -77,6 +77,11 @@ func (r *run) move(ctx context.Context, b *bed.Bed, from, to string) (measured, 
 	if err := r.awaitClean(ctx, b, to); err != nil {
 		return measured{}, err
 	}
+	if r.opt.AAADown > 0 {
+		if err := r.serversBack(ctx, b, r.res.Scenario); err != nil {
+			return measured{}, err
+		}
+	}
 	m, err := r.attempt(ctx, b, from, to)
 	if err == nil && floor > 0 {
 		m.SetFloor(floor)
