@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,9 +50,17 @@ const (
 	kindStop    = "stop"
 )
 
+// accountKey is a key in little room.
+type accountKey [16]byte
+
 // key is what the records of one session have in common. Who sends through a relay is
 // the same router.
 func (e Entry) key() string { return owner(e.Client) + "\x00" + e.Session }
+
+func (e Entry) account() accountKey {
+	sum := sha256.Sum256([]byte(e.key()))
+	return accountKey(sum[:len(accountKey{})])
+}
 
 // owner is the router among clients, without how it came.
 func owner(client string) string {
@@ -71,18 +80,20 @@ type Books struct {
 	mu      sync.Mutex
 	file    *os.File
 	end     int64 // of what is whole in it
-	known   map[string]*account
-	order   []string // keys of known, oldest first
-	next    *batch   // waits for the writer; nil: none
+	known   map[accountKey]*account
+	order   []accountKey // of known, oldest first
+	next    *batch       // waits for the writer; nil: none
 	writing bool
 	closed  bool
 }
 
-// account is what the books know of one session.
+// account is what the books know of one session; of one that has ended, only what tells a
+// record that comes again.
 type account struct {
 	started, stopped bool
 	interim          uint32 // the greatest number
-	last             Entry  // for who starts anew
+	home             *aaa.Grant
+	last             *Entry // for who starts anew; nil: it has ended, or nothing came yet
 	under            *batch // with its newest record; nil: it is on the disk
 }
 
@@ -98,7 +109,7 @@ func OpenBooks(path string, log *slog.Logger) (*Books, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	b := &Books{path: path, log: log, known: make(map[string]*account)}
+	b := &Books{path: path, log: log, known: make(map[accountKey]*account)}
 	if err := b.open(); err != nil {
 		return nil, err
 	}
@@ -150,7 +161,7 @@ func (b *Books) read() error {
 			bad++
 			continue
 		}
-		if a := b.account(e.key()); a.isNew(e) {
+		if a := b.account(e.account()); a.isNew(e) {
 			a.take(e)
 		}
 	}
@@ -161,7 +172,7 @@ func (b *Books) read() error {
 }
 
 // account is what is known under a key, from now on if nothing was.
-func (b *Books) account(key string) *account {
+func (b *Books) account(key accountKey) *account {
 	a := b.known[key]
 	if a == nil {
 		for len(b.order) >= maxAccounts {
@@ -194,17 +205,20 @@ func (a *account) take(e Entry) {
 	default:
 		a.interim = e.Number
 	}
-	if e.Life == 0 {
+	if e.Life == 0 && a.last != nil {
 		e.Life = a.last.Life
 	}
 	if e.Home == nil {
-		e.Home = a.last.Home
+		e.Home = a.home
 	}
-	a.last = e
+	a.home, a.last = e.Home, nil
+	if !a.stopped {
+		a.last = &e
+	}
 }
 
 // untake has an entry be new when it comes again.
-func (a *account) untake(e, before Entry) {
+func (a *account) untake(e Entry, before account) {
 	switch e.Kind {
 	case kindStart:
 		a.started = false
@@ -213,7 +227,7 @@ func (a *account) untake(e, before Entry) {
 	default:
 		a.interim = min(a.interim, e.Number-1)
 	}
-	a.last = before
+	a.home, a.last = before.home, before.last
 }
 
 // Add puts an entry into the books and returns when it is on the disk: once, however
@@ -231,7 +245,7 @@ func (b *Books) Add(e Entry) error {
 		b.mu.Unlock()
 		return errors.New("server: books: closed")
 	}
-	a := b.account(e.key())
+	a := b.account(e.account())
 	if !a.isNew(e) {
 		under := a.under
 		b.mu.Unlock()
@@ -241,7 +255,7 @@ func (b *Books) Add(e Entry) error {
 		<-under.done
 		return under.err
 	}
-	before := a.last
+	before := *a
 	a.take(e)
 	if b.next == nil {
 		b.next = &batch{done: make(chan struct{})}
@@ -316,8 +330,8 @@ func (b *Books) remind(e *Entry) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a := b.known[e.key()]; a != nil {
-		e.Home = a.last.Home
+	if a := b.known[e.account()]; a != nil {
+		e.Home = a.home
 	}
 }
 
@@ -327,8 +341,8 @@ func (b *Books) Open() []Entry {
 	defer b.mu.Unlock()
 	var out []Entry
 	for _, key := range b.order {
-		if a := b.known[key]; !a.stopped && a.last.Session != "" {
-			out = append(out, a.last)
+		if a := b.known[key]; !a.stopped && a.last != nil {
+			out = append(out, *a.last)
 		}
 	}
 	return out

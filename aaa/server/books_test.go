@@ -193,9 +193,9 @@ func TestBooksOfMany(t *testing.T) {
 
 // TestBooksBound fills the memory of sessions.
 func TestBooksBound(t *testing.T) {
-	b := &Books{known: map[string]*account{}}
+	b := &Books{known: map[accountKey]*account{}}
 	for i := range 2 * maxAccounts {
-		b.account(fmt.Sprint(i))
+		b.account(Entry{Session: fmt.Sprint(i)}.account())
 	}
 	if len(b.known) > maxAccounts || len(b.order) > maxAccounts {
 		t.Errorf("%d known, %d in order", len(b.known), len(b.order))
