@@ -91,7 +91,7 @@ func checks(opt Options, self string, p *Progress) []check {
 		{"an authentication server killed in the middle: the other one authenticates the node in the same handover", scenario("handover", func(o *Options) {
 			o.Repeat, o.Probe, o.AAADown, o.Spare = 2, false, 3, true
 		})},
-		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 3, true })},
+		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 2, true })},
 		{"two interfaces: both up, one set up to move, one cut, and the node killed", scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
 		{"tunnels that have other keys while packets go by them", scenario("rekey", func(o *Options) {
 			o.Repeat, o.Probe = 1, false
@@ -214,7 +214,7 @@ func crashes(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 }
 
 // deliveryMoves is how often the acceptance set plays a cell of the delivery matrix.
-const deliveryMoves = 3
+const deliveryMoves = 2
 
 // deliveryName says how much of the delivery matrix is played.
 func deliveryName() string {
