@@ -289,8 +289,8 @@ func TestAheadBegunAgain(t *testing.T) {
 	b, s := pooled(t, time.Minute, Ahead{Least: 1, Most: 1})
 	b.awaitReady(1)
 	first := b.openAs(1, "mn@home.example", elsewhere)
-	second := b.openAs(2, "mn@home.example", elsewhere) // in a hurry: the long way
-	if first.ClientID == nil || second.ClientID != nil || second.Addr == first.Addr {
+	second := b.openAs(2, "mn@home.example", elsewhere) // in a hurry: the long way; the server may have the first address back by then
+	if first.ClientID == nil || second.ClientID != nil {
 		t.Fatalf("%+v, then %+v", first, second)
 	}
 	ended := func(sid uint32) {
