@@ -56,6 +56,7 @@ func handover(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	b.r.SessionMessage(1, &notify.Arrival{Header: header}) // repeated
 	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
 	var phases []event.Phase
+	forced := false // a busy machine may have it so, and the order change a little
 	for !slices.Contains(phases, event.PhaseFlip) {
 		report := got[*notify.Report](b, 1)
 		var events []event.Event
@@ -64,6 +65,7 @@ func handover(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 		}
 		for _, e := range events {
 			phases = append(phases, e.Phase)
+			forced = forced || e.Phase == event.PhaseFlip && e.Attrs["forced"] == true
 		}
 	}
 	if !b.six && !slices.Contains(phases, event.PhaseDHCP) {
@@ -79,8 +81,15 @@ func handover(t *testing.T, start func(*testing.T, func(*Config)) *bed) {
 	if len(n.packets) != 0 {
 		t.Errorf("%d packets went through the tunnel after the departure", len(n.packets))
 	}
-	for seen < sent {
-		expect(b.number(conn), "on the link")
+	var came []uint32
+	for range sent - seen {
+		came = append(came, b.number(conn))
+	}
+	if forced {
+		slices.Sort(came)
+	}
+	for _, k := range came {
+		expect(k, "on the link")
 	}
 	if s := b.status(1); s.Packets != s.Tunneled+s.Linked+s.Queued || s.Outer != "" || len(s.Dropped) != 0 {
 		t.Errorf("status %+v", s)
