@@ -11,7 +11,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet/osnettest"
-	"openmpa/mn/decision"
+	"openmpa/mn/decision/bylevel"
 	"openmpa/mn/link"
 )
 
@@ -90,7 +90,7 @@ func TestTriggeredHandover(t *testing.T) {
 	r := &radio{signals: map[string]int{"poa-a": -80, "poa-b": -50}}
 	b := start(t, func(c *Config) {
 		withRadio(r)(c)
-		c.Trigger = &Trigger{Levels: decision.Levels{Look: -65, Leave: -72, Accept: -65}, Interval: defaultInterval / 10}
+		c.Trigger = &Trigger{Levels: bylevel.Levels{Look: -65, Leave: -72, Accept: -65}, Interval: defaultInterval / 10}
 	})
 	b.eventually("a sample", func(s Status) bool {
 		return s.Trigger.Signal == -50 && strings.Contains(s.Trigger.Reason, "above look")

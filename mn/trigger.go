@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"openmpa/internal/event"
-	"openmpa/mn/decision"
+	"openmpa/mn/decision/bylevel"
 	"openmpa/mn/link"
 )
 
 // Trigger has the node move by itself, by the signal.
 type Trigger struct {
-	Levels   decision.Levels
+	Levels   bylevel.Levels
 	Interval time.Duration // between samples; default 500 ms
 }
 
@@ -32,7 +32,7 @@ const (
 // mover is what a trigger asks of the node.
 type mover interface {
 	// position returns the present point, none while nothing serves there, and what is prepared; ErrBusy while somebody moves the link.
-	position(ctx context.Context) (here decision.Point, prepared []string, err error)
+	position(ctx context.Context) (here bylevel.Point, prepared []string, err error)
 	Prepare(network string) (*Handover, error)
 	Handover(network string) (*Handover, error)
 	// weaken says whether the signal is below the level look, or little above it since.
@@ -66,7 +66,7 @@ type trigger struct {
 	networks []Network
 	recorder *event.Recorder
 	log      *slog.Logger
-	core     *decision.Trigger
+	core     *bylevel.Trigger
 
 	nextLook time.Time
 	asked    string // the point that was asked for its neighbours
@@ -85,7 +85,7 @@ func newTrigger(cfg Config, n mover, adapter link.Adapter) (*trigger, error) {
 	}
 	t := &trigger{
 		cfg: *cfg.Trigger, n: n, scanner: scanner, networks: cfg.Networks, recorder: cfg.Recorder, log: cfg.Log,
-		core: decision.New(cfg.Trigger.Levels), status: TriggerStatus{Action: decision.Stay.String(), Reason: "no sample yet"},
+		core: bylevel.New(cfg.Trigger.Levels), status: TriggerStatus{Action: bylevel.Stay.String(), Reason: "no sample yet"},
 	}
 	if t.cfg.Interval == 0 {
 		t.cfg.Interval = defaultInterval
@@ -125,7 +125,7 @@ func (t *trigger) step(ctx context.Context) {
 	if d.Look && !now.Before(t.nextLook) {
 		t.look(ctx, s.Here)
 	}
-	if d.Action == decision.Stay {
+	if d.Action == bylevel.Stay {
 		return
 	}
 	t.log.Info("decided", "action", d.Action, "to", d.To.Name, "network", d.To.Network, "reason", d.Reason)
@@ -138,11 +138,11 @@ func (t *trigger) step(ctx context.Context) {
 }
 
 // sample asks the node and the link. What the link does not tell is left out.
-func (t *trigger) sample(ctx context.Context) (s decision.Sample, err error) {
+func (t *trigger) sample(ctx context.Context) (s bylevel.Sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleWithin)
 	defer cancel()
 	s.Here, s.Prepared, err = t.n.position(ctx)
-	if err != nil || s.Here == (decision.Point{}) {
+	if err != nil || s.Here == (bylevel.Point{}) {
 		return s, err
 	}
 	if s.Signal, err = t.scanner.Signal(ctx); err != nil {
@@ -152,7 +152,7 @@ func (t *trigger) sample(ctx context.Context) (s decision.Sample, err error) {
 	for _, g := range seen {
 		for _, n := range t.networks {
 			if g.Point != s.Here.Name && g.Signal < 0 && slices.Contains(n.Points, g.Point) {
-				s.Seen = append(s.Seen, decision.Sighting{Point: decision.Point{Network: n.Name, Name: g.Point}, Signal: g.Signal, Age: g.Age})
+				s.Seen = append(s.Seen, bylevel.Sighting{Point: bylevel.Point{Network: n.Name, Name: g.Point}, Signal: g.Signal, Age: g.Age})
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func (t *trigger) sample(ctx context.Context) (s decision.Sample, err error) {
 }
 
 // tell keeps a decision for the status.
-func (t *trigger) tell(s decision.Sample, d decision.Decision) {
+func (t *trigger) tell(s bylevel.Sample, d bylevel.Decision) {
 	status := TriggerStatus{Point: s.Here.Name, Signal: s.Signal, Action: d.Action.String(), To: d.To.Name, Reason: d.Reason}
 	for _, g := range s.Seen {
 		status.Seen = append(status.Seen, SeenPoint{Point: g.Name, Signal: g.Signal, Age: g.Age.Seconds()})
@@ -182,7 +182,7 @@ func (t *trigger) report() *TriggerStatus {
 }
 
 // look has the points of the configuration looked for, on their channels only. The point we are at may know those.
-func (t *trigger) look(ctx context.Context, here decision.Point) {
+func (t *trigger) look(ctx context.Context, here bylevel.Point) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	if t.asked != here.Name {
@@ -208,18 +208,18 @@ func (t *trigger) look(ctx context.Context, here decision.Point) {
 }
 
 // act does what was decided, and waits for its end.
-func (t *trigger) act(ctx context.Context, d decision.Decision) error {
+func (t *trigger) act(ctx context.Context, d bylevel.Decision) error {
 	var (
 		h   *Handover
 		id  event.HandoverID
 		err error
 	)
 	switch d.Action {
-	case decision.Prepare:
+	case bylevel.Prepare:
 		h, err = t.n.Prepare(d.To.Network)
-	case decision.Handover:
+	case bylevel.Handover:
 		h, err = t.n.Handover(d.To.Network)
-	case decision.Roam:
+	case bylevel.Roam:
 		id, err = t.n.roam(ctx, d.To.Name)
 	}
 	if h != nil {
@@ -235,7 +235,7 @@ func (t *trigger) act(ctx context.Context, d decision.Decision) error {
 }
 
 // position implements mover.
-func (n *Node) position(ctx context.Context) (here decision.Point, prepared []string, err error) {
+func (n *Node) position(ctx context.Context) (here bylevel.Point, prepared []string, err error) {
 	if !n.tryTurn() {
 		return here, nil, ErrBusy
 	}
@@ -257,7 +257,7 @@ func (n *Node) position(ctx context.Context) (here decision.Point, prepared []st
 	if k := n.kept; k != nil && k.usable(k.c.net.Name) && time.Until(k.until) > n.cfg.Timers.Prepared/renewAt {
 		prepared = []string{k.c.net.Name}
 	}
-	return decision.Point{Network: network.Name, Name: point}, prepared, nil
+	return bylevel.Point{Network: network.Name, Name: point}, prepared, nil
 }
 
 // roam implements mover. What comes of it is followed as any other change of the point.

@@ -12,7 +12,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet"
-	"openmpa/mn/decision"
+	"openmpa/mn/decision/bylevel"
 	"openmpa/mn/link"
 )
 
@@ -21,7 +21,7 @@ type walk struct {
 	link.Adapter
 	mu       sync.Mutex
 	began    time.Time
-	at       decision.Point
+	at       bylevel.Point
 	prepared []string
 	busy     bool
 	fails    map[string]error // by what is done
@@ -29,7 +29,7 @@ type walk struct {
 	looks    []time.Duration
 	asked    int
 	weak     []bool // what it was told, when it changed
-	signal   func(p decision.Point, after time.Duration) int
+	signal   func(p bylevel.Point, after time.Duration) int
 }
 
 var places = []Network{{Name: "b", Points: []string{"b1", "b2"}}, {Name: "a", Points: []string{"a1"}}}
@@ -54,7 +54,7 @@ func (w *walk) Look(_ context.Context, points ...string) error {
 func (w *walk) Seen(context.Context) (out []link.Sighting, err error) {
 	for _, n := range places {
 		for _, p := range n.Points {
-			if s := w.signal(decision.Point{Network: n.Name, Name: p}, time.Since(w.began)); s != 0 {
+			if s := w.signal(bylevel.Point{Network: n.Name, Name: p}, time.Since(w.began)); s != 0 {
 				out = append(out, link.Sighting{Point: p, Signal: s})
 			}
 		}
@@ -69,9 +69,9 @@ func (w *walk) Signal(context.Context) (int, error) {
 	return 0, errors.New("no signal")
 }
 
-func (w *walk) position(context.Context) (decision.Point, []string, error) {
+func (w *walk) position(context.Context) (bylevel.Point, []string, error) {
 	if w.busy {
-		return decision.Point{}, nil, ErrBusy
+		return bylevel.Point{}, nil, ErrBusy
 	}
 	return w.at, w.prepared, nil
 }
@@ -100,7 +100,7 @@ func (w *walk) Prepare(network string) (*Handover, error) {
 func (w *walk) Handover(network string) (*Handover, error) {
 	h, err := w.do("handover " + network)
 	if err == nil {
-		w.at, w.prepared = decision.Point{Network: network, Name: network + "1"}, nil
+		w.at, w.prepared = bylevel.Point{Network: network, Name: network + "1"}, nil
 	}
 	return h, err
 }
@@ -120,7 +120,7 @@ func (w *walk) roam(_ context.Context, point string) (event.HandoverID, error) {
 }
 
 // away gets weaker by 5 dB a second from -50; others stronger.
-func away(p decision.Point, after time.Duration) int {
+func away(p bylevel.Point, after time.Duration) int {
 	d := int(5 * after.Seconds())
 	switch p.Name {
 	case "b1":
@@ -133,12 +133,12 @@ func away(p decision.Point, after time.Duration) int {
 
 func walking(t *testing.T, w *walk) (*trigger, *event.Recorder) {
 	t.Helper()
-	w.began, w.at = time.Now(), decision.Point{Network: "b", Name: "b1"}
+	w.began, w.at = time.Now(), bylevel.Point{Network: "b", Name: "b1"}
 	if w.signal == nil {
 		w.signal = away
 	}
 	r := event.NewRecorder("mn", discard, 1000)
-	tr, err := newTrigger(Config{Trigger: &Trigger{Levels: decision.Default()}, Networks: places, Recorder: r, Log: discard}, w, w)
+	tr, err := newTrigger(Config{Trigger: &Trigger{Levels: bylevel.Default()}, Networks: places, Recorder: r, Log: discard}, w, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestTriggerMoves(t *testing.T) {
 // nothing is done while somebody else moves the link, or where nothing serves.
 func TestTriggerRoams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near := func(p decision.Point, after time.Duration) int {
+		near := func(p bylevel.Point, after time.Duration) int {
 			if p.Name == "b2" {
 				return -50
 			}
@@ -215,7 +215,7 @@ func TestTriggerRoams(t *testing.T) {
 		if got := w.did[len(w.did)-1]; got != "roam b2" || w.at.Name != "b2" {
 			t.Errorf("%q at %v", w.did, w.at)
 		}
-		w.at = decision.Point{}
+		w.at = bylevel.Point{}
 		during(t, tr, time.Second)
 		if s := tr.report(); s.Reason != "attached nowhere" || s.Point != "" {
 			t.Errorf("%+v", s)
@@ -228,7 +228,7 @@ func TestTriggerNeedsSignals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newTrigger(Config{Trigger: &Trigger{Levels: decision.Default()}}, nil, cable); err == nil || !strings.Contains(err.Error(), "wpa_supplicant") {
+	if _, err := newTrigger(Config{Trigger: &Trigger{Levels: bylevel.Default()}}, nil, cable); err == nil || !strings.Contains(err.Error(), "wpa_supplicant") {
 		t.Errorf("%v", err)
 	}
 	if _, err := newTrigger(Config{Trigger: &Trigger{}}, nil, &walk{}); err == nil || !strings.Contains(err.Error(), "look") {

@@ -11,7 +11,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/internal/wpactrl"
 	"openmpa/mn"
-	"openmpa/mn/decision"
+	"openmpa/mn/decision/bylevel"
 	"openmpa/mn/link"
 )
 
@@ -32,7 +32,7 @@ func linkPart(t *testing.T, text string) (configuration, error) {
 
 func TestTrigger(t *testing.T) {
 	c, err := linkPart(t, "interface: wlan0\ntrigger: {leave: -80, interval: 1s}\n"+onAir)
-	want := mn.Trigger{Levels: decision.Levels{Look: -65, Leave: -80, Accept: -65, Dwell: time.Second}, Interval: time.Second}
+	want := mn.Trigger{Levels: bylevel.Levels{Look: -65, Leave: -80, Accept: -65, Dwell: time.Second}, Interval: time.Second}
 	if err != nil || c.trigger() == nil || *c.trigger() != want {
 		t.Errorf("%+v %v", c.trigger(), err)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"openmpa/internal/config"
 	"openmpa/mn"
-	"openmpa/mn/decision"
+	"openmpa/mn/decision/bylevel"
 )
 
 // triggerConfig is the section trigger: when the node moves by itself. dBm.
@@ -20,14 +20,14 @@ type triggerConfig struct {
 
 // SetDefaults implements the hook of package config.
 func (t *triggerConfig) SetDefaults() {
-	d := decision.Default()
+	d := bylevel.Default()
 	*t = triggerConfig{Look: d.Look, Leave: d.Leave, Accept: d.Accept, Dwell: config.Duration(d.Dwell), Interval: config.Duration(500 * time.Millisecond)}
 }
 
 // Check implements the hook of package config.
 func (t *triggerConfig) Check() error {
 	if err := t.levels().Check(); err != nil {
-		var level *decision.LevelError
+		var level *bylevel.LevelError
 		if errors.As(err, &level) {
 			return config.Errorf(level.Level, "%s", level.Text)
 		}
@@ -39,8 +39,8 @@ func (t *triggerConfig) Check() error {
 	return nil
 }
 
-func (t *triggerConfig) levels() decision.Levels {
-	return decision.Levels{Look: t.Look, Leave: t.Leave, Accept: t.Accept, Dwell: t.Dwell.D()}
+func (t *triggerConfig) levels() bylevel.Levels {
+	return bylevel.Levels{Look: t.Look, Leave: t.Leave, Accept: t.Accept, Dwell: t.Dwell.D()}
 }
 
 // trigger is nil when the file has none.
