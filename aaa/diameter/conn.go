@@ -290,7 +290,7 @@ func (c *conn) expire(now time.Time) {
 		return
 	}
 	if c.link == linkOpen {
-		c.watch(c.n.watchExpired(c.peer, now))
+		c.watch(c.n.watchExpired(c.peer, c, now))
 		return
 	}
 	err := errors.New("it did not say goodbye in time")
@@ -306,7 +306,7 @@ func (c *conn) expire(now time.Time) {
 
 // overdue sends a watchdog before its time: somebody else says it is this peer.
 func (c *conn) overdue() {
-	if c.link == linkOpen && c.n.watchProbe(c.peer, time.Now()) {
+	if c.link == linkOpen && c.n.watchProbe(c.peer, c, time.Now()) {
 		c.push(c.n.self.dwr())
 	}
 }

@@ -3,6 +3,7 @@ package diameter
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -325,6 +326,59 @@ func TestSecondConnection(t *testing.T) {
 		four.self.state = three.self.state
 		four.hello()
 	})
+}
+
+// What a CER says of its sender counts from the moment its connection is the peer's, and not only when the capabilities
+// exchange is over: a second one may come in between.
+func TestSecondConnectionAtOnce(t *testing.T) {
+	n, err := New(Config{Identity: "aaa.home.example", Realm: homeRealm, Peers: []Peer{{Identity: "*.visited.example"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := func(state uint32) offer {
+		return offer{host: "ar-a.visited.example", realm: "visited.example", state: state, auth: []uint32{appEAP}}
+	}
+	connection := func(of *peer) *conn {
+		a, b := net.Pipe()
+		t.Cleanup(func() { a.Close(); b.Close() })
+		return n.newConn(a, nil, of)
+	}
+	for _, way := range []string{"accepted", "ours"} {
+		first := connection(nil)
+		p, f := n.admit(first, offered(7))
+		if f != nil || p == nil || p.conn != first {
+			t.Fatalf("%s: the first was not admitted: %v, %v", way, p, f)
+		}
+		if way == "ours" {
+			n.lost(p, first)
+			p = n.addLocked(Peer{Identity: "ar-a.visited.example"}, false)
+			if first = connection(p); !n.keep(p, first, offered(7)) {
+				t.Fatal("a connection of ours is not kept")
+			}
+		}
+		if x, f := n.admit(connection(nil), offered(7)); x != nil || f != nil || p.conn != first || len(first.probe) != 1 {
+			t.Errorf("%s: a second one of the same process was admitted: %v, %v", way, x, f)
+		}
+		third := connection(nil)
+		if x, f := n.admit(third, offered(8)); x != p || f != nil || p.conn != third {
+			t.Errorf("%s: one of a new process was not admitted: %v, %v", way, x, f)
+		}
+		// The first one's owner comes to the end of its capabilities exchange, and to what it has received, only now.
+		if out := n.opened(p, first, offered(7)); out != 0 || p.offer.state != 8 || p.watch.status != healthInitial {
+			t.Errorf("%s: a connection that was replaced counts: %b, state %d, %v", way, out, p.offer.state, p.watch.status)
+		}
+		if n.opened(p, third, offered(8)); p.watch.status != healthOkay {
+			t.Errorf("%s: the new one is %v", way, p.watch.status)
+		}
+		p.watch.pending = true
+		if out := n.watchReceived(p, first, time.Now(), true); out != 0 || !p.watch.pending {
+			t.Errorf("%s: an answer that came by a connection that was replaced is one of the new one: %b", way, out)
+		}
+		if out := n.watchExpired(p, first, time.Now()); out != closeConnection || p.watch.status != healthOkay || n.watchProbe(p, first, time.Now()) {
+			t.Errorf("%s: a connection that was replaced ends the new one: %b, %v", way, out, p.watch.status)
+		}
+		n.lost(p, third)
+	}
 }
 
 // Repetitions are answered from memory, by whatever way they come.

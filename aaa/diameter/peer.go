@@ -22,7 +22,7 @@ type peer struct {
 	conn    *conn // open; nil: none
 	leaving bool  // conn is on its way out
 	trying  *conn // ours, waits for its CEA
-	offer   offer // of the last CER or CEA
+	offer   offer // of the CER or CEA of conn, or of the last one
 	dialing bool  // an attempt is under way, or about to be
 	tried   time.Time
 	since   time.Time // of the present state
@@ -116,7 +116,7 @@ func (n *Node) admit(c *conn, o offer) (*peer, *Fault) {
 		t.interrupt(errElection)
 		p.trying = nil
 	}
-	p.conn, p.leaving = c, false // from here on no other is
+	p.take(c, o) // from here on no other is
 	return p, nil
 }
 
@@ -170,7 +170,7 @@ func (c *conn) interrupt(why error) {
 }
 
 // keep says whether a connection of ours, now that the peer has accepted it, is its only one.
-func (n *Node) keep(p *peer, c *conn) bool {
+func (n *Node) keep(p *peer, c *conn, o offer) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p.trying == c {
@@ -179,16 +179,23 @@ func (n *Node) keep(p *peer, c *conn) bool {
 	if p.conn != nil {
 		return false
 	}
-	p.conn, p.leaving = c, false
+	p.take(c, o)
 	return true
 }
+
+// take makes a connection the peer's. What it has said of itself comes along: the next CER is
+// measured by its Origin-State-Id.
+func (p *peer) take(c *conn, o offer) { p.conn, p.offer, p.leaving = c, o, false }
 
 // opened is the end of the capabilities exchange.
 func (n *Node) opened(p *peer, c *conn, o offer) watchdogOut {
 	n.mu.Lock()
-	out := p.watch.up(time.Now())
-	p.offer, p.since, p.last, p.dialing = o, time.Now(), nil, false
-	n.wakeLocked()
+	var out watchdogOut
+	if p.conn == c { // else a connection of a newer process has taken its place already
+		out = p.watch.up(time.Now())
+		p.since, p.last, p.dialing = time.Now(), nil, false
+		n.wakeLocked()
+	}
 	n.mu.Unlock()
 	n.count.opened.Add(1)
 	n.cfg.Log.Info("diameter: peer connected", "peer", p.name, "addr", c.raw.RemoteAddr(), "tls", c.cert != nil, "product", o.product, "relay", o.relay)
@@ -235,16 +242,19 @@ func (n *Node) leaving(p *peer, c *conn) {
 }
 
 // watchAt, watchReceived, watchExpired and watchProbe are the watchdog of a peer, for the
-// owner of its connection.
+// owner of its connection. Another one may have taken its place since: it is that one's then.
 func (n *Node) watchAt(p *peer) time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return p.watch.deadline
 }
 
-func (n *Node) watchReceived(p *peer, now time.Time, answer bool) watchdogOut {
+func (n *Node) watchReceived(p *peer, c *conn, now time.Time, answer bool) watchdogOut {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if p.conn != c {
+		return 0
+	}
 	out := p.watch.received(now, answer)
 	if out != 0 {
 		p.since = now
@@ -253,9 +263,12 @@ func (n *Node) watchReceived(p *peer, now time.Time, answer bool) watchdogOut {
 	return out
 }
 
-func (n *Node) watchExpired(p *peer, now time.Time) watchdogOut {
+func (n *Node) watchExpired(p *peer, c *conn, now time.Time) watchdogOut {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if p.conn != c {
+		return closeConnection
+	}
 	out := p.watch.expired(now)
 	if out&failOver != 0 {
 		p.since = now
@@ -265,10 +278,10 @@ func (n *Node) watchExpired(p *peer, now time.Time) watchdogOut {
 	return out
 }
 
-func (n *Node) watchProbe(p *peer, now time.Time) bool {
+func (n *Node) watchProbe(p *peer, c *conn, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p.watch.status != healthOkay || p.watch.pending {
+	if p.conn != c || p.watch.status != healthOkay || p.watch.pending {
 		return false
 	}
 	p.watch.pending = true

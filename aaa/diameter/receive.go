@@ -52,7 +52,7 @@ func (c *conn) frame(b []byte) {
 	}
 	was := c.link
 	if was == linkOpen {
-		c.watch(c.n.watchReceived(c.peer, time.Now(), e == gotDWA && f == nil))
+		c.watch(c.n.watchReceived(c.peer, c, time.Now(), e == gotDWA && f == nil))
 		if c.link == linkClosed {
 			return
 		}
@@ -149,7 +149,7 @@ func (c *conn) accepted(m *diam.Message, f *Fault) {
 		c.end(fmt.Errorf("it is of realm %s, expected %s", o.realm, c.peer.cfg.Realm))
 	case !o.common(&c.n.self):
 		c.end(&refusedError{code: diam.NoCommonApplication, text: fmt.Sprintf("it offers applications %v and %v", o.auth, o.acct)})
-	case !c.n.keep(c.peer, c):
+	case !c.n.keep(c.peer, c, o):
 		c.end(fmt.Errorf("%s has connected to us meanwhile", c.peer.name))
 	default:
 		c.opened = true
