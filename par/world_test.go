@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,13 +73,11 @@ func twin(t *testing.T, dev string, addrs ...string) {
 	t.Helper()
 	osnettest.Sysctl(t, "ipv6/conf/"+dev+"/addr_gen_mode", "1")
 	osnettest.Sysctl(t, "ipv6/conf/"+dev+"/disable_ipv6", "0")
-	ready := []string{"ff00::/8 "}
 	for _, a := range addrs {
 		osnettest.IP(t, "address add "+a+" dev "+dev+" nodad")
-		ready = append(ready, "local "+netip.MustParsePrefix(a).Addr().String()+" ")
 	}
-	for routes := ""; slices.ContainsFunc(ready, func(r string) bool { return !strings.Contains(routes, r) }); time.Sleep(time.Millisecond) {
-		routes = osnettest.IP(t, "-6 route show table local dev "+dev) // which the kernel makes some time after it has the address
+	for !strings.Contains(osnettest.IP(t, "-6 route show table local dev "+dev), "ff00::/8 ") {
+		time.Sleep(time.Millisecond) // the kernel makes it some time after the interface is up
 	}
 }
 

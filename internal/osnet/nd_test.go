@@ -336,7 +336,6 @@ func TestOptimistic(t *testing.T) {
 	other(func() {
 		osnettest.IP(t, "link set v1 address 02:00:00:00:00:02")
 		osnettest.IP(t, "address add 2001:db8:2::1/64 dev v1 nodad")
-		eventually(t, "-6 route show table local dev v1", "local 2001:db8:2::1 ") // it receives
 	})
 	eventually(t, "link show dev v0", "state UP") // carrier takes neighbours along when it comes
 	if _, err := os.Stat("/proc/sys/net/ipv6/conf/v0/optimistic_dad"); err != nil {

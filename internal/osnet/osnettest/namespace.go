@@ -3,9 +3,12 @@ package osnettest
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -152,14 +155,41 @@ func Path(t testing.TB) *os.File {
 	return f
 }
 
-// IP runs ip(8) in the calling thread's namespace and returns its output. cmd is split at spaces.
+// IP runs ip(8) in the calling thread's namespace and returns its output. cmd is split at spaces. An IPv6 address that it
+// adds to an interface that is up, with nodad, can be used when it returns.
 func IP(t testing.TB, cmd string) string {
 	t.Helper()
-	out, err := exec.Command("ip", strings.Fields(cmd)...).CombinedOutput()
-	if err != nil {
+	words := strings.Fields(cmd)
+	out, err := exec.Command("ip", words...).CombinedOutput()
+	switch {
+	case err != nil:
 		t.Errorf("ip %s: %v\n%s", cmd, err, out)
+	case len(words) > 2 && words[0] == "address" && words[1] != "del" && slices.Contains(words, "nodad"):
+		local(t, words[2], words[slices.Index(words, "dev")+1])
 	}
 	return string(out)
+}
+
+// local waits until what is for an IPv6 address comes to this host: the kernel makes that route in a work of its own, some
+// milliseconds after it has answered, and until then packets go where those for others go. Of an interface that is down
+// it makes none.
+func local(t testing.TB, address, dev string) {
+	t.Helper()
+	p, err := netip.ParsePrefix(address)
+	if err != nil {
+		t.Errorf("address to add, expected with the length of its prefix: %v", err)
+		return
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		routes := IP(t, "-6 route show table local dev "+dev)
+		if strings.Contains(routes, "local "+p.Addr().String()+" ") || !regexp.MustCompile(`[<,]UP[,>]`).MatchString(IP(t, "link show dev "+dev)) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("%s on %s is not this host's a minute after it was added: is IPv6 enabled there?\n%s", p, dev, routes)
+			return
+		}
+	}
 }
 
 // Sysctl sets a value below /proc/sys/net in the calling thread's namespace.
