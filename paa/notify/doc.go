@@ -42,6 +42,13 @@
 //	15    RekeyReply      MN-AR  AR to MN   its SPI and nonce, or why not
 //	16    RekeyDue        MN-AR  AR to MN   limits of mine are near: ask for a successor
 //	17    Entrust         MN-CA  MN to CA   my own lease of your link is yours to give back (RFC 8415 §18.2.7)
+//	18    NeighboursRequest  MN-AR  MN to AR   which networks are around (§7.1)? A part of the answer
+//	19    NeighboursReply    MN-AR  AR to MN   that part, or that nothing has changed
+//	20    NeighboursChanged  MN-AR  AR to MN   there is another answer now
+//
+// The answer about the neighbourhood is longer than a datagram: it is fetched part by part, a request each, so that nothing else
+// in the session waits for more than one of them. Its revision is its hash: parts of two answers are never put together, and a
+// node that has it is told so in one reply. network.go has the form of a network.
 //
 // Unknown fields are skipped, a field that is missing or of the wrong size makes
 // the message invalid, a field given twice too.

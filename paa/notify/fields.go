@@ -42,6 +42,10 @@ const (
 	fRA         = 30 // ICMPv6 message
 	fServerDUID = 31 // DUID
 	fPreferred  = 32 // s
+	fRevision   = 33
+	fPart       = 34 // number; of a reply also how many there are
+	fLives      = 35 // s, two octets of each
+	fNetworks   = 36 // part of what AppendNetworks writes
 )
 
 // fields maps the type of a field to its value.

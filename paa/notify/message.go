@@ -31,6 +31,9 @@ const (
 	KindRekeyReply
 	KindRekeyDue
 	KindEntrust
+	KindNeighboursRequest
+	KindNeighboursReply
+	KindNeighboursChanged
 )
 
 // kinds names every kind and makes its empty message.
@@ -56,6 +59,10 @@ var kinds = map[Kind]struct {
 	KindRekeyReply:      {"rekey reply", func(h Header) Message { return &RekeyReply{Header: h} }},
 	KindRekeyDue:        {"rekey due", func(h Header) Message { return &RekeyDue{Header: h} }},
 	KindEntrust:         {"entrust", func(h Header) Message { return &Entrust{Header: h} }},
+
+	KindNeighboursRequest: {"neighbours request", func(h Header) Message { return &NeighboursRequest{Header: h} }},
+	KindNeighboursReply:   {"neighbours reply", func(h Header) Message { return &NeighboursReply{Header: h} }},
+	KindNeighboursChanged: {"neighbours changed", func(h Header) Message { return &NeighboursChanged{Header: h} }},
 }
 
 func (k Kind) String() string {

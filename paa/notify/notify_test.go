@@ -78,6 +78,12 @@ func messages() []Message {
 			ServerDUID: []byte{0, 3, 0, 1, 2, 0, 0, 0, 0, 1}, ClientID: []byte{0, 4, 1},
 		},
 		&LinkKeysReply{Header: h, Lifetime: time.Hour, Points: []LinkPoint{{[6]byte{2, 0, 0, 0, 1, 0}, 1}, {[6]byte{2, 0, 0, 0, 1, 1}, 5}}},
+		&NeighboursRequest{Header: h, Have: Revision{1, 2}, Part: 3},
+		&NeighboursReply{Header: h, Reason: "asked too often"},
+		&NeighboursReply{Header: h, Revision: Revision{1}, Lives: []time.Duration{time.Minute, 0}},
+		&NeighboursReply{Header: h, Revision: Revision{1}, Parts: 1, Lives: []time.Duration{time.Hour}, Data: []byte{0}},
+		&NeighboursReply{Header: h, Revision: Revision{1}, Part: 1, Parts: 3, Data: bytes.Repeat([]byte{7}, NeighboursPart)},
+		&NeighboursChanged{Header: h, Revision: Revision{9}},
 	}
 }
 
