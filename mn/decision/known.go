@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// NetworkID and PointID number what an engine knows, from 1 on; 0 is none. They hold until the next Know.
+// NetworkID and PointID number what an engine knows, from 1 on; 0 is none. What keeps its number and its name from one Know to
+// the next keeps what the engine has learned of it; a number that goes to another name begins anew.
 type (
 	NetworkID uint16
 	PointID   uint16

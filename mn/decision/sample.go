@@ -73,6 +73,10 @@ type Reason struct {
 	Other  PointID       // that was looked at, best of all; 0: none
 	There  float32       // dBm, averaged
 	Worth  float32       // dB that it is worth more or less by cost, load and history
+	Gain   float32       // dB that it is better in all, when a move there would be over
+	Margin float32       // dB that it must be better by
+	Accept float32       // dBm that it must have
+	Dwell  time.Duration // that Since must be
 	Left   time.Duration // in the present cell; less than 0: not known
 	Need   time.Duration // what is yet to be prepared takes
 	Wanted Depth         // as far as that

@@ -1,0 +1,205 @@
+package decision
+
+import "time"
+
+// candidate is a point that could be moved to.
+type candidate struct {
+	point  PointID
+	net    NetworkID
+	signal float32 // dBm, averaged
+	worth  float32 // dB more than the present point by cost, load and history
+	gain   float32 // dB better in all
+	rank   float32
+	not    Code // why not: 0 where it could be moved to
+	stay   time.Duration
+}
+
+const (
+	likely    = 0.5 // of the moves away: its network is prepared to the tunnel
+	perhaps   = 0.25
+	thinkable = 0.1
+	evenAt    = 3 // dB less make it half as likely
+)
+
+// rank looks at what is in sight. It returns the best point of the same network, and the best of all; e.far has the best of
+// each other network.
+func (e *Engine) rank(h *track, v *view) (near, best candidate) {
+	e.nfar = 0
+	crowd := 0
+	for _, id := range e.sight {
+		if id == e.here {
+			continue
+		}
+		t := &e.points[id]
+		n := &e.networks[t.Network]
+		c := candidate{point: id, net: t.Network, signal: t.avg, stay: -1}
+		then := t.avg
+		if v.horizon > 0 {
+			l := t.fit.line()
+			then = t.avg + l.slope*v.horizon
+			c.stay = e.leftBy(l.level, l.slope)
+			if stay := v.stay(t); stay >= 0 && (c.stay < 0 || stay < c.stay) {
+				c.stay = stay
+			}
+		}
+		c.worth = t.worth + followsDB*max(t.Follows, 0) - v.worth
+		c.gain = then - v.then + c.worth
+		c.rank = c.gain
+		same := t.Network == h.Network
+		stood := Depth(0)
+		if !same {
+			if stood = e.stood(n); stood > None {
+				c.rank += e.policy.Margin / 2
+			}
+		}
+		if c.signal >= v.accept-e.policy.Margin {
+			crowd++
+		}
+		switch {
+		case !t.rest.over(e.now) || !same && (!n.rest.over(e.now) || n.cap == None && !n.part.over(e.now)):
+			c.not = Resting
+		case min(c.signal, then) < v.accept:
+			c.not = Weak
+		case c.gain < v.margin:
+			c.not = NoBetter
+		case c.stay >= 0 && c.stay < v.short && !v.panic:
+			c.not = Short
+		}
+		if best.point == 0 || compareCandidates(&c, &best) < 0 {
+			best = c
+		}
+		switch {
+		case same:
+			if c.not == 0 && (near.point == 0 || compareCandidates(&c, &near) < 0) {
+				near = c
+			}
+		case c.not == 0 || c.not != Resting && (c.signal >= v.accept-e.policy.Margin || stood > None && c.signal >= v.accept-2*e.policy.Margin):
+			e.insert(&c)
+		}
+	}
+	e.crowd(crowd)
+	return near, best
+}
+
+// crowd has Hybrid know how dense its surroundings are.
+func (e *Engine) crowd(n int) {
+	if e.denseAt == 0 {
+		e.dense, e.denseAt = float32(n), max(e.now, 1)
+		return
+	}
+	dt := min(float32(e.now-e.crowdAt)*1e-9, denseIn)
+	e.crowdAt = e.now
+	e.dense += (float32(n) - e.dense) * dt / (denseIn + dt)
+}
+
+// better says which of two candidates is moved to: one that can be before one that cannot.
+func better(a, b *candidate) bool {
+	if (a.not == 0) != (b.not == 0) {
+		return a.not == 0
+	}
+	return compareCandidates(a, b) < 0
+}
+
+// insert puts a candidate among the best, one of each network.
+func (e *Engine) insert(c *candidate) {
+	far := &e.far
+	at := e.nfar
+	for i := range e.nfar {
+		if far[i].net == c.net {
+			if !better(c, &far[i]) {
+				return
+			}
+			at = i
+			break
+		}
+	}
+	if at == e.nfar {
+		if e.nfar == len(far) {
+			if at--; !better(c, &far[at]) {
+				return
+			}
+		} else {
+			e.nfar++
+		}
+	}
+	for ; at > 0 && better(c, &far[at-1]); at-- {
+		far[at] = far[at-1]
+	}
+	far[at] = *c
+}
+
+// ceiling is as far as a network can be prepared now.
+func (e *Engine) ceiling(n *network) Depth {
+	if n.part.over(e.now) {
+		return n.Most
+	}
+	return min(n.Most, n.cap)
+}
+
+// prepare writes the ladder: which networks, and how far.
+func (e *Engine) prepare(v *view) []Rung {
+	out := e.ladder[:0]
+	most := min(e.nfar, e.policy.Rungs)
+	var sum float64
+	var share [MaxRungs]float64
+	if e.policy.Style == Predictive {
+		for i := range most {
+			c := &e.far[i]
+			share[i] = odds(c.rank - e.far[0].rank)
+			sum += share[i]
+		}
+	}
+	for i := range most {
+		c := &e.far[i]
+		n := &e.networks[c.net]
+		stood := e.stood(n)
+		want := e.depth(v, i, c, share[i], sum)
+		want = min(max(want, min(stood, Tunnel)), e.ceiling(n))
+		if v.left >= 0 && !v.panic {
+			for want > stood && n.Times.To(stood, want)+n.Times.Switch > v.left {
+				want--
+			}
+		}
+		if want > None {
+			out = append(out, Rung{Network: c.net, Point: c.point, Depth: want})
+		}
+	}
+	if e.nfar > 0 {
+		n := &e.networks[e.far[0].net]
+		e.need = n.Times.To(e.stood(n), min(e.ceiling(n), Tunnel)) + n.Times.Switch
+	}
+	return out
+}
+
+// depth is how far a candidate is worth to be prepared.
+func (e *Engine) depth(v *view, i int, c *candidate, share, sum float64) Depth {
+	if i == 0 && c.not == 0 && e.faint.so {
+		return Bind
+	}
+	if e.policy.Style != Predictive {
+		switch {
+		case i == 0 && c.not == 0:
+			return Tunnel
+		case i <= 1 && c.not == 0:
+			return Configure
+		case i == 0 || c.not == 0:
+			return Authenticate
+		}
+		return None
+	}
+	switch p := share / sum; {
+	case p >= likely && c.not == 0:
+		return Tunnel
+	case p >= perhaps:
+		return Configure
+	case p >= thinkable:
+		return Authenticate
+	}
+	return None
+}
+
+// odds is how likely a candidate is beside the best one, by how many dB it is worth more.
+func odds(dB float32) float64 {
+	x := float64(dB) / evenAt
+	return 1 / (1 - x + x*x) // x is 0 or less
+}
