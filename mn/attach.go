@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/paa/pana"
 )
 
 // attach makes a candidate of the network whose link the node is on, with
@@ -63,20 +65,21 @@ func (c *candidate) openPath() (err error) {
 // Whoever it is has to authenticate.
 func (c *candidate) findAgent(l lease) error {
 	paa := l.paa()
-	given, err := c.n.network(c.net.Name)
+	given := c.n.configured(c.net.Name)
+	port := cmp.Or(given.Port(), c.net.PAA.Port(), pana.Port)
 	switch {
-	case err != nil || given.PAA.Addr().IsValid():
-		return err
+	case given.Addr().IsValid():
+		return nil
 	case paa.IsValid():
-		c.net.PAA = netip.AddrPortFrom(paa, given.PAA.Port())
+		c.net.PAA = netip.AddrPortFrom(paa, port)
 		c.n.agents.Store(c.net.Name, paa)
 		return nil
-	case c.net.PAA.Addr().IsValid(): // leased by the router
+	case c.net.PAA.Addr().IsValid(): // leased by the router, or who it is has been learned
 		return nil
 	case c.n.six():
 		return fmt.Errorf("nobody names a PANA authentication agent to a node of IPv6: give paa of network %s", c.net.Name)
 	case c.n.cfg.Await && l.router().IsValid():
-		c.net.PAA, c.awaits = netip.AddrPortFrom(l.router(), given.PAA.Port()), true
+		c.net.PAA, c.awaits = netip.AddrPortFrom(l.router(), port), true
 		return nil
 	}
 	return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s, or pana.await if its router invites nodes", l.Four.ServerID, c.net.Name)

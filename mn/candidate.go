@@ -60,6 +60,8 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	default:
 	}
 	c.pokeStandby()
+	poke(c.n.attached)
+	c.n.proven(c)
 	if preauth {
 		return nil
 	}

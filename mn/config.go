@@ -21,13 +21,6 @@ import (
 	"openmpa/tunnel/flow"
 )
 
-// Network is one that the node may attach to.
-type Network struct {
-	Name   string
-	PAA    netip.AddrPort // of its access router; without an address: the one that DHCP names there
-	Points []string       // of attachment, in order of preference
-}
-
 // HoldAt says which router holds what comes for the node during a planned move.
 type HoldAt string
 
@@ -81,6 +74,7 @@ type Config struct {
 	MTU        int    // of the TUN
 	Offload    bool   // several packets in one call, from and to the kernel
 	Networks   []Network
+	Discovery  Discovery
 	Family     int    // of care-of addresses and the home address: 4 or 6; 0: 4
 	ClientID   []byte // DHCP client identifier; nil: hardware type and address, or of IPv6, where it is the DUID, one that is drawn and kept
 	Identifier nd.IID // of IPv6 addresses that the node forms; zero: stable and opaque ones (RFC 7217)

@@ -15,6 +15,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/osnet"
 	"openmpa/internal/state"
+	"openmpa/mn/discover"
 	"openmpa/paa/notify"
 	"openmpa/tunnel"
 	"openmpa/tunnel/ipip"
@@ -44,6 +45,10 @@ type Node struct {
 	fitting sync.Mutex                           // serialises fit
 	stray   atomic.Uint64                        // packets in the TUN that belong to nothing
 	guests  atomic.Pointer[map[netip.Addr]*path] // care-of addresses that are on the TUN
+
+	discovery *discover.Service
+	nets      atomic.Pointer[[]Network] // see places
+	attached  chan struct{}             // another router serves, or in another session: holds one
 
 	agents   sync.Map                  // netip.Addr by name of network: the PAAs that DHCP has named there
 	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
@@ -78,7 +83,7 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
-		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1), attached: make(chan struct{}, 1),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		guard: guarding{wake: make(chan struct{}, 1)},
 	}
@@ -117,6 +122,7 @@ func Open(cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
+	n.openDiscovery()
 	if cfg.Trigger != nil {
 		if n.trigger, err = newTrigger(cfg, n, n.scanning().link); err != nil {
 			return n, err
@@ -140,6 +146,7 @@ func Open(cfg Config) (n *Node, err error) {
 	}
 	n.wg.Go(n.readTUN)
 	n.wg.Go(n.keepGuard)
+	n.wg.Go(func() { n.lookAround(n.ctx) })
 	for _, p := range n.ports {
 		n.wg.Go(p.watch)
 	}
@@ -282,28 +289,6 @@ func (n *Node) tryTurn() bool {
 }
 
 func (n *Node) endTurn() { <-n.turn }
-
-func (n *Node) networkOf(point string) (Network, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, net := range n.cfg.Networks {
-		if slices.Contains(net.Points, point) || slices.Contains(n.learned[net.Name], point) {
-			return net, nil
-		}
-	}
-	return Network{}, fmt.Errorf("attached to %q, which is a point of attachment of no network in the configuration", point)
-}
-
-func (n *Node) network(name string) (Network, error) {
-	var names []string
-	for _, net := range n.cfg.Networks {
-		if net.Name == name {
-			return net, nil
-		}
-		names = append(names, net.Name)
-	}
-	return Network{}, fmt.Errorf("no network %q in the configuration; there are %q", name, names)
-}
 
 // newCandidate takes a slot of routing tables, when the node has taken its leave of
 // the network.

@@ -50,7 +50,7 @@ func closePlain(p *tunnel.Plain) {
 
 // isRouter says whether an address is that of a network's access router.
 func (n *Node) isRouter(a netip.Addr) bool {
-	return slices.ContainsFunc(n.cfg.Networks, func(net Network) bool {
+	return slices.ContainsFunc(n.places(), func(net Network) bool {
 		agent, _ := n.agents.Load(net.Name)
 		return net.PAA.Addr() == a || agent == a
 	})

@@ -74,14 +74,14 @@ func (p *port) close() {
 	}
 }
 
-// portOf is the interface by which a network is reached.
+// portOf is the interface by which a network is reached: one that was learned by what sees points.
 func (n *Node) portOf(network Network) *port {
 	for _, p := range n.ports {
 		if slices.ContainsFunc(network.Points, func(point string) bool { return slices.Contains(p.points, point) }) {
 			return p
 		}
 	}
-	return n.ports[0]
+	return n.scanning()
 }
 
 // servingPort is the interface of the network that serves; of all, the first while
@@ -145,7 +145,7 @@ func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err e
 			return w, nil
 		}
 	}
-	for _, network := range n.cfg.Networks {
+	for _, network := range n.places() {
 		o := n.portOf(network)
 		if o == p || !o.atMove {
 			continue

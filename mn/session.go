@@ -193,6 +193,9 @@ func (s *session) derive(o pana.Opened) error {
 		if err != nil {
 			return err
 		}
+		if err := s.net.expected(names); err != nil {
+			return err
+		}
 		k := keys.DeriveSession(o.PRF, o.MSK.Bytes(), o.SID, o.KeyID, names.CA, names.AR)
 		channel, err := notify.NewChannel(o.SID, k, keys.ToRouter)
 		if err != nil {

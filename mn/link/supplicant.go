@@ -60,6 +60,7 @@ type SupplicantConfig struct {
 type Supplicant struct {
 	cfg     SupplicantConfig
 	names   map[wpactrl.MAC]string
+	learned atomic.Pointer[map[string]Place] // by BSSID; nil: none
 	client  *wpactrl.Client
 	log     *slog.Logger
 	turn    chan struct{} // holds one token: whose turn it is to move, or to look
@@ -160,6 +161,11 @@ func (s *Supplicant) place(poa string) (Place, error) {
 	}
 	if name, ok := s.names[mac]; ok {
 		return s.cfg.Points[name], nil
+	}
+	if learned := s.learned.Load(); learned != nil {
+		if p, ok := (*learned)[mac.String()]; ok {
+			return p, nil
+		}
 	}
 	return Place{BSSID: mac, Network: AnyNetwork}, nil
 }
