@@ -333,6 +333,7 @@ func (b *bed) start(t *testing.T, keyed map[string]*points, lay func(*bed), edit
 	cfg.Timers.Auth, cfg.Timers.Bind, cfg.Timers.Configure = 3*time.Second, 1500*time.Millisecond, 3*time.Second
 	cfg.Timers.Arrive, cfg.Timers.Settle = time.Second, time.Second
 	cfg.Timers.Depart = 2 * time.Second // a machine under load is no dead router
+	cfg.Timers.Hold = 0                 // what is left of a network is looked at right behind the move; hold_test.go has the hold
 	if edit != nil {
 		edit(&cfg)
 	}

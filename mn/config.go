@@ -43,6 +43,7 @@ type Timers struct {
 	Arrive    time.Duration // from link up to the router's acknowledgement
 	Settle    time.Duration // for the router's report after arrival, and for taking leave of the old one
 	Prepared  time.Duration // how long a complete candidate is kept for its move
+	Hold      time.Duration // how long what the node has in the network it has left is kept for a return; 0: it is given back at once
 	PathEnd   time.Duration // wait for the marker that ends the old path, from the last packet on it, or the first on the new one if that is later
 }
 
@@ -52,7 +53,7 @@ func DefaultTimers() Timers {
 	return Timers{
 		Auth: 10 * time.Second, Configure: 60 * time.Second, Tunnel: 5 * time.Second, Bind: 8 * time.Second,
 		Depart: 300 * time.Millisecond, LinkUp: 2 * time.Second, LinkAuth: 10 * time.Second, Arrive: 3 * time.Second, Settle: 8 * time.Second,
-		Prepared: time.Minute, PathEnd: 500 * time.Millisecond,
+		Prepared: time.Minute, Hold: 30 * time.Second, PathEnd: 500 * time.Millisecond,
 	}
 }
 

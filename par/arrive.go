@@ -95,7 +95,7 @@ func (v *visitor) came() {
 	v.gen++
 	v.heard.arrived(event.HandoverID{})
 	v.left = event.HandoverID{}
-	v.here, v.served, v.stage, v.guarded, v.missed = true, true, stageArrived, false, false
+	v.here, v.served, v.held, v.stage, v.guarded, v.missed = true, true, false, stageArrived, false, false
 	v.appeared = time.Now()
 	v.room.found(v.appeared, true)
 	s := v.total()

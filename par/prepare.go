@@ -66,7 +66,7 @@ func (v *visitor) keep(l lease, mac net.HardwareAddr, t *tenure) bool {
 // in the kernel until the node has arrived; for one that is served, what stands by.
 func (v *visitor) createTunnel(m *notify.TunnelRequest) {
 	var err error
-	if m.Serving {
+	if m.Serving || m.Held {
 		err = v.standing(m)
 	}
 	v.lock()
@@ -97,6 +97,8 @@ func (v *visitor) acceptable(m *notify.TunnelRequest) error {
 		return errors.New("the request names no handover")
 	case m.Serving:
 		return v.servable(m)
+	case m.Held:
+		return v.holdable(m)
 	case v.lease == nil:
 		return errors.New("no address was configured in this session: ask for one first")
 	case v.lease.Addr.Addr() != m.Inner:
@@ -148,9 +150,12 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 	}
 	v.retire() // of a node that has forgotten it
 	v.tunnel, v.inner, v.numbered, v.unreached, v.stray = t, m.Inner, m.Numbered, false, strayed{}
-	if m.Serving {
+	switch {
+	case m.Serving:
 		err = v.serve(m)
-	} else {
+	case m.Held:
+		err = v.hold(m)
+	default:
 		err = v.stand(m)
 	}
 	if err != nil {
@@ -167,7 +172,7 @@ func (v *visitor) openTunnel(m *notify.TunnelRequest) (*notify.TunnelReply, erro
 // arrival. The caller holds mu.
 func (v *visitor) stand(m *notify.TunnelRequest) error {
 	r := v.r
-	v.handover, v.standby, v.here, v.served = m.Handover, m.Standby, false, false
+	v.handover, v.standby, v.here, v.served, v.held = m.Handover, m.Standby, false, false, m.Held
 	v.deliverAnew()
 	if !v.apply(flow.Create) {
 		return errors.New("delivery mode")

@@ -47,7 +47,7 @@ func (v *visitor) serve(m *notify.TunnelRequest) error {
 		return errors.New("delivery mode")
 	}
 	v.undefend()
-	v.mac, v.standby, v.here, v.served, v.appeared = m.MAC, true, true, true, time.Now()
+	v.mac, v.standby, v.here, v.served, v.held, v.appeared = m.MAC, true, true, true, false, time.Now()
 	v.reached(stageArrived)
 	v.r.capture(m.Inner, v)
 	return nil

@@ -102,6 +102,7 @@ type VisitorStatus struct {
 	Mode     string                 `json:"mode"`
 	Peer     string                 `json:"peer"`            // where it speaks PANA from
 	Outer    string                 `json:"outer,omitempty"` // where the tunnel leads
+	Held     bool                   `json:"held,omitempty"`  // it has left, and may return to what it has here
 	Handover *event.HandoverID      `json:"handover,omitempty"`
 	Packets  uint64                 `json:"packets"`
 	Tunneled uint64                 `json:"tunneled"`
@@ -168,7 +169,7 @@ func (v *visitor) status() VisitorStatus {
 	defer v.mu.Unlock()
 	d := v.total()
 	s := VisitorStatus{
-		SID: v.sid, Mode: v.group.Mode().String(), Peer: v.peer.String(), Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
+		SID: v.sid, Mode: v.group.Mode().String(), Peer: v.peer.String(), Held: v.held, Packets: d.In, Tunneled: d.Tunneled, Linked: d.Linked, Queued: d.Queued,
 		Dropped: d.Dropped, Forced: d.ForcedFlips, Buffer: v.room.status(time.Now()), Bicast: d.Bicast, Recovered: d.Recovered, Forgotten: d.Forgotten,
 		Classes: map[string]ClassStatus{},
 	}

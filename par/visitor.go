@@ -57,6 +57,7 @@ type visitor struct {
 	standby     bool       // the tunnel stays when the node has arrived
 	here        bool       // the node is on our link, as far as is known
 	served      bool       // or was, with this address
+	held        bool       // it has left, and what it has here is kept for its return
 	appeared    time.Time  // there
 	guarded     bool       // it wants copies kept
 	missed      bool       // it left the access points, and nothing was heard since

@@ -41,17 +41,18 @@ type configuration struct {
 	Mobility mobility        `yaml:"mobility"`
 	DAD      config.DAD      `yaml:"dad"`
 	Timers   struct {
-		Auth      config.Duration `yaml:"auth"`
-		Configure config.Duration `yaml:"configure"`
-		Tunnel    config.Duration `yaml:"tunnel"`
-		Bind      config.Duration `yaml:"bind"`
-		Depart    config.Duration `yaml:"depart"`
-		LinkUp    config.Duration `yaml:"link-up"`
-		LinkAuth  config.Duration `yaml:"link-auth"`
-		Arrive    config.Duration `yaml:"arrive"`
-		Settle    config.Duration `yaml:"settle"`
-		Prepared  config.Duration `yaml:"prepared"`
-		PathEnd   config.Duration `yaml:"path-end"`
+		Auth      config.Duration  `yaml:"auth"`
+		Configure config.Duration  `yaml:"configure"`
+		Tunnel    config.Duration  `yaml:"tunnel"`
+		Bind      config.Duration  `yaml:"bind"`
+		Depart    config.Duration  `yaml:"depart"`
+		LinkUp    config.Duration  `yaml:"link-up"`
+		LinkAuth  config.Duration  `yaml:"link-auth"`
+		Arrive    config.Duration  `yaml:"arrive"`
+		Settle    config.Duration  `yaml:"settle"`
+		Prepared  config.Duration  `yaml:"prepared"`
+		PathEnd   config.Duration  `yaml:"path-end"`
+		Hold      *config.Duration `yaml:"hold"`
 	} `yaml:"timers"`
 	Buffer struct {
 		Packets int          `yaml:"packets"`
@@ -224,6 +225,9 @@ func (c configuration) timers() mn.Timers {
 		if f.from != 0 {
 			*f.to = f.from.D()
 		}
+	}
+	if c.Timers.Hold != nil {
+		t.Hold = c.Timers.Hold.D()
 	}
 	return t
 }

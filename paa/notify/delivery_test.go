@@ -42,6 +42,9 @@ func TestDeliveryGolden(t *testing.T) {
 		"03" + id + "13000105" + "140001" + "03" + "030006020000000007" + "0b00040a020064" + "0c000400001234" + nonce: &TunnelRequest{
 			Header: testHeader, Inner: testOuter.Addr(), SPI: 0x1234, Nonce: testNonce, Serving: true, Numbered: true, MAC: testMAC, Suites: []uint8{3},
 		},
+		"03" + id + "13000114" + "140001" + "03" + "030006020000000007" + "0b00040a020064" + "0c000400001234" + nonce: &TunnelRequest{
+			Header: testHeader, Inner: testOuter.Addr(), SPI: 0x1234, Nonce: testNonce, Held: true, Numbered: true, MAC: testMAC, Suites: []uint8{3},
+		},
 		"04" + id + "13000104" + "0e0006" + "0a020064" + "9c41" + "0c000400005678" + nonce + "15000101" + "0f00020594": &TunnelReply{
 			Header: testHeader, Outer: testOuter.Addr(), Port: testOuter.Port(), SPI: 0x5678, Nonce: testNonce, Suite: 1, MTU: 1428, Numbered: true,
 		},
@@ -99,6 +102,8 @@ func TestDeliveryRefused(t *testing.T) {
 		"previous at port 0":     putAddrPort(head(KindArrival), fPrevious, netip.AddrPortFrom(testOuter.Addr(), 0)),
 		"serving without MAC":    put(bytes.Clone(request), fOptions, []byte{optServing}),
 		"serving with group MAC": put(put(bytes.Clone(request), fOptions, []byte{optServing}), fMAC, []byte{1, 0, 0, 0, 0, 0}),
+		"held without MAC":       put(bytes.Clone(request), fOptions, []byte{optHeld}),
+		"held and served":        put(put(bytes.Clone(request), fOptions, []byte{optHeld | optServing}), fMAC, testMAC),
 		"options of 2 octets":    put(bytes.Clone(request), fOptions, []byte{0, 0}),
 		"plain from nowhere":     put(bytes.Clone(request), fPlain, []byte{0, 0, 0, 0}),
 		"no suites":              put(bytes.Clone(request), fSuites),
@@ -120,6 +125,8 @@ func TestDeliveryRefused(t *testing.T) {
 		"receipts":           &Arrival{Receipts: make([]flow.Receipt, flow.MaxReceipts+1)},
 		"MAC when prepared":  &TunnelRequest{Inner: testOuter.Addr(), Nonce: testNonce, MAC: testMAC},
 		"serving, no MAC":    &TunnelRequest{Inner: testOuter.Addr(), Nonce: testNonce, Serving: true},
+		"held, no MAC":       &TunnelRequest{Inner: testOuter.Addr(), Nonce: testNonce, Held: true},
+		"held and served":    &TunnelRequest{Inner: testOuter.Addr(), Nonce: testNonce, Held: true, Serving: true, MAC: testMAC},
 		"suite 0":            &RekeyRequest{Nonce: testNonce, Suites: []uint8{0}},
 		"no suite":           &RekeyReply{Nonce: testNonce},
 		"reply of no suite":  &TunnelReply{Nonce: testNonce, Outer: testOuter.Addr(), Port: 1, SPI: 300, MTU: 1428},

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,13 +12,16 @@ type (
 	// TunnelRequest asks the access router for a tunnel.
 	TunnelRequest struct {
 		Header
-		Inner netip.Addr // nCoA; with Serving: the address that the MN has on the router's link
+		Inner netip.Addr // nCoA; with Serving or Held: the address that the MN has, or had, on the router's link
 		SPI   uint32     // of the direction to the node
 		Nonce []byte     // 32 octets
 		// Serving asks for a tunnel that stands by: the router delivers to the MN on its
 		// own link, and the tunnel is for the time after.
 		Serving bool
-		MAC     net.HardwareAddr // with Serving only: link-layer address of the MN, 6 octets
+		// Held asks for a tunnel to where the MN is now: it has left the router's link and may return. It is in the place
+		// of what stood by; the enforcement point lets the MN pass no more until it has arrived again.
+		Held bool
+		MAC  net.HardwareAddr // with Serving or Held only: link-layer address of the MN, 6 octets
 		// Standby asks the router to keep the tunnel when the MN has arrived, as with Serving.
 		Standby  bool
 		Numbered bool // the MN takes packets with shim headers (package flow)
@@ -53,6 +57,7 @@ const (
 	optStandby  = 2
 	optNumbered = 4
 	optPlain    = 8 // of the reply
+	optHeld     = 16
 )
 
 // putOptions appends those that are set.
@@ -85,15 +90,15 @@ func (m TunnelRequest) appendFields(b []byte) ([]byte, error) {
 	if len(m.Nonce) != nonceLen || !m.Inner.IsValid() {
 		return nil, fmt.Errorf("nonce of %d octets, expected %d; inner address %s", len(m.Nonce), nonceLen, m.Inner)
 	}
-	if m.Serving != (len(m.MAC) == 6) {
-		return nil, fmt.Errorf("serving %v with a link-layer address of %d octets, expected 6 with serving only", m.Serving, len(m.MAC))
+	if m.Serving && m.Held || (m.Serving || m.Held) != (len(m.MAC) == 6) {
+		return nil, fmt.Errorf("serving %v, held %v with a link-layer address of %d octets, expected 6 with one of the two", m.Serving, m.Held, len(m.MAC))
 	}
-	b = putOptions(b, map[byte]bool{optServing: m.Serving, optStandby: m.Standby, optNumbered: m.Numbered})
+	b = putOptions(b, map[byte]bool{optServing: m.Serving, optStandby: m.Standby, optNumbered: m.Numbered, optHeld: m.Held})
 	b, err := putSuites(b, m.Suites)
 	if err != nil {
 		return nil, err
 	}
-	if m.Serving {
+	if m.Serving || m.Held {
 		b = put(b, fMAC, m.MAC)
 	}
 	if m.Plain.IsValid() {
@@ -116,8 +121,11 @@ func (m *TunnelRequest) parseFields(f fields) (err error) {
 	if err != nil {
 		return err
 	}
-	m.Serving, m.Standby, m.Numbered = bits&optServing != 0, bits&optStandby != 0, bits&optNumbered != 0
-	if m.Serving {
+	m.Serving, m.Standby, m.Numbered, m.Held = bits&optServing != 0, bits&optStandby != 0, bits&optNumbered != 0, bits&optHeld != 0
+	if m.Serving && m.Held {
+		return errors.New("a node that is served is not held as well")
+	}
+	if m.Serving || m.Held {
 		if m.MAC, err = f.mac(fMAC); err != nil {
 			return err
 		}

@@ -156,14 +156,15 @@ func (b *Bed) configMN() string {
 	if b.opt.Hold != "" || b.opt.Guard != "" {
 		moves = fmt.Sprintf("handover: {hold: %s, guard: %s}\n", cmp.Or(b.opt.Hold, HoldNext), cmp.Or(b.opt.Guard, GuardNever))
 	}
-	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s}"
+	timers := "timers: {auth: 10s, configure: 30s, tunnel: 5s, bind: 5s, depart: 200ms, link-up: 2s"
 	if b.Radio != nil { // its processor may be an emulated one
-		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s, arrive: 10s}"
+		timers = "timers: {auth: 20s, configure: 30s, tunnel: 10s, bind: 10s, depart: 500ms, link-up: 6s, arrive: 10s"
 	}
 	ping := ""
 	if b.opt.Quick {
-		timers, ping = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s}", "ping: 2s, "
+		timers, ping = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s", "ping: 2s, "
 	}
+	timers += fmt.Sprintf(", hold: %v}", b.opt.Return)
 	session := fmt.Sprintf("pana: {%sawait: %v}", ping, b.opt.Agent == AgentInvites)
 	return fmt.Sprintf(`node: mn
 control: %s

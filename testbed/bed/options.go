@@ -79,6 +79,8 @@ type Options struct {
 	Third bool
 	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.
 	Hold string
+	// Return is how long the mobile node keeps what it has in the network that it has left; 0: it gives that back at once.
+	Return time.Duration
 	// Guard says when copies are kept against a cut: GuardNever (also when empty) or GuardAlways.
 	Guard string
 	// Classes are the routers' classes of traffic, as in their configuration; empty: the standard.
