@@ -59,54 +59,71 @@ func mustWrite(t *testing.T, path, content string) {
 	}
 }
 
-// TestEapolTest lets wpa_supplicant's EAP peer authenticate at our server.
-func TestEapolTest(t *testing.T) {
-	bin := program(t, "eapol_test", "eapoltest")
+// eapolTest is wpa_supplicant's EAP peer, with a server of ours that it authenticates at over loopback.
+type eapolTest struct {
+	bin, port string
+	files     []string // the node's certificate, its key and the authority
+	recorder  *event.Recorder
+}
+
+// newEapolTest runs the server as cfg says; its certificate, recorder and time of sessions are the test's.
+func newEapolTest(t *testing.T, cfg Config) *eapolTest {
+	t.Helper()
+	e := &eapolTest{bin: program(t, "eapol_test", "eapoltest"), recorder: event.NewRecorder("aaa", nil, 0)}
 	dir := t.TempDir()
 	state := mustState(t, filepath.Join(dir, "state"))
 	cert, err := state.ServerCertificate(serverName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := state.Issue(nodeName, dir)
-	if err != nil {
+	if e.files, err = state.Issue(nodeName, dir); err != nil {
 		t.Fatal(err)
 	}
-	rogue, err := mustState(t, filepath.Join(dir, "rogue")).Issue(nodeName, filepath.Join(dir, "other"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorder := event.NewRecorder("aaa", nil, 0)
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	runRADIUS(t, Config{
-		TLS:      eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()},
-		Recorder: recorder, SessionTimeout: time.Hour,
-	}, []Client{client("127.0.0.0/8", "testing123")}, conn)
-	port := strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
+	cfg.TLS, cfg.Recorder, cfg.SessionTimeout = eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()}, e.recorder, time.Hour
+	runRADIUS(t, cfg, []Client{client("127.0.0.0/8", "testing123")}, conn)
+	e.port = strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
+	return e
+}
+
+// run authenticates with what a network of wpa_supplicant's configuration has, lines of it.
+func (e *eapolTest) run(t *testing.T, network string, args ...string) (text string, err error) {
+	t.Helper()
+	conf := filepath.Join(t.TempDir(), "eapol.conf")
+	mustWrite(t, conf, "network={\n key_mgmt=WPA-EAP\n"+network+"}\n")
+	out, err := exec.CommandContext(t.Context(), e.bin, append([]string{"-c", conf, "-a", "127.0.0.1", "-p", e.port, "-s", "testing123"}, args...)...).CombinedOutput()
+	return string(out), err
+}
+
+// TestEapolTest lets wpa_supplicant's EAP peer authenticate at our server.
+func TestEapolTest(t *testing.T) {
+	e := newEapolTest(t, Config{})
+	dir := t.TempDir()
+	rogue, err := mustState(t, filepath.Join(dir, "rogue")).Issue(nodeName, filepath.Join(dir, "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		no13, fragment int
 		cert           []string
 		match          string
 		reason         string // of our server; empty: success
 	}{
-		"TLS 1.3":                   {0, 1398, files, serverName, ""},
-		"TLS 1.2":                   {1, 1398, files, serverName, ""},
-		"TLS 1.3 in fragments":      {0, 200, files, serverName, ""},
-		"TLS 1.2 in fragments":      {1, 200, files, serverName, ""},
+		"TLS 1.3":                   {0, 1398, e.files, serverName, ""},
+		"TLS 1.2":                   {1, 1398, e.files, serverName, ""},
+		"TLS 1.3 in fragments":      {0, 200, e.files, serverName, ""},
+		"TLS 1.2 in fragments":      {1, 200, e.files, serverName, ""},
 		"TLS 1.3 client refused":    {0, 1398, rogue, serverName, "issuer is not among"},
 		"TLS 1.2 client refused":    {1, 1398, rogue, serverName, "issuer is not among"},
-		"TLS 1.3 server name wrong": {0, 1398, files, "evil.home.example", "client refused by TLS alert"},
-		"TLS 1.2 server name wrong": {1, 1398, files, "evil.home.example", "client refused by TLS alert"},
+		"TLS 1.3 server name wrong": {0, 1398, e.files, "evil.home.example", "client refused by TLS alert"},
+		"TLS 1.2 server name wrong": {1, 1398, e.files, "evil.home.example", "client refused by TLS alert"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conf := filepath.Join(t.TempDir(), "eapol.conf")
-			mustWrite(t, conf, fmt.Sprintf("network={\n key_mgmt=WPA-EAP\n eap=TLS\n identity=%q\n ca_cert=%q\n client_cert=%q\n private_key=%q\n domain_match=%q\n phase1=\"tls_disable_tlsv1_3=%d\"\n fragment_size=%d\n}\n",
-				nodeName, files[2], c.cert[0], c.cert[1], c.match, c.no13, c.fragment))
-			out, err := exec.CommandContext(t.Context(), bin, "-c", conf, "-a", "127.0.0.1", "-p", port, "-s", "testing123", "-t", "20").CombinedOutput()
-			text := string(out)
+			text, err := e.run(t, fmt.Sprintf(" eap=TLS\n identity=%q\n ca_cert=%q\n client_cert=%q\n private_key=%q\n domain_match=%q\n phase1=\"tls_disable_tlsv1_3=%d\"\n fragment_size=%d\n",
+				nodeName, e.files[2], c.cert[0], c.cert[1], c.match, c.no13, c.fragment), "-t", "20")
 			if c.reason == "" {
 				if err != nil || !strings.Contains(text, "MPPE keys OK: 1  mismatch: 0") {
 					t.Errorf("%v\n%s", err, text)
@@ -122,7 +139,7 @@ func TestEapolTest(t *testing.T) {
 				}
 				return
 			}
-			events := recorder.Events(event.HandoverID{})
+			events := e.recorder.Events(event.HandoverID{})
 			if last := events[len(events)-1]; err == nil || last.Outcome != event.Failed || !strings.Contains(last.Reason, c.reason) {
 				t.Errorf("%v, %v %q", err, last.Outcome, last.Reason)
 			}

@@ -3,15 +3,11 @@ package server
 import (
 	"bytes"
 	"fmt"
-	"net"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"openmpa/aaa/eap"
 	"openmpa/internal/event"
 )
 
@@ -46,30 +42,12 @@ const anyPassword = "correct horse ü"
 // TestEapolTestMethods lets wpa_supplicant's EAP peer authenticate at our server with
 // every method, in either version of TLS, in full and resumed.
 func TestEapolTestMethods(t *testing.T) {
-	bin := program(t, "eapol_test", "eapoltest")
-	dir := t.TempDir()
-	state := mustState(t, filepath.Join(dir, "state"))
-	cert, err := state.ServerCertificate(serverName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := state.Issue(nodeName, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorder := event.NewRecorder("aaa", nil, 0)
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	runRADIUS(t, Config{
-		TLS: eap.ServerConfig{Certificate: cert, ClientCAs: state.Roots()}, Methods: Methods, Resume: time.Hour,
+	e := newEapolTest(t, Config{
+		Methods: Methods, Resume: time.Hour,
 		Users: usersOf(t, User{Name: nodeName, Password: hashed(t, anyPassword, false)},
 			User{Name: "pap@home.example", Password: hashed(t, anyPassword, true)},
 			User{Name: "blocked@home.example", Password: hashed(t, anyPassword, false), Blocked: true}),
-		Recorder: recorder, SessionTimeout: time.Hour,
-	}, []Client{client("127.0.0.0/8", "testing123")}, conn)
-	port := strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port)
+	})
 	for _, version := range []string{"1.2", "1.3"} {
 		for _, c := range []struct {
 			name, eap, outer, inner string
@@ -103,9 +81,9 @@ func TestEapolTestMethods(t *testing.T) {
 				if version == "1.2" {
 					off = 1
 				}
-				network := fmt.Sprintf(" key_mgmt=WPA-EAP\n eap=%s\n ca_cert=%q\n domain_match=%q\n phase1=\"tls_disable_tlsv1_3=%d tls_disable_session_ticket=0 %s\"\n fragment_size=1200\n", c.eap, files[2], serverName, off, c.phase1)
+				network := fmt.Sprintf(" eap=%s\n ca_cert=%q\n domain_match=%q\n phase1=\"tls_disable_tlsv1_3=%d tls_disable_session_ticket=0 %s\"\n fragment_size=1200\n", c.eap, e.files[2], serverName, off, c.phase1)
 				if c.eap == "TLS" {
-					network += fmt.Sprintf(" identity=%q\n client_cert=%q\n private_key=%q\n", c.outer, files[0], files[1])
+					network += fmt.Sprintf(" identity=%q\n client_cert=%q\n private_key=%q\n", c.outer, e.files[0], e.files[1])
 				} else {
 					inner := c.inner
 					if inner == "" {
@@ -113,15 +91,12 @@ func TestEapolTestMethods(t *testing.T) {
 					}
 					network += fmt.Sprintf(" anonymous_identity=%q\n identity=%q\n password=%q\n phase2=%q\n", c.outer, inner, c.password, c.phase2)
 				}
-				conf := filepath.Join(t.TempDir(), "eapol.conf")
-				mustWrite(t, conf, "network={\n"+network+"}\n")
-				from := len(recorder.Events(event.HandoverID{}))
-				out, err := exec.CommandContext(t.Context(), bin, "-c", conf, "-a", "127.0.0.1", "-p", port, "-s", "testing123", "-t", "5", "-r", "2").CombinedOutput()
-				text := string(out)
+				from := len(e.recorder.Events(event.HandoverID{}))
+				text, err := e.run(t, network, "-t", "5", "-r", "2")
 				var ends []event.Event
-				for _, e := range recorder.Events(event.HandoverID{})[from:] {
-					if e.Kind == event.KindEnd {
-						ends = append(ends, e)
+				for _, x := range e.recorder.Events(event.HandoverID{})[from:] {
+					if x.Kind == event.KindEnd {
+						ends = append(ends, x)
 					}
 				}
 				if c.reason != "" {
@@ -136,9 +111,9 @@ func TestEapolTestMethods(t *testing.T) {
 				if len(ends) != 3 {
 					t.Fatalf("%+v", ends)
 				}
-				for i, e := range ends {
-					if e.Outcome != event.OK || !strings.HasSuffix(e.Attrs["method"].(string), c.eap) || e.Attrs["tls"] != "TLS "+version || (e.Attrs["resumed"] == true) != (i > 0) {
-						t.Errorf("%d: %+v", i, e)
+				for i, x := range ends {
+					if x.Outcome != event.OK || !strings.HasSuffix(x.Attrs["method"].(string), c.eap) || x.Attrs["tls"] != "TLS "+version || (x.Attrs["resumed"] == true) != (i > 0) {
+						t.Errorf("%d: %+v", i, x)
 					}
 				}
 				// All 64 octets of what it has derived, against what it got from us.

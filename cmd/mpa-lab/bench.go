@@ -18,7 +18,7 @@ type benchCmd struct {
 	Pictures string   `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG."`
 	Rounds   int      `placeholder:"N" help:"How often each subject is measured, turn by turn; by default as often as the bench says."`
 	Seconds  float64  `placeholder:"S" help:"How long each measurement is; by default as the bench says."`
-	Only     []string `placeholder:"WORD" help:"Only the rows that have one of these words in their names."`
+	Only     []string `placeholder:"TEXT" sep:"none" help:"Only the rows that have this text in their names, as it stands; given more than once, those that have one of them."`
 	Logs     string   `type:"path" placeholder:"DIR" help:"Keep what the programs wrote in DIR."`
 }
 

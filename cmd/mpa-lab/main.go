@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -81,11 +82,8 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "mpa-lab: %v\n`mpa-lab --help` shows what there is.\n", err)
 		return 64
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilSignal()
 	defer stop()
-	// The first signal takes the lab apart in order; a second one ends at
-	// once, and the next lab cleans up.
-	context.AfterFunc(ctx, stop)
 	a := &app{ctx: ctx, bin: c.Bin}
 	if a.self, err = os.Executable(); err != nil {
 		fmt.Fprintln(os.Stderr, "mpa-lab:", err)
@@ -101,6 +99,18 @@ func run(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// onceMore is how long after the first signal another one counts as the same.
+const onceMore = time.Second
+
+// untilSignal is a context that ends with the first signal, which takes the lab apart in order.
+// Another one ends the program at once, and the next lab cleans up. But one that comes with the
+// first is meant once: timeout(1) signals its child and then the group that the child is in, too.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() { time.AfterFunc(onceMore, stop) })
+	return ctx, stop
 }
 
 // ready checks what every scenario needs.

@@ -1,11 +1,20 @@
 package main
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
 
 	"openmpa/testbed/report"
 )
@@ -95,6 +104,90 @@ func TestCommandLine(t *testing.T) {
 		code, text := output(t, strings.Fields(x.args)...)
 		if code != x.code || !strings.Contains(text, x.want) {
 			t.Errorf("%s: exit code %d, expected %d with %q in\n%s", x.args, code, x.code, x.want, text)
+		}
+	}
+}
+
+// A row's name has commas, which part nothing: rows are asked for by a flag each.
+func TestOnlyRows(t *testing.T) {
+	var c cli
+	parser, err := kong.New(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"bench", "tauth", "--only", "TLS 1.2, 200ms", "--only=1.3"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"TLS 1.2, 200ms", "1.3"}; !slices.Equal(c.Bench.Only, want) {
+		t.Errorf("%q, expected %q", c.Bench.Only, want)
+	}
+}
+
+// TestSignals: a signal that comes with the first one does not keep the lab from taking itself apart, and one that comes later ends
+// a lab that hangs.
+func TestSignals(t *testing.T) {
+	const inside = "OPENMPA_TEST_SIGNALS"
+	if os.Getenv(inside) != "" {
+		ctx, stop := untilSignal()
+		defer stop()
+		fmt.Println("ready")
+		<-ctx.Done()
+		if os.Getenv(inside) == "hangs" {
+			select {}
+		}
+		time.Sleep(onceMore / 4) // takes itself apart
+		fmt.Println("in order")
+		return
+	}
+	for _, way := range []string{"ends", "hangs"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSignals$")
+		cmd.Env = append(os.Environ(), inside+"="+way)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		if !lines.Scan() || lines.Text() != "ready" {
+			t.Fatalf("it says %q", lines.Text())
+		}
+		signal := func() {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+		}
+		signal()
+		time.Sleep(onceMore / 20)
+		signal()
+		ended := make(chan bool)
+		go func() {
+			ordered := lines.Scan() && lines.Text() == "in order"
+			for lines.Scan() { // what the test says at its end
+			}
+			ended <- ordered
+		}()
+		again := time.NewTicker(onceMore / 4)
+		defer again.Stop()
+		var ordered bool
+		for waits := true; waits; {
+			select {
+			case ordered = <-ended:
+				waits = false
+			case <-again.C:
+				if way == "hangs" {
+					_ = cmd.Process.Signal(syscall.SIGTERM)
+				}
+			}
+		}
+		err = cmd.Wait()
+		var exit *exec.ExitError
+		switch {
+		case way == "ends" && (err != nil || !ordered):
+			t.Errorf("two signals at once: %v, in order %v", err, ordered)
+		case way == "hangs" && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM):
+			t.Errorf("another signal later: %v, expected that it ends the program", err)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"openmpa/aaa/server"
 	"openmpa/paa/keys"
 	"openmpa/testbed/bench/pac"
+	"openmpa/testbed/space"
 	"openmpa/testbed/tap"
 )
 
@@ -100,6 +101,27 @@ func TestAAAEnds(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestHelperEnds: nobody waits for a process of nodes when the bench is to end.
+func TestHelperEnds(t *testing.T) {
+	s, err := space.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	h, err := side{Space: s}.startHelper(ctx, filepath.Join(t.TempDir(), "log"), 600, "sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if err := h.read(new(any)); err == nil {
+		t.Error("it has said something")
+	}
+	if err := h.stop(); err == nil || h.cmd.ProcessState.Success() {
+		t.Errorf("it ended by itself: %v", err)
 	}
 }
 

@@ -110,14 +110,15 @@ type helper struct {
 	lines *bufio.Scanner
 }
 
-// startHelper starts one by the end of a command; what it is to be is its argument, as JSON.
-func (s side) startHelper(log string, what any, command ...string) (*helper, error) {
+// startHelper starts one by the end of a command; what it is to be is its argument, as JSON. It
+// is killed when ctx ends.
+func (s side) startHelper(ctx context.Context, log string, what any, command ...string) (*helper, error) {
 	name := filepath.Base(command[0])
 	arg, err := json.Marshal(what)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	h := &helper{name: name, cmd: exec.Command(command[0], append(command[1:], string(arg))...)}
+	h := &helper{name: name, cmd: exec.CommandContext(ctx, command[0], append(command[1:], string(arg))...)}
 	if h.in, err = h.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}

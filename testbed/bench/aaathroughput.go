@@ -88,12 +88,12 @@ func throughputRound(ctx context.Context, o Options, a *Adder, kind homeKind, ro
 	if h.router, err = w.startPAA("server", h); err != nil {
 		return err
 	}
-	if _, err := w.crowd(h, 4, warmUp); err != nil {
+	if _, err := w.crowd(ctx, h, 4, warmUp); err != nil {
 		return err
 	}
 	for _, n := range throughputNodes {
 		o.Say.Line("%s: round %d of %d, %d nodes at a time", kind, round+1, o.Rounds, n)
-		if err := w.throughput(a, rowsOfThroughput(kind), h, n); err != nil {
+		if err := w.throughput(ctx, a, rowsOfThroughput(kind), h, n); err != nil {
 			return fmt.Errorf("%d nodes at a time: %w", n, err)
 		}
 	}
@@ -101,7 +101,7 @@ func throughputRound(ctx context.Context, o Options, a *Adder, kind homeKind, ro
 }
 
 // throughput takes one sample.
-func (w *aaaWorld) throughput(a *Adder, rows throughputRows, h *aaaHome, nodes int) error {
+func (w *aaaWorld) throughput(ctx context.Context, a *Adder, rows throughputRows, h *aaaHome, nodes int) error {
 	var before, after AAAState
 	if err := h.router.ask(&before); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (w *aaaWorld) throughput(a *Adder, rows throughputRows, h *aaaHome, nodes i
 	if err != nil {
 		return err
 	}
-	took, err := w.crowd(h, nodes, w.o.Duration())
+	took, err := w.crowd(ctx, h, nodes, w.o.Duration())
 	if err != nil {
 		return err
 	}
@@ -150,8 +150,8 @@ func (w *aaaWorld) throughput(a *Adder, rows throughputRows, h *aaaHome, nodes i
 }
 
 // crowd has nodes authenticate, one authentication behind the other each.
-func (w *aaaWorld) crowd(h *aaaHome, nodes int, d time.Duration) (took pac.Took, err error) {
-	c, err := w.startNodes(pac.Nodes{
+func (w *aaaWorld) crowd(ctx context.Context, h *aaaHome, nodes int, d time.Duration) (took pac.Took, err error) {
+	c, err := w.startNodes(ctx, pac.Nodes{
 		PAA: h.paa, Loopback: throughputAddrs, Parallel: nodes, Identity: aaaIdentity, Certificate: w.files[0], Key: w.files[1], CA: w.files[2],
 		ServerName: aaaName, TLS: "1.3", Fragment: tauthFragment, For: d, Stay: true,
 	})

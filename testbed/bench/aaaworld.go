@@ -183,7 +183,7 @@ func (w *aaaWorld) startPAA(name string, h *aaaHome) (*helper, error) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	p, err := w.left.startHelper(w.log("paa-"+name), AAAPAA{Listen: h.paa, Config: file}, w.o.Self, "aaa-paa")
+	p, err := w.left.startHelper(context.Background(), w.log("paa-"+name), AAAPAA{Listen: h.paa, Config: file}, w.o.Self, "aaa-paa")
 	if err != nil {
 		return nil, err
 	}
@@ -212,12 +212,12 @@ func (w *aaaWorld) close() error {
 // nodeProgram is what the lab's script builds of the nodes.
 const nodeProgram = "mpa-lab-node"
 
-func (w *aaaWorld) startNodes(n pac.Nodes) (*helper, error) {
+func (w *aaaWorld) startNodes(ctx context.Context, n pac.Nodes) (*helper, error) {
 	program := filepath.Join(w.o.Bin, nodeProgram)
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("bench: %w; \"./testbed/lab bench\" builds it", err)
 	}
-	return w.left.startHelper(w.log("nodes"), n, program)
+	return w.left.startHelper(ctx, w.log("nodes"), n, program)
 }
 
 // authenticated is what one run of a subject gave.
@@ -229,10 +229,10 @@ type authenticated struct {
 }
 
 // ours has our node authenticate, in a new process.
-func (w *aaaWorld) ours(way tauthWay, times int, cold bool) (a authenticated, err error) {
+func (w *aaaWorld) ours(ctx context.Context, way tauthWay, times int, cold bool) (a authenticated, err error) {
 	h := w.homes[way.home]
 	began := time.Now()
-	c, err := w.startNodes(pac.Nodes{
+	c, err := w.startNodes(ctx, pac.Nodes{
 		PAA: h.paa, From: []netip.Addr{w.left.addr}, Parallel: 1, Identity: aaaIdentity, Certificate: w.chain, Key: w.files[1], CA: w.files[2],
 		ServerName: aaaName, TLS: way.tls, Fragment: tauthFragment, Resume: way.resume, Times: times, Pause: eapolPause, Stay: cold,
 	})

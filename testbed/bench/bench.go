@@ -32,8 +32,8 @@ type Options struct {
 	Commit  string
 	Rounds  int
 	Seconds float64
-	// Only, if not empty, are the rows to be measured: those with one of these words in
-	// their names.
+	// Only, if not empty, are the rows to be measured: those with one of these texts in
+	// their names, each as it stands.
 	Only []string
 	Logs string // folder for what programs wrote, if not empty
 	Say  *scenario.Progress
@@ -41,12 +41,7 @@ type Options struct {
 
 // Wants reports whether a row is to be measured.
 func (o Options) Wants(row string) bool {
-	for _, word := range o.Only {
-		if strings.Contains(row, word) {
-			return true
-		}
-	}
-	return len(o.Only) == 0
+	return len(o.Only) == 0 || slices.ContainsFunc(o.Only, func(text string) bool { return strings.Contains(row, text) })
 }
 
 // wantsAny reports whether one of the rows is, which are measured together.
@@ -100,7 +95,7 @@ func Run(ctx context.Context, b Bench, o Options) (*Result, error) {
 		row.intervals()
 	}
 	if err == nil && len(r.Rows) == 0 {
-		err = errors.New("bench: nothing was measured: no row has the words that were asked for")
+		err = errors.New("bench: nothing was measured: no row has a text that was asked for in its name")
 	}
 	return r, err
 }

@@ -82,6 +82,15 @@ func TestOnlySomeRows(t *testing.T) {
 	if err != nil || len(r.Rows) != 1 || r.Rows[0].Name != "delay" {
 		t.Errorf("%v, %+v; expected the row delay alone", err, r.Rows)
 	}
+	far := Options{Only: []string{"TLS 1.2, 200ms", "size, whole"}}
+	for row, want := range map[string]bool{
+		"EAP-TLS 1.2, 200ms away, warm, whole": true, "EAP-TLS 1.2, 20ms away, warm, whole": false, "EAP-TLS 1.2, cold": false,
+		"EAP-TLS 1.3, 200ms away, warm, whole": false, "size, whole": true, "size, warm, whole": false,
+	} {
+		if far.Wants(row) != want {
+			t.Errorf("%q is wanted: %v, expected %v", row, !want, want)
+		}
+	}
 	if _, err := Run(t.Context(), fake(nil), Options{Only: []string{"size"}}); err == nil {
 		t.Error("no row was measured, and there is no error")
 	}

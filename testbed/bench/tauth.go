@@ -173,7 +173,7 @@ func (w *aaaWorld) add(a *Adder, row Row, subject string, values ...float64) {
 
 func (w *aaaWorld) subject(ctx context.Context, subject string, way tauthWay, times int, cold bool) (authenticated, error) {
 	if subject == subjectOurs {
-		return w.ours(way, times, cold)
+		return w.ours(ctx, way, times, cold)
 	}
 	return w.eapol(ctx, way, times)
 }
