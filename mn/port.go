@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,12 +98,20 @@ func (n *Node) servingPort() *port {
 
 // scanning is the interface that sees points before it moves; the first if none does.
 func (n *Node) scanning() *port {
-	for _, p := range n.ports {
-		if _, ok := p.link.(link.Scanner); ok {
-			return p
-		}
+	return slices.MaxFunc(n.ports, func(a, b *port) int { return cmp.Compare(a.sight(), b.sight()) })
+}
+
+// sight says how sure it is that the interface sees points: not, if its link controller tells, and certainly.
+func (p *port) sight() int {
+	_, sees := p.link.(link.Scanner)
+	_, asks := p.link.(*link.External)
+	switch {
+	case !sees:
+		return 0
+	case asks:
+		return 1
 	}
-	return n.ports[0]
+	return 2
 }
 
 // hasOther says whether there is another interface than p that has a link, or may

@@ -23,6 +23,7 @@ type radio struct {
 	looked  []string
 }
 
+func (r *radio) MayStray()                                         {}
 func (r *radio) Scan(context.Context, ...int) error                { return nil }
 func (r *radio) Reported(context.Context) ([]link.Sighting, error) { return nil, nil }
 

@@ -73,7 +73,7 @@ func (p *port) switchLink(ctx context.Context, id event.HandoverID, d *departure
 		d.changes = l.Changes
 	}
 	// An adapter that knows several points may come up at another than it was told, and says so no later than the kernel.
-	_, mayStray := p.link.(link.Scanner)
+	_, mayStray := p.link.(link.Strayer)
 	if p.n.servingPort() == p {
 		p.n.away.Store(true)
 	}

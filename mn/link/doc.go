@@ -4,7 +4,7 @@
 //
 //	Supplicant  802.11 by wpa_supplicant; also a Keyer (PMKs before the move, RFC 6252 section 7.7.1) and a Scanner
 //	Ethernet    a cable: one point, moved by hand
-//	External    anything else, by a program of the operator's
+//	External    anything else, by a program of the operator's; a Scanner and a Meter where that program tells signals
 //
 // Find looks at an interface and says which of the first two fits. A point of Supplicant is a name of the configuration with a
 // BSSID, or a BSSID itself.
@@ -25,6 +25,13 @@
 //	-> {"op":"attach","point":"poa-a1"}
 //	<- {"ok":true}                          the link layer has been told, or is attached
 //	<- {"ok":false,"error":"no such point"} nothing was changed; the text is for people
+//
+//	-> {"op":"signal"}                      a controller may refuse this one and the next: then nobody tells signals
+//	<- {"ok":true,"signal_dbm":-61.5,"loss":0.02,"rate_mbps":54,"point":"poa-b1"}
+//	-> {"op":"seen"}                        at most 256 points, 32,768 octets
+//	<- {"ok":true,"seen":[{"point":"poa-a1","signal_dbm":-70,"age_ms":120}]}
+//
+// These two have a connection of their own, so that no move waits for them.
 //
 // attach must do nothing when the point is the current one: a request whose answer was lost with the connection is asked once
 // more over a new one. A controller refuses or leaves alone the link; it never leaves the node without the old one when it

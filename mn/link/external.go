@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -20,8 +19,9 @@ import (
 )
 
 const (
-	maxLine        = 4096 // octets of a line, newline included
-	maxText        = 256  // octets of a controller's error text kept
+	maxLine        = 4096        // octets of a line, newline included
+	maxSeenLine    = 8 * maxLine // of the answer to "seen"
+	maxText        = 256         // octets of a controller's error text kept
 	defaultTimeout = 5 * time.Second
 )
 
@@ -57,20 +57,26 @@ var ErrProtocol = errors.New("the link controller does not keep to the protocol"
 // errLost marks a connection that ended before an answer began: the controller was restarted, and may be asked once more.
 var errLost = errors.New("connection lost before the answer")
 
-// External talks to a link controller. Safe for use by several goroutines; requests go one after another. The connection is
-// made at the first request, and anew after it broke.
+// External talks to a link controller. Safe for use by several goroutines; requests go one after another, but no move waits
+// for a question about the signal: those have a connection of their own. Each is made at the first request, and anew after it
+// broke.
 type External struct {
 	cfg ExternalConfig
 
-	turn chan struct{} // holds one token: whose turn it is to talk
-	conn net.Conn      // guarded by turn; nil: none
-	r    *bufio.Reader // of conn
+	orders *conversation // status and attach
+	senses *conversation // signal and seen
+
+	mu      sync.Mutex
+	senseOf map[string]sense // guarded by mu; by op
 
 	once   sync.Once
 	closed chan struct{}
 }
 
-var _ Adapter = (*External)(nil)
+var (
+	_ Adapter = (*External)(nil)
+	_ Meter   = (*External)(nil)
+)
 
 // NewExternal makes an adapter; it does not connect yet.
 func NewExternal(cfg ExternalConfig) (*External, error) {
@@ -83,17 +89,17 @@ func NewExternal(cfg ExternalConfig) (*External, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	e := &External{cfg: cfg, turn: make(chan struct{}, 1), closed: make(chan struct{})}
-	e.turn <- struct{}{}
-	return e, nil
+	return &External{
+		cfg: cfg, closed: make(chan struct{}), senseOf: make(map[string]sense),
+		orders: newConversation(cfg.Socket, maxLine), senses: newConversation(cfg.Socket, maxSeenLine),
+	}, nil
 }
 
-// Close ends the connection, and a request under way. Watches end with their contexts.
+// Close ends the connections, and requests under way. Watches end with their contexts.
 func (e *External) Close() error {
 	e.once.Do(func() { close(e.closed) })
-	<-e.turn
-	e.drop()
-	e.turn <- struct{}{}
+	e.orders.end()
+	e.senses.end()
 	return nil
 }
 
@@ -106,11 +112,25 @@ type answer struct {
 	OK    *bool   `json:"ok"`
 	Point *string `json:"point"`
 	Error *string `json:"error"`
+	// Of a signal.
+	Signal *float32 `json:"signal_dbm"`
+	Loss   *float32 `json:"loss"`
+	Rate   *float32 `json:"rate_mbps"`
+	// Of what is seen.
+	Seen []seenPoint `json:"seen"`
 }
+
+// The ops.
+const (
+	opStatus = "status"
+	opAttach = "attach"
+	opSignal = "signal"
+	opSeen   = "seen"
+)
 
 // Current implements Adapter.
 func (e *External) Current(ctx context.Context) (string, error) {
-	a, err := e.ask(ctx, request{Op: "status"})
+	a, err := e.ask(ctx, e.orders, e.cfg.Timeout, request{Op: opStatus})
 	if err != nil {
 		return "", err
 	}
@@ -125,7 +145,7 @@ func (e *External) Attach(ctx context.Context, poa string) error {
 	if err := CheckPoint(poa); err != nil {
 		return err
 	}
-	_, err := e.ask(ctx, request{Op: "attach", Point: poa})
+	_, err := e.ask(ctx, e.orders, e.cfg.Timeout, request{Op: opAttach, Point: poa})
 	return err
 }
 
@@ -143,8 +163,8 @@ func (e *External) Watch(ctx context.Context) (<-chan osnet.LinkState, error) {
 
 // ask sends one request and waits for its answer. A connection that was open from before may be a dead one: then, and only if
 // nothing of an answer came, the request is made once more over a new one.
-func (e *External) ask(ctx context.Context, req request) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
+func (e *External) ask(ctx context.Context, c *conversation, within time.Duration, req request) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	stop := make(chan struct{})
 	defer close(stop)
@@ -156,83 +176,26 @@ func (e *External) ask(ctx context.Context, req request) (answer, error) {
 		}
 	}()
 	select {
-	case <-e.turn:
+	case <-c.turn:
 	case <-ctx.Done():
 		return answer{}, e.explain(ctx, req, ctx.Err())
 	}
-	defer func() { e.turn <- struct{}{} }()
+	defer func() { c.turn <- struct{}{} }()
 	select {
 	case <-e.closed:
 		return answer{}, e.explain(ctx, req, net.ErrClosed)
 	default:
 	}
 
-	reused := e.conn != nil
-	a, err := e.exchange(ctx, req)
+	reused := c.conn != nil
+	a, err := c.exchange(ctx, req)
 	if reused && errors.Is(err, errLost) && ctx.Err() == nil {
-		a, err = e.exchange(ctx, req)
+		a, err = c.exchange(ctx, req)
 	}
 	if err != nil {
 		return answer{}, e.explain(ctx, req, err)
 	}
 	return a, nil
-}
-
-// exchange does one request on the connection, which it makes if there is none and ends on any error but a refusal.
-func (e *External) exchange(ctx context.Context, req request) (answer, error) {
-	if e.conn == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", e.cfg.Socket)
-		if err != nil {
-			return answer{}, err
-		}
-		e.conn, e.r = conn, bufio.NewReaderSize(conn, maxLine)
-	}
-	conn := e.conn
-	woken := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(woken)
-		_ = conn.SetDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	a, err := e.converse(req)
-	if !stop() {
-		<-woken
-		if err == nil { // the answer was in time, but the connection has a deadline in the past
-			err = conn.SetDeadline(time.Time{})
-		}
-	}
-	var refused *RefusedError
-	if err != nil && !errors.As(err, &refused) {
-		e.drop()
-	}
-	return a, err
-}
-
-func (e *External) converse(req request) (answer, error) {
-	if e.r.Buffered() > 0 {
-		return answer{}, fmt.Errorf("%w: it sent something without being asked", ErrProtocol)
-	}
-	line, err := json.Marshal(req)
-	if err != nil {
-		return answer{}, err
-	}
-	if _, err := e.conn.Write(append(line, '\n')); err != nil {
-		if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-			return answer{}, fmt.Errorf("%w: %w", errLost, err)
-		}
-		return answer{}, err
-	}
-	line, err = e.r.ReadSlice('\n')
-	switch {
-	case errors.Is(err, bufio.ErrBufferFull):
-		return answer{}, fmt.Errorf("%w: a line of more than %d octets", ErrProtocol, maxLine)
-	case err != nil && len(line) > 0 && errors.Is(err, io.EOF):
-		return answer{}, fmt.Errorf("%w: the connection ended within a line", ErrProtocol)
-	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
-		return answer{}, fmt.Errorf("%w: %w", errLost, err)
-	case err != nil:
-		return answer{}, err
-	}
-	return parseAnswer(req, line)
 }
 
 // parseAnswer reads the answer to req strictly.
@@ -261,11 +224,11 @@ func parseAnswer(req request, line []byte) (answer, error) {
 		if err := CheckPoint(*a.Point); err != nil {
 			return answer{}, fmt.Errorf("%w: %.120q is no point of attachment", ErrProtocol, *a.Point)
 		}
-		if req.Op == "attach" && *a.Point != req.Point {
+		if req.Op == opAttach && *a.Point != req.Point {
 			return answer{}, fmt.Errorf("%w: asked to attach to %s it answers %s", ErrProtocol, req.Point, *a.Point)
 		}
 	}
-	return a, nil
+	return a, a.checkSenses(req.Op)
 }
 
 func printable(s string) string {
@@ -275,14 +238,6 @@ func printable(s string) string {
 		}
 		return r
 	}, s[:min(len(s), maxText)])
-}
-
-// drop ends the connection. The caller has the turn.
-func (e *External) drop() {
-	if e.conn != nil {
-		e.conn.Close()
-		e.conn, e.r = nil, nil
-	}
 }
 
 // explain says what was tried, what happened and what to do.
@@ -306,10 +261,15 @@ func (e *External) explain(ctx context.Context, req request, err error) error {
 			return fmt.Errorf("link: %s: no answer from the link controller on %s in time: is it stuck? %w", what, e.cfg.Socket, ctx.Err())
 		}
 		return fmt.Errorf("link: %s: %w", what, ctx.Err())
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case absent(err):
 		return fmt.Errorf("link: %s: no link controller listens on %s: start it, or correct link.socket: %w", what, e.cfg.Socket, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("link: %s: the link controller's socket %s does not let us in: %w", what, e.cfg.Socket, err)
 	}
 	return fmt.Errorf("link: %s over %s: %w", what, e.cfg.Socket, err)
+}
+
+// absent says whether nobody listens.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }

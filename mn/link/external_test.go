@@ -226,7 +226,7 @@ func TestBadAnswers(t *testing.T) {
 		if _, lines := c.count(); lines != 1 {
 			t.Errorf("%s: asked %d times, want once", name, lines)
 		}
-		if e.conn != nil {
+		if e.orders.conn != nil {
 			t.Errorf("%s: the connection is kept", name)
 		}
 	}
@@ -327,13 +327,28 @@ func TestWatch(t *testing.T) {
 }
 
 func FuzzAnswer(f *testing.F) {
-	for _, s := range []string{`{"ok":true}`, `{"ok":false,"error":"x"}`, `{"ok":true,"point":"poa-b1"}`, `null`, `{`} {
-		f.Add([]byte(s))
+	ops := []string{opStatus, opAttach, opSignal, opSeen}
+	for i, s := range []string{
+		`{"ok":true}`, `{"ok":false,"error":"x"}`, `{"ok":true,"signal_dbm":-60.5,"loss":0.1,"rate_mbps":54}`,
+		`{"ok":true,"seen":[{"point":"poa-a1","signal_dbm":-70,"age_ms":20}]}`, `{"ok":true,"point":"poa-b1"}`, `null`, `{`,
+	} {
+		f.Add(uint8(i), []byte(s)) //nolint:gosec // few
 	}
-	f.Fuzz(func(t *testing.T, line []byte) {
-		a, err := parseAnswer(request{Op: "status"}, line)
-		if err == nil && (a.OK == nil || !*a.OK || a.Point != nil && *a.Point != "" && CheckPoint(*a.Point) != nil) {
+	f.Fuzz(func(t *testing.T, op uint8, line []byte) {
+		a, err := parseAnswer(request{Op: ops[int(op)%len(ops)]}, line)
+		if err != nil {
+			return
+		}
+		if a.OK == nil || !*a.OK || a.Point != nil && *a.Point != "" && CheckPoint(*a.Point) != nil || len(a.Seen) > maxSeen {
 			t.Errorf("believed %q", line)
+		}
+		if a.Signal != nil && !heard(*a.Signal) {
+			t.Errorf("believed the signal of %q", line)
+		}
+		for _, s := range a.Seen {
+			if !heard(s.Signal) || CheckPoint(s.Point) != nil || s.Age < 0 {
+				t.Errorf("believed a sighting of %q", line)
+			}
 		}
 	})
 }

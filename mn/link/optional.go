@@ -49,6 +49,29 @@ type Scanner interface {
 	Signal(ctx context.Context) (int, error)
 }
 
+// Meter is a Scanner that tells more of the present point than its signal.
+type Meter interface {
+	Scanner
+	// Measure returns how the present point is received. ErrNoSignal: nobody tells.
+	Measure(ctx context.Context) (Quality, error)
+}
+
+// Quality is how a point is received.
+type Quality struct {
+	Point  string  // which; "": the present one
+	Signal float32 // dBm; 0: not known
+	Loss   float32 // of frames, 0 to 1; less than 0: not known
+	Rate   float32 // Mbit/s; 0: not known
+}
+
+// Strayer is an Adapter whose link may come up at another point than it was told, and which says so in its answer no later
+// than the kernel tells of the link.
+type Strayer interface {
+	Adapter
+	// MayStray only marks it.
+	MayStray()
+}
+
 // ErrChannel: nobody knows on which channel a point is.
 var ErrChannel = errors.New("link: the channel is not known: say the point's freq in the configuration")
 

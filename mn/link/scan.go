@@ -218,13 +218,22 @@ func (s *Supplicant) Reported(ctx context.Context) ([]Sighting, error) {
 
 // Signal implements Scanner.
 func (s *Supplicant) Signal(ctx context.Context) (int, error) {
+	q, err := s.Measure(ctx)
+	return int(q.Signal), err
+}
+
+// Measure implements Meter; wpa_supplicant does not count what is lost.
+func (s *Supplicant) Measure(ctx context.Context) (Quality, error) {
 	answer, err := s.client.Command(ctx, "SIGNAL_POLL")
 	if err != nil {
-		return 0, fmt.Errorf("link: signal: %w", err)
+		return Quality{}, fmt.Errorf("link: signal: %w", err)
 	}
 	sig, err := wpactrl.ParseSignalPoll(answer)
 	if err != nil {
-		return 0, fmt.Errorf("link: %w", err)
+		return Quality{}, fmt.Errorf("link: %w", err)
 	}
-	return sig.RSSI, nil
+	return Quality{Signal: float32(sig.RSSI), Loss: -1, Rate: float32(max(sig.Speed, 0))}, nil
 }
+
+// MayStray implements Strayer.
+func (s *Supplicant) MayStray() {}

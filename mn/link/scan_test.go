@@ -212,7 +212,7 @@ func TestOrder(t *testing.T) {
 	if diff := cmp.Diff([]string{"c", "e", "a", "b", "d"}, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(points, Best(t.Context(), &External{}, points)); diff != "" {
+	if diff := cmp.Diff(points, Best(t.Context(), &Ethernet{}, points)); diff != "" {
 		t.Error(diff)
 	}
 }

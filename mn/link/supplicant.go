@@ -83,7 +83,8 @@ type Supplicant struct {
 
 var (
 	_ Keyer   = (*Supplicant)(nil)
-	_ Scanner = (*Supplicant)(nil)
+	_ Meter   = (*Supplicant)(nil)
+	_ Strayer = (*Supplicant)(nil)
 	_ Mover   = (*Supplicant)(nil)
 )
 

@@ -22,9 +22,15 @@
 //	{"op":"attach","point":"poa-a1"}    {"ok":true}
 //	                                    {"ok":false,"error":"..."}
 //
+//	{"op":"signal"}                     {"ok":true,"point":"poa-b1","signal_dbm":-61.5,"loss":0,"rate_mbps":54}
+//	{"op":"seen"}                       {"ok":true,"seen":[{"point":"poa-a1","signal_dbm":-70,"age_ms":20}]}
+//
 // "ok" says that the order was carried out, as an access point's association
 // does; whether the link came up is for the node to see on its interface. A
 // node that is attached nowhere has the empty point.
+//
+// The last two are answered where there is a field of signals, see [Controller.SetAir];
+// it can cut the link, too.
 //
 // For tests of failure a controller can be told that a point of attachment
 // is dead (the order is carried out, the link never comes up) or refuses

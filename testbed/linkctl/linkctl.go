@@ -24,6 +24,8 @@ const (
 	Dead Failure = "dead"
 	// Refuses takes the link away and answers with an error.
 	Refuses Failure = "refuses"
+	// Faded is a point that is not heard well enough, see Air: it is lost, or refuses.
+	Faded Failure = "faded"
 )
 
 // A Move is one change of the point of attachment.
@@ -57,6 +59,9 @@ type Controller struct {
 	fail  map[string]Failure
 	turn  map[string]string // where the link comes up instead
 	moves []Move
+	air   *airborne // nil: it does not know
+
+	watching sync.WaitGroup
 }
 
 // New takes over the interface port in namespace air. Moves take gap; the
@@ -79,8 +84,17 @@ func New(air *space.Space, port string, gap time.Duration) (*Controller, error) 
 // first move.
 func (c *Controller) OnMove(fn func(Move)) { c.onSet = fn }
 
-// Close gives the netlink socket back.
+// tell tells whoever OnMove has said.
+func (c *Controller) tell(m Move) {
+	if c.onSet != nil {
+		c.onSet(m)
+	}
+}
+
+// Close ends what SetAir has begun, and gives the netlink socket back.
 func (c *Controller) Close() error {
+	c.SetAir(nil)
+	c.watching.Wait()
 	c.nl.Close()
 	return nil
 }
@@ -145,6 +159,11 @@ func (c *Controller) Attach(ctx context.Context, point string) (Move, error) {
 	if err := ctx.Err(); err != nil {
 		return Move{}, fmt.Errorf("linkctl: attach %s: %w", point, err)
 	}
+	return c.attach(point)
+}
+
+// attach is Attach for who has the lock.
+func (c *Controller) attach(point string) (Move, error) {
 	asked := point
 	if to := c.turn[point]; to != "" {
 		point = to
@@ -157,15 +176,14 @@ func (c *Controller) Attach(ctx context.Context, point string) (Move, error) {
 		return Move{}, fmt.Errorf("linkctl: %q is no point of attachment", point)
 	}
 	m := Move{From: c.point, To: point, Failure: c.fail[point]}
-	if c.onSet != nil {
-		m.Lost = time.Now()
-		c.onSet(m)
+	if m.Failure == Works && !c.air.carries(point) {
+		m.Failure = Faded
 	}
+	m.Lost = time.Now()
+	c.tell(m)
 	err = c.move(&m, bridge)
 	c.moves = append(c.moves, m)
-	if c.onSet != nil {
-		c.onSet(m)
-	}
+	c.tell(m)
 	if err == nil && point != asked {
 		err = fmt.Errorf("linkctl: asked for %s the link came up at %s: %w", asked, point, ErrElsewhere)
 	}
@@ -185,7 +203,7 @@ func (c *Controller) move(m *Move, bridge netlink.Link) error {
 	if err := c.nl.LinkSetNoMaster(c.port); err != nil {
 		return fmt.Errorf("linkctl: leave %q: %w", m.From, err)
 	}
-	if m.Failure == Refuses {
+	if m.Failure == Refuses || m.Failure == Faded {
 		sleepUntil(end)
 		return fmt.Errorf("linkctl: %s: %w", m.To, ErrRefused)
 	}
@@ -237,6 +255,11 @@ func (c *Controller) Mute() error {
 func (c *Controller) Detach() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.detach()
+}
+
+// detach is Detach for who has the lock.
+func (c *Controller) detach() error {
 	c.point = ""
 	if err := c.nl.LinkSetDown(c.port); err != nil {
 		return fmt.Errorf("linkctl: link down: %w", err)

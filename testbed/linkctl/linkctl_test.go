@@ -165,7 +165,7 @@ func TestServer(t *testing.T) {
 		{`{"op":"attach","point":"p2"}`, `{"ok":true}`},
 		{`{"op":"status"}`, `{"ok":true,"point":"p2"}`},
 		{`{"op":"attach","point":"px"}`, `{"ok":false,"error":"linkctl: no point of attachment \"px\": Link not found"}`},
-		{`{"op":"fly"}`, `{"ok":false,"error":"unknown op \"fly\": \"status\" and \"attach\" are known"}`},
+		{`{"op":"fly"}`, `{"ok":false,"error":"unknown op \"fly\": \"status\", \"attach\", \"signal\" and \"seen\" are known"}`},
 	} {
 		if _, err := fmt.Fprintln(conn, x.send); err != nil {
 			t.Fatal(err)

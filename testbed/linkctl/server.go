@@ -10,10 +10,15 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"openmpa/testbed/field"
 )
 
 // maxLine bounds a request; an order is well below.
 const maxLine = 4096
+
+// maxSeen bounds an answer.
+const maxSeen = 256
 
 type request struct {
 	Op    string `json:"op"`
@@ -21,9 +26,19 @@ type request struct {
 }
 
 type response struct {
-	OK    bool    `json:"ok"`
-	Point *string `json:"point,omitempty"`
-	Error string  `json:"error,omitempty"`
+	OK     bool     `json:"ok"`
+	Point  *string  `json:"point,omitempty"`
+	Signal *float64 `json:"signal_dbm,omitempty"`
+	Loss   *float64 `json:"loss,omitempty"`
+	Rate   *float64 `json:"rate_mbps,omitempty"`
+	Seen   []seen   `json:"seen,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+type seen struct {
+	Point  string  `json:"point"`
+	Signal float64 `json:"signal_dbm"`
+	Age    float64 `json:"age_ms"`
 }
 
 // A Server takes orders for a controller on a Unix socket.
@@ -134,7 +149,40 @@ func (s *Server) answer(line []byte) response {
 			return response{Error: err.Error()}
 		}
 		return response{OK: true}
+	case "signal", "seen":
+		return s.c.sense(r.Op)
 	default:
-		return response{Error: fmt.Sprintf(`unknown op %q: "status" and "attach" are known`, r.Op)}
+		return response{Error: fmt.Sprintf(`unknown op %q: "status", "attach", "signal" and "seen" are known`, r.Op)}
 	}
+}
+
+// sense answers what is asked about signals.
+func (c *Controller) sense(op string) response {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.air == nil {
+		return response{Error: "there is no field of signals here"}
+	}
+	heard, at := c.air.heard()
+	if op == "signal" {
+		point := c.point
+		out := response{OK: true, Point: &point}
+		if dBm, ok := field.Of(heard, point); ok {
+			loss, rate := field.Loss(dBm), field.Rate(dBm)
+			out.Signal, out.Loss, out.Rate = &dBm, &loss, &rate
+		}
+		return out
+	}
+	out := response{OK: true}
+	var age time.Duration
+	if c.air.Sweep > 0 {
+		age = at % c.air.Sweep
+		heard = c.air.Field.At(at - age)
+	}
+	for _, h := range heard {
+		if h.Point != c.point && len(out.Seen) < maxSeen {
+			out.Seen = append(out.Seen, seen{h.Point, h.DBm, float64(age) / float64(time.Millisecond)})
+		}
+	}
+	return out
 }
