@@ -49,7 +49,7 @@ func (e *Engine) stranded() Decision {
 		if c.signal < least || !t.rest.over(e.now) || !n.rest.over(e.now) {
 			continue
 		}
-		if best.point == 0 || compareCandidates(&c, &best) < 0 {
+		if best.point == 0 || before(&c, &best) {
 			best = c
 		}
 	}
@@ -67,13 +67,15 @@ func (e *Engine) choose(h *track, v *view) Decision {
 	d.Reason = Reason{Here: v.here, Level: v.look, Left: v.left, Margin: v.margin, Accept: v.accept, Dwell: v.dwell}
 	if !e.looking {
 		if v.assess {
-			e.rank(h, v)
+			var near, best candidate
+			e.rank(h, v, &near, &best)
 		}
 		d.Reason.Code = Well
 		return d
 	}
 	r := &d.Reason
-	near, best := e.rank(h, v)
+	var near, best candidate
+	e.rank(h, v, &near, &best)
 	d.Ladder = e.prepare(v)
 	if e.faint.so {
 		r.Level, r.Since = v.leave, e.now-e.faint.from
@@ -110,8 +112,8 @@ func (e *Engine) choose(h *track, v *view) Decision {
 	of(c)
 	n := &e.networks[c.net]
 	stood, goal := e.stood(n), min(e.ceiling(n), Tunnel)
-	r.Wanted, r.Need = goal, n.Times.To(stood, goal)+n.Times.Switch
-	ready := stood >= goal
+	r.Wanted, r.Need = goal, n.to(stood, goal)
+	ready := stood >= goal && goal > None
 	leave := e.faint.dwelt(e.now, v.dwell)
 	if c.net != e.waitFor {
 		e.wait, e.waitFor = span{}, c.net
@@ -131,10 +133,9 @@ func (e *Engine) choose(h *track, v *view) Decision {
 		if v.left >= 0 {
 			r.Code = Leaving
 		}
-		d.Now = goal == None
-	case v.left >= 0 && v.left < r.Need:
+	case goal > None && v.left >= 0 && v.left < r.Need:
 		d.Action, d.To, d.Now, r.Code = Handover, c.point, true, Hurry
-	case e.wait.dwelt(e.now, max(patience*r.Need, atLeast)):
+	case goal == None || e.wait.dwelt(e.now, max(patience*r.Need, atLeast)):
 		d.Action, d.To, d.Now, r.Code = Handover, c.point, true, Unprepared
 	default:
 		r.Code = Preparing

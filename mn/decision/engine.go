@@ -1,7 +1,6 @@
 package decision
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -75,13 +74,25 @@ func (s *span) dwelt(now, d time.Duration) bool { return s.so && now-s.from >= d
 type network struct {
 	Network
 	known  bool
-	best   PointID
 	stands Depth
 	held   bool
 	step   uint64 // of stands
 	cap    Depth  // as far as it can be prepared while rest is not over
 	part   rest
-	rest   rest // of a move there
+	rest   rest                    // of a move there
+	sums   [Bind + 1]time.Duration // what it takes to each depth from nothing
+}
+
+// sum has the sums right, where Times has changed.
+func (n *network) sum() {
+	for d := range n.sums {
+		n.sums[d] = n.Times.To(None, Depth(d))
+	}
+}
+
+// to is how long a preparation to a depth takes, and the switch.
+func (n *network) to(from, to Depth) time.Duration {
+	return max(n.sums[to]-n.sums[from], 0) + n.Times.Switch
 }
 
 // Counts are what an engine counts.
@@ -152,6 +163,7 @@ func (e *Engine) Know(networks []Network, points []Point) error {
 		n.Most = min(n.Most, Bind)
 		was.Network, was.known = n, true
 		was.Times = times.sane()
+		was.sum()
 	}
 	for i := range e.points {
 		e.points[i].known = false
@@ -213,7 +225,7 @@ func (t Times) sane() Times {
 // Step takes a sample and decides. It allocates nothing; the decision's ladder is the engine's until the next Step.
 func (e *Engine) Step(s *Sample) Decision {
 	e.counts.Steps++
-	e.now = max(e.now, s.At)
+	e.tick(s.At)
 	if s.Here != e.here {
 		e.arrive(s.Here, false)
 	}
@@ -264,11 +276,6 @@ func (e *Engine) watch(v *view) {
 // both says whether moves go there and back.
 func (e *Engine) both() bool {
 	return e.now < e.shaky && e.before != 0 && e.here != 0 && e.points[e.before].Network != e.points[e.here].Network
-}
-
-// compareCandidates puts the one that is to be moved to first.
-func compareCandidates(a, b *candidate) int {
-	return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.point, b.point))
 }
 
 // names of what a decision speaks of.

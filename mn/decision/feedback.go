@@ -10,7 +10,7 @@ const (
 
 // Moved says that the point of attachment has changed. A Step with another Here says it too; what comes second adds who chose.
 func (e *Engine) Moved(at time.Duration, m Move) {
-	e.now = max(e.now, at)
+	e.tick(at)
 	if m.To != e.here {
 		e.arrive(m.To, m.Chosen)
 	} else if m.Chosen && m.To != 0 && e.moved && !e.chose {
@@ -78,7 +78,7 @@ func (e *Engine) restless() float32 {
 
 // Failed says that what was decided did not succeed: a roam to a point, which rests, or a handover to a network, which does.
 func (e *Engine) Failed(at time.Duration, d Decision) {
-	e.now = max(e.now, at)
+	e.tick(at)
 	t := e.point(d.To)
 	if t == nil || d.Action == Stay {
 		return
@@ -93,7 +93,7 @@ func (e *Engine) Failed(at time.Duration, d Decision) {
 // Took says how long a step of a preparation took: the one to depth d, and of None the time that the link was gone for in a move
 // there. A step that failed is not asked for again, nor what needs it, until the network has rested.
 func (e *Engine) Took(at time.Duration, id NetworkID, d Depth, took time.Duration, ok bool) {
-	e.now = max(e.now, at)
+	e.tick(at)
 	if int(id) >= len(e.networks) || !e.networks[id].known || d > Bind || took < 0 {
 		return
 	}
@@ -133,6 +133,7 @@ func (e *Engine) Took(at time.Duration, id NetworkID, d Depth, took time.Duratio
 	case Bind:
 		learn(&n.Times.Bind)
 	}
+	n.sum()
 }
 
 // RTT says how long a packet to a network's router and back took just now.
@@ -141,6 +142,7 @@ func (e *Engine) RTT(id NetworkID, rtt time.Duration) {
 		return
 	}
 	t := &e.networks[id].Times
+	defer e.networks[id].sum()
 	rtt = min(rtt, slowStep)
 	if t.RTT == 0 {
 		t.RTT = rtt
@@ -155,3 +157,9 @@ func (e *Engine) Times(id NetworkID) Times {
 	}
 	return e.networks[id].Times
 }
+
+// latest bounds the caller's clock, for a rest never to end beyond what a time can be.
+const latest = 100 * 365 * 24 * time.Hour
+
+// tick has it be that late, if it is not later already.
+func (e *Engine) tick(at time.Duration) { e.now = max(e.now, min(at, latest)) }

@@ -35,21 +35,21 @@ func (f *fit) line() line {
 	if f.w < 1.5 {
 		return line{level: float32(f.x/max(f.w, 1) + fitFrom)}
 	}
-	mean := f.x / f.w
-	apartT := f.tt - f.t*f.t/f.w // of the times about their mean
+	per := 1 / f.w
+	mean, when := f.x*per, f.t*per
+	apartT := f.tt - f.t*when // of the times about their mean
 	if apartT < 1e-3 {
 		return line{level: float32(mean + fitFrom)}
 	}
-	slope := (f.tx - f.t*mean) / apartT
-	level := mean - slope*f.t/f.w
-	left := max(f.xx-level*f.x-slope*f.tx, 0)
-	span := math.Sqrt(12 * apartT / f.w)
-	n := max(min(2*f.w, apart*span+1), 2.5)
-	v := left / f.w * n / (n - 2) // two were spent on the line
+	inv := 1 / apartT
+	slope := (f.tx - f.t*mean) * inv
+	level := mean - slope*when
+	v := max(f.xx-level*f.x-slope*f.tx, 0) * per
+	n := max(min(2*f.w, apart*math.Sqrt(12*apartT*per)+1), 2.5)
+	v *= n / (n - 2) // two readings were spent on the line
 	if n < 3 {
 		v = max(v, 4)
 	}
-	se := v * f.w / (n * apartT)
 	s2 := slope * slope
-	return line{float32(level + fitFrom), float32(slope * s2 / (s2 + 4*se + 1e-12)), float32(math.Sqrt(v))}
+	return line{float32(level + fitFrom), float32(slope * s2 / (s2 + 4*v*f.w*inv/n + 1e-12)), float32(math.Sqrt(v))}
 }

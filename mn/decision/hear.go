@@ -6,12 +6,13 @@ import "time"
 const Fresh = 5 * time.Second
 
 const (
-	deaf      = -150.0          // dBm: what says less is no reading
-	maxSight  = 2 * MaxSeen     // points that are remembered as in sight
-	lossIsDB  = 20              // a link that loses all is worth that many dB less
-	slowRate  = 6               // Mbit/s: a rate at or below it cannot be lowered much
-	fitWindow = 2               // of Policy.Window, over which the slope is taken
-	maxStep   = 1 * time.Minute // between two readings: what was before says nothing any more
+	deaf      = -150.0                 // dBm: what says less is no reading
+	maxSight  = 2 * MaxSeen            // points that are remembered as in sight
+	lossIsDB  = 20                     // a link that loses all is worth that many dB less
+	slowRate  = 6                      // Mbit/s: a rate at or below it cannot be lowered much
+	fitWindow = 2                      // of Policy.Window, over which the slope is taken
+	thin      = 250 * time.Millisecond // closer readings do not make a trend clearer
+	maxStep   = 1 * time.Minute        // between two readings: what was before says nothing any more
 )
 
 // track is a point, and what was heard of it.
@@ -25,7 +26,11 @@ type track struct {
 	age   time.Duration // as it was said then
 	raw   float32
 	avg   float32
-	fit   fit
+	fit   fit // of means over thin, or single readings where they are farther apart
+	line  line
+	fitAt time.Duration
+	sum   float32 // of readings that are not in fit yet
+	n     float32
 
 	// in the present sample
 	step    uint64
@@ -74,7 +79,7 @@ func (e *Engine) hear(s *Sample) {
 			e.counts.Refused++
 			continue
 		}
-		if g.Age > Fresh || g.Point == e.here && s.Signal != 0 {
+		if g.Age > Fresh || g.Point == e.here && reading(s.Signal) {
 			continue
 		}
 		switch {
@@ -125,16 +130,24 @@ func (e *Engine) read(t *track, dBm float32, age time.Duration) {
 	if !t.heard || at-t.at > maxStep {
 		t.heard, t.at, t.age, t.raw, t.avg, t.fit = true, at, age, dBm, dBm, fit{}
 		t.fit.add(0, 0, float64(dBm))
+		t.line, t.fitAt, t.sum, t.n = line{level: dBm}, at, 0, 0
 		return
 	}
 	dt := float32(at-t.at) * 1e-9
 	// A low pass of the first order with the window as its time constant, whatever the distance of the readings.
 	t.avg += (dBm - t.avg) * dt / (e.window + dt)
 	t.at, t.age, t.raw = at, age, dBm
-	if e.fits {
-		long := fitWindow * e.window
-		t.fit.add(float64(dt), float64(long/(long+dt)), float64(dBm))
+	if !e.fits {
+		return
 	}
+	t.sum, t.n = t.sum+dBm, t.n+1
+	if at-t.fitAt < thin {
+		return
+	}
+	dt = float32(at-t.fitAt) * 1e-9
+	long := fitWindow * e.window
+	t.fit.add(float64(dt), float64(long/(long+dt)), float64(t.sum/t.n))
+	t.line, t.fitAt, t.sum, t.n = t.fit.line(), at, 0, 0
 }
 
 // carry takes what a sample says of how well the link carries.

@@ -21,9 +21,12 @@ const (
 	evenAt    = 3 // dB less make it half as likely
 )
 
-// rank looks at what is in sight. It returns the best point of the same network, and the best of all; e.far has the best of
-// each other network.
-func (e *Engine) rank(h *track, v *view) (near, best candidate) {
+// before says whether a is ranked before b.
+func before(a, b *candidate) bool { return a.rank > b.rank || a.rank == b.rank && a.point < b.point }
+
+// rank looks at what is in sight. It finds the best point of the same network, and the best of all; e.far has the best of each
+// other network.
+func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 	e.nfar = 0
 	crowd := 0
 	for _, id := range e.sight {
@@ -34,8 +37,8 @@ func (e *Engine) rank(h *track, v *view) (near, best candidate) {
 		n := &e.networks[t.Network]
 		c := candidate{point: id, net: t.Network, signal: t.avg, stay: -1}
 		then := t.avg
-		if v.horizon > 0 {
-			l := t.fit.line()
+		if v.horizon > 0 && t.avg >= v.accept-e.policy.Margin {
+			l := &t.line
 			then = t.avg + l.slope*v.horizon
 			c.stay = e.leftBy(l.level, l.slope)
 			if stay := v.stay(t); stay >= 0 && (c.stay < 0 || stay < c.stay) {
@@ -65,20 +68,19 @@ func (e *Engine) rank(h *track, v *view) (near, best candidate) {
 		case c.stay >= 0 && c.stay < v.short && !v.panic:
 			c.not = Short
 		}
-		if best.point == 0 || compareCandidates(&c, &best) < 0 {
-			best = c
+		if best.point == 0 || before(&c, best) {
+			*best = c
 		}
 		switch {
 		case same:
-			if c.not == 0 && (near.point == 0 || compareCandidates(&c, &near) < 0) {
-				near = c
+			if c.not == 0 && (near.point == 0 || before(&c, near)) {
+				*near = c
 			}
 		case c.not == 0 || c.not != Resting && (c.signal >= v.accept-e.policy.Margin || stood > None && c.signal >= v.accept-2*e.policy.Margin):
 			e.insert(&c)
 		}
 	}
 	e.crowd(crowd)
-	return near, best
 }
 
 // crowd has Hybrid know how dense its surroundings are.
@@ -97,7 +99,7 @@ func better(a, b *candidate) bool {
 	if (a.not == 0) != (b.not == 0) {
 		return a.not == 0
 	}
-	return compareCandidates(a, b) < 0
+	return before(a, b)
 }
 
 // insert puts a candidate among the best, one of each network.
@@ -156,7 +158,7 @@ func (e *Engine) prepare(v *view) []Rung {
 		want := e.depth(v, i, c, share[i], sum)
 		want = min(max(want, min(stood, Tunnel)), e.ceiling(n))
 		if v.left >= 0 && !v.panic {
-			for want > stood && n.Times.To(stood, want)+n.Times.Switch > v.left {
+			for want > stood && n.to(stood, want) > v.left {
 				want--
 			}
 		}
@@ -166,7 +168,7 @@ func (e *Engine) prepare(v *view) []Rung {
 	}
 	if e.nfar > 0 {
 		n := &e.networks[e.far[0].net]
-		e.need = n.Times.To(e.stood(n), min(e.ceiling(n), Tunnel)) + n.Times.Switch
+		e.need = n.to(e.stood(n), min(e.ceiling(n), Tunnel))
 	}
 	return out
 }

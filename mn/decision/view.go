@@ -75,7 +75,7 @@ func (e *Engine) adapt(v *view, h *track) {
 	shift := min(max(2*(e.dense-1), -densest), densest)
 	v.look += shift
 	v.leave += shift / 2
-	l := h.fit.line()
+	l := &h.line
 	v.slope, v.noise = l.slope, l.spread
 	fast := min(max(-l.slope, 0), 1) // at 1 dB/s a cell is left within the minute
 	v.margin += (1-fast)*min(l.spread, 4)/2 - fast*v.margin/3
@@ -86,7 +86,7 @@ func (e *Engine) adapt(v *view, h *track) {
 // predict is Predictive: it looks, and leaves, as late as it may, for the switch to be over before the signal is lost.
 func (e *Engine) predict(v *view, h *track, s *Sample) {
 	p := &e.policy
-	l := h.fit.line()
+	l := &h.line
 	v.slope, v.noise = l.slope, l.spread
 	v.left = e.leftBy(l.level-e.penalty(), l.slope)
 	if s.Place.Known && s.Speed > slowWalk && s.Speed < 1e4 {
