@@ -209,7 +209,7 @@ func (b *Bed) openLinks() error {
 		return nil
 	}
 	var errs []error
-	for _, n := range topo.Networks {
+	for _, n := range b.opt.networks() {
 		errs = append(errs, b.AtRouter(n, "open"))
 	}
 	return errors.Join(errs...)

@@ -73,10 +73,10 @@ type Options struct {
 	// of neighbour discovery, DHCPv6 and mobility, for Wireshark; empty: none.
 	Capture string
 	// Several has the node bound to several care-of addresses while it moves: those of the network it leaves, of the next one, and
-	// with Third of that, too.
+	// with Further of the first of those, too.
 	Several bool
-	// Third adds the network topo.Third, which the mobile node knows, too.
-	Third bool
+	// Further is how many networks of topo.Further are added, which the mobile node knows, too.
+	Further int
 	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.
 	Hold string
 	// Return is how long the mobile node keeps what it has in the network that it has left; 0: it gives that back at once.
@@ -242,6 +242,9 @@ func (o Options) check() error {
 	default:
 		return fmt.Errorf("bed: %q is no way to have a second interface: expected %s or %s", o.Second, SecondUp, SecondAtMove)
 	}
+	if o.Further < 0 || o.Further > len(topo.Further) {
+		return fmt.Errorf("bed: %d further networks: expected 0 to %d", o.Further, len(topo.Further))
+	}
 	if o.Bin == "" {
 		return fmt.Errorf("bed: it is not known where the daemons' binaries are")
 	}
@@ -250,19 +253,13 @@ func (o Options) check() error {
 
 // networks are those of the lab.
 func (o Options) networks() []topo.Network {
-	if o.Third {
-		return append(topo.Networks[:len(topo.Networks):len(topo.Networks)], topo.Third)
-	}
-	return topo.Networks
+	return slices.Concat(topo.Networks, topo.Further[:o.Further])
 }
 
 // plan is the topology.
 func (o Options) plan() topo.Plan {
 	if o.Wifi == nil {
-		p := topo.Standard()
-		if o.Third {
-			p = topo.WithThird(p)
-		}
+		p := topo.WithFurther(topo.Standard(), o.Further)
 		if o.Second != "" {
 			p = topo.WithSecond(p)
 		}

@@ -153,7 +153,7 @@ func (o Options) several() string {
 	switch {
 	case !o.Several:
 		return ""
-	case o.Third:
+	case o.Further > 0:
 		return fmt.Sprintf(", several: true, beside: [%s]", topo.Third.Name)
 	}
 	return ", several: true"

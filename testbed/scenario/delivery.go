@@ -69,7 +69,7 @@ func DeliveryCases() []DeliveryCase {
 		},
 		{
 			Name: "elsewhere", judge: (*run).judgeElsewhere, judgeTCP: (*run).judgeElsewhereStream, order: diverted,
-			adjust: func(o *bed.Options) { o.Third = true },
+			adjust: func(o *bed.Options) { o.Further = 1 },
 			Doc:    "a planned move, but the link comes up at a third network; the target forwards there; every other time back from there as planned",
 			Promise: "the node goes on where it is, and has said why; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"TCP: every octet arrives, and nothing is dropped",

@@ -42,7 +42,7 @@ func adjustMultiBind(o *Options, given func(string) bool) {
 // them, with a number, and the node takes each once.
 func multiBind(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
-	opt.Several, opt.Third = true, true
+	opt.Several, opt.Further = true, 1
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		r.opt.Probe = false
 		for i := range r.opt.Repeat {

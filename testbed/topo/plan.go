@@ -17,7 +17,7 @@ const (
 	HL   = "hl"   // a host on the home link
 	CN   = "cn"   // correspondent
 	AAA  = "aaa"  // authentication server
-	RC   = "rc"   // access router of network c, see Third
+	RC   = "rc"   // access router of network c, see Further
 	Bare = "bare" // host for the bare bridge swap
 )
 
@@ -69,9 +69,9 @@ var Networks = []Network{
 	},
 }
 
-// NetworkByName finds "a" or "b", or "c".
+// NetworkByName finds "a" or "b", or one of Further.
 func NetworkByName(name string) (Network, bool) {
-	for _, n := range append(Networks[:len(Networks):len(Networks)], Third) {
+	for _, n := range slices.Concat(Networks, Further) {
 		if n.Name == name {
 			return n, true
 		}
@@ -81,7 +81,7 @@ func NetworkByName(name string) (Network, bool) {
 
 // NetworkOf is the name of the network that has a point of attachment, empty for none.
 func NetworkOf(point string) string {
-	for _, n := range append(Networks[:len(Networks):len(Networks)], Third) {
+	for _, n := range slices.Concat(Networks, Further) {
 		if slices.Contains(n.Points, point) {
 			return n.Name
 		}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,8 +51,16 @@ func TestPlansAreSound(t *testing.T) {
 	t.Run("standard", func(t *testing.T) { sound(t, Standard()) })
 	t.Run("two interfaces", func(t *testing.T) { sound(t, WithSecond(Standard())) })
 	t.Run("wireless", func(t *testing.T) { sound(t, Wireless()) })
-	t.Run("with a third network", func(t *testing.T) { sound(t, WithThird(Standard())) })
-	t.Run("with more authentication servers", func(t *testing.T) { sound(t, WithThird(WithAAA(WithAAA(Standard(), Visited), Spare))) })
+	t.Run("with a third network", func(t *testing.T) { sound(t, WithFurther(Standard(), 1)) })
+	t.Run("with five networks", func(t *testing.T) {
+		sound(t, WithFurther(Standard(), 3))
+		for _, n := range slices.Concat(Networks, Further) {
+			if got, ok := NetworkByName(n.Name); !ok || got.Address != n.Address || NetworkOf(n.Points[0]) != n.Name {
+				t.Errorf("network %s is not found", n.Name)
+			}
+		}
+	})
+	t.Run("with more authentication servers", func(t *testing.T) { sound(t, WithFurther(WithAAA(WithAAA(Standard(), Visited), Spare), 3)) })
 }
 
 func sound(t *testing.T, p Plan) {
