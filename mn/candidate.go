@@ -60,11 +60,11 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	default:
 	}
 	c.pokeStandby()
-	poke(c.n.attached)
 	c.n.proven(c)
 	if preauth {
 		return nil
 	}
+	poke(c.n.attached)
 	if c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
 		c.remember(false)
 	}

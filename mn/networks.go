@@ -61,6 +61,9 @@ func (n *Node) openDiscovery() {
 		Aliases: n.cfg.Discovery.Aliases, Sources: slices.Clone(n.cfg.Discovery.Sources), Locator: n.cfg.Discovery.Locator,
 		State: n.cfg.State, Log: n.cfg.Log,
 	}
+	if n.cfg.Discovery.Router {
+		cfg.Sources = append(cfg.Sources, discover.Router{Asker: &asker{n: n}, Log: n.cfg.Log})
+	}
 	for _, net := range n.cfg.Networks {
 		cfg.Networks = append(cfg.Networks, net.model())
 	}

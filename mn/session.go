@@ -262,6 +262,9 @@ func (s *session) notified(o pana.Notified) {
 		case *notify.Report:
 			s.n.report(s.net.Name, m)
 			continue
+		case *notify.NeighboursChanged:
+			poke(s.n.attached)
+			continue
 		case *notify.RekeyDue:
 			s.asked.Store(m.Old)
 			poke(s.stale)

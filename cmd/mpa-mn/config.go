@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -34,13 +33,14 @@ type configuration struct {
 		Ping  config.Duration `yaml:"ping"`
 		Await bool            `yaml:"await"`
 	} `yaml:"pana"`
-	Family   int             `yaml:"family"`
-	IPv6     ipv6Config      `yaml:"ipv6"`
-	ClientID config.HexBytes `yaml:"client-id"`
-	Networks []network       `yaml:"networks"`
-	Mobility mobility        `yaml:"mobility"`
-	DAD      config.DAD      `yaml:"dad"`
-	Timers   struct {
+	Family    int             `yaml:"family"`
+	IPv6      ipv6Config      `yaml:"ipv6"`
+	ClientID  config.HexBytes `yaml:"client-id"`
+	Networks  []network       `yaml:"networks"`
+	Discovery discoveryConfig `yaml:"discovery"`
+	Mobility  mobility        `yaml:"mobility"`
+	DAD       config.DAD      `yaml:"dad"`
+	Timers    struct {
 		Auth      config.Duration  `yaml:"auth"`
 		Configure config.Duration  `yaml:"configure"`
 		Tunnel    config.Duration  `yaml:"tunnel"`
@@ -63,13 +63,6 @@ type configuration struct {
 	Moves    movesConfig     `yaml:"handover"`
 	Trigger  *triggerConfig  `yaml:"trigger"`
 	Watchdog *watchdogConfig `yaml:"watchdog"`
-}
-
-type network struct {
-	Name   string      `yaml:"name"`
-	PAA    config.Addr `yaml:"paa"`
-	Port   uint16      `yaml:"port"`
-	Points []point     `yaml:"points"`
 }
 
 const example = `node: mn                              # name in events
@@ -100,9 +93,15 @@ networks:                             # points: of attachment, the preferred one
     points: [{name: poa-b1, bssid: 02:00:00:00:0b:01, ssid: site-b, freq: 2412}]
   - name: a
     paa: 10.2.0.1
+    operator: home.example            # its realm. From here on all may be left out: it is for decisions
+    ca: ca.a.example                  # as its configuration agent and its access router call themselves: others are refused
+    ar: ar.a.example
+    prefixes: [10.2.0.0/24]
+    cost: 3                           # dB that its signals are worth less
     points:
-      - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437}   # MHz; without it all channels are looked at
+      - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437, security: wpa-eap, location: {plan: hall, x: 12, y: 4}, reach: 40}   # MHz; without it all channels are looked at
       - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
+discovery: {router: true}             # where the node learns of more networks: the serving router. position: {gpsd: "127.0.0.1:2947"}, or {file: /run/openmpa/place, plan: hall}: where it is
 family: 4                             # of care-of addresses, that of the home address; 6: they are formed from what routers advertise (RFC 4862), or of DHCPv6
 ipv6: {dad: {delay: 1s, transmits: 1, retrans: 1s}}   # RFC 4862, without preparation. identifier: ::1234:5678:9abc:def0: of addresses the node forms, without it stable and opaque ones (RFC 7217)
 mobility:                             # one of these; key-file: hex:..., base64:... or plain
@@ -166,7 +165,7 @@ func (c configuration) Check() error {
 	}
 	names, points, places := map[string]bool{}, map[string]bool{}, map[wpactrl.MAC]bool{}
 	for i, n := range c.Networks {
-		key := fmt.Sprintf("networks[%d]", i)
+		key := networksKey(i)
 		switch {
 		case n.Name == "" || names[n.Name]:
 			return config.Errorf(key+".name", "%q: expected a name that no other network has", n.Name)
@@ -176,6 +175,9 @@ func (c configuration) Check() error {
 			return config.Errorf(key+".points", "missing: at least one point of attachment")
 		}
 		names[n.Name] = true
+		if err := n.check(key); err != nil {
+			return err
+		}
 		for j, p := range n.Points {
 			if points[p.Name] || places[p.BSSID] {
 				return config.Errorf(fmt.Sprintf("%s.points[%d]", key, j), "%s, or its bssid, stands in two places", p.Name)
@@ -234,11 +236,7 @@ func (c configuration) timers() mn.Timers {
 
 func (c configuration) networks() (out []mn.Network) {
 	for _, n := range c.Networks {
-		one := mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.PAA, n.Port)}
-		for _, p := range n.Points {
-			one.Points = append(one.Points, p.Name)
-		}
-		out = append(out, one)
+		out = append(out, n.model())
 	}
 	return out
 }

@@ -53,6 +53,14 @@ func TestMistakes(t *testing.T) {
 		"family of none":    {"family: 4 ", "family: 5 "},
 		"half an address":   {"ipv6: {", "ipv6: {identifier: 2001:db8::1, "},
 		"reserved for all":  {"ipv6: {", "ipv6: {identifier: '::', "},
+		"place of nothing":  {"location: {plan: hall, x: 12, y: 4}", "location: {plan: hall, x: 12}"},
+		"place off earth":   {"location: {plan: hall, x: 12, y: 4}", "location: {lat: 91, lon: 8}"},
+		"two places":        {"location: {plan: hall,", "location: {lat: 1, lon: 8, plan: hall,"},
+		"wide prefix":       {"10.2.0.0/24", "10.2.0.1/24"},
+		"dear network":      {"cost: 3", "cost: 3000"},
+		"odd name":          {"ca: ca.a.example", "ca: 'ca a'"},
+		"place of two":      {"discovery: {", "discovery: {position: {gpsd: '127.0.0.1:2947', file: /run/place}, "},
+		"gpsd nowhere":      {"discovery: {", "discovery: {position: {gpsd: localhost}, "},
 		"DAD of IPv6":       {"transmits: 1", "transmits: 101"},
 	} {
 		text := strings.Replace(example, edit[0], edit[1], 1)

@@ -54,11 +54,14 @@ func (l *linkConfig) Check() error {
 
 // point is an entry of networks[].points: a name, or a group of keys.
 type point struct {
-	Name    string      `yaml:"name"`
-	BSSID   wpactrl.MAC `yaml:"bssid"`
-	SSID    string      `yaml:"ssid"`
-	Freq    int         `yaml:"freq"`
-	Network *int        `yaml:"network"`
+	Name     string           `yaml:"name"`
+	BSSID    wpactrl.MAC      `yaml:"bssid"`
+	SSID     string           `yaml:"ssid"`
+	Freq     int              `yaml:"freq"`
+	Network  *int             `yaml:"network"`
+	Security string           `yaml:"security"`
+	Location *config.Location `yaml:"location"`
+	Reach    float64          `yaml:"reach"`
 }
 
 // Scalar implements the hook of package config: a name alone, which may be a BSSID.

@@ -76,7 +76,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	defer store.Close()
 	recorder := event.NewRecorder(c.Node, env.Log, int(c.Records))
 	cfg := mn.Config{
-		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), Networks: c.networks(), ClientID: c.ClientID,
+		Device: c.Tunnel.Device, MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), Networks: c.networks(), Discovery: c.discovery(env.Log), ClientID: c.ClientID,
 		NewEAP: newEAP,
 		Family: c.Family, Identifier: c.identifier(), DAD6: c.IPv6.DAD.Timers(),
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Await: c.PANA.Await, Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},

@@ -16,12 +16,15 @@ type Asker interface {
 	// knows has changed. It holds one.
 	Attached() <-chan struct{}
 	// Neighbours are what the router that serves network says of it and of those around, each with its lifetime.
-	// ErrNobody: none serves.
+	// ErrNobody: none serves; ErrLater: it can not be asked now.
 	Neighbours(ctx context.Context) (network string, around []neighbourhood.Network, err error)
 }
 
-// ErrNobody answers that no router serves.
-var ErrNobody = errors.New("discover: no router serves")
+// What an Asker answers when there is nothing to ask.
+var (
+	ErrNobody = errors.New("discover: no router serves")
+	ErrLater  = errors.New("discover: the node is busy with a move")
+)
 
 // The times between two questions.
 const (
@@ -41,16 +44,22 @@ type Router struct {
 
 // Run implements Source.
 func (r Router) Run(ctx context.Context, say func(Statement)) {
+	rest, last, told, due := askFirst, time.Time{}, false, time.Now().Add(askAfter)
 	timer := time.NewTimer(askAfter)
 	defer timer.Stop()
-	rest, last, told := askFirst, time.Time{}, false
+	next := func(in time.Duration) {
+		due = time.Now().Add(in)
+		timer.Reset(in)
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.Asker.Attached():
 			rest = askFirst
-			timer.Reset(max(askAfter, time.Until(last.Add(askFirst))))
+			if soon := max(askAfter, time.Until(last.Add(askFirst))); time.Until(due) > soon {
+				next(soon)
+			}
 			continue
 		case <-timer.C:
 		}
@@ -60,19 +69,21 @@ func (r Router) Run(ctx context.Context, say func(Statement)) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrNobody):
-			timer.Reset(askMost) // Attached comes before
+			next(askMost) // Attached comes before
+		case errors.Is(err, ErrLater):
+			next(askFirst)
 		case err != nil:
 			if !told {
 				r.Log.Info("the serving router tells nothing of its neighbourhood", "err", err, "again_in", rest)
 			}
 			told = true
-			timer.Reset(rest)
+			next(rest)
 			rest = min(2*rest, askMost)
 		default:
 			rest, told = askFirst, false
 			say(Statement{From: neighbourhood.Source{Kind: neighbourhood.Router, Name: network}, Networks: around, Lifetime: answerFor})
-			next := min(max(shortest(around)/2, askLeast), askMost)
-			timer.Reset(next - rand.N(next/8)) //nolint:gosec // so that not all nodes ask at once
+			in := min(max(shortest(around)/2, askLeast), askMost)
+			next(in - rand.N(in/8)) //nolint:gosec // so that not all nodes ask at once
 		}
 	}
 }
