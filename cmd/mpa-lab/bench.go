@@ -18,6 +18,7 @@ type benchCmd struct {
 	Pictures string   `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG."`
 	Rounds   int      `placeholder:"N" help:"How often each subject is measured, turn by turn; by default as often as the bench says."`
 	Seconds  float64  `placeholder:"S" help:"How long each measurement is; by default as the bench says."`
+	Nodes    int      `placeholder:"N" help:"Of sim: how many nodes."`
 	Only     []string `placeholder:"TEXT" sep:"none" help:"Only the rows that have this text in their names, as it stands; given more than once, those that have one of them."`
 	Logs     string   `type:"path" placeholder:"DIR" help:"Keep what the programs wrote in DIR."`
 }
@@ -27,14 +28,16 @@ func (c *benchCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Rounds < 0 || c.Seconds < 0 {
-		return fmt.Errorf("--rounds %d, --seconds %g: expected no negative number", c.Rounds, c.Seconds)
+	if c.Rounds < 0 || c.Seconds < 0 || c.Nodes < 0 {
+		return fmt.Errorf("--rounds %d, --seconds %g, --nodes %d: expected no negative number", c.Rounds, c.Seconds, c.Nodes)
 	}
-	if err := a.ready(); err != nil {
-		return err
+	if !b.Virtual {
+		if err := a.ready(); err != nil {
+			return err
+		}
 	}
 	r, err := bench.Run(a.ctx, b, bench.Options{
-		Bin: a.bin, Self: a.self, Commit: commit(a.self), Rounds: c.Rounds, Seconds: c.Seconds, Only: c.Only, Logs: c.Logs, Say: progress(),
+		Bin: a.bin, Self: a.self, Commit: commit(a.self), Rounds: c.Rounds, Seconds: c.Seconds, Nodes: c.Nodes, Only: c.Only, Logs: c.Logs, Say: progress(),
 	})
 	if r == nil || len(r.Rows) == 0 {
 		return err
@@ -46,7 +49,7 @@ func (c *benchCmd) Run(a *app) error {
 	if c.Pictures != "" {
 		p, perr := r.Picture(b.Doc)
 		if perr == nil {
-			perr = writePictures(c.Pictures, []picture.Picture{p})
+			perr = writePictures(c.Pictures, append([]picture.Picture{p}, r.Pictures...))
 		}
 		err = errors.Join(err, perr)
 	}

@@ -21,6 +21,9 @@ type Bench struct {
 	// measured, and for how long.
 	Rounds  int
 	Seconds float64
+	// Virtual says that seconds are of a clock of its own, and that nothing of the machine is needed, but its processors.
+	Virtual bool
+	Nodes   int // as Rounds, of benches that have a number of nodes
 	// Measure fills the result. What it has measured when it fails is shown, too.
 	Measure func(ctx context.Context, o Options, a *Adder) error
 }
@@ -32,6 +35,7 @@ type Options struct {
 	Commit  string
 	Rounds  int
 	Seconds float64
+	Nodes   int
 	// Only, if not empty, are the rows to be measured: those with one of these texts in
 	// their names, each as it stands.
 	Only []string
@@ -54,7 +58,7 @@ func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * flo
 
 // All lists the benches.
 func All() []Bench {
-	return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood(), TAuth(), AAAThroughput()}
+	return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood(), TAuth(), AAAThroughput(), Sim()}
 }
 
 // Find returns the bench of a name.
@@ -77,9 +81,19 @@ func Run(ctx context.Context, b Bench, o Options) (*Result, error) {
 	if o.Seconds == 0 {
 		o.Seconds = b.Seconds
 	}
+	longest := 600.0
+	if b.Virtual {
+		longest = 24 * 3600
+	}
 	// Written so that NaN does not pass.
-	if o.Rounds < 1 || !(o.Seconds >= 0.1 && o.Seconds <= 600) {
-		return nil, fmt.Errorf("bench: %d rounds of %g s, expected 1 or more of 0.1 to 600 s", o.Rounds, o.Seconds)
+	if o.Rounds < 1 || !(o.Seconds >= 0.1 && o.Seconds <= longest) {
+		return nil, fmt.Errorf("bench: %d rounds of %g s, expected 1 or more of 0.1 to %g s", o.Rounds, o.Seconds, longest)
+	}
+	if o.Nodes != 0 && b.Nodes == 0 {
+		return nil, fmt.Errorf("bench: %d nodes, but %s has no number of nodes", o.Nodes, b.Name)
+	}
+	if o.Nodes == 0 {
+		o.Nodes = b.Nodes
 	}
 	if o.Say == nil {
 		o.Say = scenario.Quiet()
@@ -87,7 +101,7 @@ func Run(ctx context.Context, b Bench, o Options) (*Result, error) {
 	now := time.Now()
 	r := &Result{
 		Bench: b.Name, Commit: o.Commit, Started: &now, Kernel: report.Kernel(), Go: runtime.Version(),
-		Rounds: o.Rounds, Seconds: o.Seconds, Machine: report.Here(),
+		Rounds: o.Rounds, Seconds: o.Seconds, Nodes: o.Nodes, Machine: report.Here(),
 	}
 	err := b.Measure(ctx, o, &Adder{r})
 	o.Say.Done()

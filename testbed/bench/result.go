@@ -22,11 +22,14 @@ type Result struct {
 	Machine *report.Machine `json:"machine,omitempty"`
 	Rounds  int             `json:"rounds"`
 	Seconds float64         `json:"seconds"` // of each sample
+	Nodes   int             `json:"nodes,omitempty"`
 	// Notes say what the figures are of: versions, sizes.
 	Notes []string `json:"notes,omitempty"`
 	Rows  []*Row   `json:"rows"`
 	// Problems are what should not have been, a line each; absent when all was well.
 	Problems []string `json:"problems,omitempty"`
+	// Pictures are of what a bench draws besides its rows.
+	Pictures []picture.Picture `json:"-"`
 }
 
 // A Row is one figure of every subject.
@@ -63,7 +66,19 @@ type Cells struct {
 	// Within is where the ratio is with 95 % confidence, in rows that have an interval.
 	Within *[2]float64 `json:"ratio_within,omitempty"`
 
+	// Mean of all that was measured, and More than the base of the same, with where it is with 95 % confidence: in rows
+	// that are compared pair by pair.
+	Mean *Estimate `json:"mean,omitempty"`
+	More *Estimate `json:"more_than_base,omitempty"`
+
 	rounds []int // how many of the values are of each round
+}
+
+// An Estimate is a figure with where it is with 95 % confidence.
+type Estimate struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
 }
 
 // An Adder fills a result.
@@ -84,6 +99,20 @@ func (a *Adder) Problem(format string, args ...any) {
 // Add adds one sample: call it once a round for each subject of a row. The row is made
 // by its first sample, and a subject with the first of its own.
 func (a *Adder) Add(row Row, subject string, value float64) { a.AddRound(row, subject, value) }
+
+// Compare says of a subject of a row what all of its pairs with the base say.
+func (a *Adder) Compare(row, subject string, mean Estimate, more *Estimate) {
+	for _, r := range a.r.Rows {
+		for _, c := range r.Samples {
+			if r.Name == row && c.Subject == subject {
+				c.Mean, c.More = &mean, more
+			}
+		}
+	}
+}
+
+// Draw adds a picture.
+func (a *Adder) Draw(p picture.Picture) { a.r.Pictures = append(a.r.Pictures, p) }
 
 // AddRound adds the samples of one round.
 func (a *Adder) AddRound(row Row, subject string, values ...float64) {
@@ -156,6 +185,14 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
+// signed writes a difference.
+func signed(v float64) string {
+	if v >= 0 {
+		return "+" + number(v)
+	}
+	return number(v)
+}
+
 // quotient writes a ratio, with two digits where two decimals would have none.
 func quotient(v float64) string {
 	if abs := math.Abs(v); abs > 0 && abs < 0.1 {
@@ -169,6 +206,9 @@ func (r *Result) String() string {
 	const widest = 30 // of a bar, in characters
 	table := [][]string{{"", "median", "lowest", "highest", "ratio", ""}}
 	for _, row := range r.Rows {
+		if slices.ContainsFunc(row.Samples, func(c *Cells) bool { return c.More != nil }) {
+			table[0][4] = "ratio, or difference"
+		}
 		top := 0.0
 		for _, c := range row.Samples {
 			top = max(top, c.Median)
@@ -180,6 +220,9 @@ func (r *Result) String() string {
 				if c.Within != nil && c.Subject != row.Base {
 					line[4] += fmt.Sprintf(" (%s to %s)", quotient(c.Within[0]), quotient(c.Within[1]))
 				}
+			}
+			if c.More != nil {
+				line[4] = fmt.Sprintf("%s (%s to %s)", signed(c.More.Value), signed(c.More.Low), signed(c.More.High))
 			}
 			if top > 0 && c.Median > 0 {
 				n := int(math.Round(widest * c.Median / top))
@@ -193,6 +236,9 @@ func (r *Result) String() string {
 		fmt.Fprintf(&b, "  %s\n", n)
 	}
 	fmt.Fprintf(&b, "  %d rounds of %g s", r.Rounds, r.Seconds)
+	if r.Nodes > 0 {
+		fmt.Fprintf(&b, " of %d nodes", r.Nodes)
+	}
 	if m := r.Machine; m != nil {
 		fmt.Fprintf(&b, ", %d processors, load %.1f before", m.CPUs, m.Load)
 	}

@@ -16,6 +16,7 @@ func (n *Node) depart(a *Air, d *decision.Decision, chosen bool) {
 	n.move = Moving{Move: decision.Move{From: n.here, To: d.To, Depth: depth, Chosen: chosen}}
 	n.why = *d
 	n.why.Ladder = nil
+	n.began = a.At
 	n.until = a.At + n.long(n.world.takes[target].Switch)
 	if n.late > a.At { // what had yet to be done here is not done any more
 		n.counts.Late -= n.late - a.At
@@ -29,7 +30,7 @@ func (n *Node) arrive(a *Air) {
 	m := n.move
 	m.At, m.Signal = a.At, heard(a.Heard, m.To)
 	from, to := n.world.NetworkOf(m.From), n.world.NetworkOf(m.To)
-	took := a.At - n.until + n.world.takes[to].Switch
+	took := a.At - n.began
 	if m.Failed = m.Signal < n.world.Lost; m.Failed {
 		n.counts.Failed++
 		if n.phase = nowhere; heard(a.Heard, m.From) >= n.world.Lost {
@@ -41,6 +42,7 @@ func (n *Node) arrive(a *Air) {
 		return
 	}
 	n.leave(a.At, m)
+	n.eng.Took(a.At, to, decision.None, took, true)
 	if m.From != 0 {
 		n.count(a.At, m, took)
 	}

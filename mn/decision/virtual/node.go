@@ -64,6 +64,7 @@ type Node struct {
 
 	move  Moving // while moving
 	why   decision.Decision
+	began time.Duration // the move did
 	until time.Duration // while moving
 
 	before      decision.PointID // the point before the present one; 0: none
