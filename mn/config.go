@@ -102,7 +102,7 @@ type Config struct {
 	Plain    bool                 // packets go by IP in IP, unprotected, where the router allows it
 	Rekey    esp.RekeyLimits      // when a tunnel is to have other keys
 	Prepare  bool                 // false: break before make
-	Trigger  *Trigger             // nil: the node moves when it is told
+	Deciding *Deciding            // nil: the node moves when it is told
 	Hold     HoldAt               // who holds packets during a planned move; empty: HoldNext
 	Guard    GuardWhen            // when copies are kept against a cut; empty: GuardNever
 	Watch    decision.WatchLimits // of a link that dies with its carrier up; zero: it is not watched

@@ -19,7 +19,7 @@ type GuardWhen string
 // The policies.
 const (
 	GuardNever  GuardWhen = "never"
-	GuardWeak   GuardWhen = "weak" // while the trigger finds the signal below its level look
+	GuardWeak   GuardWhen = "weak" // while the decider finds the signal below its level look
 	GuardAlways GuardWhen = "always"
 	GuardOn     GuardWhen = "on"   // told by a person, until told otherwise
 	GuardOff    GuardWhen = "off"  // likewise

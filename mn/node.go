@@ -36,7 +36,7 @@ type Node struct {
 	dev      host.TUN
 	endpoint *tunnel.Endpoint
 	home     mobility
-	trigger  *trigger // nil: the node moves when it is told
+	decider  *decider // nil: the node moves when it is told
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -123,8 +123,8 @@ func Open(cfg Config) (n *Node, err error) {
 		}
 	}
 	n.openDiscovery()
-	if cfg.Trigger != nil {
-		if n.trigger, err = newTrigger(cfg, n, n.scanning().link); err != nil {
+	if cfg.Deciding != nil {
+		if n.decider, err = newDecider(cfg, n, n.discovery, n.scanning().link); err != nil {
 			return n, err
 		}
 	}
@@ -150,8 +150,8 @@ func Open(cfg Config) (n *Node, err error) {
 	for _, p := range n.ports {
 		n.wg.Go(p.watch)
 	}
-	if n.trigger != nil {
-		n.wg.Go(func() { n.trigger.run(n.ctx) })
+	if n.decider != nil {
+		n.wg.Go(func() { n.decider.run(n.ctx) })
 	}
 	if n.cfg.Watch.Asks > 0 {
 		n.wg.Go(func() { n.watch(n.ctx) })

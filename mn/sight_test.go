@@ -11,7 +11,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/host"
 	"openmpa/internal/osnet/osnettest"
-	"openmpa/mn/decision/bylevel"
+	"openmpa/mn/decision"
 	"openmpa/mn/link"
 )
 
@@ -86,22 +86,22 @@ func TestBestInSight(t *testing.T) {
 	}
 }
 
-// TestTriggeredHandover: the signal goes, and the node prepares and moves with nothing lost.
-func TestTriggeredHandover(t *testing.T) {
+// TestDecidedHandover: the signal goes, and the node prepares and moves with nothing lost.
+func TestDecidedHandover(t *testing.T) {
 	r := &radio{signals: map[string]int{"poa-a": -80, "poa-b": -50}}
 	b := start(t, func(c *Config) {
 		withRadio(r)(c)
-		c.Trigger = &Trigger{Levels: bylevel.Levels{Look: -65, Leave: -72, Accept: -65}, Interval: defaultInterval / 10}
+		c.Deciding = &Deciding{Policy: decision.DefaultPolicy(decision.Enterprise), Interval: defaultInterval / 10}
 	})
 	b.eventually("a sample", func(s Status) bool {
-		return s.Trigger.Signal == -50 && strings.Contains(s.Trigger.Reason, "above look")
+		return s.Decision.Signal == -50 && s.Decision.Reason != ""
 	})
 	stop := b.flow()
 	r.change(map[string]int{"poa-a": -50, "poa-b": -68})
 	b.eventually("the preparation", func(s Status) bool { return s.Prepared != nil && s.Prepared.Network == "a" && s.Network == "b" })
 	r.change(map[string]int{"poa-a": -45, "poa-b": -75})
 	b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" })
-	b.eventually("the end of it", func(s Status) bool { return strings.Contains(s.Trigger.Reason, "poa-a has -45 dBm") })
+	b.eventually("the end of it", func(s Status) bool { return s.Decision.Point == "poa-a" && s.Decision.Signal == -45 })
 	stop()
 	b.node.mu.Lock()
 	id := b.node.current.ID
@@ -112,7 +112,7 @@ func TestTriggeredHandover(t *testing.T) {
 			reasons = append(reasons, e.Attrs["action"].(string))
 		}
 	}
-	if want := []string{"prepare", "handover"}; !slices.Equal(reasons, want) {
+	if want := []string{"handover"}; !slices.Equal(reasons, want) {
 		t.Errorf("decisions %q, want %q", reasons, want)
 	}
 }

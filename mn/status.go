@@ -20,7 +20,7 @@ type Status struct {
 	LeaseUntil string            `json:"lease_until,omitempty"`
 	Routes     map[string]string `json:"routes,omitempty"`   // correspondents that send without the home agent, and to which care-of address
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
-	Trigger    *TriggerStatus    `json:"trigger,omitempty"`
+	Decision   *DecisionStatus   `json:"decision,omitempty"`
 	Standby    bool              `json:"standby"`         // a tunnel with the serving router stands by
 	Guard      *GuardStatus      `json:"guard,omitempty"` // copies against a cut
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
@@ -60,6 +60,6 @@ func (n *Node) Status() Status {
 		s.Dropped["tunnel: "+string(why)] = count
 	}
 	n.home.status(&s)
-	s.Trigger = n.trigger.report()
+	s.Decision = n.decider.report()
 	return s
 }

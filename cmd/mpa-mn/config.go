@@ -61,7 +61,7 @@ type configuration struct {
 	Reach    bool            `yaml:"reach"`
 	Prepare  *bool           `yaml:"prepare"`
 	Moves    movesConfig     `yaml:"handover"`
-	Trigger  *triggerConfig  `yaml:"trigger"`
+	Decision *decisionConfig `yaml:"decision"`
 	Watchdog *watchdogConfig `yaml:"watchdog"`
 }
 
@@ -114,7 +114,7 @@ prepare: true                         # false: break before make
 handover:                             # what becomes of packets around a move
   hold: next                          # by whom they are held: the next router, or the previous one, which then forwards
   guard: never                        # copies kept by a router, for a link that is cut: never, weak (signal below look) or always
-trigger: {look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; without it the node moves when it is told
+decision: {policy: era, look: -65, leave: -72, accept: -65, dwell: 1s, interval: 500ms}   # dBm; policy: sra, era, hara or predictive, see docs/decision.md; without it the node moves when it is told
 watchdog: {quiet: 100ms, wait: 120ms, asks: 3}   # of a link that dies with its carrier up; asks: 0 for none
 `
 
@@ -158,8 +158,8 @@ func (c configuration) Check() error {
 		return config.Errorf("tunnel.mtu", "%d: expected 576 to 1400, so that IP-in-IP in ESP fits 1500", d.Tunnel.MTU)
 	case d.PANA.Ping < config.Duration(time.Second):
 		return config.Errorf("pana.ping", "%v: expected at least 1s", d.PANA.Ping.D())
-	case c.Trigger != nil && !slices.ContainsFunc(c.interfaces(), interfaceConfig.maySee):
-		return config.Errorf("trigger", "link.type %s cannot tell the signal: leave trigger out, or expected wpa_supplicant", c.interfaces()[0].Link.Type)
+	case c.Decision != nil && !slices.ContainsFunc(c.interfaces(), interfaceConfig.maySee):
+		return config.Errorf("decision", "link.type %s cannot tell the signal: leave decision out, or expected wpa_supplicant or external", c.interfaces()[0].Link.Type)
 	case len(c.Networks) == 0:
 		return config.Errorf("networks", "missing: at least the one to attach to first")
 	}

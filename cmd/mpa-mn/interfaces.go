@@ -54,7 +54,7 @@ func (c interfaceConfig) pointsKey() string {
 
 // maySee says whether what moves it may be able to tell the signal.
 func (c interfaceConfig) maySee() bool {
-	return c.Link.Type != linkEthernet && c.Link.Type != linkExternal
+	return c.Link.Type != linkEthernet
 }
 
 // interfaces are those of the configuration, in either of its forms.

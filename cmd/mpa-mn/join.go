@@ -216,7 +216,7 @@ func newKey() (keyPEM, csr []byte, err error) {
 func (j *join) config(g *enroll.Grant) []byte {
 	link := "{type: " + j.link + "}"
 	if len(j.blocks(g, "")) > 0 && j.link != linkExternal && j.link != linkEthernet {
-		link += "\n#trigger: {look: -65, leave: -72, accept: -65}   # dBm; to move by itself. Without it the node moves when it is told"
+		link += "\n#decision: {policy: era}   # dBm; to move by itself. Without it the node moves when it is told"
 	}
 	if j.link == linkExternal {
 		link = fmt.Sprintf("{type: external, socket: %s/link.sock}   # the program that moves the link", j.runDir)

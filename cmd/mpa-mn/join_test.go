@@ -44,12 +44,12 @@ func TestJoinWireless(t *testing.T) {
 	if p := c.Networks[0].Points; c.Link.Type != linkAuto || len(p) != 2 || p[0].SSID != `site "a": #1` || p[0].Freq != 2412 || p[1].BSSID.String() != "02:00:00:00:00:02" {
 		t.Errorf("%+v", c.Networks)
 	}
-	if c.trigger() != nil {
+	if c.deciding() != nil {
 		t.Error("it moves by itself, which nobody has told it to")
 	}
-	byItself := strings.Replace(string(j.config(g)), "\n#trigger:", "\ntrigger:", 1)
-	if c, err := config.Parse[configuration]("mn.yaml", []byte(byItself)); err != nil || c.trigger() == nil {
-		t.Errorf("with the trigger that is proposed: %v\n%s", err, byItself)
+	byItself := strings.Replace(string(j.config(g)), "\n#decision:", "\ndecision:", 1)
+	if c, err := config.Parse[configuration]("mn.yaml", []byte(byItself)); err != nil || c.deciding() == nil {
+		t.Errorf("with the decision that is proposed: %v\n%s", err, byItself)
 	}
 	dir := t.TempDir()
 	text := string(append(supplicantHead(), j.blocks(g, "/etc/openmpa")...))

@@ -11,7 +11,7 @@ import (
 	"openmpa/internal/osnet"
 	"openmpa/internal/wpactrl"
 	"openmpa/mn"
-	"openmpa/mn/decision/bylevel"
+	"openmpa/mn/decision"
 	"openmpa/mn/link"
 )
 
@@ -22,7 +22,7 @@ func linkPart(t *testing.T, text string) (configuration, error) {
 	_, middle, ok2 := strings.Cut(rest, "tunnel: ")
 	before, rest, ok3 := strings.Cut(middle, "networks: ")
 	_, after, ok4 := strings.Cut(rest, "mobility: ")
-	after, _, ok5 := strings.Cut(after, "trigger: ")
+	after, _, ok5 := strings.Cut(after, "decision: ")
 	if !ok || !ok2 || !ok3 || !ok4 || !ok5 {
 		t.Fatal("the example has changed")
 	}
@@ -30,11 +30,20 @@ func linkPart(t *testing.T, text string) (configuration, error) {
 	return c.withDefaults(), err
 }
 
-func TestTrigger(t *testing.T) {
-	c, err := linkPart(t, "interface: wlan0\ntrigger: {leave: -80, interval: 1s}\n"+onAir)
-	want := mn.Trigger{Levels: bylevel.Levels{Look: -65, Leave: -80, Accept: -65, Dwell: time.Second}, Interval: time.Second}
-	if err != nil || c.trigger() == nil || *c.trigger() != want {
-		t.Errorf("%+v %v", c.trigger(), err)
+func TestDecision(t *testing.T) {
+	c, err := linkPart(t, "interface: wlan0\ndecision: {policy: predictive, leave: -80, dwell: 0s, interval: 1s}\n"+onAir)
+	policy := decision.DefaultPolicy(decision.Predictive)
+	policy.Leave, policy.Dwell = -80, 0
+	if want := (mn.Deciding{Policy: policy, Interval: time.Second}); err != nil || c.deciding() == nil || *c.deciding() != want {
+		t.Errorf("%+v %v", c.deciding(), err)
+	}
+	for text, want := range map[string]string{
+		"{policy: clever}": "decision.policy", "{policy: sra, accept: -99}": "decision.accept", "{policy: sra, candidates: 99}": "decision.candidates",
+		"{policy: sra, interval: 1ms}": "decision.interval",
+	} {
+		if _, err := linkPart(t, "interface: wlan0\ndecision: "+text+"\n"+onAir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %s", text, err, want)
+		}
 	}
 }
 
@@ -71,8 +80,8 @@ func TestPoints(t *testing.T) {
 	if w := c.watchdog(); w.Asks != 3 || w.Within() > time.Second {
 		t.Errorf("a watchdog of %+v when nothing is said of it, which takes %v", w, w.Within())
 	}
-	if c.trigger() != nil {
-		t.Errorf("a trigger nobody asked for: %+v", c.trigger())
+	if c.deciding() != nil {
+		t.Errorf("a decision nobody asked for: %+v", c.deciding())
 	}
 	if n := c.networks(); len(n[0].Points) != 3 || n[0].Points[0] != "poa-b1" || c.Link.Type != linkAuto {
 		t.Errorf("%+v %q", n, c.Link.Type)
@@ -81,11 +90,11 @@ func TestPoints(t *testing.T) {
 
 func TestLinkMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"link: {type: external, socket: x}\ntrigger: {}\n" + twoNets:                                "trigger: link.type external cannot tell the signal",
-		"trigger: {look: -90}\n" + oneCase:                                                          "trigger.look: -90: expected at least that of leave",
+		"link: {type: ethernet}\ndecision: {}\n" + oneCase:                                          "decision: link.type ethernet cannot tell the signal",
+		"decision: {look: -90}\n" + oneCase:                                                         "decision.look: -90: expected at least that of leave",
 		"watchdog: {quiet: 1ms}\n" + oneCase:                                                        "watchdog.quiet: 1ms: expected 20ms to 1m",
 		"watchdog: {asks: -1}\n" + oneCase:                                                          "watchdog.asks: -1",
-		"trigger: {interval: 1ms}\n" + oneCase:                                                      "trigger.interval: 1ms",
+		"decision: {interval: 1ms}\n" + oneCase:                                                     "decision.interval: 1ms",
 		"link: {type: magic}\n" + oneCase:                                                           "link.type: \"magic\": expected auto, wpa_supplicant, ethernet or external",
 		"link: {type: external}\n" + twoNets:                                                        "link.socket: missing",
 		"link: {type: ethernet, socket: /run/x}\n" + oneCase:                                        "link.type: ethernet takes no socket",
@@ -181,7 +190,6 @@ func TestInterfaces(t *testing.T) {
 		{"points: [poa-a1, poa-a2]", "points: [poa-a1]", "networks[1].points[1]: poa-a2 is at no interface"},
 		{"points: [poa-b1], link", "points: [poa-b1, poa-a2], link", "interfaces[1].points: poa-a2 is reached by wlan0 already"},
 		{"points: [poa-b1], link: {type: external, socket: /run/x}}\n- {name: eth0, points: [poa-a1, poa-a2]", "points: [poa-b1, poa-a2], link: {type: external, socket: /run/x}}\n- {name: eth0, points: [poa-a1]", "networks[1].points[1]: poa-a2 is reached by wlan0, poa-a1 by eth0"},
-		{"interfaces:", "trigger: {}\ninterfaces:", "trigger: link.type external cannot tell the signal"},
 	} {
 		text := strings.Replace(twoCards, m.old, m.text, 1)
 		if text == twoCards {

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 
@@ -23,7 +24,10 @@ import (
 )
 
 func main() {
-	var j join
+	var (
+		j join
+		o options
+	)
 	daemon.Main(daemon.Spec{
 		Name:    "mpa-mn",
 		Summary: "mobile node of Media-independent Pre-Authentication (RFC 6252)",
@@ -45,7 +49,8 @@ ends, and after a crash when it starts again.`,
 			}
 			return err
 		},
-		Run: run,
+		Flags: o.flags,
+		Run:   o.run,
 		Commands: map[string]daemon.Command{
 			"join": {Summary: "become a node of a site, with a code of mpa-ar invite", Args: "ROUTER", Flags: j.flags, Run: j.run},
 		},
@@ -60,10 +65,27 @@ func load(path string) (configuration, error) {
 	return c.withDefaults(), err
 }
 
-func run(ctx context.Context, env daemon.Env) error {
+// options are the daemon's own flags.
+type options struct {
+	observe bool
+}
+
+func (o *options) flags(fs *flag.FlagSet) {
+	fs.BoolVar(&o.observe, "observe", false, "decide, as the section decision says, and log it, but prepare and move nothing by oneself")
+}
+
+// run is the daemon.
+func (o *options) run(ctx context.Context, env daemon.Env) error {
 	c, err := load(env.ConfigPath)
 	if err != nil {
 		return err
+	}
+	deciding := c.deciding()
+	switch {
+	case deciding != nil:
+		deciding.Observe = o.observe
+	case o.observe:
+		return errors.New("--observe: the configuration has no section decision, by which there would be something to observe")
 	}
 	newEAP, err := c.EAP.peer()
 	if err != nil {
@@ -80,7 +102,7 @@ func run(ctx context.Context, env daemon.Env) error {
 		NewEAP: newEAP,
 		Family: c.Family, Identifier: c.identifier(), DAD6: c.IPv6.DAD.Timers(),
 		DAD: c.DAD.Timers(), Timers: c.timers(), Ping: c.PANA.Ping.D(), Await: c.PANA.Await, Buffer: flow.Limits{Packets: c.Buffer.Packets, Bytes: int(c.Buffer.Bytes)},
-		Prepare: c.Prepare == nil || *c.Prepare, Trigger: c.trigger(), Watch: c.watchdog(), Reach: c.Reach,
+		Prepare: c.Prepare == nil || *c.Prepare, Deciding: deciding, Watch: c.watchdog(), Reach: c.Reach,
 		Hold: c.Moves.Hold, Guard: c.Moves.Guard, State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	}
 	for _, i := range c.interfaces() {
@@ -102,7 +124,8 @@ func run(ctx context.Context, env daemon.Env) error {
 		Status: func() any { return node.Status() },
 		Commands: map[string]control.Command{
 			control.CommandHandover: command(node.Handover), control.CommandPrepare: command(node.Prepare),
-			control.CommandGuard: guard(node),
+			control.CommandGuard:     guard(node),
+			control.CommandDecisions: func(context.Context, json.RawMessage) (any, error) { return node.Decisions(), nil },
 		},
 	})
 	if err != nil {

@@ -35,8 +35,8 @@ func (c configuration) checkMoves() error {
 	switch {
 	case c.Moves.Hold == mn.HoldPrevious && len(c.Mobility.Hook.Command) > 0:
 		return config.Errorf("handover.hold", "%s needs mobility.mip4 or mobility.mip6: with a hook the kernel sends what would have to wait", c.Moves.Hold)
-	case c.Moves.Guard == mn.GuardWeak && c.Trigger == nil:
-		return config.Errorf("handover.guard", "%s needs a trigger, which knows the signal; or expected %s or %s", c.Moves.Guard, mn.GuardNever, mn.GuardAlways)
+	case c.Moves.Guard == mn.GuardWeak && c.Decision == nil:
+		return config.Errorf("handover.guard", "%s needs the section decision, which knows the signal; or expected %s or %s", c.Moves.Guard, mn.GuardNever, mn.GuardAlways)
 	}
 	return nil
 }

@@ -18,16 +18,32 @@ import (
 type explainCmd struct {
 	ID   string `arg:"" optional:"" help:"Handover, or the first digits of its identifier; the last one when it is left out."`
 	List bool   `short:"l" help:"List the handovers instead."`
+
+	Decisions bool `short:"d" help:"List what the mobile node has decided lately instead, and why it moved or stayed."`
 }
 
-// Run prints one handover as a table of its phases, those of all nodes together.
+// Run prints why the node moved, or stays, and one handover as a table of its phases, those of all nodes together.
 func (x explainCmd) Run(a *app) error {
+	if x.Decisions {
+		return a.listDecisions()
+	}
 	known, err := a.handovers()
 	if err != nil {
 		return err
 	}
 	if x.List {
 		return a.list(known)
+	}
+	latest, err := a.latest(x.ID)
+	if err != nil {
+		return err
+	}
+	if latest != nil && !a.cli.JSON {
+		fmt.Fprintln(a.stdout, now(*latest))
+		if len(known) == 0 {
+			return nil
+		}
+		fmt.Fprintln(a.stdout)
 	}
 	id, err := choose(known, strings.ToLower(x.ID))
 	if err != nil {
@@ -44,7 +60,7 @@ func (x explainCmd) Run(a *app) error {
 	if a.cli.JSON {
 		return writeJSON(a.stdout, control.HandoverDetail{Handover: sum, Records: events})
 	}
-	return explain(a.stdout, sum, rowsOf(events, time.Now()))
+	return explain(a.stdout, sum, decided(events), rowsOf(events, time.Now()))
 }
 
 // handovers lists what the daemons know, one entry a handover, the newest last.
@@ -151,7 +167,7 @@ func (a *app) list(known []control.Handover) error {
 	return tw.Flush()
 }
 
-func explain(w io.Writer, sum control.Handover, rows []row) error {
+func explain(w io.Writer, sum control.Handover, why string, rows []row) error {
 	fmt.Fprintf(w, "handover %s", sum.ID)
 	if sum.To != "" {
 		fmt.Fprintf(w, ": %s to %s", orDash(sum.From), clean(sum.To))
@@ -165,6 +181,9 @@ func explain(w io.Writer, sum control.Handover, rows []row) error {
 	fmt.Fprintf(w, ", began %s\n", sum.Start.Local().Format("2006-01-02 15:04:05.000"))
 	if sum.Reason != "" {
 		fmt.Fprintf(w, "reason: %s\n", clean(sum.Reason))
+	}
+	if why != "" {
+		fmt.Fprintf(w, "decided because %s\n", clean(why))
 	}
 	fmt.Fprintln(w)
 	if err := writeTable(w, rows); err != nil {

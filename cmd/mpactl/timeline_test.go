@@ -108,13 +108,16 @@ func TestExplainTable(t *testing.T) {
 	failed := end("a", event.PhaseDAD, 60, 61)
 	failed.Outcome, failed.Reason, failed.Attrs = event.Failed, "10.2.0.100 is taken\x1b[2J", map[string]any{"by": "02:00", "tries": 3}
 	events := []event.Event{whole, end("mn", event.PhaseAuth, 1, 46.25), failed, point("mn", event.PhaseDepart, 700, "marker sent")}
+	chose := point("mn", event.PhaseDiscovery, 0, "decision")
+	chose.Attrs = map[string]any{"reason": "b1 has -80 dBm"}
 	var out bytes.Buffer
-	if err := explain(&out, control.Summarize(events)[0], rowsOf(events, at(900))); err != nil {
+	if err := explain(&out, control.Summarize(events)[0], decided([]event.Event{whole, chose}), rowsOf(events, at(900))); err != nil {
 		t.Fatal(err)
 	}
 	text := out.String()
 	for _, want := range []string{
 		"handover 01000000000000000000000000000001: b to a, completed in 812.0 ms, began ",
+		"\ndecided because b1 has -80 dBm\n",
 		"PHASE     START ms  TOOK ms   NODE  OUTCOME    DETAIL\n",
 		"handover       0.0     812.0  mn    completed  from=b to=a\n",
 		"tauth          1.0      45.2  mn    ok         \n",
@@ -133,7 +136,7 @@ func TestExplainTable(t *testing.T) {
 func TestExplainSaysThatClocksDiffer(t *testing.T) {
 	events := []event.Event{end("mn", event.PhaseHandover, 10, 20), end("a", event.PhaseDAD, 1, 2)}
 	var out bytes.Buffer
-	if err := explain(&out, control.Summarize(events)[0], rowsOf(events, at(30))); err != nil {
+	if err := explain(&out, control.Summarize(events)[0], "", rowsOf(events, at(30))); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "Records of a are from before") {

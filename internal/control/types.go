@@ -18,12 +18,15 @@ import (
 type Command func(ctx context.Context, args json.RawMessage) (any, error)
 
 // The names of mpa-mn's commands: CommandHandover moves to another network,
-// CommandPrepare does what can be done before, and keeps it for the move, and
-// CommandGuard has a router keep copies against a cut of the link, or no longer.
+// CommandPrepare does what can be done before, and keeps it for the move,
+// CommandGuard has a router keep copies against a cut of the link, or no longer, and
+// CommandDecisions tells what the node has decided by itself lately, and why.
 const (
 	CommandHandover = "handover"
 	CommandPrepare  = "prepare"
 	CommandGuard    = "guard"
+
+	CommandDecisions = "decisions"
 )
 
 // GuardArgs are the arguments of [CommandGuard].

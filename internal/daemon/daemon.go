@@ -37,7 +37,8 @@ type Spec struct {
 	Check func(path string) error
 	// Run is the daemon. It returns soon after ctx is done; what it returns then
 	// because of ctx counts as a clean end.
-	Run func(ctx context.Context, env Env) error
+	Run   func(ctx context.Context, env Env) error
+	Flags func(fs *flag.FlagSet) // adds the daemon's own flags; may be nil
 	// Commands are run instead of the daemon by giving their name, of one word or two, as
 	// the first arguments.
 	Commands map[string]Command
@@ -107,7 +108,10 @@ func (p *process) run() int {
 	fs := flag.NewFlagSet(spec.Name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	o.register(fs, spec, cmd == nil)
-	if cmd != nil && cmd.Flags != nil {
+	switch {
+	case cmd == nil && spec.Flags != nil:
+		spec.Flags(fs)
+	case cmd != nil && cmd.Flags != nil:
 		cmd.Flags(fs)
 	}
 	switch err := fs.Parse(args); {

@@ -148,9 +148,9 @@ func (b *Bed) configMN() string {
 		}
 		fmt.Fprintf(&nets, "  - {name: %s, %spoints: [%s]}\n", n.Name, agent, strings.Join(points, ", "))
 	}
-	trigger := ""
-	if b.Radio != nil && b.opt.Wifi.Trigger != "" {
-		trigger = "trigger: " + b.opt.Wifi.Trigger + "\n"
+	deciding := ""
+	if b.Radio != nil && b.opt.Wifi.Decision != "" {
+		deciding = "decision: " + b.opt.Wifi.Decision + "\n"
 	}
 	moves := ""
 	if b.opt.Hold != "" || b.opt.Guard != "" {
@@ -183,7 +183,7 @@ networks:
 %s
 prepare: %v
 %s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.opt.innerMTU(), b.rekey(), MNIdentity, b.configEAP(), ServerName, nets.String(),
-		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, trigger+moves+b.configMN6())
+		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, deciding+moves+b.configMN6())
 }
 
 // interfaces are those of the mobile node, and who moves them.

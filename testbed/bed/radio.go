@@ -27,8 +27,8 @@ func APName(point string) string { return "ap-" + point }
 type Wifi struct {
 	// Plan changes the topology before it is built; nil: nobody does.
 	Plan func(*topo.Plan)
-	// Trigger is the section of that name in mpa-mn's configuration; empty: it moves when it is told.
-	Trigger string
+	// Decision is the section of that name in mpa-mn's configuration; empty: it moves when it is told.
+	Decision string
 	// Adjust changes the configuration of the radios before it is written; nil: nobody does.
 	Adjust func(*Radio)
 }

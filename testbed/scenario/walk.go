@@ -20,11 +20,11 @@ const (
 
 // Signals in dBm, and the levels between them. An emulated processor needs its time for a sample.
 const (
-	loud        = -50
-	weak        = -68
-	faint       = -80
-	walkTrigger = "{look: -65, leave: -72, accept: -65, dwell: 600ms, interval: 300ms}"
-	walkLimit   = 40 * time.Second
+	loud         = -50
+	weak         = -68
+	faint        = -80
+	walkDecision = "{policy: era, look: -65, leave: -72, accept: -65, dwell: 600ms, interval: 300ms}"
+	walkLimit    = 40 * time.Second
 )
 
 func adjustWalk(o *Options, given func(string) bool) {
@@ -36,7 +36,7 @@ func adjustWalk(o *Options, given func(string) bool) {
 // walk takes the node from its network to the other, by the signal alone, and from one point to another on the way.
 func walk(ctx context.Context, r *run) error {
 	opt := r.opt.bed(r.p)
-	opt.Wifi.Trigger = walkTrigger
+	opt.Wifi.Decision = walkDecision
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		w := &walker{b: b}
 		for i := range r.opt.Repeat {
@@ -97,7 +97,7 @@ type walking struct {
 	State    string             `json:"state"`
 	Network  string             `json:"network"`
 	Prepared *mn.PreparedStatus `json:"prepared"`
-	Trigger  *mn.TriggerStatus  `json:"trigger"`
+	Decision *mn.DecisionStatus `json:"decision"`
 }
 
 // signals makes the access points of a network as loud as that.
@@ -119,10 +119,10 @@ func (w *walker) everywhere(ctx context.Context, dBm int) (here string, err erro
 		}
 	}
 	err = w.until(ctx, func(s walking) bool {
-		if s.Trigger != nil {
-			here = s.Trigger.Point
+		if s.Decision != nil {
+			here = s.Decision.Point
 		}
-		return s.State == "attached" && s.Trigger != nil && s.Trigger.Signal == dBm
+		return s.State == "attached" && s.Decision != nil && s.Decision.Signal == float64(dBm)
 	})
 	return here, err
 }
@@ -135,9 +135,9 @@ func (w *walker) until(ctx context.Context, done func(walking) bool) error {
 		return w.b.Client(topo.MN).Status(ctx, &s) == nil && done(s)
 	})
 	if err != nil {
-		reason := "it has no trigger"
-		if s.Trigger != nil {
-			reason = s.Trigger.Reason
+		reason := "it decides nothing"
+		if s.Decision != nil {
+			reason = s.Decision.Reason
 		}
 		return fmt.Errorf("scenario: the node does not do what the signals say (%q): %w", reason, err)
 	}
