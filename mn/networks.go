@@ -220,6 +220,22 @@ func (n Network) expected(names notify.Identities) error {
 	return nil
 }
 
+// Surroundings are what is known of the networks around.
+type Surroundings struct {
+	Point   string             `json:"point,omitempty"`   // where the node is
+	Follows map[string]float64 `json:"follows,omitempty"` // shares of the moves away from there, by point
+	discover.Status
+}
+
+// Surroundings returns what is known of the networks around.
+func (n *Node) Surroundings(ctx context.Context) Surroundings {
+	s := Surroundings{Status: n.discovery.Status()}
+	if point, err := n.servingPort().link.Current(ctx); err == nil && point != "" {
+		s.Point, s.Follows = point, n.discovery.Follows(point)
+	}
+	return s
+}
+
 // proven notes what has been seen of the network in whose session with its router the node is.
 func (n *Node) proven(c *candidate) {
 	net := neighbourhood.Network{Name: c.net.Name, Agents: []neighbourhood.Agent{{Role: neighbourhood.PAA, Addr: c.net.PAA}}}

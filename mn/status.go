@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"openmpa/internal/neighbourhood"
 	"openmpa/tunnel/flow"
 )
 
@@ -27,6 +28,8 @@ type Status struct {
 	Downlink   *flow.GateStats   `json:"downlink,omitempty"`
 	Merged     []MergeStatus     `json:"merged,omitempty"` // downlink that came with numbers
 	Dropped    map[string]uint64 `json:"dropped"`          // by reason, besides those of uplink and downlink
+
+	Around neighbourhood.Counts `json:"around"` // of what is known of networks: see Surroundings
 }
 
 // Status returns what the node is doing at the moment.
@@ -60,6 +63,6 @@ func (n *Node) Status() Status {
 		s.Dropped["tunnel: "+string(why)] = count
 	}
 	n.home.status(&s)
-	s.Decision = n.decider.report()
+	s.Decision, s.Around = n.decider.report(), n.discovery.Counts()
 	return s
 }

@@ -126,6 +126,7 @@ func (o *options) run(ctx context.Context, env daemon.Env) error {
 			control.CommandHandover: command(node.Handover), control.CommandPrepare: command(node.Prepare),
 			control.CommandGuard:     guard(node),
 			control.CommandDecisions: func(context.Context, json.RawMessage) (any, error) { return node.Decisions(), nil },
+			control.CommandNetworks:  func(ctx context.Context, _ json.RawMessage) (any, error) { return node.Surroundings(ctx), nil },
 		},
 	})
 	if err != nil {

@@ -96,6 +96,7 @@ func fakeDaemon() {
 				}
 				return struct{}{}, err
 			},
+			control.CommandNetworks: func(context.Context, json.RawMessage) (any, error) { return fakeNetworks(), nil },
 			control.CommandPrepare: func(_ context.Context, raw json.RawMessage) (any, error) {
 				var args control.HandoverArgs
 				if err := json.Unmarshal(raw, &args); err != nil {

@@ -18,15 +18,17 @@ import (
 type Command func(ctx context.Context, args json.RawMessage) (any, error)
 
 // The names of mpa-mn's commands: CommandHandover moves to another network,
-// CommandPrepare does what can be done before, and keeps it for the move,
-// CommandGuard has a router keep copies against a cut of the link, or no longer, and
-// CommandDecisions tells what the node has decided by itself lately, and why.
+// CommandPrepare does what can be done before, and keeps it for the move;
+// CommandGuard has a router keep copies against a cut of the link, or no longer;
+// CommandDecisions tells what the node has decided by itself lately, and why;
+// CommandNetworks what is known of the networks around.
 const (
 	CommandHandover = "handover"
 	CommandPrepare  = "prepare"
 	CommandGuard    = "guard"
 
 	CommandDecisions = "decisions"
+	CommandNetworks  = "networks"
 )
 
 // GuardArgs are the arguments of [CommandGuard].

@@ -39,6 +39,13 @@ type PlaceStatus struct {
 	Heading *float64               `json:"heading_rad,omitempty"` // anticlockwise from east
 }
 
+// Counts says how much is known now, and how much was refused.
+func (s *Service) Counts() neighbourhood.Counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.Counts(time.Now())
+}
+
 // Status is what is known now.
 func (s *Service) Status() Status {
 	s.mu.Lock()
