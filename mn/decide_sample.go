@@ -41,6 +41,9 @@ func (d *decider) sample(ctx context.Context) (s decision.Sample, here spot, err
 	for _, st := range d.n.Standing() {
 		if id := d.register.networkID(st.Network); id != 0 {
 			s.Stands = append(s.Stands, decision.Standing{Network: id, Depth: st.Depth, Held: st.Held})
+			if st.RTT > 0 {
+				d.engine.RTT(id, st.RTT)
+			}
 		}
 	}
 	if s.Here != 0 {
