@@ -76,7 +76,7 @@ func (e *Engine) choose(h *track, v *view) Decision {
 	r := &d.Reason
 	var near, best candidate
 	e.rank(h, v, &near, &best)
-	d.Ladder = e.prepare(v)
+	d.Ladder = e.prepare(v, &near)
 	if e.faint.so {
 		r.Level, r.Since = v.leave, e.now-e.faint.from
 	} else if e.weak.so {

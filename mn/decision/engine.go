@@ -79,6 +79,8 @@ type network struct {
 	step   uint64 // of stands
 	cap    Depth  // as far as it can be prepared while rest is not over
 	part   rest
+	wanted uint64                  // the last step whose ladder had it
+	want   Depth                   // as far as it said then
 	rest   rest                    // of a move there
 	sums   [Bind + 1]time.Duration // what it takes to each depth from nothing
 }

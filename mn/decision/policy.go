@@ -43,7 +43,8 @@ func (s *Style) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Policy is what an operator sets. Signals are in dBm.
+// Policy is what an operator sets. Signals are in dBm. Hybrid moves Look, Leave, Margin and Dwell by what it sees; Predictive finds
+// its own levels between Lost and Look, and takes Leave only until it has a trend.
 type Policy struct {
 	Style  Style
 	Look   float32       // below it other points are looked for
@@ -77,7 +78,7 @@ func DefaultPolicy(s Style) Policy {
 	case Hybrid:
 		p.Look, p.Leave, p.Accept = -69, -75, -70
 	case Predictive:
-		p.Leave, p.Accept, p.Dwell, p.Window = -76, -74, 500*time.Millisecond, 2*time.Second
+		p.Leave, p.Accept = -76, -74
 	}
 	return p
 }

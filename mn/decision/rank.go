@@ -15,10 +15,9 @@ type candidate struct {
 }
 
 const (
-	likely    = 0.5 // of the moves away: its network is prepared to the tunnel
-	perhaps   = 0.25
-	thinkable = 0.1
-	evenAt    = 3 // dB less make it half as likely
+	likely  = 0.5 // of the moves away: its network is prepared to the tunnel
+	perhaps = 0.3 // it is as far as an address
+	evenAt  = 3   // dB less make it a third as likely
 )
 
 // before says whether a is ranked before b.
@@ -38,12 +37,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 		c := candidate{point: id, net: t.Network, signal: t.avg, stay: -1}
 		then := t.avg
 		if v.horizon > 0 && t.avg >= v.accept-e.policy.Margin {
-			l := &t.line
-			then = t.avg + l.slope*v.horizon
-			c.stay = e.leftBy(l.level, l.slope)
-			if stay := v.stay(t); stay >= 0 && (c.stay < 0 || stay < c.stay) {
-				c.stay = stay
-			}
+			then, c.stay = e.expect(v, t, v.horizon)
 		}
 		c.worth = t.worth + followsDB*max(t.Follows, 0) - v.worth
 		c.gain = then - v.then + c.worth
@@ -51,7 +45,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 		same := t.Network == h.Network
 		stood := Depth(0)
 		if !same {
-			if stood = e.stood(n); stood > None {
+			if stood = e.stood(n); stood > None || n.wanted+1 == e.counts.Steps {
 				c.rank += e.policy.Margin / 2
 			}
 		}
@@ -139,15 +133,21 @@ func (e *Engine) ceiling(n *network) Depth {
 }
 
 // prepare writes the ladder: which networks, and how far.
-func (e *Engine) prepare(v *view) []Rung {
+func (e *Engine) prepare(v *view, near *candidate) []Rung {
 	out := e.ladder[:0]
 	most := min(e.nfar, e.policy.Rungs)
 	var sum float64
+	var top float32
 	var share [MaxRungs]float64
-	if e.policy.Style == Predictive {
+	if e.policy.Style == Predictive && most > 0 {
+		top = e.far[0].rank
+		if near.point != 0 {
+			top = max(top, near.rank)
+			sum = odds(near.rank - top)
+		}
 		for i := range most {
 			c := &e.far[i]
-			share[i] = odds(c.rank - e.far[0].rank)
+			share[i] = odds(c.rank - top)
 			sum += share[i]
 		}
 	}
@@ -155,7 +155,13 @@ func (e *Engine) prepare(v *view) []Rung {
 		c := &e.far[i]
 		n := &e.networks[c.net]
 		stood := e.stood(n)
-		want := e.depth(v, i, c, share[i], sum)
+		want := None
+		if v.here < v.prepare {
+			want = e.depth(v, i, c, share[i], sum)
+		}
+		if n.wanted+1 == e.counts.Steps { // what is begun is not given up for another that is little likelier
+			want = max(want, min(n.want, Tunnel))
+		}
 		want = min(max(want, min(stood, Tunnel)), e.ceiling(n))
 		if v.left >= 0 && !v.panic {
 			for want > stood && n.to(stood, want) > v.left {
@@ -163,6 +169,7 @@ func (e *Engine) prepare(v *view) []Rung {
 			}
 		}
 		if want > None {
+			n.wanted, n.want = e.counts.Steps, want
 			out = append(out, Rung{Network: c.net, Point: c.point, Depth: want})
 		}
 	}
@@ -190,18 +197,17 @@ func (e *Engine) depth(v *view, i int, c *candidate, share, sum float64) Depth {
 		return None
 	}
 	switch p := share / sum; {
-	case p >= likely && c.not == 0:
+	case c.not != 0 && (i > 0 || c.gain < v.margin):
+	case p >= likely:
 		return Tunnel
 	case p >= perhaps:
 		return Configure
-	case p >= thinkable:
-		return Authenticate
 	}
 	return None
 }
 
 // odds is how likely a candidate is beside the best one, by how many dB it is worth more.
 func odds(dB float32) float64 {
-	x := float64(dB) / evenAt
-	return 1 / (1 - x + x*x) // x is 0 or less
+	x := float64(min(dB, 0)) / evenAt
+	return 1 / (1 - x + x*x)
 }

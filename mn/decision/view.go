@@ -6,15 +6,24 @@ import (
 )
 
 const (
+	maxSignal  = 0    // dBm, above any
 	edge       = 2.0  // dB above Lost where the link may be gone at any time
 	loadIsDB   = 8.0  // a point that has all it can take is worth that many dB less than an empty one
 	followsDB  = 4.0  // one to which all moves of before went is worth that many more
-	sure       = 1.5  // standard deviations that a signal is kept above Lost
+	spare      = 3.0  // dB that a signal is kept above Lost, and looked for others earlier than prepared
+	sure       = 1.5  // standard deviations besides
+	earlier    = 1.0  // dB above its own leave that Predictive prepares
+	ahead      = 2.5  // times what a preparation takes, that it is begun before
+	lookAhead  = 2.0  // s
+	pathLoss   = 35.0 // dB for each ten times of the distance: in and between buildings
+	shadow     = 20.0 // m, over which the half of a shadow goes
 	still      = 0.05 // dB/s: less is no change
 	densest    = 4.0  // dB by which Hybrid moves its levels
 	denseIn    = 10   // s, over which Hybrid looks at its surroundings
 	slowWalk   = 0.2  // m/s
 	longest32  = 3600 // s that are expected at most
+	nearest    = 100  // m², within which the signal does not become stronger
+	deepest    = 12   // dB that a shadow makes at most
 	assessTime = 5 * time.Second
 )
 
@@ -36,6 +45,8 @@ type view struct {
 	moving       bool          // place and speed are known
 	short        time.Duration // a stay that is not worth a move
 	slope, noise float32
+	speed        float32
+	prepare      float32 // dBm: below it what the ladder says is prepared
 }
 
 // view looks at the present point: levels, margin and dwell are the policy's, as its style adapts them.
@@ -43,7 +54,7 @@ func (e *Engine) view(h *track, s *Sample) view {
 	p := &e.policy
 	v := view{
 		avg: h.avg, look: p.Look, leave: p.Leave, accept: p.Accept, margin: p.Margin, dwell: p.Dwell, left: -1,
-		worth: h.worth,
+		worth: h.worth, prepare: maxSignal,
 	}
 	v.here = h.avg - e.penalty()
 	v.then = v.here
@@ -83,35 +94,50 @@ func (e *Engine) adapt(v *view, h *track) {
 	v.leave = min(v.leave+fast*2, v.look)
 }
 
-// predict is Predictive: it looks, and leaves, as late as it may, for the switch to be over before the signal is lost.
+// predict is Predictive: it looks, prepares and leaves as late as it may, for the switch to be over before the signal is lost. What
+// the signal will be follows from the place, speed and heading where they are known, otherwise from its trend.
 func (e *Engine) predict(v *view, h *track, s *Sample) {
 	p := &e.policy
-	l := &h.line
-	v.slope, v.noise = l.slope, l.spread
-	v.left = e.leftBy(l.level-e.penalty(), l.slope)
-	if s.Place.Known && s.Speed > slowWalk && s.Speed < 1e4 {
-		if p := s.Place.sane(); p.Known && s.Heading > -1e3 && s.Heading < 1e3 {
+	if s.Place.Known && s.Speed > slowWalk && s.Speed < 1e4 && s.Heading > -1e3 && s.Heading < 1e3 {
+		if at := s.Place.sane(); at.Known {
 			sin, cos := math.Sincos(float64(s.Heading))
-			v.place, v.moving = p, true
+			v.place, v.moving, v.speed = at, true, s.Speed
 			v.vx, v.vy = s.Speed*float32(cos), s.Speed*float32(sin)
-			if stay := v.stay(h); stay >= 0 && (v.left < 0 || stay < v.left) {
-				v.left = stay
-			}
 		}
 	}
-	falls := max(-l.slope, 0)
 	need := float32(e.need.Seconds())
 	v.horizon = min(need+float32(v.dwell.Seconds()), 5)
-	v.then = v.here + l.slope*v.horizon
-	if e.points[e.here].fit.w > 3 {
-		base := p.Lost + max(sure*l.spread, edge)
-		v.leave = min(base+falls*v.horizon, p.Look)
-		v.look = min(max(base+v.margin+falls*(2*need+2), v.leave+v.margin/2), max(p.Look, v.leave))
+	then, stay := e.expect(v, h, v.horizon)
+	loses := e.penalty()
+	v.then, v.left = then-loses, stay
+	falls := max((h.line.level-then)/max(v.horizon, 0.1), 0) // dB/s
+	if v.moving && falls > still {
+		v.left = max(e.leftBy(h.line.level, -falls), 0)
+	}
+	if h.fit.w > 3 {
+		v.leave = min(p.Lost+spare+sure*h.line.spread+falls*v.horizon, p.Look)
+		v.prepare = min(v.leave+earlier+falls*ahead*need, max(p.Look, v.leave))
+		v.look = min(v.prepare+spare+falls*lookAhead, max(p.Look, v.leave))
 	}
 	v.short = max(p.Within/2, 2*e.need)
 	if v.left >= 0 {
 		v.dwell = min(v.dwell, max((v.left-e.need)/2, 0))
 	}
+}
+
+// expect is the signal of a point that many seconds from now, dBm, and how long it is above lost; less than 0: not known.
+func (e *Engine) expect(v *view, t *track, in float32) (then float32, stay time.Duration) {
+	l := &t.line
+	if !v.moving || !t.Place.Known || t.Reach == 0 {
+		return l.level + l.slope*in, e.leftBy(l.level, l.slope)
+	}
+	x, y := v.place.X-t.Place.X, v.place.Y-t.Place.Y
+	reach := t.Reach * t.Reach
+	now := e.policy.Lost + pathLoss/2*decades(reach/max(x*x+y*y, nearest))
+	x, y = x+v.vx*in, y+v.vy*in
+	then = e.policy.Lost + pathLoss/2*decades(reach/max(x*x+y*y, nearest))
+	then += min(max(l.level-now, -deepest), deepest) * shadow / (shadow + v.speed*in)
+	return then, v.stay(t)
 }
 
 // leftBy is how long a signal is above Lost, by its trend; less than 0: it does not go there.
@@ -135,4 +161,12 @@ func (v *view) stay(t *track) time.Duration {
 		return -1
 	}
 	return seconds((float32(math.Sqrt(float64(ru*ru+uu*in))) - ru) / uu)
+}
+
+// decades is the logarithm to the base of 10, to 0.003, of a number above 0.
+func decades(x float32) float32 {
+	b := math.Float32bits(x)
+	m := math.Float32frombits(b&0x7fffff | 0x3f800000) // 1 to 2
+	log2 := float32(int(b>>23)-127) + (-1.0/3*m+2)*m - 2.0/3*2.5
+	return log2 * 0.30103
 }
