@@ -164,6 +164,9 @@ func (b *Bed) configMN() string {
 	if b.opt.Quick {
 		timers, ping = "timers: {auth: 4s, configure: 6s, tunnel: 3s, bind: 3s, depart: 200ms, link-up: 2s", "ping: 2s, "
 	}
+	if b.opt.Kept > 0 {
+		timers += fmt.Sprintf(", prepared: %v", b.opt.Kept)
+	}
 	timers += fmt.Sprintf(", hold: %v}", b.opt.Return)
 	session := fmt.Sprintf("pana: {%sawait: %v}", ping, b.opt.Agent == AgentInvites)
 	return fmt.Sprintf(`node: mn

@@ -255,6 +255,15 @@ func (b *Bed) Kill(name string) (at time.Time, err error) {
 	return c.KillAt()
 }
 
+// Forget takes what a daemon that was killed has written down.
+func (b *Bed) Forget(name string) error {
+	store := b.Run.File(name + ".db")
+	if _, err := os.Stat(store); err != nil {
+		return fmt.Errorf("bed: what %s has written down: %w", name, err)
+	}
+	return os.RemoveAll(store)
+}
+
 // Restart starts a daemon again that was killed, with its configuration, its
 // state directory and its log, and waits until it answers.
 func (b *Bed) Restart(ctx context.Context, name string) (err error) {

@@ -81,6 +81,8 @@ type Options struct {
 	Hold string
 	// Return is how long the mobile node keeps what it has in the network that it has left; 0: it gives that back at once.
 	Return time.Duration
+	// Kept is how long it keeps what was prepared and not used; the program's default when 0.
+	Kept time.Duration
 	// Guard says when copies are kept against a cut: GuardNever (also when empty) or GuardAlways.
 	Guard string
 	// Classes are the routers' classes of traffic, as in their configuration; empty: the standard.

@@ -77,7 +77,7 @@ func TestAirCuts(t *testing.T) {
 	if faded < 0 || moves[faded].From != "p1" || !moves[faded].Up.IsZero() {
 		t.Fatalf("no cut: %+v", moves)
 	}
-	if back := moves[faded+1]; back.To != "p2" || back.Up.IsZero() || back.Lost.Sub(moves[faded].Lost) < 100*time.Millisecond {
+	if back := moves[faded+1]; back.To != "p2" || back.Up.IsZero() || back.Gap() < 100*time.Millisecond || back.Lost.Before(moves[faded].Lost) {
 		t.Errorf("came back by %+v", back)
 	}
 	c.SetAir(nil)

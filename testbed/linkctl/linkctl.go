@@ -59,6 +59,7 @@ type Controller struct {
 	fail  map[string]Failure
 	turn  map[string]string // where the link comes up instead
 	moves []Move
+	gone  time.Time // when the link was taken away; zero: it was not, or is back
 	air   *airborne // nil: it does not know
 
 	watching sync.WaitGroup
@@ -179,7 +180,7 @@ func (c *Controller) attach(point string) (Move, error) {
 	if m.Failure == Works && !c.air.carries(point) {
 		m.Failure = Faded
 	}
-	m.Lost = time.Now()
+	m.Lost = c.lostAt()
 	c.tell(m)
 	err = c.move(&m, bridge)
 	c.moves = append(c.moves, m)
@@ -194,7 +195,7 @@ func (c *Controller) move(m *Move, bridge netlink.Link) error {
 	// The sleep below is to be exact, so nobody else gets this thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	m.Lost = time.Now()
+	m.Lost = c.lostAt()
 	end := monotonic() + c.gap
 	if err := c.nl.LinkSetDown(c.port); err != nil {
 		return fmt.Errorf("linkctl: link down: %w", err)
@@ -219,8 +220,16 @@ func (c *Controller) move(m *Move, bridge netlink.Link) error {
 		m.Up = time.Time{}
 		return fmt.Errorf("linkctl: link up at %q: %w", m.To, err)
 	}
-	c.point = m.To
+	c.point, c.gone = m.To, time.Time{}
 	return c.carries()
+}
+
+// lostAt is when the link went: now, unless it has gone before.
+func (c *Controller) lostAt() time.Time {
+	if c.gone.IsZero() {
+		return time.Now()
+	}
+	return c.gone
 }
 
 // carries waits until the bridge takes what comes. It does when the kernel has told it of the carrier, which the node sees
@@ -260,6 +269,9 @@ func (c *Controller) Detach() error {
 
 // detach is Detach for who has the lock.
 func (c *Controller) detach() error {
+	if c.point != "" {
+		c.gone = time.Now()
+	}
 	c.point = ""
 	if err := c.nl.LinkSetDown(c.port); err != nil {
 		return fmt.Errorf("linkctl: link down: %w", err)

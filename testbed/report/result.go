@@ -30,6 +30,8 @@ type Result struct {
 	Links map[string]Link `json:"links,omitempty"`
 	// Soak is of many moves in a row; absent elsewhere.
 	Soak *Soak `json:"soak,omitempty"`
+	// Journeys are what went on through several moves; absent elsewhere.
+	Journeys []Journey `json:"journeys,omitempty"`
 	// Problems are the promises that were not kept, a line each; absent when
 	// all were.
 	Problems []string `json:"problems,omitempty"`

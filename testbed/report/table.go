@@ -23,6 +23,8 @@ var PhaseNames = []struct{ Field, Title string }{
 	{"l2_ms", "link down to link up"},
 	{"assoc_ms", "association and 4-way handshake"},
 	{"roam_ms", "command to move to its end"},
+	{"interrupted_ms", "silence around the move"},
+	{"back_ms", "until traffic goes on"},
 	{"l3_ms", "link up to the first packet"},
 	{"l3_floor_ms", "  the same for a bare bridge swap"},
 	{"l3_beyond_floor_ms", "  beyond that"},
@@ -157,7 +159,12 @@ func number(v float64) string {
 // measured those, and the delays.
 func Tables(r *Result) string {
 	var parts []string
-	if t := FigureTable(r); t != "" {
+	if t := JourneyTable(r); t != "" {
+		parts = append(parts, t, JourneyNotes(r))
+		if t := silences(r); t != "" {
+			parts = append(parts, t)
+		}
+	} else if t := FigureTable(r); t != "" {
 		parts = append(parts, t, strings.Join(FigureNotes(r), "\n")+"\n")
 	} else if t := RoamTable(r); t != "" {
 		rule, _ := RoamRule(r)

@@ -273,6 +273,33 @@ func All() []Scenario {
 				"IPv6: the node's own arrival is no conflict, as it is where the router's kernel has a proxy entry in the place of ours",
 		},
 		{
+			Name: "ping-pong", Access: AccessCable, run: pingPong, cases: true, Adjust: adjustPingPong, Fixes: []string{"probe", "lose", "nat", "buffer"},
+			Doc: "to four networks, each prepared, and then a move each second, to and fro between the last two",
+			Promise: "each move completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"a return asks neither for authentication nor for an address, and interrupts no longer (median) than a prepared move in the same run; " +
+				"what is held for it outlives its time nowhere",
+		},
+		{
+			Name: "unprepared", Access: AccessCable, run: unprepared, cases: true, Fixes: []string{"probe", "lose", "nat"},
+			Doc:     "the link is cut, and comes up at a network that nobody has prepared, and then at one that the node has left",
+			Promise: "the node follows, nothing is lost after it, and nothing is left where it is no longer",
+		},
+		{
+			Name: "wrong-target", Access: AccessCable, run: wrongTarget, cases: true, Fixes: []string{"probe", "lose", "nat"},
+			Doc:     "a network is prepared whole, and the link comes up at another one: not prepared, authenticated, with an address, or with a tunnel",
+			Promise: "the node goes on with what there is, and asks for nothing that it has; nothing is lost after it, and what was prepared in vain is given back in its time",
+		},
+		{
+			Name: "target-vanishes", Access: AccessCable, run: targetVanishes, cases: true, Fixes: []string{"probe", "lose", "nat"},
+			Doc:     "the next network is prepared, binding included, and then its points are dead or refuse, or its router is gone, before the move and without one",
+			Promise: "the node goes on where it was, nothing is lost after it, and nothing is left of what was prepared",
+		},
+		{
+			Name: "router-reboots", Access: AccessCable, run: routerReboots, cases: true, Fixes: []string{"probe", "lose", "nat"},
+			Doc:     "a router is killed and started again, with what it wrote down and without: the next one between binding and arrival, and the last one while it is held for a return",
+			Promise: "the node arrives there or goes on where it was, nothing is lost after it, and nothing outlives its time",
+		},
+		{
 			Name: "faults", Access: AccessCable, run: faults,
 			Doc:     "everything that can go wrong before a move, a line each",
 			Promise: "each handover fails with one clear reason, and the current connection loses nothing",
