@@ -86,7 +86,7 @@ func (m *merger) hear(v voice) {
 		}
 		at = len(m.networks)
 		m.index[v.Name] = at
-		m.networks = append(m.networks, &growing{Known: Known{Network: Network{Name: v.Name, Hops: v.Hops}}, agentsBy: map[Role]Source{}})
+		m.networks = append(m.networks, &growing{Known: Known{Network: Network{Name: v.Name}}, agentsBy: map[Role]Source{}})
 	}
 	n := m.networks[at]
 	switch {
@@ -97,8 +97,10 @@ func (m *merger) hear(v voice) {
 		m.disbelieve(v, "operator", n.Operator, n.operatorBy, v.Operator)
 		return
 	}
+	if len(n.From) == 0 {
+		n.Hops, n.Until = v.Hops, v.until
+	}
 	n.From = append(n.From, v.by)
-	n.Until = sooner(n.Until, v.until)
 	if v.Cost != nil {
 		if n.Cost == nil {
 			n.Cost, n.costBy = v.Cost, v.by

@@ -193,7 +193,7 @@ func (s Source) String() string {
 type Known struct {
 	Network
 	From  []Source  `json:"from"`           // the most trusted first
-	Until time.Time `json:"until,omitzero"` // then the least lasting of it is over; zero: never
+	Until time.Time `json:"until,omitzero"` // then the word of the first of these is over; zero: never. Of what others added, Table.Next knows
 }
 
 // Contradiction is a statement that was not believed.

@@ -1,0 +1,490 @@
+package info
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"openmpa/internal/catest"
+	"openmpa/internal/event"
+	"openmpa/internal/neighbourhood"
+	"openmpa/paa/notify"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// wire is a network of pipes, so that time can be virtual.
+type wire struct {
+	mu   sync.Mutex
+	at   map[string]*pipes
+	cuts map[string]bool
+}
+
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func newWire() *wire { return &wire{at: map[string]*pipes{}, cuts: map[string]bool{}} }
+
+func (w *wire) listen(address string) net.Listener {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at[address] = &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	return w.at[address]
+}
+
+func (w *wire) cut(address string, is bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts[address] = is
+}
+
+func (w *wire) dial(ctx context.Context, address string) (net.Conn, error) {
+	w.mu.Lock()
+	p, cut := w.at[address], w.cuts[address]
+	w.mu.Unlock()
+	if p == nil || cut {
+		return nil, fmt.Errorf("nobody at %s", address)
+	}
+	near, far := net.Pipe()
+	select {
+	case p.conns <- far:
+		return near, nil
+	case <-p.done:
+		return nil, errors.New("refused")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func network(name, paa string, points ...string) neighbourhood.Network {
+	n := neighbourhood.Network{Name: name}
+	if paa != "" {
+		n.Agents = []neighbourhood.Agent{{Role: neighbourhood.PAA, Addr: netip.AddrPortFrom(netip.MustParseAddr(paa), 716)}}
+	}
+	for _, p := range points {
+		n.Points = append(n.Points, neighbourhood.Point{Name: p})
+	}
+	return n
+}
+
+func routerName(network string) string { return "ar." + network + ".example" }
+
+// site is a number of routers.
+type site struct {
+	*wire
+	t         *testing.T
+	authority *catest.Authority
+}
+
+func newSite(t *testing.T) *site { return &site{newWire(), t, catest.NewAuthority(t)} }
+
+// config is of the router of network name, whose neighbours it asks.
+func (s *site) config(own neighbourhood.Network, neighbours ...string) Config {
+	c := Config{Own: own, Listener: s.listen(own.Name), Certificate: s.authority.Issue(routerName(own.Name)), Roots: s.authority.Roots(), Dial: s.dial}
+	for _, n := range neighbours {
+		c.Neighbours = append(c.Neighbours, Neighbour{Network: neighbourhood.Network{Name: n}, Address: n, Identity: routerName(n)})
+	}
+	return c
+}
+
+func (s *site) open(c Config) *Service {
+	s.t.Helper()
+	r, err := Open(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+// told is what a node is told, by messages as they are on the wire.
+func told(t *testing.T, s *Service, sid uint32, g *notify.Gathering) []neighbourhood.Network {
+	t.Helper()
+	for range 1000 {
+		r := s.Answer(sid, g.Next(event.HandoverID{1}))
+		b, err := notify.Append(nil, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := notify.Parse(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole, err := g.Add(m.(*notify.NeighboursReply)); err != nil {
+			t.Fatal(err)
+		} else if whole {
+			return g.Networks()
+		}
+	}
+	t.Fatal("no end")
+	return nil
+}
+
+func words(list []neighbourhood.Network) string {
+	var out []string
+	for _, n := range list {
+		paa := ""
+		if len(n.Agents) > 0 {
+			paa = "@" + n.Agents[0].Addr.Addr().String()
+		}
+		out = append(out, fmt.Sprintf("%s%s/%d", n.Name, paa, n.Hops))
+	}
+	return strings.Join(out, " ")
+}
+
+func asked(t *testing.T, s *Service) string {
+	t.Helper()
+	return words(told(t, s, 1, &notify.Gathering{}))
+}
+
+// Four routers in a row, and round: a node hears of its network's neighbours and of theirs, and of what is gone no longer than
+// its lifetime, though routers tell each other.
+func TestRouters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		a := s.open(s.config(network("a", "10.0.0.1"), "b", "d"))
+		defer a.Close()
+		b := s.open(s.config(network("b", "10.1.0.1", "poa-b"), "a", "c"))
+		defer b.Close()
+		c := s.open(s.config(network("c", "10.2.0.1"), "b", "d"))
+		d := s.open(s.config(network("d", "10.3.0.1"), "c", "a"))
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		const whole = "a@10.0.0.1/0 b@10.1.0.1/1 d@10.3.0.1/1 c@10.2.0.1/2"
+		if got := asked(t, a); got != whole {
+			t.Errorf("around a: %s\nexpected  %s\n%+v", got, whole, a.Status().Neighbours)
+		}
+		for _, n := range told(t, a, 1, &notify.Gathering{}) {
+			if n.Lifetime < defaultLifetime-2*defaultEvery-time.Second || n.Lifetime > defaultLifetime {
+				t.Errorf("%s holds for %v", n.Name, n.Lifetime)
+			}
+		}
+		if st := a.Status(); !st.Neighbours[0].Up || st.Neighbours[0].Networks == 0 || len(st.Contradictions) != 0 {
+			t.Errorf("%+v", st)
+		}
+		// d and c are gone. What a, b told each other of them does not go round.
+		if err := errors.Join(c.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(defaultEvery)
+		if got := asked(t, a); !strings.Contains(got, "d@10.3.0.1/1") {
+			t.Errorf("soon after: %s", got)
+		}
+		time.Sleep(defaultLifetime)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 b@10.1.0.1/1 d/1 c/2" { // here, and by b, c and d are configured with no more than their names
+			t.Errorf("after their lifetime: %s", got)
+		}
+		if st := a.Status().Neighbours[1]; st.Up || st.Why == "" {
+			t.Errorf("%+v", st)
+		}
+		// It comes back.
+		d = s.open(s.config(network("d", "10.3.0.9"), "a"))
+		defer d.Close()
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 b@10.1.0.1/1 d@10.3.0.9/1 c/2" {
+			t.Errorf("after its return: %s", got)
+		}
+	})
+}
+
+// A router that lies about other networks is not believed where they speak for themselves, nor where the operator did.
+func TestLiar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		liar := s.config(network("a0", "10.9.0.1"))
+		liar.Hops, liar.Routers = neighbourhood.MaxHops, []string{routerName("a")}
+		for _, n := range []string{"a", "b", "c"} {
+			n := network(n, "10.9.0.1", "poa-"+n)
+			n.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+			liar.Neighbours = append(liar.Neighbours, Neighbour{Network: n})
+		}
+		for i := range 25 {
+			liar.Neighbours = append(liar.Neighbours, Neighbour{Network: network(fmt.Sprint("x", i), "10.9.0.1", "poa-b")})
+		}
+		l := s.open(liar)
+		defer l.Close()
+		b := s.open(s.config(network("b", "10.1.0.1", "poa-b"), "a"))
+		defer b.Close()
+		config := s.config(network("a", "10.0.0.1", "poa-a"), "a0", "b")
+		c := network("c", "10.2.0.1", "poa-c")
+		c.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.2.0.0/24")}
+		config.Neighbours = append(config.Neighbours, Neighbour{Network: c})
+		a := s.open(config)
+		defer a.Close()
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		got := map[string]neighbourhood.Network{}
+		for _, n := range told(t, a, 1, &notify.Gathering{}) {
+			got[n.Name] = n
+		}
+		for name, paa := range map[string]string{"a": "10.0.0.1", "b": "10.1.0.1", "c": "10.2.0.1"} {
+			if n := got[name]; len(n.Agents) != 1 || n.Agents[0].Addr.Addr().String() != paa || len(n.Points) != 1 || len(n.Prefixes) > 1 {
+				t.Errorf("%+v", n)
+			}
+		}
+		if n := got["x0"]; len(n.Points) != 0 {
+			t.Errorf("a point of another network: %+v", n)
+		}
+		st := a.Status()
+		i := slices.IndexFunc(st.Contradictions, func(k neighbourhood.Contradiction) bool { return k.Network == "b" && k.Field == "paa" })
+		if i < 0 || st.Contradictions[i].By.Name != "a0" || st.Contradictions[i].KeptBy.Name != "b" || st.Contradictions[i].Dropped != "10.9.0.1:716" {
+			t.Errorf("%+v", st.Contradictions)
+		}
+	})
+}
+
+// Strangers, and routers that are not who they should be, get and give nothing.
+func TestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		a := s.open(s.config(network("a", "10.0.0.1"), "b"))
+		defer a.Close()
+		other := &site{s.wire, t, catest.NewAuthority(t)}
+		b := other.open(other.config(network("b", "10.1.0.1"), "a")) // of another authority
+		defer b.Close()
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 b/1" {
+			t.Error(got)
+		}
+		if got := asked(t, b); got != "b@10.1.0.1/0 a/1" {
+			t.Error(got)
+		}
+		try := func(name string, certificate tls.Certificate) error {
+			raw, err := s.dial(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			conn := tls.Client(raw, &tls.Config{Certificates: []tls.Certificate{certificate}, RootCAs: s.authority.Roots(), ServerName: routerName("a")})
+			err = fetch(conn, &notify.Gathering{})
+			t.Logf("%s: %v", name, err)
+			return err
+		}
+		if err := try("a router", s.authority.Issue(routerName("b"))); err != nil {
+			t.Error(err)
+		}
+		if try("nobody", tls.Certificate{}) == nil || try("a node", s.authority.Issue("node.example")) == nil || try("another's", other.authority.Issue(routerName("b"))) == nil {
+			t.Error("a stranger was answered")
+		}
+		// A server in the place of b that has a certificate of the authority, but not b's name.
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		c := s.config(network("b", "10.9.0.1"))
+		c.Certificate, c.Routers = s.authority.Issue(routerName("c")), []string{routerName("a")}
+		impostor := s.open(c)
+		defer impostor.Close()
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 b/1" {
+			t.Error(got)
+		}
+		if st := a.Status(); st.Neighbours[0].Up || !strings.Contains(st.Neighbours[0].Why, routerName("b")) || st.Counts.Strangers < 3 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// What a router sends that is no answer ends the connection, not the service, and memory for it is bounded.
+func TestHostileRouter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		l := s.listen("b")
+		var behaviour atomic.Pointer[func(conn net.Conn)]
+		go func() {
+			config := &tls.Config{Certificates: []tls.Certificate{s.authority.Issue(routerName("b"))}}
+			for {
+				raw, err := l.Accept()
+				if err != nil {
+					return
+				}
+				(*behaviour.Load())(tls.Server(raw, config))
+				_ = raw.Close()
+			}
+		}()
+		defer l.Close()
+		quiet := func(net.Conn) {}
+		behaviour.Store(&quiet)
+		a := s.open(s.config(network("a", "10.0.0.1"), "b"))
+		defer a.Close()
+		big := binary.BigEndian.AppendUint16(nil, 0xffff)
+		for name, do := range map[string]func(conn net.Conn){
+			"too long":   func(conn net.Conn) { _, _ = conn.Write(append(big, make([]byte, 0xffff)...)) },
+			"cut":        func(conn net.Conn) { _, _ = conn.Write([]byte{0, 40, byte(notify.KindNeighboursReply)}) },
+			"silent":     func(conn net.Conn) { time.Sleep(time.Minute) },
+			"other kind": func(conn net.Conn) { _ = write(conn, &notify.NeighboursChanged{}) },
+			"other id": func(conn net.Conn) {
+				_ = write(conn, &notify.NeighboursReply{Header: notify.Header{Handover: event.HandoverID{1}}, Reason: "no"})
+			},
+			"first part for ever": func(conn net.Conn) {
+				for n := byte(1); ; n++ {
+					m, err := read[*notify.NeighboursRequest](conn)
+					if err != nil {
+						return
+					}
+					_ = write(conn, &notify.NeighboursReply{Header: m.Header, Revision: notify.Revision{n}, Parts: 2, Lives: []time.Duration{}, Data: make([]byte, notify.NeighboursPart)})
+				}
+			},
+		} {
+			behaviour.Store(&do)
+			time.Sleep(3 * defaultEvery)
+			if st := a.Status().Neighbours[0]; st.Up || st.Why == "" {
+				t.Errorf("%s: %+v", name, st)
+			}
+			if got := asked(t, a); got != "a@10.0.0.1/0 b/1" {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	})
+}
+
+// heard takes what the service sends to nodes.
+type heard struct {
+	mu   sync.Mutex
+	to   []uint32
+	last notify.Revision
+}
+
+func (h *heard) send(sid uint32, m notify.Message) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.to = append(h.to, sid)
+	h.last = m.(*notify.NeighboursChanged).Revision
+}
+
+func (h *heard) take() []uint32 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to := h.to
+	h.to = nil
+	slices.Sort(to)
+	return to
+}
+
+// Nodes that have asked are told when there is something else to hear, once for each change; those that have gone are not.
+func TestPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		s.cut("b", true)
+		c := s.config(network("a", "10.0.0.1", "poa-a"), "b")
+		c.Sessions = 100
+		a := s.open(c)
+		defer a.Close()
+		var h heard
+		var visitors atomic.Int32
+		a.Begin(h.send, func() int { return int(visitors.Load()) })
+		var g notify.Gathering
+		for sid := uint32(1); sid <= 3; sid++ {
+			told(t, a, sid, &g)
+		}
+		a.Ended(2)
+		b := s.open(s.config(network("b", "10.1.0.1"), "a"))
+		defer b.Close()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if to := h.take(); len(to) != 0 {
+			t.Errorf("told without a change: %v", to)
+		}
+		s.cut("b", false)
+		time.Sleep(defaultEvery + pushPause)
+		synctest.Wait()
+		if to := h.take(); !slices.Equal(to, []uint32{1, 3}) {
+			t.Errorf("told: %v", to)
+		}
+		if got := words(told(t, a, 1, &g)); got != "a@10.0.0.1/0 b@10.1.0.1/1" || g.Revision() != h.last {
+			t.Errorf("%s, revision %x, expected %x", got, g.Revision(), h.last)
+		}
+		for _, step := range []struct {
+			visitors int32
+			load     float32
+			told     int
+		}{{5, 0, 0}, {50, 0.5, 2}, {52, 0.5, 0}, {46, 0.5, 0}, {43, 0.375, 2}, {500, 1, 2}} {
+			visitors.Store(step.visitors)
+			time.Sleep(defaultEvery + pushPause)
+			synctest.Wait()
+			if n := len(h.take()); n != step.told {
+				t.Errorf("%d visitors: %d nodes told, expected %d", step.visitors, n, step.told)
+			}
+			if load := told(t, a, 1, &g)[0].Points[0].Load; load == nil || *load != step.load {
+				t.Errorf("%d visitors: load %v, expected %v", step.visitors, load, step.load)
+			}
+		}
+		if st := a.Status(); st.Nodes != 2 || st.Counts.Pushed != 8 || st.Counts.Answers == 0 || st.Counts.Unchanged == 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A node that asks without end is refused, and others are not.
+func TestAskedTooOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		a := s.open(s.config(network("a", "10.0.0.1")))
+		defer a.Close()
+		ask := func(sid uint32) bool { return a.Answer(sid, &notify.NeighboursRequest{}).Reason == "" }
+		n := 0
+		for range 10 * burst {
+			if ask(1) {
+				n++
+			}
+		}
+		if n != burst || !ask(2) {
+			t.Errorf("%d answers, expected %d; another node was answered: %v", n, burst, ask(2))
+		}
+		for range 40 { // ten a second
+			time.Sleep(100 * time.Millisecond)
+			if ask(1) {
+				n++
+			}
+		}
+		if n != burst+16 {
+			t.Errorf("%d answers, expected %d", n, burst+16)
+		}
+	})
+}
+
+func TestRefusesConfig(t *testing.T) {
+	authority := catest.NewAuthority(t)
+	for name, c := range map[string]Config{
+		"no name":       {},
+		"twice":         {Own: network("a", ""), Neighbours: []Neighbour{{Network: network("a", "")}}},
+		"no identity":   {Own: network("a", ""), Neighbours: []Neighbour{{Network: network("b", ""), Address: "b:1"}}, Certificate: authority.Issue("a"), Roots: authority.Roots()},
+		"no roots":      {Own: network("a", ""), Neighbours: []Neighbour{{Network: network("b", ""), Address: "b:1", Identity: "b"}}},
+		"bare listener": {Own: network("a", ""), Listener: newWire().listen("a")},
+		"lifetime":      {Own: network("a", ""), Lifetime: time.Minute, Every: time.Minute},
+		"point":         {Own: network("a", "", "with space")},
+	} {
+		if s, err := Open(c); err == nil {
+			t.Errorf("%s: opened", name)
+			_ = s.Close()
+		}
+	}
+}
