@@ -64,6 +64,7 @@ type Config struct {
 	State       state.Store   // what is kept over a crash; nil: nothing is
 	Gate        Gate          // what unauthorised nodes send is stopped there; nil: nowhere. To be closed after the router
 	Points      AccessPoints  // of the access link, where nodes' keys go; nil: none. To be closed after the router
+	Information Information   // what nodes are told of the networks around; nil: nothing. To be closed after the router
 	Rand        io.Reader
 	Recorder    *event.Recorder
 	Log         *slog.Logger
@@ -242,6 +243,9 @@ func (r *Router) Prefixes() (all []netip.Prefix) {
 // session. What the router before this one has left is settled from then on.
 func (r *Router) Bind(s Sessions) {
 	r.sessions.Store(&s)
+	if r.cfg.Information != nil {
+		r.cfg.Information.Begin(r.send, func() int { return len(r.visitors()) }, r.Prefixes())
+	}
 	r.leases.recover()
 	for _, s := range r.stacks() {
 		if s.pool != nil {
@@ -377,6 +381,8 @@ func (r *Router) SessionMessage(sid uint32, m notify.Message) {
 		v.deliver(m)
 	case *notify.RekeyRequest:
 		v.rekey(m)
+	case *notify.NeighboursRequest:
+		r.neighbours(sid, m)
 	default:
 		r.cfg.Log.Warn("message dropped: not one for a router", "sid", sid, "message", m.Kind())
 	}
@@ -398,6 +404,9 @@ func (r *Router) SessionClosed(sid uint32, reason error) {
 	r.mu.Unlock()
 	if v != nil {
 		v.close(reason)
+		if r.cfg.Information != nil {
+			r.cfg.Information.Ended(sid)
+		}
 	}
 }
 

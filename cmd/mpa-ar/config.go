@@ -50,9 +50,11 @@ type configuration struct {
 		Rekey         config.Rekey         `yaml:"rekey"`
 		Unused        config.Duration      `yaml:"unused"`
 	} `yaml:"tunnel"`
-	Buffer  bufferConfig `yaml:"buffer"`
-	Classes []class      `yaml:"classes"`
-	Points  []point      `yaml:"access-points"`
+	Buffer     bufferConfig      `yaml:"buffer"`
+	Classes    []class           `yaml:"classes"`
+	Points     []point           `yaml:"access-points"`
+	Info       infoConfig        `yaml:"info"`
+	Neighbours []neighbourConfig `yaml:"neighbours"`
 }
 
 const example = `node: a                              # name in events and reports
@@ -99,6 +101,20 @@ tunnel:
   suites: [aes-128-gcm, aes-256-gcm, chacha20-poly1305]   # that nodes may choose from, by what their processors like
   encapsulation: esp                                      # ipip: nodes that want it have packets unprotected, see docs/operating.md
   rekey: {after: 1h, octets: 256GiB}                      # other keys then, without loss; packets: N likewise
+# What nodes that are here are told of this network and of those around; "off: true" tells nothing. docs/neighbours.md says more.
+info:
+  network: a                         # as nodes call it; left out: the name of this router
+  operator: home.example
+  points: [{name: poa-a0, ssid: corp, freq: 2437, security: wpa-eap, location: {plan: hall, x: 0, y: 4}, reach: 40}]
+#  cost: 3                           # dB by which a signal here is worth less
+#  listen: 10.0.1.2:7161             # TCP, where the neighbours' routers may ask; each shows a certificate
+#  ca: ca.pem                        # who signs routers' certificates
+#  certificate: ar.pem               # this router's, with a DNS name
+#  key: ar.key
+# Networks around: what is said here is believed before anything that their routers say.
+#neighbours:
+#  - {name: b, paa: 10.1.0.1, points: [{name: poa-b, bssid: "02:00:00:00:02:00"}]}
+#  - {name: c, router: "10.0.1.3:7161", identity: ar.c.example}     # what is left out is asked there
 # What comes while nodes move is held, as much as each is expected to need. "off: true" holds nothing.
 buffer:
   age: 10s                           # what is held longer is dropped
@@ -174,6 +190,9 @@ func (c configuration) Check() error {
 		return config.At("tunnel.rekey", err)
 	}
 	if err := c.checkClasses(); err != nil {
+		return err
+	}
+	if err := c.checkInfo(); err != nil {
 		return err
 	}
 	return config.At("dad", c.DAD.Timers().Check())

@@ -18,6 +18,7 @@ import (
 	"openmpa/paa"
 	"openmpa/paa/notify"
 	"openmpa/par"
+	"openmpa/par/info"
 )
 
 func main() {
@@ -94,10 +95,15 @@ func run(ctx context.Context, env daemon.Env) error {
 		return err
 	}
 	defer gate.leave(2*c.PANA.Ping.D(), env.Log) // until the next router is there, and then its grace
+	around, err := openInformation(ctx, c, env.Log)
+	if err != nil {
+		return err
+	}
+	defer around.Close()
 	router, err := par.Open(par.Config{
 		Access: c.Access.Interface, Address: c.Address, Port: c.Tunnel.Port, Device: c.Tunnel.Device, Fence: c.Tunnel.Address,
 		MTU: c.Tunnel.MTU, Offload: c.Tunnel.Offload == nil || *c.Tunnel.Offload, Suites: config.Transforms(c.Tunnel.Suites), Rekey: c.Tunnel.Rekey.Limits(), Plain: c.Tunnel.Encapsulation.Plain(), DHCPServer: c.DHCP.Server, IPv6: c.IPv6.router(), DHCPTimeout: c.DHCP.Timeout.D(), DAD: c.DAD.Timers(), Ahead: c.Ahead.ahead(),
-		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate.gate(), Points: access,
+		Buffer: c.Buffer.buffer(), Classes: c.classes(), Link: c.Access.link(), Gate: gate.gate(), Points: access, Information: around.router(),
 		Unused: c.Tunnel.Unused.D(), State: store, Rand: rand.Reader, Recorder: recorder, Log: env.Log,
 	})
 	if err != nil {
@@ -114,7 +120,7 @@ func run(ctx context.Context, env daemon.Env) error {
 	}
 	defer agent.Close()
 	server, err := control.NewServer(control.Config{
-		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return status{router.Status(), backend.Status()} },
+		Path: c.Control.String(), Recorder: recorder, Log: env.Log, Status: func() any { return status{router.Status(), backend.Status(), around.status()} },
 	})
 	if err != nil {
 		return err
@@ -130,5 +136,6 @@ func run(ctx context.Context, env daemon.Env) error {
 // status is the router's, with what is known of AAA.
 type status struct {
 	par.Status
-	AAA operators.Status `json:"aaa"`
+	AAA    operators.Status `json:"aaa"`
+	Around *info.Status     `json:"neighbourhood,omitempty"`
 }

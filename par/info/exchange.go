@@ -64,8 +64,8 @@ func read[M notify.Message](conn net.Conn) (m M, err error) {
 // fetch asks for a whole answer.
 func fetch(conn net.Conn, g *notify.Gathering) error {
 	for range maxRequests {
-		var id event.HandoverID
-		if _, err := rand.Read(id[:]); err != nil {
+		id, err := event.NewHandoverID(rand.Reader)
+		if err != nil {
 			return err
 		}
 		m := g.Next(id)

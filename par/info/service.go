@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -103,15 +104,7 @@ type Counts struct {
 
 // Open starts a service.
 func Open(cfg Config) (*Service, error) {
-	if cfg.Lifetime == 0 {
-		cfg.Lifetime = defaultLifetime
-	}
-	if cfg.Every == 0 {
-		cfg.Every = defaultEvery
-	}
-	if cfg.Hops == 0 {
-		cfg.Hops = DefaultHops
-	}
+	cfg.defaults()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -120,7 +113,7 @@ func Open(cfg Config) (*Service, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}
 	}
-	if err := cfg.check(); err != nil {
+	if err := errors.Join(cfg.Check(), cfg.secured()); err != nil {
 		return nil, errors.Join(fmt.Errorf("info: %w", err), closeListener(cfg.Listener))
 	}
 	s := &Service{cfg: cfg, wake: make(chan struct{}, 1), nodes: map[uint32]*node{}, send: func(uint32, notify.Message) {}}
@@ -151,7 +144,21 @@ func closeListener(l net.Listener) error {
 	return l.Close()
 }
 
-func (c *Config) check() error {
+func (c *Config) defaults() {
+	if c.Lifetime == 0 {
+		c.Lifetime = defaultLifetime
+	}
+	if c.Every == 0 {
+		c.Every = defaultEvery
+	}
+	if c.Hops == 0 {
+		c.Hops = DefaultHops
+	}
+}
+
+// Check says what is wrong with what c says, of networks and times: certificates and a listener may come later.
+func (c Config) Check() error {
+	c.defaults()
 	if err := c.Own.Check(); err != nil {
 		return fmt.Errorf("its own network: %w", err)
 	}
@@ -159,27 +166,37 @@ func (c *Config) check() error {
 		return fmt.Errorf("%d neighbours, expected at most %d", len(c.Neighbours), maxNeighbours)
 	}
 	if c.Lifetime < 2*c.Every || c.Every < time.Second {
-		return fmt.Errorf("neighbours are asked every %v, and what they say holds for %v: expected 1s or more, and twice that", c.Every, c.Lifetime)
+		return fmt.Errorf("neighbours are asked every %v, and what they say holds for %v: expected 1s or more, and at least twice that", c.Every, c.Lifetime)
+	}
+	if c.Lifetime > maxLifetime {
+		return fmt.Errorf("lifetime %v, expected at most %v", c.Lifetime, maxLifetime)
 	}
 	if c.Hops > neighbourhood.MaxHops {
 		return fmt.Errorf("%d hops, expected at most %d", c.Hops, neighbourhood.MaxHops)
-	}
-	secured := c.Roots != nil && len(c.Certificate.Certificate) > 0
-	if c.Listener != nil && !secured {
-		return errors.New("a certificate, and the roots of other routers', are needed to answer them")
 	}
 	names := map[string]bool{c.Own.Name: true}
 	for _, n := range c.Neighbours {
 		if err := n.Network.Check(); err != nil {
 			return fmt.Errorf("neighbour %.80q: %w", n.Network.Name, err)
 		}
-		switch {
-		case names[n.Network.Name]:
+		if names[n.Network.Name] {
 			return fmt.Errorf("network %s is given twice", n.Network.Name)
-		case n.Address != "" && (n.Identity == "" || !secured):
-			return fmt.Errorf("neighbour %s is to be asked at %s: for that its name, a certificate, and the roots of others' are needed", n.Network.Name, n.Address)
 		}
 		names[n.Network.Name] = true
+	}
+	return nil
+}
+
+// secured says what is missing to prove who the router is.
+func (c *Config) secured() error {
+	secured := c.Roots != nil && len(c.Certificate.Certificate) > 0
+	if c.Listener != nil && !secured {
+		return errors.New("a certificate, and the roots of other routers', are needed to answer them")
+	}
+	for _, n := range c.Neighbours {
+		if n.Address != "" && (n.Identity == "" || !secured) {
+			return fmt.Errorf("neighbour %s is to be asked at %s: for that its name, a certificate, and the roots of others' are needed", n.Network.Name, n.Address)
+		}
 	}
 	return nil
 }
@@ -206,12 +223,30 @@ func (s *Service) own() []neighbourhood.Network {
 	return list
 }
 
-// Begin gives the service the router that it serves: how to send to a session, and how many visitors there are. It comes before the first
-// Answer.
-func (s *Service) Begin(send func(sid uint32, m notify.Message), visitors func() int) {
+// Begin gives the service the router that it serves: how to send to a session, how many visitors there are, and the prefixes of its link,
+// which are the own network's where Own states none. It comes before the first Answer.
+func (s *Service) Begin(send func(sid uint32, m notify.Message), visitors func() int, prefixes []netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.send, s.visitors = send, visitors
+	if len(s.cfg.Own.Prefixes) > 0 || len(prefixes) == 0 {
+		return
+	}
+	s.cfg.Own.Prefixes = prefixes[:min(len(prefixes), neighbourhood.MaxPrefixes)]
+	if err := s.cfg.Own.Check(); err != nil {
+		s.cfg.Log.Warn("the prefixes of the access link are not told", "err", err)
+		s.cfg.Own.Prefixes = nil
+	}
+	s.table.Learn(time.Now(), configured, s.own(), 0)
+	s.changed()
+}
+
+// Addr is where neighbouring routers may ask; nil: nowhere.
+func (s *Service) Addr() net.Addr {
+	if s.cfg.Listener == nil {
+		return nil
+	}
+	return s.cfg.Listener.Addr()
 }
 
 // Close ends it and waits.

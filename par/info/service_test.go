@@ -400,7 +400,7 @@ func TestPush(t *testing.T) {
 		defer a.Close()
 		var h heard
 		var visitors atomic.Int32
-		a.Begin(h.send, func() int { return int(visitors.Load()) })
+		a.Begin(h.send, func() int { return int(visitors.Load()) }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")})
 		var g notify.Gathering
 		for sid := uint32(1); sid <= 3; sid++ {
 			told(t, a, sid, &g)
@@ -436,6 +436,9 @@ func TestPush(t *testing.T) {
 			if load := told(t, a, 1, &g)[0].Points[0].Load; load == nil || *load != step.load {
 				t.Errorf("%d visitors: load %v, expected %v", step.visitors, load, step.load)
 			}
+		}
+		if p := told(t, a, 1, &g)[0].Prefixes; len(p) != 1 {
+			t.Errorf("prefixes %v", p)
 		}
 		if st := a.Status(); st.Nodes != 2 || st.Counts.Pushed != 8 || st.Counts.Answers == 0 || st.Counts.Unchanged == 0 {
 			t.Errorf("%+v", st)
