@@ -333,7 +333,8 @@ func (listCmd) Run(*app) error {
 }
 
 type testCmd struct {
-	CrashSeed string `env:"OPENMPA_CRASH_SEED" placeholder:"WORD" help:"Chooses which cells of the crash matrix are played, by default the commit does (${env})."`
+	CrashSeed string   `env:"OPENMPA_CRASH_SEED" placeholder:"WORD" help:"Chooses which cells of the crash matrix are played, by default the commit does (${env})."`
+	Only      []string `placeholder:"TEXT" sep:"none" help:"Only the checks that have this text in their names, as it stands; given more than once, those that have one of them."`
 	flags
 }
 
@@ -345,7 +346,7 @@ func (c *testCmd) Run(a *app) error {
 	if err := a.ready(); err != nil {
 		return err
 	}
-	o.CrashSeed = c.CrashSeed
+	o.CrashSeed, o.Only = c.CrashSeed, c.Only
 	if scenario.Acceptance(a.ctx, o, a.self, progress(), os.Stdout) > 0 {
 		return errQuiet
 	}

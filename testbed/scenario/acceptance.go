@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"openmpa/testbed/bed"
@@ -24,18 +26,50 @@ import (
 
 // A check is one line of the acceptance set. Its problems are what is wrong.
 type check struct {
-	name string
-	run  func(ctx context.Context) (problems []string, err error)
+	name  string
+	place place
+	run   func(ctx context.Context, p *Progress) (problems []string, err error)
 }
+
+// A place says what a check may have beside it.
+type place uint8
+
+const (
+	// alone is for what judges times, or sends what keeps a processor busy.
+	alone place = iota
+	// beside is for what waits most of its time.
+	beside
+	// emulated is beside, too, but a virtual machine keeps a processor busy: one of them at a time.
+	emulated
+)
+
+// lanes is how many checks that are not alone run at a time.
+const lanes = 3
 
 // Acceptance runs the short set that a change has to pass, writes a line
 // for each check and a closing one, and returns how many failed. self is the
 // lab's own program, which one check starts and kills.
 func Acceptance(ctx context.Context, opt Options, self string, p *Progress, w io.Writer) (failed int) {
+	list := checks(opt, self)
+	if len(opt.Only) > 0 {
+		list = slices.DeleteFunc(list, func(c check) bool {
+			return !slices.ContainsFunc(opt.Only, func(text string) bool { return strings.Contains(c.name, text) })
+		})
+	}
+	return acceptance(ctx, list, p, w)
+}
+
+// acceptance runs checks: those that are alone first, one after the other, then the others in lanes. Each has a lab of its
+// own, as any number of labs may run on a machine.
+func acceptance(ctx context.Context, list []check, p *Progress, w io.Writer) (failed int) {
+	var mu sync.Mutex // guards what is counted, and written to w
 	passed := 0
-	for _, c := range checks(opt, self, p) {
+	play := func(c check, p *Progress) {
+		if ctx.Err() != nil {
+			return
+		}
 		start := time.Now()
-		problems, err := c.run(ctx)
+		problems, err := c.run(ctx, p)
 		if err != nil {
 			problems = append(problems, err.Error())
 		}
@@ -43,6 +77,8 @@ func Acceptance(ctx context.Context, opt Options, self string, p *Progress, w io
 			problems = append(problems, "interrupted")
 		}
 		p.Done()
+		mu.Lock()
+		defer mu.Unlock()
 		word := "PASS"
 		if len(problems) > 0 {
 			word = "FAIL"
@@ -54,17 +90,41 @@ func Acceptance(ctx context.Context, opt Options, self string, p *Progress, w io
 		for _, line := range problems {
 			fmt.Fprintf(w, "      %s\n", strings.ReplaceAll(line, "\n", "\n      "))
 		}
-		if ctx.Err() != nil {
-			break
-		}
 	}
+	places := make(map[place][]check)
+	for _, c := range list {
+		places[c.place] = append(places[c.place], c)
+	}
+	for _, c := range places[alone] {
+		play(c, p)
+	}
+	queue := make(chan check, len(places[beside]))
+	for _, c := range places[beside] {
+		queue <- c
+	}
+	close(queue)
+	var all sync.WaitGroup
+	for i := range lanes {
+		all.Go(func() {
+			p := p.With(fmt.Sprintf("%c: ", 'A'+i))
+			if i == 0 {
+				for _, c := range places[emulated] {
+					play(c, p)
+				}
+			}
+			for c := range queue {
+				play(c, p)
+			}
+		})
+	}
+	all.Wait()
 	fmt.Fprintf(w, "%d passed, %d failed\n", passed, failed)
 	return failed
 }
 
-func checks(opt Options, self string, p *Progress) []check {
-	scenario := func(name string, change func(*Options)) func(context.Context) ([]string, error) {
-		return func(ctx context.Context) ([]string, error) {
+func checks(opt Options, self string) []check {
+	scenario := func(name string, change func(*Options)) func(context.Context, *Progress) ([]string, error) {
+		return func(ctx context.Context, p *Progress) ([]string, error) {
 			o := opt
 			if change != nil {
 				change(&o)
@@ -73,49 +133,50 @@ func checks(opt Options, self string, p *Progress) []check {
 		}
 	}
 	list := []check{
-		{"handover, three times: nothing lost, duplicated or reordered", scenario("handover", func(o *Options) { o.Repeat = 3 })},
-		{"handover with a link gone for 50 ms", scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
-		{"handover under 100 Mbit/s", scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
-		{"handover with access links that only authenticated nodes may use: the node is invited, a stranger gets nothing through", scenario("handover", func(o *Options) {
+		{"handover, three times: nothing lost, duplicated or reordered", beside, scenario("handover", func(o *Options) { o.Repeat = 3 })},
+		{"handover with a link gone for 50 ms", alone, scenario("handover", func(o *Options) { o.Gap = 50 * time.Millisecond })},
+		{"handover under 100 Mbit/s", alone, scenario("handover", func(o *Options) { o.Rate, _ = traffic.ParseRate("100M") })},
+		{"handover with access links that only authenticated nodes may use: the node is invited, a stranger gets nothing through", beside, scenario("handover", func(o *Options) {
 			o.Enforce, o.Repeat, o.Agent = true, 2, bed.AgentInvites
 		})},
-		{"break-before-make: traffic goes on", scenario("break-before-make", nil)},
-		{"failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
-		{"small buffer: losses are what the router counts", scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
-		{"a link with 20 ms and loss: lost is what the link lost", func(ctx context.Context) ([]string, error) { return badLink(ctx, opt, p) }},
-		{"every marker lost once: nothing else lost, duplicated or reordered", scenario("handover", func(o *Options) { o.LoseMarkers = true })},
-		{"address translators that forget everything", scenario("nat-rebind", nil)},
-		{"handover with FreeRADIUS, TLS 1.2, and Kea", scenario("handover", foreign("1.2", bed.AgentConfigured))},
-		{"handover with FreeRADIUS, TLS 1.3, and Kea, which names the PAA", scenario("handover", foreign("1.3", bed.AgentDHCP))},
-		{aaaName(), func(ctx context.Context) ([]string, error) { return pairwiseAAA(ctx, opt, p) }},
-		{"an authentication server killed in the middle: the other one authenticates the node in the same handover", scenario("handover", func(o *Options) {
+		{"break-before-make: traffic goes on", beside, scenario("break-before-make", nil)},
+		{"failed switch, dead and refused: back, and traffic goes on", beside, scenario("failed-switch", func(o *Options) { o.Repeat = 2 })},
+		{"small buffer: losses are what the router counts", beside, scenario("small-buffer", func(o *Options) { o.Gap = smallGap })},
+		{"a link with 20 ms and loss: lost is what the link lost", alone, func(ctx context.Context, p *Progress) ([]string, error) { return badLink(ctx, opt, p) }},
+		{"every marker lost once: nothing else lost, duplicated or reordered", beside, scenario("handover", func(o *Options) { o.LoseMarkers = true })},
+		{"address translators that forget everything", beside, scenario("nat-rebind", nil)},
+		{"handover with FreeRADIUS, TLS 1.2, and Kea", beside, scenario("handover", foreign("1.2", bed.AgentConfigured))},
+		{"handover with FreeRADIUS, TLS 1.3, and Kea, which names the PAA", beside, scenario("handover", foreign("1.3", bed.AgentDHCP))},
+		{aaaName(), beside, func(ctx context.Context, p *Progress) ([]string, error) { return pairwiseAAA(ctx, opt, p) }},
+		{"an authentication server killed in the middle: the other one authenticates the node in the same handover", beside, scenario("handover", func(o *Options) {
 			o.Repeat, o.Probe, o.AAADown, o.Spare = 2, false, 3, true
 		})},
-		{"the link moved by somebody else: followed at once", scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 2, true })},
-		{"two interfaces: both up, one set up to move, one cut, and the node killed", scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
-		{"tunnels that have other keys while packets go by them", scenario("rekey", func(o *Options) {
+		{"the link moved by somebody else: followed at once", alone, scenario("unplanned", func(o *Options) { o.Repeat, o.Probe = 2, true })},
+		{"two interfaces: both up, one set up to move, one cut, and the node killed", beside, scenario("two-interfaces", func(o *Options) { o.Repeat, o.Probe = 2, false })},
+		{"tunnels that have other keys while packets go by them", alone, scenario("rekey", func(o *Options) {
 			o.Repeat, o.Probe = 1, false
 			o.Rate, _ = traffic.ParseRate("100M")
 		})},
-		{"a link that dies with its carrier up: noticed; no alarm on a busy machine", scenario("dead-link", func(o *Options) { o.Repeat, o.Probe = 2, false })},
-		{"160 moves to and fro: nothing grows, nothing lost", scenario("soak", func(o *Options) { o.Repeat, o.Probe = 160, false })},
-		{"a WireGuard tunnel moved by a hook", scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
-		{"faults: one reason each, the connection left alone", scenario("faults", nil)},
-		{"TCP through moves: no retransmission time-out", scenario("tcp", func(o *Options) {
+		{"a link that dies with its carrier up: noticed; no alarm on a busy machine", alone, scenario("dead-link", func(o *Options) { o.Repeat, o.Probe = 2, false })},
+		{"160 moves to and fro: nothing grows, nothing lost", beside, scenario("soak", func(o *Options) { o.Repeat, o.Probe = 160, false })},
+		{"a WireGuard tunnel moved by a hook", beside, scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
+		{"faults: one reason each, the connection left alone", beside, scenario("faults", nil)},
+		{"TCP through moves: no retransmission time-out", alone, scenario("tcp", func(o *Options) {
 			o.Repeat, o.Lead = 3, 500*time.Millisecond
 			o.Rate, _ = traffic.ParseRate(tcpRate)
 		})},
-		{deliveryName(), func(ctx context.Context) ([]string, error) { return deliveries(ctx, opt, p) }},
-		{"the cases of RFC 6252's Figures 6 and 7", scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
-		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
-		{"by 802.11, the link moved by another program: the node follows", wireless(opt, self, "roam")},
-		{"by 802.11, keys of a node that is gone: gone with their lifetime", wireless(opt, self, "key-expiry")},
-		{"by 802.11, the neighbour table's second: not with mpa-mn", wireless(opt, self, "trap", "--repeat", "3")},
-		{crashName(opt), func(ctx context.Context) ([]string, error) { return crashes(ctx, opt, p) }},
-		{"two labs beside one another", func(ctx context.Context) ([]string, error) { return twoLabs(ctx, opt, p) }},
-		{"kill -9 of a lab: the next one removes what it left", func(ctx context.Context) ([]string, error) { return killed(ctx, opt, self, p) }},
+		{deliveryName(true), alone, func(ctx context.Context, p *Progress) ([]string, error) { return deliveries(ctx, opt, true, p) }},
+		{deliveryName(false), beside, func(ctx context.Context, p *Progress) ([]string, error) { return deliveries(ctx, opt, false, p) }},
+		{"the cases of RFC 6252's Figures 6 and 7", alone, scenario("figure6-mip4", func(o *Options) { adjustFigure6(o, func(f string) bool { return f == "repeat" }) })},
+		{"by 802.11, handover four times: lost only on the air, no authentication in a move, no key left", emulated, wireless(opt, self, "handover", "--repeat", "4", "--no-probe")},
+		{"by 802.11, the link moved by another program: the node follows", emulated, wireless(opt, self, "roam")},
+		{"by 802.11, keys of a node that is gone: gone with their lifetime", emulated, wireless(opt, self, "key-expiry")},
+		{"by 802.11, the neighbour table's second: not with mpa-mn", emulated, wireless(opt, self, "trap", "--repeat", "3")},
+		{crashName(opt), beside, func(ctx context.Context, p *Progress) ([]string, error) { return crashes(ctx, opt, p) }},
+		{"two labs beside one another", alone, func(ctx context.Context, p *Progress) ([]string, error) { return twoLabs(ctx, opt, p) }},
+		{"kill -9 of a lab: the next one removes what it left", alone, func(ctx context.Context, p *Progress) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
-	return append(list, checks6(opt, scenario, p)...)
+	return append(list, checks6(opt, scenario)...)
 }
 
 // badLink is a handover over a link that every packet passes, and that loses
@@ -142,8 +203,8 @@ func foreign(tls, agent string) func(*Options) {
 }
 
 // wireless runs a scenario in the virtual machine.
-func wireless(opt Options, self string, args ...string) func(context.Context) ([]string, error) {
-	return func(ctx context.Context) (problems []string, err error) {
+func wireless(opt Options, self string, args ...string) func(context.Context, *Progress) ([]string, error) {
+	return func(ctx context.Context, _ *Progress) (problems []string, err error) {
 		args := append([]string{"--bin", opt.Bin, "wifi"}, args...)
 		if opt.Logs != "" {
 			args = append(args, "--logs", opt.Logs)
@@ -216,14 +277,23 @@ func crashes(ctx context.Context, opt Options, p *Progress) ([]string, error) {
 // deliveryMoves is how often the acceptance set plays a cell of the delivery matrix.
 const deliveryMoves = 2
 
-// deliveryName says how much of the delivery matrix is played.
-func deliveryName() string {
-	return fmt.Sprintf("delivery: %d of %d cells, pairwise, %d moves in each", len(PairwiseDeliveryCells(deliveryMoves)), len(AllDeliveryCells(deliveryMoves)), deliveryMoves)
+// deliveryCells are the pairwise cells whose traffic keeps the processors busy, or those whose traffic does not.
+func deliveryCells(busy bool) []DeliveryCell {
+	return slices.DeleteFunc(PairwiseDeliveryCells(deliveryMoves), func(c DeliveryCell) bool { return (c.Load != DeliveryLoads[0]) != busy })
 }
 
-// deliveries plays the pairwise cells of the delivery matrix.
-func deliveries(ctx context.Context, opt Options, p *Progress) (problems []string, err error) {
-	records, err := Delivery(ctx, opt.Bin, opt.Commit, DeliveryOptions{Cells: PairwiseDeliveryCells(deliveryMoves), Logs: opt.Logs, Progress: p.Line})
+// deliveryName says how much of the delivery matrix is played.
+func deliveryName(busy bool) string {
+	loads := DeliveryLoads[:1]
+	if busy {
+		loads = DeliveryLoads[1:]
+	}
+	return fmt.Sprintf("delivery, traffic %s: %d of %d cells, pairwise, %d moves in each", strings.Join(loads, " and "), len(deliveryCells(busy)), len(AllDeliveryCells(deliveryMoves)), deliveryMoves)
+}
+
+// deliveries plays them.
+func deliveries(ctx context.Context, opt Options, busy bool, p *Progress) (problems []string, err error) {
+	records, err := Delivery(ctx, opt.Bin, opt.Commit, DeliveryOptions{Cells: deliveryCells(busy), Logs: opt.Logs, Progress: p.Line})
 	for _, r := range records {
 		for _, line := range r.Problems {
 			problems = append(problems, fmt.Sprintf("%v: %s", r.Cell(), line))

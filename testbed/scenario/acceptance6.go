@@ -14,41 +14,43 @@ import (
 )
 
 // checks6 are those of IPv6; scenario runs one by its name, with other options.
-func checks6(opt Options, scenario func(name string, change func(*Options)) func(context.Context) ([]string, error), p *Progress) []check {
+func checks6(opt Options, scenario func(name string, change func(*Options)) func(context.Context, *Progress) ([]string, error)) []check {
 	return []check{
-		{"IPv6, handover three times, addresses formed: nothing lost, duplicated or reordered, and tshark finds nothing wrong in what is said", func(ctx context.Context) ([]string, error) {
+		{"IPv6, handover three times, addresses formed: nothing lost, duplicated or reordered, and tshark finds nothing wrong in what is said", beside, func(ctx context.Context, p *Progress) ([]string, error) {
 			return wellSaid(ctx, six(opt, "", 3), p)
 		}},
-		{"IPv6, addresses of DHCPv6: the same", func(ctx context.Context) ([]string, error) { return wellSaid(ctx, six(opt, bed.DHCPEmbedded, 2), p) }},
-		{"IPv6, addresses of DHCPv6 from Kea, with FreeRADIUS: the same", func(ctx context.Context) ([]string, error) {
+		{"IPv6, addresses of DHCPv6: the same", beside, func(ctx context.Context, p *Progress) ([]string, error) {
+			return wellSaid(ctx, six(opt, bed.DHCPEmbedded, 2), p)
+		}},
+		{"IPv6, addresses of DHCPv6 from Kea, with FreeRADIUS: the same", beside, func(ctx context.Context, p *Progress) ([]string, error) {
 			o := six(opt, bed.DHCPKea, 2)
 			o.AAA = bed.AAAFreeRADIUS
 			return wellSaid(ctx, o, p)
 		}},
-		{"IPv6, access links that only authenticated nodes may use, 100 Mbit/s, a link gone for 50 ms", scenario("handover", func(o *Options) {
+		{"IPv6, access links that only authenticated nodes may use, 100 Mbit/s, a link gone for 50 ms", alone, scenario("handover", func(o *Options) {
 			*o = six(*o, "", 2)
 			o.Enforce, o.Gap = true, 50*time.Millisecond
 			o.Rate, _ = traffic.ParseRate("100M")
 		})},
-		{"IPv6, every marker lost once: nothing else lost, duplicated or reordered", scenario("handover", func(o *Options) {
+		{"IPv6, every marker lost once: nothing else lost, duplicated or reordered", beside, scenario("handover", func(o *Options) {
 			*o = six(*o, "", 1)
 			o.LoseMarkers = true
 		})},
-		{"IPv6, failed switch, dead and refused: back, and traffic goes on", scenario("failed-switch", func(o *Options) { *o = six(*o, "", 2) })},
-		{"IPv6, bound to several care-of addresses in a move: nothing lost or duplicated, copies no longer than that", scenario("multi-bind", func(o *Options) {
+		{"IPv6, failed switch, dead and refused: back, and traffic goes on", beside, scenario("failed-switch", func(o *Options) { *o = six(*o, "", 2) })},
+		{"IPv6, bound to several care-of addresses in a move: nothing lost or duplicated, copies no longer than that", beside, scenario("multi-bind", func(o *Options) {
 			adjustMultiBind(o, func(string) bool { return false })
 			o.Repeat = 2
 		})},
-		{"IPv4, bound to several care-of addresses by the S bit: the same", scenario("multi-bind", func(o *Options) {
+		{"IPv4, bound to several care-of addresses by the S bit: the same", beside, scenario("multi-bind", func(o *Options) {
 			adjustMultiBind(o, func(f string) bool { return f == "ip" })
 			o.Repeat = 2
 		})},
-		{"IPv6, addresses that a stranger has or takes, or the kernel answers for", scenario("conflict", func(o *Options) {
+		{"IPv6, addresses that a stranger has or takes, or the kernel answers for", beside, scenario("conflict", func(o *Options) {
 			*o = six(*o, "", 1)
 			o.Lead = 500 * time.Millisecond
 		})},
-		{"IPv4, addresses that a stranger has or takes", scenario("conflict", func(o *Options) { o.Repeat, o.Lead = 1, 500*time.Millisecond })},
-		{"RFC 6252's Figure 6 by Mobile IPv6, with and without route optimisation", scenario("figure6", func(o *Options) {
+		{"IPv4, addresses that a stranger has or takes", beside, scenario("conflict", func(o *Options) { o.Repeat, o.Lead = 1, 500*time.Millisecond })},
+		{"RFC 6252's Figure 6 by Mobile IPv6, with and without route optimisation", alone, scenario("figure6", func(o *Options) {
 			o.Probe = false
 			adjustFigure6Six(o, func(f string) bool { return f == "repeat" })
 		})},

@@ -54,6 +54,8 @@ type Options struct {
 	Addresses string
 	// CrashSeed chooses the crashes of the acceptance set; empty: the commit does.
 	CrashSeed string
+	// Only, if not empty, are the checks of the acceptance set: those with one of these texts in their names.
+	Only []string
 	// Links are the bad links by name.
 	Links map[string]impair.Both
 	// NAT puts address translators between the node and the router it moves to.
