@@ -11,6 +11,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/neighbourhood"
 	"openmpa/mn/decision"
+	"openmpa/mn/decision/trace"
 	"openmpa/mn/link"
 )
 
@@ -19,12 +20,16 @@ type Deciding struct {
 	Policy   decision.Policy // its Hold is Timers.Hold, whatever it says
 	Interval time.Duration   // between samples; default 500 ms
 	Observe  bool            // it decides, and says so, and nothing is done
+	// Trace takes what is decided by, and what; nil: nothing does. Points are looked for then now and then though nobody
+	// needs to know, for other policies to be played over it. The node closes it.
+	Trace *trace.Writer
 }
 
 const (
 	defaultInterval = 500 * time.Millisecond
 	lookPause       = 2 * time.Second        // between two looks, which take the link off its channel:
 	lookShare       = 10                     // at most one part in so many of the time
+	traceLook       = 10 * time.Second       // between two of those that only a trace wants
 	sampleWithin    = 500 * time.Millisecond // for what is asked about the link
 	roamWithin      = 10 * time.Second
 )
@@ -64,8 +69,11 @@ type decider struct {
 	nextLook time.Time
 	asked    string // the point that was asked for its neighbours
 	last     decision.PointID
-	stood    []decision.Standing // when the last sample was taken
-	chosen   decision.PointID    // where the last move that was decided goes; 0: nowhere
+	rtts     map[decision.NetworkID]time.Duration // that the engine was told last
+	networks []decision.Network                   // that the engine knows
+	points   []decision.Point                     // likewise
+	stood    []decision.Standing                  // when the last sample was taken
+	chosen   decision.PointID                     // where the last move that was decided goes; 0: nowhere
 	wanted   []Wanted
 
 	mu       sync.Mutex
@@ -96,7 +104,7 @@ func newDecider(cfg Config, n mover, around surroundings, adapter link.Adapter) 
 	}
 	d := &decider{
 		cfg: *cfg.Deciding, n: n, scanner: scanner, around: around, recorder: cfg.Recorder, log: cfg.Log,
-		engine: decision.New(policy), began: time.Now(),
+		engine: decision.New(policy), began: time.Now(), rtts: map[decision.NetworkID]time.Duration{},
 	}
 	if d.cfg.Interval == 0 {
 		d.cfg.Interval = defaultInterval
@@ -106,6 +114,11 @@ func newDecider(cfg Config, n mover, around surroundings, adapter link.Adapter) 
 
 // run samples until ctx ends.
 func (d *decider) run(ctx context.Context) {
+	defer func() {
+		if err := d.cfg.Trace.Close(); err != nil {
+			d.log.Warn("the trace is not whole", "err", err, "lost", d.cfg.Trace.Lost())
+		}
+	}()
 	tick := time.NewTicker(d.cfg.Interval)
 	defer tick.Stop()
 	for {
@@ -130,12 +143,13 @@ func (d *decider) step(ctx context.Context) {
 	if err != nil {
 		d.log.Debug("no sample of the link", "err", err)
 	}
+	d.cfg.Trace.Sample(&s)
 	decided := d.engine.Step(&s)
 	d.note(decided, s)
 	if s.Signal != 0 && !d.cfg.Observe {
 		d.n.weaken(decided.Look)
 	}
-	if decided.Look && !time.Now().Before(d.nextLook) {
+	if may := time.Since(d.nextLook); may >= 0 && decided.Look || may >= traceLook-lookPause && d.cfg.Trace != nil && s.Here != 0 {
 		d.look(ctx, here)
 	}
 	if d.cfg.Observe || s.Here == 0 { // where nothing serves the node attaches as it comes: see watch
@@ -153,7 +167,9 @@ func (d *decider) step(ctx context.Context) {
 	case err == nil, errors.Is(err, ErrBusy), ctx.Err() != nil:
 	default:
 		d.chosen = 0
-		d.engine.Failed(d.at(time.Now()), decided)
+		at := d.at(time.Now())
+		d.engine.Failed(at, decided)
+		d.cfg.Trace.Failed(at, decided)
 		d.log.Warn("what was decided failed: another try must wait", "action", decided.Action, "to", to.point, "network", to.network, "err", err)
 	}
 }

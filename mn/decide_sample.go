@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"openmpa/internal/neighbourhood"
@@ -41,8 +42,10 @@ func (d *decider) sample(ctx context.Context) (s decision.Sample, here spot, err
 	for _, st := range d.n.Standing() {
 		if id := d.register.networkID(st.Network); id != 0 {
 			s.Stands = append(s.Stands, decision.Standing{Network: id, Depth: st.Depth, Held: st.Held})
-			if st.RTT > 0 {
+			if st.RTT > 0 && d.rtts[id] != st.RTT {
+				d.rtts[id] = st.RTT
 				d.engine.RTT(id, st.RTT)
+				d.cfg.Trace.RTT(d.at(time.Now()), id, st.RTT)
 			}
 		}
 	}
@@ -95,6 +98,7 @@ func (d *decider) feedback(s decision.Sample, here spot) {
 	for _, m := range measures {
 		if id := d.register.networkID(m.network); id != 0 {
 			d.engine.Took(s.At, id, m.step, m.took, m.ok)
+			d.cfg.Trace.Took(s.At, id, m.step, m.took, m.ok)
 		}
 	}
 	if s.Here != 0 && s.Here != d.last {
@@ -106,6 +110,7 @@ func (d *decider) feedback(s decision.Sample, here spot) {
 				}
 			}
 			d.engine.Moved(s.At, move)
+			d.cfg.Trace.Moved(s.At, move)
 			d.around.Moved(d.register.spot(d.last).point, here.point, time.Now())
 		}
 		d.last, d.chosen = s.Here, 0
@@ -159,6 +164,11 @@ func (d *decider) know(places []Network, here spot) {
 			points = append(points, p)
 		}
 	}
+	if slices.Equal(networks, d.networks) && slices.Equal(points, d.points) {
+		return
+	}
+	d.networks, d.points = networks, points
+	d.cfg.Trace.Know(d.at(time.Now()), networks, points)
 	if err := d.engine.Know(networks, points); err != nil {
 		d.log.Warn("not all that is known of the neighbourhood is used", "err", err)
 	}

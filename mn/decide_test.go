@@ -1,8 +1,10 @@
 package mn
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	"openmpa/internal/neighbourhood"
 	"openmpa/internal/osnet"
 	"openmpa/mn/decision"
+	"openmpa/mn/decision/trace"
 	"openmpa/mn/link"
 )
 
@@ -281,6 +284,65 @@ func TestDecidesRoams(t *testing.T) {
 		during(t, d, time.Second)
 		if s := d.report(); s.Point != "" || len(w.did) != 1 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// page is a trace in memory.
+type page struct{ bytes.Buffer }
+
+func (*page) Close() error { return nil }
+
+// TestTraced: another engine that is told what the trace has decides what this one did, one decision after the other.
+func TestTraced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text page
+		w := &walk{}
+		policy := decision.DefaultPolicy(decision.Enterprise)
+		d, _ := walking(t, w, func(c *Deciding) {
+			c.Policy.Hold = 0 // as the timers have it
+			c.Trace = trace.NewWriter(&text, trace.Header{Node: "mn", Began: time.Now(), Policy: policy})
+		})
+		during(t, d, 12*time.Second)
+		r, err := trace.NewReader(&text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var (
+			other                     = decision.New(d.engine.Policy())
+			got                       decision.Decision
+			samples, decisions, moves int
+		)
+		for {
+			x, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case x.Know != nil:
+				if err := other.Know(x.Know.Networks, x.Know.Points); err != nil {
+					t.Fatal(err)
+				}
+			case x.Sample != nil:
+				samples++
+				got = other.Step(x.Sample)
+			case x.Moved != nil:
+				moves++
+				other.Moved(x.At, *x.Moved)
+			case x.Took != nil:
+				other.Took(x.At, x.Took.Network, x.Took.Depth, x.Took.Took, x.Took.OK)
+			case x.Decided != nil:
+				decisions++
+				if got.Action != x.Decided.Action || got.To != x.Decided.To || got.Reason.Code != x.Decided.Reason.Code || len(got.Ladder) != len(x.Decided.Ladder) {
+					t.Errorf("%v: %+v, the trace has %+v", x.At, got, x.Decided)
+				}
+			}
+		}
+		if samples < 20 || decisions < 4 || moves != 1 {
+			t.Errorf("%d samples, %d decisions, %d moves", samples, decisions, moves)
 		}
 	})
 }

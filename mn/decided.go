@@ -64,6 +64,7 @@ func (d *decider) note(decided decision.Decision, s decision.Sample) {
 		From: now, Until: now, Samples: 1, Network: here.network, Point: here.point, Signal: float64(s.Signal),
 		Action: decided.Action.String(), To: to.point, Into: to.network, Reason: d.engine.Words(decided), code: decided.Reason.Code,
 	}
+	d.cfg.Trace.Decided(s.At, decided, e.Reason)
 	if decided.Left > 0 {
 		e.Left = decided.Left.Seconds()
 	}

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"openmpa/internal/config"
@@ -19,6 +20,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/state"
 	"openmpa/mn"
+	"openmpa/mn/decision/trace"
 	"openmpa/mn/link"
 	"openmpa/tunnel/flow"
 )
@@ -68,10 +70,32 @@ func load(path string) (configuration, error) {
 // options are the daemon's own flags.
 type options struct {
 	observe bool
+	record  string
 }
 
 func (o *options) flags(fs *flag.FlagSet) {
 	fs.BoolVar(&o.observe, "observe", false, "decide, as the section decision says, and log it, but prepare and move nothing by oneself")
+	fs.StringVar(&o.record, "record", "", "write what is decided by, and what, to `FILE`, for mpactl replay; points are looked for now and then on purpose")
+}
+
+// deciding is how the node moves by itself; nil: not at all.
+func (o *options) deciding(c configuration) (*mn.Deciding, error) {
+	d := c.deciding()
+	if d == nil {
+		if o.observe || o.record != "" {
+			return nil, errors.New("--observe, --record: the configuration has no section decision, by which there would be something to see")
+		}
+		return nil, nil
+	}
+	if d.Observe = o.observe; o.record == "" {
+		return d, nil
+	}
+	f, err := os.OpenFile(o.record, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--record: %w: expected the name of a file that can be made", err)
+	}
+	d.Trace = trace.NewWriter(f, trace.Header{Node: c.Node, Began: time.Now(), Policy: d.Policy})
+	return d, nil
 }
 
 // run is the daemon.
@@ -80,12 +104,9 @@ func (o *options) run(ctx context.Context, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	deciding := c.deciding()
-	switch {
-	case deciding != nil:
-		deciding.Observe = o.observe
-	case o.observe:
-		return errors.New("--observe: the configuration has no section decision, by which there would be something to observe")
+	deciding, err := o.deciding(c)
+	if err != nil {
+		return err
 	}
 	newEAP, err := c.EAP.peer()
 	if err != nil {
