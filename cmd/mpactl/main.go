@@ -42,6 +42,7 @@ type cli struct {
 	Networks   networksCmd   `cmd:"" help:"What the mobile node knows of the networks around, and from whom."`
 	Explain    explainCmd    `cmd:"" help:"What a handover consisted of, and what each part cost."`
 	Events     eventsCmd     `cmd:"" help:"The records of the timeline."`
+	Replay     replayCmd     `cmd:"" help:"Play a recorded trace again, with any policy: what it would have done."`
 	Doctor     doctorCmd     `cmd:"" help:"What keeps the daemons of this machine from working, and what to do about it."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	Man        manCmd        `cmd:"" help:"Write the manual page, in roff."`

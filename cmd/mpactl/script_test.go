@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitready": waitReady},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitready": waitReady, "recordwalk": recordWalk},
 		Setup: func(env *testscript.Env) error {
 			// A socket's path is short; the scripts' own directory may not be.
 			dir, err := os.MkdirTemp("", "mpa")
