@@ -6,60 +6,72 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/decision"
 	"openmpa/paa/pana"
 )
 
 // carriedTo goes on at a network to which somebody else has moved the link, firmware
-// or another program: at once with what is prepared, else it attaches at once.
+// or another program: at once with what stands of it, else it attaches at once.
 func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, point string, up time.Time) error {
 	old.keeper.endProbe()
 	n.away.Store(true)
 	n.setState("attaching to " + network.Name)
-	k := n.takeKept()
-	if k == nil || k.c.net.Name != network.Name {
+	n.seesTo(network.Name)
+	defer n.seesTo("")
+	n.stoodStill()
+	st := n.takeStand(atOnce(), network.Name)
+	if st != nil && !st.usable() {
+		n.forgetStand(old, st, "given up: "+st.spent())
+		st = nil
+	}
+	if st == nil {
 		id, err := event.NewHandoverID(n.cfg.Rand)
 		if err != nil {
 			return err
 		}
-		span := n.cfg.Recorder.Begin(id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", false, "planned", false)
-		err = n.follows(ctx, id, span, old, k.candidate(), network)
-		switch {
-		case k == nil:
-		case err == nil:
-			k.span.EndOutcome(event.Cancelled, "given back: the link has moved on to "+network.Name)
-		case k.usable(k.c.net.Name) && !k.tried: // what comes for it may be wanted by the next attempt
-			k.tried = true
-			n.keepOn(k)
-		default:
-			n.giveUp(old, k.c)
-			k.span.EndOutcome(event.Cancelled, "given up: the link has moved on to "+network.Name)
-		}
-		return err
+		st = &stand{id: id, net: network.Name}
 	}
-	n.cfg.Recorder.Point(k.id, event.PhaseL2, "moved without us", "point", point)
-	if k.c.port != old.port { // the link that served is lost, and this one is not needed before
-		if err := n.bring(ctx, k.id, k.c.port, network); err != nil {
-			n.giveUp(old, k.c)
+	if st.span == nil {
+		st.span = n.cfg.Recorder.Begin(st.id, event.PhaseHandover, "from", old.net.Name, "to", network.Name, "prepared", st.depth != decision.None, "planned", false, "stands", st.depth.String())
+	}
+	if st.depth < decision.Tunnel {
+		depth := st.depth
+		if err := n.follows(ctx, old, st, network); err != nil {
+			return err
+		}
+		n.movedWith(depth)
+		return nil
+	}
+	n.cfg.Recorder.Point(st.id, event.PhaseL2, "moved without us", "point", point)
+	if st.c.port != old.port { // the link that served is lost, and this one is not needed before
+		if err := n.bring(ctx, st.id, st.c.port, network); err != nil {
+			n.giveUp(old, st.c)
 			n.setState("lost")
-			k.span.EndOutcome(event.Failed, err.Error())
+			st.span.EndOutcome(event.Failed, err.Error())
+			n.inVain(st, err.Error())
 			return err
 		}
 		up = time.Now()
 	}
-	err := n.arrived(ctx, old, k, up)
+	err := n.arrived(ctx, old, st, up)
 	if err == nil {
-		k.span.EndOutcome(event.Completed, "", "planned", false)
+		st.span.EndOutcome(event.Completed, "", "planned", false)
+		n.movedWith(st.depth)
+		n.movedOn(network.Name)
 		return nil
 	}
 	n.cfg.Log.Warn("what was prepared is of no use", "network", network.Name, "err", err)
-	n.giveUp(old, k.c)
-	return n.follows(ctx, k.id, k.span, old, nil, network)
+	n.giveUp(old, st.c)
+	err = n.follows(ctx, old, &stand{id: st.id, net: st.net, span: st.span}, network)
+	st.span = nil
+	n.inVain(st, "of no use on arrival")
+	return err
 }
 
 // arrived is the end of a move that the node did not make: no departure was told, and
 // what was sent into the dead link is lost. All that is left to do is to send.
-func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Time) error {
-	c, s := k.c, k.c.session.Load()
+func (n *Node) arrived(ctx context.Context, old *candidate, st *stand, up time.Time) error {
+	c, s := st.c, st.c.session.Load()
 	if err := s.ended(); err != nil {
 		return fmt.Errorf("its session has ended: %w", err)
 	}
@@ -75,13 +87,13 @@ func (n *Node) arrived(ctx context.Context, old *candidate, k *kept, up time.Tim
 	w := n.lostWay(old, c)
 	n.home.departed(c)
 	s.client.Rebind(conn)
-	if err := n.arrive(ctx, k.id, c, w, up, nil); err != nil {
+	if err := n.arrive(ctx, st.id, c, w, up, nil); err != nil {
 		w.close()
 		return err
 	}
 	c.mapping.stop()
-	n.bindBehind(k.id, c, w)
-	n.settleIn(ctx, k.id, old, c)
+	n.bindBehind(st.id, c, w)
+	n.settleIn(ctx, st.id, old, c)
 	return nil
 }
 
@@ -97,57 +109,76 @@ func (n *Node) lostWay(old, c *candidate) (w way) {
 		n.home.pause()
 		w.clear = old.port.carrier.look().lost.Add(min(c.rtt(), underWay))
 	}
-	if !w.behind || !old.holds() {
+	by := n.carrierOf(old)
+	if !w.behind || !by.holds() {
 		return w
 	}
-	socket, err := c.outerBy(c.port.name, old.peer())
+	by.endPassage()
+	socket, err := c.outerBy(c.port.name, by.peer())
 	if err != nil {
 		n.cfg.Log.Warn("no socket at the new address", "err", err)
 		return w
 	}
-	w.previous, w.socket = old, socket
+	w.previous, w.socket = by, socket
 	return w
 }
 
 // follows is unplanned with its record.
-func (n *Node) follows(ctx context.Context, id event.HandoverID, span *event.Span, old, other *candidate, network Network) error {
-	err := n.unplanned(ctx, id, old, other, network)
+func (n *Node) follows(ctx context.Context, old *candidate, st *stand, network Network) error {
+	err := n.unplanned(ctx, old, st, network)
 	if err != nil {
 		n.setState("lost")
 		err = &attachError{network.Name, err}
-		span.EndOutcome(event.Failed, err.Error())
+		st.span.EndOutcome(event.Failed, err.Error())
+		n.inVain(st, err.Error())
 		return err
 	}
-	span.EndOutcome(event.Completed, "")
+	st.span.EndOutcome(event.Completed, "")
 	return nil
 }
 
-// unplanned is a handover after the fact, with nothing prepared there. other is what
-// was prepared elsewhere, nil if nothing was. Until the binding has moved, what comes by
-// the router that has it is sent on to here.
-func (n *Node) unplanned(ctx context.Context, id event.HandoverID, old, other *candidate, network Network) error {
+// unplanned is a handover after the fact, with less than a tunnel there: st is what stands of the network. Until the
+// binding has moved, what comes by the router that has it is sent on to here.
+func (n *Node) unplanned(ctx context.Context, old *candidate, st *stand, network Network) error {
 	n.home.pause()
-	via := old
-	if other != nil {
-		n.forgetRest(old, other) // the node may be at one of those
-		if other.mapping.cancelled(); n.home.isBound(other.path) {
-			via = other
+	via := n.carrierOf(old)
+	for _, other := range n.stoodBy() { // the node may be at one of those that are prepared beside it
+		if other.c != nil {
+			n.forgetRest(old, other.c)
 		}
 	}
-	c, err := n.anew(ctx, id, network, via)
+	c, err := n.makeUp(ctx, st, network, via)
 	if err != nil {
 		via.passing.stop()
+		n.hinders(old, via, network.Name)
 		return err
 	}
-	n.away.Store(false)
-	n.serve(c)
-	via.empty(id)
-	if other != nil {
-		other.mapping.stop()
-		n.takeLeave(id, other, c)
-	}
-	n.takeLeave(id, old, c)
+	n.landed(st.id, old, c, via)
 	return nil
+}
+
+// hinders gives up the stand of via, whose router was to send on to a network where nothing has come of it, the second
+// time: it may be in the way. The first time what comes for it may be wanted by the next attempt.
+func (n *Node) hinders(old, via *candidate, network string) {
+	st := n.stood(via.net.Name)
+	if st == nil || st.c != via {
+		return
+	}
+	if st.tried {
+		n.forgetStand(old, n.takeStand(atOnce(), st.net), "given up: the link has moved on to "+network)
+		return
+	}
+	st.tried = true
+}
+
+// movedOn gives back what a person has asked for, or the node has departed for: it is at another network now.
+func (n *Node) movedOn(network string) {
+	for _, st := range n.stoodBy() {
+		if st.wished && st.want == decision.None {
+			st = n.takeStand(atOnce(), st.net)
+			n.leaveStand(st, "given back: the link has moved on to "+network)
+		}
+	}
 }
 
 // returned goes on at the network that serves, where the link is up again: it was lost,
@@ -158,24 +189,26 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 	if err := c.physical(); err != nil { // one that was set down has lost its routes, and the entry of the router
 		n.cfg.Log.Error("the link was not set up again", "addr", c.address.addr(), "err", err)
 	}
-	n.mu.Lock()
-	k := n.kept
-	n.mu.Unlock()
 	n.comeBack(event.HandoverID{}, c)
-	if k != nil && (k.departed || k.c.passing != nil) {
-		n.returnKept(k, c)
+	stands := n.stoodBy()
+	for _, st := range stands {
+		if st.depth >= decision.Tunnel && (st.departed || st.c.passing != nil) {
+			n.returnStand(st, c)
+		}
 	}
 	n.proceed(c)
-	if k != nil && k.departed { // its move has failed
-		n.takeKept()
-		n.abandon(k.id, c, k.c, ifSo(k.c.forwards(ctx)))
-		k = nil
+	for _, st := range stands {
+		if st.departed { // its move has failed
+			n.takeStand(atOnce(), st.net)
+			n.abandon(st.id, c, st.c, ifSo(st.c.forwards(ctx)))
+			n.inVain(st, "given back: not arrived at")
+		}
 	}
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)
 	if s := c.session.Load(); s != nil {
 		s.knock()
 	}
-	if (k == nil || !n.home.isBound(k.c.path)) && !n.home.isBound(c.path) {
+	if !n.home.isBound(n.carrierOf(c).path) {
 		if err := n.bind(ctx, event.HandoverID{}, c, false); err != nil {
 			return err
 		}

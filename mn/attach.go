@@ -3,25 +3,29 @@ package mn
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/decision"
+	"openmpa/paa/notify"
 	"openmpa/paa/pana"
 )
 
-// attach makes a candidate of the network whose link the node is on, with
-// nothing prepared: address, authentication, binding. It is the first
-// attachment, and the whole of a handover without MPA. Packets come by the tunnel of
-// via meanwhile, if there is one; alive says that they still come by the path bound so
-// far.
-func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network, via *candidate, alive bool) (c *candidate, err error) {
-	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name)
+// attach makes a candidate of the network whose link the node is on: address, authentication,
+// binding. It is the first attachment, and the whole of a handover without MPA. What there is of
+// that is c, which then is the result; nil: nothing is prepared. Packets come by the tunnel of
+// via meanwhile, if there is one; alive says that they still come by the path bound so far.
+func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network, c, via *candidate, alive bool) (_ *candidate, err error) {
+	span := n.cfg.Recorder.Begin(id, event.PhaseAttach, "network", network.Name, "session", c != nil, "address", c != nil && c.address != nil)
 	defer func() { span.End(err) }()
-	if c, err = n.newCandidate(ctx, network); err != nil {
-		return nil, err
+	if c == nil {
+		if c, err = n.newCandidate(ctx, network); err != nil {
+			return nil, err
+		}
 	}
 	made := c
 	defer func() {
@@ -29,17 +33,14 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 			n.detach(made)
 		}
 	}()
-	if err = c.acquire(ctx, id); err != nil {
-		return nil, fmt.Errorf("address: %w", err)
-	}
-	if err = c.findAgent(*c.address.lease.Load()); err != nil {
+	if err = c.settle(ctx, id); err != nil {
 		return nil, err
 	}
 	if err = c.port.ip.announce(c.address.addr()); err != nil {
 		return nil, err
 	}
 	n.carryOn(id, via, c)
-	if err = c.authenticate(ctx, id, c.address.addr(), false); err != nil {
+	if err = c.enter(ctx, id); err != nil {
 		return nil, fmt.Errorf("authentication: %w", err)
 	}
 	c.keepKeys(id)
@@ -50,6 +51,73 @@ func (n *Node) attach(ctx context.Context, id event.HandoverID, network Network,
 		return nil, err
 	}
 	return c, nil
+}
+
+// settle puts c's address on its link, where the node is, or gets one there.
+func (c *candidate) settle(ctx context.Context, id event.HandoverID) error {
+	if c.address != nil {
+		return errors.Join(c.leaveVirtual(), firstError(c.physical, c.neighbour))
+	}
+	if err := c.acquire(ctx, id); err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	if c.session.Load() != nil {
+		return nil // its agent is known
+	}
+	return c.findAgent(*c.address.lease.Load())
+}
+
+// enter begins c's session at its link, or has the router know that the one there is goes on there (RFC 5873
+// section 3).
+func (c *candidate) enter(ctx context.Context, id event.HandoverID) error {
+	s := c.session.Load()
+	if s == nil {
+		return c.authenticate(ctx, id, c.address.addr(), false)
+	}
+	c.mapping.stop()
+	err := c.activate(ctx, id, s)
+	switch {
+	case err == nil:
+		c.pokeStandby()
+		if !c.address.byRouter.Load() {
+			c.entrust(ctx, id, s)
+		}
+		return nil
+	case ctx.Err() != nil:
+		return err
+	}
+	c.n.cfg.Log.Warn("what was authenticated before is of no use: authenticating again", "paa", c.net.PAA, "err", err)
+	c.session.Store(nil)
+	s.close()
+	return c.authenticate(ctx, id, c.address.addr(), false)
+}
+
+// activate has the session s go on at c's address, and waits until the router has that.
+func (c *candidate) activate(ctx context.Context, id event.HandoverID, s *session) (err error) {
+	span := c.n.cfg.Recorder.Begin(id, event.PhaseArrival)
+	defer func() { span.End(err) }()
+	if err = s.ended(); err != nil {
+		return err
+	}
+	if err = s.takeAlong(c.address.addr()); err != nil {
+		return err
+	}
+	ack, err := s.send(&notify.Arrival{Header: notify.Header{Handover: id}}, pana.NotifyOptions{Activate: true, Urgent: true})
+	if err != nil {
+		return err
+	}
+	limit := time.NewTimer(c.n.cfg.Timers.Arrive)
+	defer limit.Stop()
+	select {
+	case err = <-ack:
+		return err
+	case <-s.closed:
+		return s.reason
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-limit.C:
+		return fmt.Errorf("%s did not acknowledge the arrival in %s", c.net.PAA, c.n.cfg.Timers.Arrive)
+	}
 }
 
 // openPath opens the native path from c's address.
@@ -160,13 +228,28 @@ func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, orde
 	span := n.cfg.Recorder.Begin(id, event.PhaseBind, "care_of", c.path.coa.String())
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Bind)
 	defer cancel()
-	c.bindTried = true
+	c.bindTried, c.carried = true, true
 	at, err := n.home.bind(ctx, id, c.path, ordered)
 	span.End(err, at...)
 	if err != nil {
 		return fmt.Errorf("binding update: %w", err)
 	}
+	n.boundTo(c)
 	return nil
+}
+
+// boundTo notes that the binding is to c's address: what stood with it stands without. What a person has asked for
+// is of no use so, and is given back.
+func (n *Node) boundTo(c *candidate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, st := range n.stands {
+		if st.c == nil || st.c == c || !st.c.bindTried {
+			continue
+		}
+		st.c.bindTried, st.depth = false, min(st.depth, decision.Tunnel)
+		st.asked = st.asked && c == n.serving
+	}
 }
 
 // unbind ends the binding when the node closes; c is what serves, if anything does.

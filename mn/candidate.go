@@ -33,8 +33,11 @@ type candidate struct {
 	// attaches c, and then of its keeper.
 	awaits bool
 	rest   []*candidate // prepared beside it, and bound with it
+	// asking: the router was asked for an address, and what it has leased is not known.
+	asking bool
 	// bindTried: the home agent may have c's care-of address.
 	bindTried bool
+	carried   bool               // or has had it
 	markers   chan tunnel.Marker // that came by the tunnel
 
 	standbyDue chan struct{}  // see pokeStandby

@@ -97,7 +97,7 @@ func TestCrashAndMove(t *testing.T) {
 // network it had prepared, where its address still stands in a tunnel.
 func TestCrashOnTheWay(t *testing.T) {
 	b := start(t, remembering)
-	c, err := b.node.prepare(t.Context(), event.HandoverID{1}, b.node.serving, b.node.cfg.Networks[1])
+	c, err := b.readied("a")
 	if err != nil {
 		t.Fatal(err)
 	}

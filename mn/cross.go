@@ -151,25 +151,3 @@ func (n *Node) readyToCross(ctx context.Context, c *candidate) (host.UDP, error)
 	}
 	return conn, nil
 }
-
-// crossUnprepared attaches by another interface with nothing prepared, beside the link
-// that serves, which carries everything until the binding has moved.
-func (n *Node) crossUnprepared(ctx context.Context, id event.HandoverID, old *candidate, network Network, p *port) (event.Outcome, error) {
-	err := n.bring(ctx, id, p, network)
-	if err != nil {
-		return event.Failed, err
-	}
-	c, err := n.attach(ctx, id, network, nil, true)
-	if err == nil {
-		n.home.emptied() // what is under way on the old link still comes by it
-		n.serve(c)
-		n.takeLeave(id, old, c)
-		return event.Completed, nil
-	}
-	if !n.home.isBound(old.path) { // it may have moved
-		if e := n.bind(context.WithoutCancel(ctx), id, old, false); e != nil {
-			n.home.fallBack(old.path)
-		}
-	}
-	return event.Failed, fmt.Errorf("attach to %s: %w", network.Name, err)
-}

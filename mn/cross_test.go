@@ -282,12 +282,12 @@ func TestOtherInterfaceFails(t *testing.T) {
 func TestCrossBack(t *testing.T) {
 	b, second := startTwo(t, false, func(c *Config) { c.Timers.Arrive = 300 * time.Millisecond })
 	b.prepare("a")
-	c := b.node.kept.c
+	c := b.complete().c
 	if err := c.physical(); err != nil {
 		t.Fatal(err)
 	}
 	second.cut(true)
-	id, old := b.node.takeKept().id, b.node.serving
+	id, old := b.node.takeStand(t.Context(), "a").id, b.node.serving
 	w := b.node.way(t.Context(), old, c)
 	b.node.depart(id, c, w)
 	conn, err := b.node.udp(c.address.addr(), c.net.PAA.Addr())

@@ -84,11 +84,11 @@ func (n *Node) guardedBy(c *candidate) bool {
 	return n.guard.of == c
 }
 
-// protector is who is to keep copies now: the router of the kept candidate where the
+// protector is who is to keep copies now: the router of the stand where the
 // binding is, else the serving one; nil: nobody.
 func (n *Node) protector() (c *candidate, t *tunnel.Tunnel) {
 	n.mu.Lock()
-	g, serving, k := n.guard, n.serving, n.kept
+	g, serving := n.guard, n.serving
 	n.mu.Unlock()
 	wanted := n.cfg.Guard == GuardAlways || n.cfg.Guard == GuardWeak && g.weak
 	if g.told != "" {
@@ -97,10 +97,7 @@ func (n *Node) protector() (c *candidate, t *tunnel.Tunnel) {
 	if !wanted {
 		return nil, nil
 	}
-	if c = serving; k != nil && n.home.isBound(k.c.path) {
-		c = k.c
-	}
-	if c == nil {
+	if c = n.carrierOf(serving); c == nil {
 		return nil, nil
 	}
 	if t = c.tunnel.Load(); t == nil {

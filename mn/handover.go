@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/decision"
 )
 
 // Handover is one move under way.
@@ -31,29 +32,42 @@ func (h *Handover) Wait(ctx context.Context) (event.Outcome, error) {
 	return h.outcome, h.err
 }
 
-// Handover begins to move the node to the network of that name. Where that is prepared,
-// only the move is left.
-func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, true) }
+// Handover begins to move the node to the network of that name. What of it stands is used; where it
+// is complete, only the move is left.
+func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, wholeMove) }
+
+// HandoverNow is Handover without time to prepare any more: the node moves with what stands, and does the
+// rest behind the link.
+func (n *Node) HandoverNow(name string) (*Handover, error) { return n.begin(name, moveNow) }
+
+// errand is what a handover is to do.
+type errand int
+
+const (
+	prepareOnly errand = iota
+	wholeMove
+	moveNow
+)
 
 // begin begins a preparation, and the move after it if that is asked for.
-func (n *Node) begin(name string, move bool) (*Handover, error) {
+func (n *Node) begin(name string, what errand) (*Handover, error) {
 	if !n.takeTurn() {
 		return nil, ErrBusy
 	}
 	h := &Handover{done: make(chan struct{})}
 	n.mu.Lock()
-	old, k := n.serving, n.kept
+	old, st := n.serving, n.stands[name]
+	resumes := st != nil && (st.job != nil || st.usable()) // else there is something of no use
 	n.mu.Unlock()
 	var err error
 	switch {
 	case old == nil:
 		err = errors.New("attached nowhere: nothing to hand over from")
-	case !move && !n.cfg.Prepare:
+	case what == prepareOnly && !n.cfg.Prepare:
 		err = errors.New("the configuration says to break before make (prepare: false)")
-	case k.usable(name):
-		h.ID = k.id
+	case resumes:
+		h.ID = st.id
 	default:
-		k = nil
 		h.ID, err = event.NewHandoverID(n.cfg.Rand)
 	}
 	if err != nil {
@@ -74,21 +88,25 @@ func (n *Node) begin(name string, move bool) (*Handover, error) {
 	n.wg.Go(func() {
 		defer close(h.done)
 		defer cancel()
-		var span *event.Span
-		if k == nil {
-			span = n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare)
-		} else {
-			span = n.takeKept().span
+		n.seesTo(name)
+		st, unfit := n.claim(ctx, h.ID, name, what)
+		span := st.span
+		if st.span = nil; span == nil {
+			span = n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare, "stands", st.depth.String())
 		}
-		if move {
-			n.setState("handover to " + name)
-			h.outcome, h.err = n.handover(ctx, h.ID, old, k, name)
-		} else {
+		if what == prepareOnly {
 			n.setState("preparing " + name)
-			h.outcome, h.err = n.prepareAndKeep(ctx, h.ID, old, k, name, span)
+			h.outcome, h.err = n.prepareAndKeep(ctx, old, st, span)
+		} else {
+			n.setState("handover to " + name)
+			h.outcome, h.err = n.handover(ctx, old, st, what)
 		}
 		n.settled(before, h.outcome)
+		if unfit != nil {
+			n.leaveStand(unfit, "given back: "+unfit.spent())
+		}
 		n.rest()
+		n.seesTo("")
 		reason := ""
 		if h.err != nil {
 			reason = h.err.Error()
@@ -99,6 +117,25 @@ func (n *Node) begin(name string, move bool) (*Handover, error) {
 		}
 	})
 	return h, nil
+}
+
+// claim takes what stands of a network, for a handover there: one with nothing, if nothing does. What goes on with it
+// ends before, unless there is no time for that. What is of no use it gives back, or returns as unfit, if there is no
+// time for that.
+func (n *Node) claim(ctx context.Context, id event.HandoverID, name string, what errand) (st, unfit *stand) {
+	if what == moveNow {
+		ctx = atOnce()
+	}
+	st = n.takeStand(ctx, name)
+	switch {
+	case st.usable():
+		return st, nil
+	case st != nil && what == moveNow:
+		unfit = st
+	case st != nil:
+		n.leaveStand(st, "given back: "+st.spent())
+	}
+	return &stand{id: id, net: name}, unfit
 }
 
 // turnWithin is how long a handover waits for the turn while there is no other: the
@@ -121,6 +158,7 @@ func (n *Node) takeTurn() bool {
 	if n.tryTurn() {
 		return true
 	}
+	n.preempt()
 	select {
 	case n.turn <- struct{}{}:
 		return true
@@ -160,52 +198,50 @@ func (n *Node) discover(ctx context.Context, id event.HandoverID, old *candidate
 	return network, point, nil
 }
 
-// prepareAndKeep prepares a candidate, or keeps k longer.
-func (n *Node) prepareAndKeep(ctx context.Context, id event.HandoverID, old *candidate, k *kept, name string, span *event.Span) (event.Outcome, error) {
-	if k != nil {
-		n.keep(id, k.c, span)
-		return event.OK, nil
+// prepareAndKeep makes st complete, and keeps it, or keeps it longer.
+func (n *Node) prepareAndKeep(ctx context.Context, old *candidate, st *stand, span *event.Span) (event.Outcome, error) {
+	if st.depth < decision.Bind {
+		if _, _, err := n.discover(ctx, st.id, old, st.net); err != nil {
+			return event.Failed, err
+		}
+		if err := n.prepare(ctx, old, st); err != nil {
+			return event.Failed, err
+		}
 	}
-	network, _, err := n.discover(ctx, id, old, name)
-	if err != nil {
-		return event.Failed, err
-	}
-	n.makeRoom(name)
-	c, err := n.prepare(ctx, id, old, network)
-	if err != nil {
-		return event.Failed, err
-	}
-	n.keep(id, c, span)
+	st.span = span
+	n.keep(st)
 	return event.OK, nil
 }
 
-// makeRoom gives back what is kept: there is one binding.
-func (n *Node) makeRoom(name string) {
-	if k := n.takeKept(); k != nil {
-		n.unkeep(k, "given back for a handover to "+name)
-	}
-}
-
-func (n *Node) handover(ctx context.Context, id event.HandoverID, old *candidate, k *kept, name string) (event.Outcome, error) {
-	network, point, err := n.discover(ctx, id, old, name)
+func (n *Node) handover(ctx context.Context, old *candidate, st *stand, what errand) (event.Outcome, error) {
+	network, point, err := n.discover(ctx, st.id, old, st.net)
 	if err != nil {
-		if k != nil {
-			n.abandon(id, old, k.c, packets)
-		}
+		n.leaveStand(st, err.Error())
 		return event.Failed, err
 	}
 	if !n.cfg.Prepare {
-		return n.breakBeforeMake(ctx, id, old, network, point)
+		return n.breakBeforeMake(ctx, st.id, old, network, point)
 	}
-	if k != nil {
-		return n.move(ctx, id, old, k.c, point)
+	if what == wholeMove && st.depth < decision.Bind {
+		if err := n.prepare(ctx, old, st); err != nil {
+			return event.Failed, err
+		}
 	}
-	n.makeRoom(name)
-	c, err := n.prepare(ctx, id, old, network)
-	if err != nil {
-		return event.Failed, err
+	depth := st.depth
+	var outcome event.Outcome
+	if depth >= decision.Tunnel {
+		outcome, err = n.move(ctx, st.id, old, st.c, point)
+	} else {
+		outcome, err = n.moveWith(ctx, old, st, network, point)
 	}
-	return n.move(ctx, id, old, c, point)
+	switch now := n.stood(st.net); {
+	case outcome == event.Completed:
+		n.movedWith(depth)
+		n.movedOn(st.net)
+	case now == nil || now.c != st.c:
+		n.inVain(st, "not moved to: "+err.Error())
+	}
+	return outcome, err
 }
 
 // breakBeforeMake moves with nothing prepared: the same steps, after the link.
@@ -214,7 +250,7 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 	old.keeper.endProbe()
 	p := n.portOf(network)
 	if p != old.port {
-		return n.crossUnprepared(ctx, id, old, network, p)
+		return n.crossWith(ctx, old, &stand{id: id, net: network.Name}, network, p)
 	}
 	p.lookFor(ctx, lookWithin, network.Points...)
 	target := p.target(ctx, network)
@@ -236,7 +272,7 @@ func (n *Node) breakBeforeMake(ctx context.Context, id event.HandoverID, old *ca
 		err = fmt.Errorf("link at %s: %w", target, err)
 	} else {
 		var c *candidate
-		if c, err = n.attach(ctx, id, network, old, false); err == nil {
+		if c, err = n.attach(ctx, id, network, nil, old, false); err == nil {
 			n.away.Store(false)
 			n.serve(c)
 			old.empty(id)

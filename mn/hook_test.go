@@ -227,7 +227,7 @@ func TestHookAfterCrashPrepared(t *testing.T) {
 	if o, err := h.Wait(t.Context()); o != event.OK || err != nil {
 		t.Fatalf("%s, %v", o, err)
 	}
-	b.kill(b.node.kept.c)
+	b.kill(b.complete().c)
 	b.boot()
 	e.begins(
 		"bind 10.1.0.100 - eth0 attach",

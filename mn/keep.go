@@ -159,9 +159,8 @@ func (c *candidate) void(err error) {
 // discard gives up the serving candidate, whose address is void. There is nothing
 // to speak to its router from before there is another: the session is ended then.
 func (n *Node) discard(c *candidate) {
-	if k := n.takeKept(); k != nil {
-		n.giveUp(c, k.c)
-		k.span.EndOutcome(event.Cancelled, "given up: the address it was prepared from is void")
+	for _, st := range n.takeAll() {
+		n.forgetStand(c, st, "given up: the address it was prepared from is void")
 	}
 	n.cfg.Log.Warn("attaching anew", "network", c.net.Name, "addr", c.address.addr(), "reason", *c.voided.Load())
 	n.mu.Lock()

@@ -36,10 +36,10 @@ type keyring struct {
 	points map[string]bool // BSSIDs of those the link has a key of
 }
 
-// keepKeys begins to, if the link takes keys; id is the handover of the first time.
+// keepKeys begins to, if the link takes keys, and it has not begun before; id is the handover of the first time.
 func (c *candidate) keepKeys(id event.HandoverID) {
 	keyer, ok := c.port.link.(link.Keyer)
-	if !ok {
+	if !ok || c.keys != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(c.n.ctx)

@@ -107,7 +107,8 @@ func (n *Node) ready(ctx context.Context, old, c *candidate) (*departure, host.U
 
 // depart holds the uplink and has the router hold the downlink that sends it now, each
 // behind a marker in line with the data; then no packet is under way on the link. It ends
-// at the router's marker or at the deadline; on a dead link it waits for nobody.
+// at the router's marker or at the deadline; on a dead link it waits for nobody. c is nil where
+// there is no tunnel to its router.
 func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	holder := c
 	if w.previous != nil {
@@ -115,22 +116,24 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	} else if w.behind { // nobody holds the downlink
 		n.home.pause()
 	}
+	if holder == nil {
+		return
+	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart, "holds", holder.net.Name)
 	if n.dead.Load() != nil {
 		if err := holder.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: firstDeparture}); err != nil {
 			n.cfg.Log.Warn("uplink not held", "paa", holder.net.PAA, "err", err)
 		}
 		span.EndOutcome(event.Failed, "the link is dead: the router is not waited for")
-		n.home.departed(c)
-		return
-	}
-	sent, ok := holder.markEnd(id, firstDeparture, holder.path.hold)
-	if ok {
+	} else if sent, ok := holder.markEnd(id, firstDeparture, holder.path.hold); ok {
 		span.End(nil, "markers", sent)
 	} else {
 		span.EndOutcome(event.Failed, "no marker from the router: what is still under way is lost", "markers", sent)
 	}
-	if w.previous != nil && c.bindTried { // the home agent may have it after all
+	if c == nil {
+		return
+	}
+	if w.previous != nil && c.bindTried && n.dead.Load() == nil { // the home agent may have it after all
 		c.markEnd(id, firstDeparture, c.path.hold)
 	}
 	n.home.departed(c)
@@ -340,8 +343,7 @@ func (n *Node) switchBack(ctx context.Context, id event.HandoverID, old, c *cand
 func (n *Node) goBack(id event.HandoverID, old, c *candidate, w way) error {
 	w.close()
 	if w.behind {
-		n.comeBack(id, old)
-		n.proceed(old)
+		n.backAt(id, old, w)
 		n.abandon(id, old, c, nothing)
 		return nil
 	}

@@ -63,13 +63,15 @@ type Node struct {
 	dhcpPort  chan struct{} // taken by whoever has the DHCP client's port at an address
 	wake      chan struct{} // the serving address is void
 	farewells sync.WaitGroup
-	elsewhere sync.Once // what was had in other networks before a crash is given back
+	standing  sync.WaitGroup // of keepStanding
+	elsewhere sync.Once      // what was had in other networks before a crash is given back
 
 	mu      sync.Mutex
 	state   string
 	why     string // not attached, if so
 	serving *candidate
-	kept    *kept // complete, and waiting for its move
+	stands  map[string]*stand // by network: what there is of others
+	ladder  ladder
 	used    [slots]bool
 	learned map[string][]string  // points of networks, as their routers name them: BSSIDs
 	leaving map[string]*farewell // by network
@@ -85,7 +87,7 @@ func Open(cfg Config) (n *Node, err error) {
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
 		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1), attached: make(chan struct{}, 1),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		guard: guarding{wake: make(chan struct{}, 1)},
+		guard: guarding{wake: make(chan struct{}, 1)}, stands: map[string]*stand{}, ladder: newLadder(),
 	}
 	if n.cfg.Suites == nil {
 		n.cfg.Suites = tunnel.Suites()
@@ -147,6 +149,7 @@ func Open(cfg Config) (n *Node, err error) {
 	n.wg.Go(n.readTUN)
 	n.wg.Go(n.keepGuard)
 	n.wg.Go(func() { n.lookAround(n.ctx) })
+	n.standing.Go(n.keepStanding)
 	for _, p := range n.ports {
 		n.wg.Go(p.watch)
 	}
@@ -172,17 +175,18 @@ func (n *Node) Close() {
 	if first {
 		close(n.ending)
 	}
+	n.standing.Wait()
 	if h != nil { // it uses what is taken down here
 		<-h.done
 	}
 	n.turn <- struct{}{}
 	defer n.endTurn()
-	if k := n.takeKept(); k != nil {
-		n.unkeep(k, "the node is shutting down")
-	}
 	n.mu.Lock()
 	c := n.serving
 	n.mu.Unlock()
+	for _, st := range n.takeAll() {
+		n.leaveStand(st, "the node is shutting down")
+	}
 	n.unbind(c)
 	n.endSessions(nil)
 	if c != nil {
@@ -288,7 +292,10 @@ func (n *Node) tryTurn() bool {
 	}
 }
 
-func (n *Node) endTurn() { <-n.turn }
+func (n *Node) endTurn() {
+	<-n.turn
+	poke(n.ladder.wake)
+}
 
 // newCandidate takes a slot of routing tables, when the node has taken its leave of
 // the network.

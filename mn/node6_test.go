@@ -152,9 +152,7 @@ func TestAdvertisedAhead(t *testing.T) {
 	b.prepare("a")
 	b.adverts["a"].say(func(ra *nd.RouterAdvert) { ra.Prefixes[0].Valid, ra.Prefixes[0].Preferred = 5*time.Minute, time.Minute })
 	b.eventually("the lifetime advertised now", func(Status) bool {
-		b.node.mu.Lock()
-		defer b.node.mu.Unlock()
-		return time.Until(b.node.kept.c.address.lease.Load().expires()) <= 5*time.Minute
+		return time.Until(b.complete().c.address.lease.Load().expires()) <= 5*time.Minute
 	})
 	b.moves("a")
 }

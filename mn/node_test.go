@@ -197,7 +197,7 @@ func TestLost(t *testing.T) {
 // forgotten it.
 func TestSessionEndsBeforeDeparture(t *testing.T) {
 	b := start(t, nil)
-	c, err := b.node.prepare(t.Context(), event.HandoverID{1}, b.node.serving, b.node.cfg.Networks[1])
+	c, err := b.readied("a")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,11 +136,8 @@ func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err e
 		n.linkless = time.Time{}
 		return w, err
 	}
-	n.mu.Lock()
-	k := n.kept
-	n.mu.Unlock()
-	if k != nil && k.c.port != p {
-		return whereabouts{port: k.c.port, network: k.c.net, since: k.c.port.carrier.look()}, nil
+	if st := n.foremost(func(st *stand) bool { return st.c.port != p }); st != nil {
+		return whereabouts{port: st.c.port, network: st.c.net, since: st.c.port.carrier.look()}, nil
 	}
 	if n.linkless.IsZero() {
 		n.linkless = time.Now()

@@ -4,68 +4,74 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"openmpa/internal/event"
+	"openmpa/mn/decision"
 	"openmpa/paa/notify"
 )
 
-// prepare makes a candidate complete: session, address, tunnel, binding (RFC
-// 6252 §6.3 steps 1 to 3), and what the kernel needs at the new link. On an error
-// nothing of it is left.
-func (n *Node) prepare(ctx context.Context, id event.HandoverID, old *candidate, network Network) (c *candidate, err error) {
-	span := n.cfg.Recorder.Begin(id, event.PhasePrepare, "network", network.Name)
-	defer func() { span.End(err) }()
+// prepare makes st complete: session, address, tunnel, binding (RFC 6252 §6.3 steps 1 to 3), as far
+// as it is not, and what the kernel needs at the new link. On an error nothing of it is left.
+func (n *Node) prepare(ctx context.Context, old *candidate, st *stand) (err error) {
+	network, err := n.network(st.net)
+	if err != nil {
+		return err
+	}
+	span := n.cfg.Recorder.Begin(st.id, event.PhasePrepare, "network", st.net, "from", st.depth.String())
+	defer func() { span.End(err, "depth", st.depth.String()) }()
 	since := old.port.carrier.look()
 	if old.port.awayFrom(ctx, old.net.Name) {
-		return nil, fmt.Errorf("the link is not at %s", old.net.Name)
+		err = fmt.Errorf("the link is not at %s", old.net.Name)
+		n.leaveStand(st, err.Error())
+		return err
 	}
 	ctx, stop := old.port.whileAt(ctx, old.net.Name, since)
 	defer stop()
-	if c, err = n.newCandidate(ctx, network); err != nil {
-		return nil, err
-	}
-	made := c // the result is another when it fails
 	var looking sync.WaitGroup
-	looking.Go(func() { made.port.lookFor(ctx, lookWithin, network.Points...) })
+	looking.Go(func() { n.portOf(network).lookFor(ctx, lookWithin, network.Points...) })
 	defer looking.Wait()
 	defer func() {
-		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if st.c != nil {
 			has := perhaps
 			if ctx.Err() != nil {
 				has = packets
 			}
-			n.abandon(id, old, made, has)
+			n.abandon(st.id, old, st.c, has)
 		}
+		n.inVain(st, err.Error())
 	}()
-	if !c.net.PAA.Addr().IsValid() {
-		return nil, fmt.Errorf("the PAA of %s is not known before the node has been there, where DHCP names it: give paa of that network", network.Name)
+	if err = n.raise(ctx, st, old, decision.Tunnel); err != nil {
+		return err
 	}
-	if err = c.authenticate(ctx, id, old.address.addr(), true); err != nil {
-		return nil, fmt.Errorf("authentication at %s: %w", network.Name, err)
-	}
-	c.keepMapping()
-	if err = c.configure(ctx, id, func() { c.keepKeys(id) }); err != nil {
-		return nil, fmt.Errorf("configuration by %s: %w", network.Name, err)
-	}
-	if err = c.openTunnel(ctx, id, old); err != nil {
-		return nil, fmt.Errorf("tunnel to %s: %w", network.Name, err)
-	}
-	n.prepareBeside(ctx, id, old, c)
-	if err = n.bindAhead(ctx, id, old, c); err != nil {
-		return nil, err
+	c := st.c
+	n.prepareBeside(ctx, st.id, old, c)
+	if st.depth < decision.Bind {
+		began := time.Now()
+		err = n.bindAhead(ctx, st.id, old, c)
+		if ctx.Err() == nil {
+			n.measured(st.net, decision.Bind, time.Since(began), err == nil)
+		}
+		if err != nil {
+			return err
+		}
+		n.reached(st, decision.Bind)
 	}
 	if c.port == old.port { // else the link there is up, or the interface is down: there is time in the move
 		if err = c.physical(); err != nil {
-			return nil, fmt.Errorf("the new link could not be prepared: %w", err)
+			return fmt.Errorf("the new link could not be prepared: %w", err)
 		}
 	}
 	c.keys.await(ctx) // as a rule they came long before
-	return c, ctx.Err()
+	return ctx.Err()
 }
 
 // prepareBeside prepares further networks, up to the binding, which is c's.
@@ -84,30 +90,22 @@ func (n *Node) prepareBeside(ctx context.Context, id event.HandoverID, old, c *c
 }
 
 // prepareOne is prepare, without the binding and without what only a move there needs.
-func (n *Node) prepareOne(ctx context.Context, id event.HandoverID, old *candidate, name string) (r *candidate, err error) {
-	network, err := n.network(name)
-	if err != nil {
-		return nil, err
+func (n *Node) prepareOne(ctx context.Context, id event.HandoverID, old *candidate, name string) (*candidate, error) {
+	st := n.takeStand(ctx, name)
+	if st != nil && !st.usable() {
+		n.leaveStand(st, "given back: "+st.spent())
+		st = nil
 	}
-	if r, err = n.newCandidate(ctx, network); err != nil {
-		return nil, err
+	if st == nil {
+		st = &stand{id: id, net: name}
 	}
-	defer func() {
-		if err != nil {
-			n.abandon(id, old, r, nothing)
+	if err := n.raise(ctx, st, old, decision.Tunnel); err != nil {
+		if st.c != nil {
+			n.abandon(id, old, st.c, nothing)
 		}
-	}()
-	if err = r.authenticate(ctx, id, old.address.addr(), true); err != nil {
-		return r, fmt.Errorf("authentication: %w", err)
+		return nil, err
 	}
-	r.keepMapping()
-	if err = r.configure(ctx, id, func() { r.keepKeys(id) }); err != nil {
-		return r, fmt.Errorf("configuration: %w", err)
-	}
-	if err = r.openTunnel(ctx, id, old); err != nil {
-		return r, fmt.Errorf("tunnel: %w", err)
-	}
-	return r, nil
+	return st.c, nil
 }
 
 // leaveRest takes back what was prepared beside c, from at, where the node is: nothing is to come by
@@ -138,6 +136,7 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Configure)
 	defer cancel()
 	r := c.port.ip.request(notify.Header{Handover: id})
+	c.asking = true
 	for questions := 1; ; questions++ {
 		a, err := c.session.Load().pose(r, notify.KindConfigReply)
 		if err != nil {
@@ -150,12 +149,18 @@ func (c *candidate) configure(ctx context.Context, id event.HandoverID, meanwhil
 			return err
 		}
 		reply := m.(*notify.ConfigReply)
+		if reply.Reason != "" {
+			c.asking = false
+		}
 		l, err := c.port.ip.configured(c.net.Name, reply, r)
 		switch {
 		case err != nil:
 			return err
 		case l != nil:
-			return c.configured(*l, reply)
+			if err = c.configured(*l, reply); err == nil {
+				c.asking = false
+			}
+			return err
 		case questions == maxQuestions:
 			return fmt.Errorf("each of %d addresses was in use by another host there", retries+1)
 		}
@@ -184,10 +189,13 @@ func (c *candidate) fits(l lease) error {
 	n := c.n
 	n.mu.Lock()
 	old := n.serving
-	n.mu.Unlock()
 	a := l.addr()
+	stands := slices.ContainsFunc(n.sorted(), func(st *stand) bool {
+		return st.c != c && st.depth >= decision.Configure && st.c.address.addr() == a
+	})
+	n.mu.Unlock()
 	switch {
-	case n.home.owns(a) || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
+	case stands || n.home.owns(a) || (*n.guests.Load())[a] != nil || old != nil && a == old.address.addr():
 		return fmt.Errorf("the router gave %s, which the node has already", a)
 	case !n.six() && old != nil && old.port == c.port && l.router() == old.address.router():
 		return fmt.Errorf("the router there has the address %s, as the one here: number the networks apart", l.router())
@@ -244,25 +252,12 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 	ctx, stop := old.port.whileAt(n.ctx, old.net.Name, since)
 	defer stop()
 	if c.bindTried {
-		if c.session.Load().ended() != nil {
-			has = nothing
-		}
-		if err := n.bind(ctx, id, old, has == packets); err != nil {
-			n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
-			n.home.fallBack(old.path)
-			if has != nothing { // it may be here, which ends when it is there
-				n.agreed(ctx, old.path)
-			}
-		}
-		switch has { // the session takes the tunnel along, with what is still in it
-		case packets:
-			n.home.emptied()
-		case perhaps:
-			sleep(ctx, n.cfg.Timers.PathEnd)
-		}
-		if has != nothing && ctx.Err() == nil && c.tunnel.Load() != nil {
-			c.markEnd(id, firstEnd, c.path.mark)
-		}
+		has = n.bringBack(ctx, id, old, c, has)
+	} else if c.carried {
+		n.home.emptied()
+	}
+	if c.carried && has != nothing && ctx.Err() == nil && c.tunnel.Load() != nil { // the session takes the tunnel along, with what is still in it
+		c.markEnd(id, firstEnd, c.path.mark)
 	}
 	if errors.Is(context.Cause(ctx), errMovedOn) {
 		n.giveUp(old, c)
@@ -270,6 +265,30 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 	}
 	n.leaveRest(id, old, c)
 	n.takeLeave(id, c, old) // with the session the router deletes the tunnel and releases the lease
+}
+
+// bringBack moves the binding from c, whose path is as has says, back to old, and returns what is known of the path
+// now. Nothing comes by it any more then.
+func (n *Node) bringBack(ctx context.Context, id event.HandoverID, old, c *candidate, has carries) carries {
+	if c.session.Load().ended() != nil {
+		has = nothing
+	}
+	err := n.bind(ctx, id, old, has == packets)
+	if err != nil {
+		n.cfg.Log.Error("the binding could not be moved back yet", "err", err)
+		n.home.fallBack(old.path)
+		if has != nothing { // it may be here, which ends when it is there
+			n.agreed(ctx, old.path)
+		}
+	}
+	switch has {
+	case packets:
+		n.home.emptied()
+	case perhaps:
+		sleep(ctx, n.cfg.Timers.PathEnd)
+	}
+	c.bindTried = false
+	return has
 }
 
 // agreed waits until the binding is known to be to p's address, which is being asked for:

@@ -25,7 +25,7 @@ func (b *bed) preparedFor(network string) *candidate {
 	if o, err := h.Wait(context.Background()); o != event.OK {
 		b.t.Fatalf("%s, %v", o, err)
 	}
-	return b.node.kept.c
+	return b.complete().c
 }
 
 // replaced waits until the tunnel's association was replaced n times.

@@ -155,7 +155,7 @@ func (n *Node) first(ctx context.Context, network Network) error {
 func (n *Node) anew(ctx context.Context, id event.HandoverID, network Network, via *candidate) (*candidate, error) {
 	c, err := n.resume(ctx, id, network, via)
 	if c == nil && err == nil {
-		c, err = n.attach(ctx, id, network, via, false)
+		c, err = n.attach(ctx, id, network, nil, via, false)
 	}
 	return c, err
 }

@@ -245,6 +245,7 @@ func (s *session) output(o pana.Output) {
 		}
 		s.acks = map[uint64]chan error{}
 		close(s.closed)
+		poke(s.n.ladder.wake)
 	}
 }
 

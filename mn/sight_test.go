@@ -98,7 +98,9 @@ func TestDecidedHandover(t *testing.T) {
 	})
 	stop := b.flow()
 	r.change(map[string]int{"poa-a": -50, "poa-b": -68})
-	b.eventually("the preparation", func(s Status) bool { return s.Prepared != nil && s.Prepared.Network == "a" && s.Network == "b" })
+	b.eventually("the preparation", func(s Status) bool {
+		return len(s.Standing) == 1 && s.Standing[0].Network == "a" && s.Standing[0].Depth == s.Standing[0].Wanted && s.Network == "b"
+	})
 	r.change(map[string]int{"poa-a": -45, "poa-b": -75})
 	b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" })
 	b.eventually("the end of it", func(s Status) bool { return s.Decision.Point == "poa-a" && s.Decision.Signal == -45 })

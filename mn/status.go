@@ -2,6 +2,7 @@ package mn
 
 import (
 	"openmpa/internal/neighbourhood"
+	"openmpa/mn/decision"
 	"openmpa/tunnel/flow"
 )
 
@@ -22,6 +23,8 @@ type Status struct {
 	Routes     map[string]string `json:"routes,omitempty"`   // correspondents that send without the home agent, and to which care-of address
 	Prepared   *PreparedStatus   `json:"prepared,omitempty"` // waits for its move
 	Decision   *DecisionStatus   `json:"decision,omitempty"`
+	Standing   []StandingStatus  `json:"standing,omitempty"` // what there is of other networks, the deepest first
+	Counts     Preparations      `json:"preparations"`
 	Standby    bool              `json:"standby"`         // a tunnel with the serving router stands by
 	Guard      *GuardStatus      `json:"guard,omitempty"` // copies against a cut
 	Uplink     *flow.Stats       `json:"uplink,omitempty"`
@@ -37,11 +40,18 @@ func (n *Node) Status() Status {
 	s := Status{Dropped: map[string]uint64{"stray": n.stray.Load()}}
 	p := n.servingPort()
 	n.mu.Lock()
-	s.State, s.Problem, s.Prepared = n.state, n.why, n.kept.status()
+	s.State, s.Problem, s.Prepared = n.state, n.why, n.complete().status()
 	if c := p.carrier.look(); s.Problem == "" && c.known && !c.Up {
 		s.Problem = errNoLink.Error()
 	}
-	for _, c := range []*candidate{n.serving, n.kept.candidate()} {
+	dealt := []*candidate{n.serving}
+	for _, st := range n.sorted() {
+		s.Standing = append(s.Standing, st.standing())
+		if st.depth >= decision.Tunnel {
+			dealt = append(dealt, st.c)
+		}
+	}
+	for _, c := range dealt {
 		s.Merged = append(s.Merged, c.merged()...)
 		if c != nil && c.path != nil {
 			s.Dropped[comesAgain] += c.path.merges.doubled()
@@ -64,5 +74,6 @@ func (n *Node) Status() Status {
 	}
 	n.home.status(&s)
 	s.Decision, s.Around = n.decider.report(), n.discovery.Counts()
+	s.Counts = n.Preparations()
 	return s
 }

@@ -105,16 +105,14 @@ func (n *Node) leaveDead(c *candidate) (done bool) {
 	}
 	n.dead.Store(c)
 	n.home.pause()
-	n.mu.Lock()
-	k := n.kept
-	n.mu.Unlock()
+	st := n.foremost(nil)
 	n.endTurn()
-	if k == nil || !k.usable(k.c.net.Name) {
+	if st == nil {
 		return true
 	}
-	_, err := n.Handover(k.c.net.Name)
+	_, err := n.HandoverNow(st.net)
 	if err != nil && !errors.Is(err, ErrBusy) {
-		n.cfg.Log.Warn("no move away from a dead link", "network", k.c.net.Name, "err", err)
+		n.cfg.Log.Warn("no move away from a dead link", "network", st.net, "err", err)
 	}
 	return !errors.Is(err, ErrBusy)
 }

@@ -20,7 +20,8 @@ import (
 //	hold: next       the binding has moved before; the next router holds, and then
 //	                 delivers on its link
 //	hold: previous   the binding moves after; the previous router holds, and then
-//	                 forwards through the tunnel that stood by, to the new address
+//	                 forwards through the tunnel that stood by, to the new address;
+//	                 where another network is bound ahead that is its router
 //	both             what the policy of the router that sends wants at both places comes
 //	                 there, too
 type way struct {
@@ -51,6 +52,7 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 			c.path.beside = append(c.path.beside, r.path)
 		}
 	}
+	carrier := n.carrierOf(old)
 	err := n.bind(ctx, id, c, true)
 	if len(c.path.beside) > 0 && denied(err) && ctx.Err() == nil {
 		n.cfg.Log.Warn("the home agent sends to one address only", "err", err)
@@ -60,11 +62,11 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	if err = c.mute(err); !old.holds() {
+	if err = c.mute(err); !carrier.holds() {
 		return err
 	}
-	n.cfg.Log.Warn("not bound ahead: the router here will hold what comes", "paa", old.net.PAA, "err", err)
-	n.home.fallBack(old.path)
+	n.cfg.Log.Warn("not bound ahead: the router there will hold what comes", "paa", carrier.net.PAA, "err", err)
+	n.home.fallBack(carrier.path)
 	return nil
 }
 
@@ -89,14 +91,15 @@ func (c *candidate) mute(err error) error {
 // comes: the session with the old router has ended since the preparation, which left the
 // binding where it was. If that fails the binding moves behind the link.
 func (n *Node) bindFirst(ctx context.Context, id event.HandoverID, old, c *candidate) {
-	if n.home.isBound(c.path) || old.holds() || n.dead.Load() != nil {
+	carrier := n.carrierOf(old)
+	if n.home.isBound(c.path) || carrier.holds() || n.dead.Load() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(forwardedWithin, 5*c.rtt()))
 	defer cancel()
 	if err := n.bind(ctx, id, c, true); err != nil {
-		n.cfg.Log.Warn("not bound ahead, and nobody holds what comes", "paa", old.net.PAA, "err", err)
-		n.home.fallBack(old.path)
+		n.cfg.Log.Warn("not bound ahead, and nobody holds what comes", "paa", carrier.net.PAA, "err", err)
+		n.home.fallBack(carrier.path)
 	}
 }
 
@@ -105,8 +108,11 @@ func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
 	old.endPassage()
 	c.endPassage()
 	holder := c
-	if w.behind = !n.home.isBound(c.path); w.behind && old.holds() {
-		w.previous, holder = old, old
+	if w.behind = !n.home.isBound(c.path); w.behind {
+		if by := n.carrierOf(old); by.holds() {
+			by.endPassage()
+			w.previous, holder = by, by
+		}
 	}
 	socket, err := c.outerBy(c.port.name, holder.peer())
 	if err != nil {
@@ -197,8 +203,14 @@ func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
 		n.cfg.Log.Error("the binding could not be moved yet", "err", err)
 		n.home.fallBack(c.path)
 	}
-	if w.previous != nil {
+	switch {
+	case w.previous == nil:
+	case w.previous.serves() || n.stood(w.previous.net.Name) == nil:
 		w.previous.empty(id)
+	default: // its tunnel stays
+		if w.previous.passing.stop(); w.previous.passing.came() {
+			n.home.emptied()
+		}
 	}
 }
 
@@ -218,26 +230,24 @@ func (n *Node) bindOne(id event.HandoverID, c *candidate) {
 }
 
 // goElsewhere goes on at a third network, where the link has come up after the departure
-// for c: what comes for c's address, or is held at the old network, is sent on from
-// there. c is nil where nothing was prepared.
+// for c: with what stands of it. What comes for c's address, or is held at the old network, is sent on from
+// there. c is nil where there was no tunnel to its router.
 func (n *Node) goElsewhere(id event.HandoverID, old, c *candidate, w way, point, name string, why error) (event.Outcome, error) {
 	w.close()
 	why = fmt.Errorf("%w; it is at %s now, of %s", why, point, name)
 	p := old.port
 	if c != nil {
 		p = c.port
+		n.keepDeparted(id, old, c)
 	}
-	ctx, stop := p.whileAt(n.ctx, name, p.carrier.look())
+	since := p.carrier.look()
+	ctx, stop := p.whileAt(n.ctx, name, since)
 	defer stop()
 	network, err := n.network(name)
 	if err == nil {
-		n.setState("attaching to " + name)
-		err = n.unplanned(ctx, id, old, c, network)
+		err = n.carriedTo(ctx, old, network, point, since.At)
 	}
 	if err != nil {
-		if c != nil {
-			n.keepDeparted(id, old, c)
-		}
 		n.setState("lost")
 		return event.Failed, fmt.Errorf("%w, and the node could not attach there yet: %w", why, err)
 	}

@@ -26,6 +26,20 @@ func (b *bed) prepare(network string) event.HandoverID {
 	return h.ID
 }
 
+// complete is what is prepared.
+func (b *bed) complete() *stand {
+	b.node.mu.Lock()
+	defer b.node.mu.Unlock()
+	return b.node.complete()
+}
+
+// readied is a candidate of that network which is complete, and kept by nobody.
+func (b *bed) readied(network string) (*candidate, error) {
+	st := &stand{id: event.HandoverID{1}, net: network}
+	err := b.node.prepare(b.t.Context(), b.node.serving, st)
+	return st.c, err
+}
+
 // ends are the ends recorded of a handover's whole.
 func (b *bed) ends(id event.HandoverID) (ends []event.Event) {
 	for _, e := range b.node.cfg.Recorder.Events(id) {
@@ -166,7 +180,7 @@ func TestArrivalWithoutUs(t *testing.T) {
 	b := start(t, nil)
 	asked := b.asked()
 	id := b.prepare("a")
-	session := b.node.kept.c.session.Load().sid.Load()
+	session := b.complete().c.session.Load().sid.Load()
 	if err := b.link.Attach(t.Context(), "poa-a"); err != nil {
 		t.Fatal(err)
 	}
