@@ -1,11 +1,9 @@
 package mn
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -64,7 +62,7 @@ func (c *candidate) settle(ctx context.Context, id event.HandoverID) error {
 	if c.session.Load() != nil {
 		return nil // its agent is known
 	}
-	return c.findAgent(*c.address.lease.Load())
+	return c.findAgent(ctx, *c.address.lease.Load())
 }
 
 // enter begins c's session at its link, or has the router know that the one there is goes on there (RFC 5873
@@ -128,31 +126,6 @@ func (c *candidate) openPath() (err error) {
 	return c.path.onLink()
 }
 
-// findAgent takes the PAA that the DHCP server names (RFC 5192), where the configuration names
-// none, also for preparations from elsewhere; or else the link's router, if it invites the node.
-// Whoever it is has to authenticate.
-func (c *candidate) findAgent(l lease) error {
-	paa := l.paa()
-	given := c.n.configured(c.net.Name)
-	port := cmp.Or(given.Port(), c.net.PAA.Port(), pana.Port)
-	switch {
-	case given.Addr().IsValid():
-		return nil
-	case paa.IsValid():
-		c.net.PAA = netip.AddrPortFrom(paa, port)
-		c.n.agents.Store(c.net.Name, paa)
-		return nil
-	case c.net.PAA.Addr().IsValid(): // leased by the router, or who it is has been learned
-		return nil
-	case c.n.six():
-		return fmt.Errorf("nobody names a PANA authentication agent to a node of IPv6: give paa of network %s", c.net.Name)
-	case c.n.cfg.Await && l.router().IsValid():
-		c.net.PAA, c.awaits = netip.AddrPortFrom(l.router(), port), true
-		return nil
-	}
-	return fmt.Errorf("the DHCP server %v names no PANA authentication agent (option 136): give paa of network %s, or pana.await if its router invites nodes", l.Four.ServerID, c.net.Name)
-}
-
 // detach ends all that c has, from its own address.
 func (n *Node) detach(c *candidate) {
 	confirmed := false
@@ -196,7 +169,7 @@ func (n *Node) resume(ctx context.Context, id event.HandoverID, network Network,
 	c.address = newAddress(r.lease)
 	c.address.byRouter.Store(r.ByRouter)
 	c.address.resumed = true
-	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }, func() error { return c.findAgent(r.lease) }); err != nil {
+	if err = firstError(c.physical, func() error { return c.resolveRouter(ctx) }, func() error { return c.findAgent(ctx, r.lease) }); err != nil {
 		n.cfg.Log.Warn("the address of before is not used again", "addr", r.prefix(), "err", err)
 		n.drop(c)
 		return nil, nil

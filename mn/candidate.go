@@ -67,7 +67,7 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	if preauth {
 		return nil
 	}
-	poke(c.n.attached)
+	c.n.elsewhereNow()
 	if c.address.byRouter.CompareAndSwap(true, false) { // of an earlier session, which this one ends
 		c.remember(false)
 	}

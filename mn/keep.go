@@ -38,7 +38,7 @@ func (n *Node) serve(c *candidate) {
 	n.serving, n.state = c, "attached"
 	n.mu.Unlock()
 	n.dead.Store(nil)
-	poke(n.attached)
+	n.elsewhereNow()
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
 	c.keeper.wg.Go(func() { c.keepStandby(ctx) })

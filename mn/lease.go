@@ -76,10 +76,24 @@ func (l lease) untilRenewal(now time.Time, failed bool) time.Duration {
 
 // paa is the PANA authentication agent that its server has named, invalid if none was.
 func (l lease) paa() netip.Addr {
-	if l.Four != nil {
+	switch {
+	case l.Four != nil:
 		return l.Four.PAA
+	case l.Six != nil:
+		return l.Six.PAA
 	}
 	return netip.Addr{}
+}
+
+// names are the name servers of its link, and the domains there, as its server has named them.
+func (l lease) names() (servers []netip.Addr, domains []string) {
+	switch {
+	case l.Four != nil:
+		return l.Four.DNS, l.Four.Domains
+	case l.Six != nil:
+		return l.Six.DNS, l.Six.Domains
+	}
+	return nil, nil
 }
 
 // untrusted bounds what a router of the link, whom nobody has authenticated, can shorten a

@@ -32,6 +32,8 @@ type Network struct {
 // Discovery is how the node learns of networks, besides Config.Networks. The zero value is: not at all.
 type Discovery struct {
 	Router  bool              // the serving router is asked
+	DNS     bool              // the domains of the present link are asked for authentication agents,
+	Domains []string          // and these
 	Locator discover.Locator  // where the node is; nil: nobody tells
 	Aliases map[string]string // names of points by their BSSIDs, in lower case with colons
 	Sources []discover.Source // and these
@@ -63,6 +65,9 @@ func (n *Node) openDiscovery() {
 	}
 	if n.cfg.Discovery.Router {
 		cfg.Sources = append(cfg.Sources, discover.Router{Asker: &asker{n: n}, Log: n.cfg.Log})
+	}
+	if n.cfg.Discovery.DNS || len(n.cfg.Discovery.Domains) > 0 {
+		cfg.Sources = append(cfg.Sources, discover.DNS{Namer: namer{n}, Log: n.cfg.Log})
 	}
 	for _, net := range n.cfg.Networks {
 		cfg.Networks = append(cfg.Networks, net.model())

@@ -49,6 +49,7 @@ type Node struct {
 	discovery *discover.Service
 	nets      atomic.Pointer[[]Network] // see places
 	attached  chan struct{}             // another router serves, or in another session: holds one
+	onLink    chan struct{}             // likewise, for another reader
 
 	agents   sync.Map                  // netip.Addr by name of network: the PAAs that DHCP has named there
 	turn     chan struct{}             // taken by whoever changes what serves, or is kept, or where the link is
@@ -85,7 +86,7 @@ type Node struct {
 func Open(cfg Config) (n *Node, err error) {
 	n = &Node{
 		cfg: cfg, state: "starting", reports: map[event.HandoverID]chan struct{}{}, leaving: map[string]*farewell{}, learned: map[string][]string{},
-		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1), attached: make(chan struct{}, 1),
+		turn: make(chan struct{}, 1), ending: make(chan struct{}), changed: make(chan struct{}, 1), attached: make(chan struct{}, 1), onLink: make(chan struct{}, 1),
 		dhcpPort: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 		guard: guarding{wake: make(chan struct{}, 1)}, stands: map[string]*stand{}, ladder: newLadder(),
 	}

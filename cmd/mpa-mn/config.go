@@ -89,7 +89,7 @@ eap:
 pana: {ping: 15s}                     # a silent router is asked after this; after twice this it is given up. await: true: where neither this file nor DHCP names a PAA, the link's router may begin the session
 networks:                             # points: of attachment, the preferred one first; external: names alone, [poa-b1, poa-b2]
   - name: b
-    paa: 10.1.0.1                     # of its router; left out: as DHCP names it (option 136), once the node has been there
+    paa: 10.1.0.1                     # of its router; left out: as DHCP (option 136), DNS or a router names it
     points: [{name: poa-b1, bssid: 02:00:00:00:0b:01, ssid: site-b, freq: 2412}]
   - name: a
     paa: 10.2.0.1
@@ -101,7 +101,7 @@ networks:                             # points: of attachment, the preferred one
     points:
       - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437, security: wpa-eap, location: {plan: hall, x: 12, y: 4}, reach: 40}   # MHz; without it all channels are looked at
       - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
-discovery: {router: true}             # where the node learns of more networks: the serving router. position: {gpsd: "127.0.0.1:2947"}, or {file: /run/openmpa/place, plan: hall}: where it is
+discovery: {router: true, dns: true}  # where the node learns of more: the serving router; _pana._udp in the link's domain. domains: [site.example]: and in these. position: {gpsd: "127.0.0.1:2947"}, or {file: /run/openmpa/place, plan: hall}: where it is
 family: 4                             # of care-of addresses, that of the home address; 6: they are formed from what routers advertise (RFC 4862), or of DHCPv6
 ipv6: {dad: {delay: 1s, transmits: 1, retrans: 1s}}   # RFC 4862, without preparation. identifier: ::1234:5678:9abc:def0: of addresses the node forms, without it stable and opaque ones (RFC 7217)
 mobility:                             # one of these; key-file: hex:..., base64:... or plain

@@ -60,6 +60,7 @@ func TestMistakes(t *testing.T) {
 		"dear network":      {"cost: 3", "cost: 3000"},
 		"odd name":          {"ca: ca.a.example", "ca: 'ca a'"},
 		"place of two":      {"discovery: {", "discovery: {position: {gpsd: '127.0.0.1:2947', file: /run/place}, "},
+		"no domain":         {"discovery: {", "discovery: {domains: [site_x], "},
 		"gpsd nowhere":      {"discovery: {", "discovery: {position: {gpsd: localhost}, "},
 		"DAD of IPv6":       {"transmits: 1", "transmits: 101"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"openmpa/internal/config"
+	"openmpa/internal/inet"
 	"openmpa/internal/neighbourhood"
 	"openmpa/mn"
 	"openmpa/mn/discover"
@@ -59,6 +60,8 @@ func (n network) check(key string) error {
 // discoveryConfig is the section discovery: where the node learns of networks besides those of the file, and where it is.
 type discoveryConfig struct {
 	Router   bool           `yaml:"router"`
+	DNS      bool           `yaml:"dns"`
+	Domains  []string       `yaml:"domains"`
 	Position positionConfig `yaml:"position"`
 }
 
@@ -70,7 +73,17 @@ type positionConfig struct {
 }
 
 // SetDefaults implements the hook of package config.
-func (d *discoveryConfig) SetDefaults() { d.Router = true }
+func (d *discoveryConfig) SetDefaults() { d.Router, d.DNS = true, true }
+
+// Check implements the hook of package config.
+func (d *discoveryConfig) Check() error {
+	for i, name := range d.Domains {
+		if !inet.Domain(name) {
+			return config.Errorf(fmt.Sprintf("domains[%d]", i), "%q: expected the name of a domain, such as site.example", name)
+		}
+	}
+	return nil
+}
 
 // Check implements the hook of package config.
 func (p *positionConfig) Check() error {
@@ -89,7 +102,7 @@ func (p *positionConfig) Check() error {
 
 // discovery is the section as package mn takes it.
 func (c configuration) discovery(log *slog.Logger) mn.Discovery {
-	d := mn.Discovery{Router: c.Discovery.Router, Aliases: map[string]string{}}
+	d := mn.Discovery{Router: c.Discovery.Router, DNS: c.Discovery.DNS, Domains: c.Discovery.Domains, Aliases: map[string]string{}}
 	for _, n := range c.Networks {
 		for _, p := range n.Points {
 			if !p.BSSID.IsZero() && p.Name != p.BSSID.String() {

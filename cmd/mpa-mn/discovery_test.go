@@ -30,10 +30,10 @@ func TestDiscovery(t *testing.T) {
 	if !d.Router || d.Locator != nil || d.Aliases["02:00:00:00:0a:02"] != "poa-a2" {
 		t.Errorf("%+v", d)
 	}
-	if d := with("discovery: {router: true}", "discovery: {router: false, position: {gpsd: 'localhost:2947'}}").discovery(slog.Default()); d.Router || d.Locator.(discover.GPSD).Addr != "localhost:2947" {
+	if d := with("discovery: {router: true, dns: true}", "discovery: {router: false, position: {gpsd: 'localhost:2947'}}").discovery(slog.Default()); d.Router || d.Locator.(discover.GPSD).Addr != "localhost:2947" {
 		t.Errorf("%+v", d)
 	}
-	if d := with("discovery: {router: true}", "discovery: {position: {file: /run/place, plan: hall}}").discovery(slog.Default()); !d.Router || d.Locator.(discover.File).Plan != "hall" {
+	if d := with("discovery: {router: true, dns: true}", "discovery: {position: {file: /run/place, plan: hall}}").discovery(slog.Default()); !d.Router || d.Locator.(discover.File).Plan != "hall" {
 		t.Errorf("%+v", d)
 	}
 	if p := with("location: {plan: hall, x: 12, y: 4}", "location: {lat: 47.37, lon: 8.54, alt: 400}").networks()[1].About.Points[0]; *p.Location != (neighbourhood.Location{X: 8.54, Y: 47.37, Alt: 400}) {

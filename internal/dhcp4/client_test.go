@@ -327,14 +327,14 @@ func TestSilenceAndNAK(t *testing.T) {
 
 func TestLeaseJSON(t *testing.T) {
 	l := Lease{
-		Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: giaddr, DNS: []netip.Addr{serverA}, PAA: serverA, ServerID: serverA,
+		Addr: netip.MustParsePrefix("10.2.0.100/24"), Router: giaddr, DNS: []netip.Addr{serverA}, Domains: []string{"site.example"}, PAA: serverA, ServerID: serverA,
 		ClientID: []byte{1, 2}, Start: time.Unix(1000, 0).UTC(), Lifetime: time.Hour, T1: 30 * time.Minute, T2: 50 * time.Minute,
 	}
 	b, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"addr":"10.2.0.100/24","router":"10.2.0.1","dns":["10.2.0.3"],"paa":"10.2.0.3","server_id":"10.2.0.3","client_id":"0102","start":"1970-01-01T00:16:40Z","lifetime_s":3600,"t1_s":1800,"t2_s":3000}`
+	const want = `{"addr":"10.2.0.100/24","router":"10.2.0.1","dns":["10.2.0.3"],"domains":["site.example"],"paa":"10.2.0.3","server_id":"10.2.0.3","client_id":"0102","start":"1970-01-01T00:16:40Z","lifetime_s":3600,"t1_s":1800,"t2_s":3000}`
 	if string(b) != want {
 		t.Errorf("got  %s\nwant %s", b, want)
 	}

@@ -13,6 +13,7 @@ type Lease struct {
 	Addr     netip.Prefix  // the address, with the subnet's prefix length
 	Router   netip.Addr    // default router; zero if the server named none
 	DNS      []netip.Addr  // at most maxDNS
+	Domains  []string      // of the link: options 119 and 15, at most maxDomains
 	PAA      netip.Addr    // PANA authentication agent of the link (RFC 5192), the first; zero if the server named none
 	ServerID netip.Addr    // option 54
 	ClientID []byte        // option 61 it was leased under, type octet first
@@ -49,6 +50,7 @@ type leaseJSON struct {
 	Addr     netip.Prefix `json:"addr"`
 	Router   *netip.Addr  `json:"router,omitempty"`
 	DNS      []netip.Addr `json:"dns,omitempty"`
+	Domains  []string     `json:"domains,omitempty"`
 	PAA      *netip.Addr  `json:"paa,omitempty"`
 	ServerID netip.Addr   `json:"server_id"`
 	ClientID string       `json:"client_id"`
@@ -61,7 +63,7 @@ type leaseJSON struct {
 // MarshalJSON writes times as seconds and the client identifier as hexadecimal.
 func (l Lease) MarshalJSON() ([]byte, error) {
 	j := leaseJSON{
-		l.Addr, nil, l.DNS, nil, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
+		l.Addr, nil, l.DNS, l.Domains, nil, l.ServerID, hex.EncodeToString(l.ClientID), l.Start,
 		l.Lifetime.Seconds(), l.T1.Seconds(), l.T2.Seconds(),
 	}
 	if l.Router.IsValid() {
@@ -90,7 +92,7 @@ func (l *Lease) UnmarshalJSON(b []byte) error {
 	}
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 	*l = Lease{
-		Addr: j.Addr, DNS: j.DNS, ServerID: j.ServerID, ClientID: id, Start: j.Start,
+		Addr: j.Addr, DNS: j.DNS, Domains: j.Domains, ServerID: j.ServerID, ClientID: id, Start: j.Start,
 		Lifetime: seconds(j.Lifetime), T1: seconds(j.T1), T2: seconds(j.T2),
 	}
 	if j.Router != nil {

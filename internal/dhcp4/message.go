@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"openmpa/internal/inet"
 )
 
 const (
@@ -17,6 +19,7 @@ const (
 
 	maxMessageSize = 1500 // option 57, octets: what we can read
 	maxDNS         = 8    // name servers kept
+	maxDomains     = 4    // domains kept
 	maxMessage     = 128  // octets of a server's text kept
 	minMaskBits    = 8    // shortest prefix believed
 	infinite       = time.Duration(0xffffffff) * time.Second
@@ -55,7 +58,8 @@ func (id *identity) message(typ dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 	if typ == dhcpv4.MessageTypeDiscover || typ == dhcpv4.MessageTypeRequest {
 		m.UpdateOption(dhcpv4.OptMaxMessageSize(maxMessageSize))
 		m.UpdateOption(dhcpv4.OptParameterRequestList(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer,
-			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue, dhcpv4.OptionPANAAuthenticationAgent))
+			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue, dhcpv4.OptionPANAAuthenticationAgent,
+			dhcpv4.OptionDomainName, dhcpv4.OptionDNSDomainSearchList))
 	}
 	if id.giaddr.IsValid() { // RFC 1542 section 4.1.1, RFC 3046 section 2.1
 		m.GatewayIPAddr = ip(id.giaddr)
@@ -170,6 +174,7 @@ func (id *identity) lease(m *dhcpv4.DHCPv4, start time.Time) (Lease, error) {
 			l.DNS = append(l.DNS, d)
 		}
 	}
+	l.Domains = domains(m)
 	agents := addrs(m.Options.Get(dhcpv4.OptionPANAAuthenticationAgent))
 	if i := slices.IndexFunc(agents, unicast); i >= 0 {
 		l.PAA = agents[i]
@@ -217,6 +222,16 @@ func (id *identity) maskBits(m *dhcpv4.DHCPv4) (int, error) {
 		return 0, malformed("subnet mask %s is wider than the subnet %s", net.IP(raw), id.subnet.Masked())
 	}
 	return ones, nil
+}
+
+// domains are those of the link, the search list first. Some servers end the name with NUL.
+func domains(m *dhcpv4.DHCPv4) []string {
+	out := inet.Domains(m.Options.Get(dhcpv4.OptionDNSDomainSearchList), maxDomains)
+	name := strings.TrimSuffix(strings.TrimRight(string(m.Options.Get(dhcpv4.OptionDomainName)), "\x00"), ".")
+	if inet.Domain(name) && len(out) < maxDomains && !slices.Contains(out, name) {
+		out = append(out, name)
+	}
+	return out
 }
 
 // serverText returns option 56 for people.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func TestMessageGolden(t *testing.T) {
 		t.Errorf("header\n got %s\nwant %s", got, head)
 	}
 	// cookie, 53 discover, 55 list, 57 1500, 61 identifier, 82 last, end
-	const options = "63825363" + "350101" + "3707010306333a3b88" + "390205dc" + "3d03006d6e" + "52060104" + "6c616e30" + "ff"
+	const options = "63825363" + "350101" + "3709010306333a3b880f77" + "390205dc" + "3d03006d6e" + "52060104" + "6c616e30" + "ff"
 	if got := hex.EncodeToString(b[236 : 236+len(options)/2]); got != options {
 		t.Errorf("options\n got %s\nwant %s", got, options)
 	}
@@ -63,6 +64,32 @@ func TestAgent(t *testing.T) {
 		l, ok, err := id.ack(m.ToBytes(), time.Unix(0, 0), netip.MustParseAddr("10.2.0.100"), serverA)
 		if err != nil || !ok || l.PAA != c.want {
 			t.Errorf("%x: PAA %v, %v, %v, expected %v", c.option, l.PAA, ok, err, c.want)
+		}
+	}
+}
+
+// TestDomains: those of the search list, and the link's own; what is no domain is left out.
+func TestDomains(t *testing.T) {
+	id := testIdentity()
+	for _, c := range []struct {
+		search, name string
+		want         []string
+	}{
+		{"", "", nil},
+		{"", "site.example\x00", []string{"site.example"}},
+		{"\x01a\x00\x01b\xc0\x00", "b.a", []string{"a", "b.a"}},
+		{"\x01a\x00\x01b\x00\x01c\x00\x01d\x00\x01e\x00", "f", []string{"a", "b", "c", "d"}},
+		{"\xff\xff", "two words", nil},
+	} {
+		m, err := dhcpv4.FromBytes(ackBytes(t, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionDNSDomainSearchList, []byte(c.search)))
+		m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionDomainName, []byte(c.name)))
+		l, ok, err := id.ack(m.ToBytes(), time.Unix(0, 0), netip.MustParseAddr("10.2.0.100"), serverA)
+		if err != nil || !ok || !slices.Equal(l.Domains, c.want) {
+			t.Errorf("%q, %q: %q, %v, %v, expected %q", c.search, c.name, l.Domains, ok, err, c.want)
 		}
 	}
 }

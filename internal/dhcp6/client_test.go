@@ -470,7 +470,7 @@ func TestBadClients(t *testing.T) {
 }
 
 func TestLeaseJSON(t *testing.T) {
-	l := Lease{Addr: firstAddr, DNS: []netip.Addr{dns}, ServerID: []byte{1, 2, 3}, ClientID: []byte{4, 5, 6}, IAID: [4]byte{7}, Start: time.Unix(1000, 0).UTC(), Preferred: time.Hour, Valid: nd.Infinite, T1: 1, T2: 2}
+	l := Lease{Addr: firstAddr, DNS: []netip.Addr{dns}, Domains: []string{"site.example"}, PAA: dns, ServerID: []byte{1, 2, 3}, ClientID: []byte{4, 5, 6}, IAID: [4]byte{7}, Start: time.Unix(1000, 0).UTC(), Preferred: time.Hour, Valid: nd.Infinite, T1: 1, T2: 2}
 	b, err := json.Marshal(l)
 	if err != nil {
 		t.Fatal(err)
@@ -478,5 +478,36 @@ func TestLeaseJSON(t *testing.T) {
 	var got Lease
 	if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got, l) {
 		t.Errorf("%s: %+v %v", b, got, err)
+	}
+}
+
+// TestNamed: of the authentication agents that a server names (RFC 5192 section 4) the first that can be one is taken, and
+// domains that are some.
+func TestNamed(t *testing.T) {
+	id := &identity{clientID: []byte{0, 3, 1}}
+	for _, c := range []struct {
+		agents []netip.Addr
+		cut    int
+		want   netip.Addr
+	}{
+		{nil, 0, netip.Addr{}},
+		{[]netip.Addr{dns}, 0, dns},
+		{[]netip.Addr{netip.MustParseAddr("ff02::1"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("::"), dns}, 0, dns},
+		{[]netip.Addr{dns}, 1, netip.Addr{}},
+	} {
+		m := &dhcpv6.Message{MessageType: dhcpv6.MessageTypeReply}
+		ia := &dhcpv6.OptIANA{IaId: id.iaid}
+		ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: firstAddr.AsSlice(), PreferredLifetime: time.Hour, ValidLifetime: time.Hour})
+		m.AddOption(ia)
+		var raw []byte
+		for _, a := range c.agents {
+			raw = append(raw, a.AsSlice()...)
+		}
+		m.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionPANAAuthenticationAgent, OptionData: raw[:len(raw)-c.cut]})
+		m.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionDomainSearchList, OptionData: []byte("\x04site\x07example\x00\x03a b\x00")})
+		l, err := id.lease(m, []byte{1, 2, 3}, time.Now())
+		if err != nil || l.PAA != c.want || !slices.Equal(l.Domains, []string{"site.example"}) {
+			t.Errorf("%v: %+v, %v", c.agents, l, err)
+		}
 	}
 }

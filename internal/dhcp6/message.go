@@ -11,6 +11,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 
 	"openmpa/internal/acd/nd"
+	"openmpa/internal/inet"
 )
 
 const (
@@ -19,6 +20,7 @@ const (
 
 	maxMessageSize = 1500 // octets: what we can read
 	maxDNS         = 8    // name servers kept
+	maxDomains     = 4    // domains kept
 	maxMessage     = 128  // octets of a server's text kept
 	minDUID        = 3    // RFC 8415 section 11.1
 	maxDUID        = 130
@@ -45,7 +47,7 @@ func (id *identity) message(typ dhcpv6.MessageType, server []byte, addr netip.Ad
 	}
 	m.AddOption(ia)
 	if typ != dhcpv6.MessageTypeRelease && typ != dhcpv6.MessageTypeDecline {
-		m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer))
+		m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionPANAAuthenticationAgent))
 	}
 	return m
 }
@@ -115,7 +117,23 @@ func (id *identity) lease(m *dhcpv6.Message, server []byte, start time.Time) (Le
 			l.DNS = append(l.DNS, d)
 		}
 	}
+	if o := m.GetOneOption(dhcpv6.OptionDomainSearchList); o != nil {
+		l.Domains = inet.Domains(o.ToBytes(), maxDomains)
+	}
+	if o := m.GetOneOption(dhcpv6.OptionPANAAuthenticationAgent); o != nil {
+		l.PAA = agent(o.ToBytes())
+	}
 	return l, nil
+}
+
+// agent is the first of a list of addresses that may be somebody's (RFC 5192 section 4).
+func agent(raw []byte) netip.Addr {
+	for ; len(raw) >= 16; raw = raw[16:] {
+		if a := netip.AddrFrom16([16]byte(raw)); nd.Unicast(a) && !a.IsLinkLocalUnicast() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // share returns a part of a lifetime; of one that does not end there is none.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+	"github.com/insomniacslk/dhcp/rfc1035label"
 )
 
 // serverDUID is the lab's DHCPv6 server (RFC 8415, section 11.4), on all links.
@@ -87,6 +88,12 @@ func (t *Table) answer6(now time.Time, p Pool, m *dhcpv6.Message) *dhcpv6.Messag
 	}
 	if p.DNS.IsValid() {
 		r.AddOption(dhcpv6.OptDNS(p.DNS.AsSlice()))
+	}
+	if p.Domain != "" {
+		r.AddOption(dhcpv6.OptDomainSearchList(&rfc1035label.Labels{Labels: []string{p.Domain}}))
+	}
+	if p.PAA.IsValid() {
+		r.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionPANAAuthenticationAgent, OptionData: p.PAA.AsSlice()})
 	}
 	return r
 }

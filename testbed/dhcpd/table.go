@@ -23,6 +23,7 @@ type Pool struct {
 	Low, High netip.Addr // the addresses it leases, both included
 	Router    netip.Addr
 	DNS       netip.Addr
+	Domain    string     // of the link; empty: none is named
 	PAA       netip.Addr // PANA authentication agent (RFC 5192); the zero Addr: none is named
 }
 
@@ -283,6 +284,9 @@ func (t *Table) reply(p Pool, m *dhcpv4.DHCPv4, kind dhcpv4.MessageType, yours n
 			dhcpv4.WithNetmask(mask(ones)),
 			dhcpv4.WithOption(dhcpv4.OptRouter(p.Router.AsSlice())),
 			dhcpv4.WithOption(dhcpv4.OptDNS(p.DNS.AsSlice())))
+		if p.Domain != "" {
+			mods = append(mods, dhcpv4.WithOption(dhcpv4.OptDomainName(p.Domain)))
+		}
 		if p.PAA.IsValid() {
 			mods = append(mods, dhcpv4.WithGeneric(dhcpv4.OptionPANAAuthenticationAgent, p.PAA.AsSlice()))
 		}
