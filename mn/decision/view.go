@@ -6,24 +6,27 @@ import (
 )
 
 const (
-	maxSignal  = 0    // dBm, above any
-	edge       = 2.0  // dB above Lost where the link may be gone at any time
-	loadIsDB   = 8.0  // a point that has all it can take is worth that many dB less than an empty one
-	followsDB  = 4.0  // one to which all moves of before went is worth that many more
-	spare      = 3.0  // dB that a signal is kept above Lost, and looked for others earlier than prepared
-	sure       = 1.5  // standard deviations besides
-	earlier    = 1.0  // dB above its own leave that Predictive prepares
-	ahead      = 2.5  // times what a preparation takes, that it is begun before
-	lookAhead  = 2.0  // s
-	pathLoss   = 35.0 // dB for each ten times of the distance: in and between buildings
-	shadow     = 20.0 // m, over which the half of a shadow goes
-	still      = 0.05 // dB/s: less is no change
-	densest    = 4.0  // dB by which Hybrid moves its levels
-	denseIn    = 10   // s, over which Hybrid looks at its surroundings
-	slowWalk   = 0.2  // m/s
-	longest32  = 3600 // s that are expected at most
-	nearest    = 100  // m², within which the signal does not become stronger
-	deepest    = 12   // dB that a shadow makes at most
+	maxSignal  = 0       // dBm, above any
+	edge       = 2.0     // dB above Lost where the link may be gone at any time
+	loadIsDB   = 8.0     // a point that has all it can take is worth that many dB less than an empty one
+	followsDB  = 4.0     // one to which all moves of before went is worth that many more
+	spare      = 4.0     // dB that a signal is kept above Lost
+	wider      = 3.0     // dB above where it prepares that Predictive looks
+	sure       = 2.0     // standard deviations besides
+	pressed    = 6.0     // dB above Lost where another point need not be better by the whole margin any more,
+	leastOf    = 2.0 / 3 // but by so much of it
+	earlier    = 1.0     // dB above its own leave that Predictive prepares
+	ahead      = 2.5     // times what a preparation takes, that it is begun before
+	lookAhead  = 2.0     // s
+	pathLoss   = 35.0    // dB for each ten times of the distance: in and between buildings
+	shadow     = 20.0    // m, over which the half of a shadow goes
+	still      = 0.05    // dB/s: less is no change
+	densest    = 4.0     // dB by which Hybrid moves its levels
+	denseIn    = 10      // s, over which Hybrid looks at its surroundings
+	slowWalk   = 0.2     // m/s
+	longest32  = 3600    // s that are expected at most
+	nearest    = 100     // m², within which the signal does not become stronger
+	deepest    = 12      // dB that a shadow makes at most
 	assessTime = 5 * time.Second
 )
 
@@ -117,8 +120,9 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 	if h.fit.w > 3 {
 		v.leave = min(p.Lost+spare+sure*h.line.spread+falls*v.horizon, p.Look)
 		v.prepare = min(v.leave+earlier+falls*ahead*need, max(p.Look, v.leave))
-		v.look = min(v.prepare+spare+falls*lookAhead, max(p.Look, v.leave))
+		v.look = min(v.prepare+wider+falls*lookAhead, max(p.Look, v.leave))
 	}
+	v.margin *= min(max((v.here-p.Lost)/pressed, leastOf), 1)
 	v.short = max(p.Within/2, 2*e.need)
 	if v.left >= 0 {
 		v.dwell = min(v.dwell, max((v.left-e.need)/2, 0))
