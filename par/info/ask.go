@@ -23,6 +23,8 @@ type neighbour struct {
 	heard    time.Time // last
 	networks int       // that it told of then
 	why      string    // it is not up
+	from     string    // of one that has come: its address
+	busy     bool      // of one that has come: it is being asked
 }
 
 // backOff is the first pause after a failure; each further one is twice as long, Config.Every at most.
@@ -36,9 +38,9 @@ func (s *Service) follow(n *neighbour) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.heard(n, err)
 		wait := s.cfg.Every
 		if err != nil {
+			s.heard(n, err)
 			wait, pause = min(pause, s.cfg.Every), 2*pause
 			pause = min(pause, s.cfg.Every)
 		} else {
@@ -72,6 +74,14 @@ func (s *Service) ask(n *neighbour) error {
 			return fmt.Errorf("it hangs up: %w; is our certificate of an authority that it knows, and a name in it the identity of one of its neighbours, or among its info.routers?", err)
 		}
 		return err
+	}
+	s.heard(n, nil)
+	// Now it may ask us, if it does not know where we are.
+	s.mu.Lock()
+	a := s.sheet(time.Now(), n.Network.Name, s.cfg.Hops)
+	s.mu.Unlock()
+	if err := write(conn, &notify.NeighboursChanged{Revision: a.Revision()}); err == nil {
+		s.answers(conn, n.Network.Name)
 	}
 	return nil
 }

@@ -6,7 +6,8 @@
 //	      <-- NeighboursReply, part by part ------------            <---------------------------
 //
 // Between routers each message of package notify stands behind its length in two octets. Both show certificates; the one that is asked
-// answers those whose certificate has a DNS name that it knows. A connection is for one answer. Routers ask again and again
+// answers those whose certificate has a DNS name that it knows. A connection is for one answer; then who has asked says NeighboursChanged,
+// and is asked in its turn if its address is not known: so one that joins a site tells only it where the others are. Routers ask again and again
 // (Config.Every); what is not heard any more ends with its lifetime, which only shrinks from hop to hop, so that nothing that is gone goes in circles.
 // A network that has come over Config.Hops routers is not passed on to another one.
 //

@@ -33,32 +33,24 @@ func write(conn net.Conn, m notify.Message) error {
 	return err
 }
 
-// read takes a message of the kind that is expected.
-func read[M notify.Message](conn net.Conn) (m M, err error) {
+// read takes a message.
+func read(conn net.Conn) (notify.Message, error) {
 	var size [2]byte
 	if err := conn.SetDeadline(time.Now().Add(partMax)); err != nil {
-		return m, err
+		return nil, err
 	}
 	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return m, err
+		return nil, err
 	}
 	n := int(binary.BigEndian.Uint16(size[:]))
 	if n > maxFrame {
-		return m, fmt.Errorf("a message of %d octets, expected at most %d", n, maxFrame)
+		return nil, fmt.Errorf("a message of %d octets, expected at most %d", n, maxFrame)
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(conn, b); err != nil {
-		return m, err
+		return nil, err
 	}
-	got, err := notify.Parse(b)
-	if err != nil {
-		return m, err
-	}
-	m, ok := got.(M)
-	if !ok {
-		return m, fmt.Errorf("a %v, expected a %v", got.Kind(), m.Kind())
-	}
-	return m, nil
+	return notify.Parse(b)
 }
 
 // fetch asks for a whole answer.
@@ -72,12 +64,13 @@ func fetch(conn net.Conn, g *notify.Gathering) error {
 		if err := write(conn, m); err != nil {
 			return err
 		}
-		r, err := read[*notify.NeighboursReply](conn)
+		got, err := read(conn)
 		if err != nil {
 			return err
 		}
-		if r.Handover != m.Handover {
-			return fmt.Errorf("an answer to %v, expected one to %v", r.Handover, m.Handover)
+		r, ok := got.(*notify.NeighboursReply)
+		if !ok || r.Handover != m.Handover {
+			return fmt.Errorf("a %v of %v, expected a %v of %v", got.Kind(), got.ID(), notify.KindNeighboursReply, m.Handover)
 		}
 		if whole, err := g.Add(r); whole || err != nil {
 			return err

@@ -32,6 +32,8 @@ type Config struct {
 	Certificate tls.Certificate // this router's, with a DNS name
 	Roots       *x509.CertPool  // who signs routers' certificates
 	Routers     []string        // DNS names of routers that may ask, besides the neighbours'
+	// Site is a DNS name: whose certificate has the name ar.NETWORK.Site is the router of NETWORK, which may ask, and is asked when it does.
+	Site string
 	// Dial connects to a neighbour; nil: by TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	Log  *slog.Logger // nil: none
@@ -39,10 +41,15 @@ type Config struct {
 
 // Neighbour is a network around, and its router.
 type Neighbour struct {
-	Network  neighbourhood.Network // as configured; with no more than its name, only its router says what it is
-	Address  string                // host:port where its router answers; empty: it is not asked
-	Identity string                // the DNS name that its router's certificate must have; empty: it neither asks nor is asked
+	Network neighbourhood.Network // as configured; with no more than its name, only its router says what it is
+	Address string                // host:port where its router answers; empty: it is not asked
+	// Identity is the DNS name that its router's certificate must have; empty: it neither asks nor is asked. One without an address is asked
+	// when it asks.
+	Identity string
 }
+
+// RouterLabel is what the names of a site's routers begin with, before that of the network.
+const RouterLabel = "ar."
 
 // DefaultHops lets a node hear of its network's neighbours, and of theirs.
 const DefaultHops = 1
@@ -72,7 +79,8 @@ type Service struct {
 	load       int    // in steps, that the answer has
 	answer     *sheet // for nodes; nil: it is to be made
 	nodes      map[uint32]*node
-	neighbours []*neighbour
+	neighbours []*neighbour // as configured: the list is fixed
+	came       []*neighbour // of the site, that have asked us
 	conns      int
 	counts     Counts
 }

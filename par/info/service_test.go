@@ -319,7 +319,9 @@ func TestHostileRouter(t *testing.T) {
 		s := newSite(t)
 		l := s.listen("b")
 		var behaviour atomic.Pointer[func(conn net.Conn)]
-		go func() {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
 			config := &tls.Config{Certificates: []tls.Certificate{s.authority.Issue(routerName("b"))}}
 			for {
 				raw, err := l.Accept()
@@ -329,7 +331,7 @@ func TestHostileRouter(t *testing.T) {
 				(*behaviour.Load())(tls.Server(raw, config))
 				_ = raw.Close()
 			}
-		}()
+		})
 		defer l.Close()
 		quiet := func(net.Conn) {}
 		behaviour.Store(&quiet)
@@ -346,11 +348,11 @@ func TestHostileRouter(t *testing.T) {
 			},
 			"first part for ever": func(conn net.Conn) {
 				for n := byte(1); ; n++ {
-					m, err := read[*notify.NeighboursRequest](conn)
+					m, err := read(conn)
 					if err != nil {
 						return
 					}
-					_ = write(conn, &notify.NeighboursReply{Header: m.Header, Revision: notify.Revision{n}, Parts: 2, Lives: []time.Duration{}, Data: make([]byte, notify.NeighboursPart)})
+					_ = write(conn, &notify.NeighboursReply{Header: notify.Header{Handover: m.ID()}, Revision: notify.Revision{n}, Parts: 2, Lives: []time.Duration{}, Data: make([]byte, notify.NeighboursPart)})
 				}
 			},
 		} {
@@ -490,4 +492,87 @@ func TestRefusesConfig(t *testing.T) {
 			_ = s.Close()
 		}
 	}
+}
+
+// Routers that join a site know where the first one is, and nothing else: all hear of all, also of one that comes later; one that goes
+// is forgotten. Whoever has no name of the site is not heard.
+func TestSite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		first := s.config(network("a", "10.0.0.1"))
+		first.Site = "example"
+		a := s.open(first)
+		defer a.Close()
+		joined := func(name, paa string) *Service {
+			c := s.config(network(name, paa), "a")
+			c.Listener = nil
+			return s.open(c)
+		}
+		b := joined("b", "10.1.0.1")
+		defer b.Close()
+		time.Sleep(defaultLifetime)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 b@10.1.0.1/1" {
+			t.Errorf("around a: %s\n%+v", got, a.Status())
+		}
+		c := joined("c", "10.2.0.1")
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		for r, want := range map[*Service]string{
+			a: "a@10.0.0.1/0 b@10.1.0.1/1 c@10.2.0.1/1", b: "b@10.1.0.1/0 a@10.0.0.1/1 c@10.2.0.1/2", c: "c@10.2.0.1/0 a@10.0.0.1/1 b@10.1.0.1/2",
+		} {
+			if got := asked(t, r); got != want {
+				t.Errorf("%s, expected %s", got, want)
+			}
+		}
+		if st := a.Status(); len(st.Neighbours) != 2 || !st.Neighbours[0].Up || st.Neighbours[0].From == "" || len(st.Contradictions) != 0 {
+			t.Errorf("%+v", st)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2*defaultLifetime + defaultEvery)
+		synctest.Wait()
+		if got := asked(t, b); got != "b@10.1.0.1/0 a@10.0.0.1/1" {
+			t.Errorf("after c has gone: %s", got)
+		}
+		for _, name := range []string{"x.example", "ar.x.y.example", "ar.a.example", "ar.*.example", "ar..example", "ar.x.other", ".example"} {
+			if n := a.ofSite(name); n != "" {
+				t.Errorf("%s is taken for the router of %q", name, n)
+			}
+		}
+		c2 := s.config(network("x", "10.9.0.1"), "a")
+		c2.Certificate = s.authority.Issue("x.example")
+		x := s.open(c2)
+		defer x.Close()
+		time.Sleep(defaultLifetime)
+		synctest.Wait()
+		if got := asked(t, a) + ", " + asked(t, x); got != "a@10.0.0.1/0 b@10.1.0.1/1, x@10.9.0.1/0 a/1" {
+			t.Error(got)
+		}
+	})
+}
+
+// More routers of a site than there is room for leave those that are configured, and bounded memory.
+func TestCrowdedSite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		first := s.config(network("a", "10.0.0.1"), "b")
+		first.Site, first.Neighbours[0].Address = "example", "" // b comes
+		a := s.open(first)
+		defer a.Close()
+		for i := range maxNeighbours + 5 {
+			c := s.config(network(fmt.Sprint("n", i), "10.1.0.1"), "a")
+			c.Listener = nil
+			defer s.open(c).Close()
+		}
+		b := s.open(s.config(network("b", "10.2.0.1"), "a"))
+		defer b.Close()
+		time.Sleep(4 * defaultEvery)
+		synctest.Wait()
+		st := a.Status()
+		if len(st.Neighbours) != maxNeighbours || !st.Neighbours[0].Up || len(st.Networks) != 1+maxNeighbours {
+			t.Errorf("%d neighbours, %d networks, %+v", len(st.Neighbours), len(st.Networks), st.Neighbours[0])
+		}
+	})
 }
