@@ -10,10 +10,11 @@ import (
 	"fmt"
 )
 
-// Sign issues a client certificate for a NAI to a key that this side never sees. Of the request (PKCS #10, DER) only the
-// key counts, which must be of P-256. It returns the certificate and that of the authority, in PEM.
+// Sign issues a certificate to a key that this side never sees, for a NAI or a host name as Issue does. Of the request (PKCS #10, DER)
+// only the key counts, which must be of P-256. It returns the certificate and that of the authority, in PEM.
 func (s *State) Sign(name string, csr []byte) (certPEM, caPEM []byte, err error) {
-	if _, err := checkNAI(name); err != nil {
+	tmpl, _, err := s.issued(name)
+	if err != nil {
 		return nil, nil, err
 	}
 	req, err := x509.ParseCertificateRequest(csr)
@@ -27,7 +28,6 @@ func (s *State) Sign(name string, csr []byte) (certPEM, caPEM []byte, err error)
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, nil, fmt.Errorf("server: certificate request: expected an ECDSA key of P-256, found %v", req.PublicKeyAlgorithm)
 	}
-	tmpl := s.clientTemplate(name)
 	if tmpl.SerialNumber, err = serial(); err != nil {
 		return nil, nil, err
 	}

@@ -111,6 +111,7 @@ info:
 #  ca: ca.pem                        # who signs routers' certificates
 #  certificate: ar.pem               # this router's, with a DNS name
 #  key: ar.key
+#  site: home.example                # routers with the names ar.NETWORK.home.example may ask, and are asked when they do
 # Networks around: what is said here is believed before anything that their routers say.
 #neighbours:
 #  - {name: b, paa: 10.1.0.1, points: [{name: poa-b, bssid: "02:00:00:00:02:00"}]}

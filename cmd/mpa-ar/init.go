@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"openmpa/aaa/server"
 	"openmpa/internal/daemon"
 	"openmpa/internal/enroll"
 )
@@ -141,9 +140,9 @@ func (i *initialise) run(ctx context.Context, env daemon.Env, args []string) err
 
 // plan lists what will be written, the texts still empty; no file may be there unless forced.
 func (i *initialise) plan(dir string) ([]enroll.File, error) {
-	names := []string{"ar.yaml", "radius.secret"}
+	names := []string{"ar.yaml", arKey, arCertificate, arAuthority, "radius.secret"}
 	if i.join == "" {
-		names = []string{"ar.yaml", "aaa.yaml", "ha.yaml", "site.json", i.secretFile()}
+		names = []string{"ar.yaml", arKey, arCertificate, arAuthority, "aaa.yaml", "ha.yaml", "site.json", i.secretFile()}
 		if err := i.checkSite(); err != nil {
 			return nil, err
 		}
@@ -204,8 +203,21 @@ func (i *initialise) first(dir string, network enroll.Network) ([]enroll.File, e
 		return nil, err
 	}
 	at := func(name string) string { return filepath.Join(dir, name) }
+	key, csr, err := enroll.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	certificate, ca, err := s.sign(routerName(i.name, s.Realm), csr)
+	if err != nil {
+		return nil, err
+	}
+	text := i.config(s.Realm, s.Server, i.secretFile())
+	text = append(text, infoSection(network, s.Realm, "", i.siteAddress.Addr)...)
 	files := []enroll.File{
-		{Path: at("ar.yaml"), Text: i.config(s.Realm, s.Server, i.secretFile())},
+		{Path: at("ar.yaml"), Text: text},
+		{Path: at(arKey), Text: key},
+		{Path: at(arCertificate), Text: certificate},
+		{Path: at(arAuthority), Text: ca},
 		{Path: at("aaa.yaml"), Text: fmt.Appendf(nil, "node: aaa\ncontrol: %s/aaa.sock\nstate: %s\nserver-name: %s\nbooks: %s.books\nradius:\n  listen: %v\n"+
 			"  # Keep this list last, a client a line: \"mpa-ar invite router\" adds to it.\n  clients:\n%s",
 			i.runDir, s.State, s.ServerName, s.State, s.Server, clientLine(i.siteAddress.Addr, i.secretFile()))},
@@ -228,21 +240,28 @@ func (i *initialise) first(dir string, network enroll.Network) ([]enroll.File, e
 	if err != nil {
 		return nil, err
 	}
-	files = append(files, enroll.File{Path: at("ha.yaml"), Text: []byte(ha)}, record)
-	_, err = server.OpenState(s.State)
-	return files, err
+	return append(files, enroll.File{Path: at("ha.yaml"), Text: []byte(ha)}, record), nil
 }
 
 // second asks the first router of a site.
 func (i *initialise) second(ctx context.Context, dir string, network enroll.Network) ([]enroll.File, error) {
-	g, err := enroll.Ask(ctx, i.join, i.code, os.Stdin, enroll.Request{Kind: enroll.Router, Name: i.name, Network: &network})
+	key, csr, err := enroll.NewKey()
 	if err != nil {
 		return nil, err
 	}
-	files := []enroll.File{
-		{Path: filepath.Join(dir, "ar.yaml"), Text: i.config(g.Realm, g.RADIUS.Server, "radius.secret")},
-		{Path: filepath.Join(dir, "radius.secret"), Text: fmt.Appendf(nil, "%s\n", g.RADIUS.Secret)},
+	g, err := enroll.Ask(ctx, i.join, i.code, os.Stdin, enroll.Request{Kind: enroll.Router, Name: i.name, Network: &network, CSR: csr})
+	if err != nil {
+		return nil, err
 	}
+	text := i.config(g.Realm, g.RADIUS.Server, "radius.secret")
+	files := []enroll.File{{Path: filepath.Join(dir, "radius.secret"), Text: fmt.Appendf(nil, "%s\n", g.RADIUS.Secret)}}
+	if len(g.Certificate) > 0 { // a first router of before has none
+		text = append(text, infoSection(network, g.Realm, g.First, g.RADIUS.Server.Addr())...)
+		for name, text := range map[string][]byte{arKey: key, arCertificate: g.Certificate, arAuthority: g.CA} {
+			files = append(files, enroll.File{Path: filepath.Join(dir, name), Text: text})
+		}
+	}
+	files = append(files, enroll.File{Path: filepath.Join(dir, "ar.yaml"), Text: text})
 	return append(files, i.radios.config(dir, i.address.Addr, g.RADIUS.Server, g.RADIUS.Secret)...), nil
 }
 

@@ -32,6 +32,7 @@ type infoConfig struct {
 	Certificate config.File     `yaml:"certificate"`
 	Key         config.File     `yaml:"key"`
 	Routers     []string        `yaml:"routers"`
+	Site        string          `yaml:"site"`
 }
 
 // placedPoint is a point of attachment of this network or of one around.
@@ -176,7 +177,7 @@ func (c configuration) checkInfo() error {
 // informationConfig is what package info needs, without certificates.
 func (c configuration) informationConfig() info.Config {
 	cfg := info.Config{
-		Own: c.own(), Sessions: c.PANA.Sessions, Lifetime: c.Info.Lifetime.D(), Every: c.Info.Every.D(), Hops: c.Info.Hops, Routers: c.Info.Routers,
+		Own: c.own(), Sessions: c.PANA.Sessions, Lifetime: c.Info.Lifetime.D(), Every: c.Info.Every.D(), Hops: c.Info.Hops, Routers: c.Info.Routers, Site: c.Info.Site,
 	}
 	for _, n := range c.Neighbours {
 		cfg.Neighbours = append(cfg.Neighbours, n.neighbour())

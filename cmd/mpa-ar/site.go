@@ -16,6 +16,7 @@ import (
 	"openmpa/aaa/server"
 	"openmpa/internal/config"
 	"openmpa/internal/enroll"
+	"openmpa/par/info"
 )
 
 const (
@@ -96,8 +97,16 @@ func (s *site) grant(r enroll.Request, from netip.Addr) (*enroll.Grant, error) {
 	g := &enroll.Grant{Realm: s.Realm, ServerName: s.ServerName}
 	var err error
 	if r.Kind == enroll.Router {
-		g.RADIUS, err = s.admitRouter(*r.Network, from)
-		return g, err
+		g.First = s.Networks[0].Name
+		if len(r.CSR) > 0 {
+			if g.Certificate, g.CA, err = s.sign(routerName(r.Network.Name, s.Realm), r.CSR); err != nil {
+				return nil, err
+			}
+		}
+		if g.RADIUS, err = s.admitRouter(*r.Network, from); err != nil {
+			return nil, err
+		}
+		return g, nil
 	}
 	if slices.ContainsFunc(s.Seats, func(p seat) bool { return p.Node == r.Name }) {
 		return nil, fmt.Errorf("a node %s has joined already: choose another name by --name", r.Name)
@@ -112,11 +121,7 @@ func (s *site) grant(r enroll.Request, from netip.Addr) (*enroll.Grant, error) {
 		return nil, err
 	}
 	defer key.Clear()
-	authority, err := server.OpenState(s.State)
-	if err != nil {
-		return nil, err
-	}
-	if g.Certificate, g.CA, err = authority.Sign(r.Name+"@"+s.Realm, r.CSR); err != nil {
+	if g.Certificate, g.CA, err = s.sign(r.Name+"@"+s.Realm, r.CSR); err != nil {
 		return nil, err
 	}
 	g.Networks = s.Networks
@@ -128,6 +133,18 @@ func (s *site) grant(r enroll.Request, from netip.Addr) (*enroll.Grant, error) {
 	}
 	return g, nil
 }
+
+// sign has the site's authority certify a machine.
+func (s *site) sign(name string, csr []byte) (certificate, ca []byte, err error) {
+	authority, err := server.OpenState(s.State)
+	if err != nil {
+		return nil, nil, err
+	}
+	return authority.Sign(name, csr)
+}
+
+// routerName is what a site's router is called in its certificate, and as access router.
+func routerName(network, realm string) string { return info.RouterLabel + network + "." + realm }
 
 // admitRouter makes a router, which asks RADIUS from an address, a client of mpa-aaa, and its network one of the site's.
 func (s *site) admitRouter(n enroll.Network, from netip.Addr) (*enroll.RADIUS, error) {

@@ -3,11 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -62,7 +57,7 @@ func (j *join) run(ctx context.Context, env daemon.Env, args []string) error {
 	if err := j.detectInterface(args[0]); err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	key, csr, err := newKey()
+	key, csr, err := enroll.NewKey()
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
@@ -194,22 +189,6 @@ func (j *join) blocks(g *enroll.Grant, dir string) []byte {
 		}
 	}
 	return b.Bytes()
-}
-
-// newKey makes this node's key, in PEM, and a certificate request, in DER.
-func newKey() (keyPEM, csr []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	if csr, err = x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key); err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), csr, nil
 }
 
 // config is mn.yaml.

@@ -30,7 +30,7 @@ type Request struct {
 	Secret  []byte   `json:"secret"`            // of the code
 	Kind    Kind     `json:"kind"`              // must be the invitation's
 	Name    string   `json:"name"`              // of the machine, see CheckName
-	CSR     []byte   `json:"csr,omitempty"`     // of a node: PKCS #10, DER
+	CSR     []byte   `json:"csr,omitempty"`     // PKCS #10, DER; routers of before have none
 	Network *Network `json:"network,omitempty"` // of a router: the one it serves
 }
 
@@ -56,12 +56,15 @@ type Grant struct {
 	Realm      string  `json:"realm,omitempty"`
 	ServerName string  `json:"server_name,omitempty"` // in the RADIUS server's certificate
 	RADIUS     *RADIUS `json:"radius,omitempty"`      // for a router
+	First      string  `json:"first,omitempty"`       // for a router: the network of the one that grants
+
+	// For who has sent a request.
+	CA          []byte `json:"ca,omitempty"`          // PEM
+	Certificate []byte `json:"certificate,omitempty"` // PEM
 
 	// For a node.
-	CA          []byte    `json:"ca,omitempty"`          // PEM
-	Certificate []byte    `json:"certificate,omitempty"` // PEM
-	Networks    []Network `json:"networks,omitempty"`
-	Home        *Home     `json:"home,omitempty"`
+	Networks []Network `json:"networks,omitempty"`
+	Home     *Home     `json:"home,omitempty"`
 }
 
 // RADIUS is a router's way to the server.
@@ -145,6 +148,8 @@ func (g Grant) check(kind Kind) error {
 		return errors.New("enroll: the grant has no realm or server name")
 	case kind == Router && (g.RADIUS == nil || !g.RADIUS.Server.IsValid() || !radiusSecret.Match(g.RADIUS.Secret)):
 		return errors.New("enroll: the grant has no RADIUS server with a secret of 16 to 128 letters and digits")
+	case kind == Router && len(g.Certificate) > 0 && (len(g.CA) == 0 || CheckName(g.First) != nil):
+		return errors.New("enroll: the grant has a certificate, and no authority or network of who grants it")
 	case kind == Node && (len(g.CA) == 0 || len(g.Certificate) == 0 || len(g.Networks) == 0):
 		return errors.New("enroll: the grant lacks certificates or networks")
 	case kind == Node && (g.Home == nil || !g.Home.Address.Is4() || !g.Home.Agent.Is4() || len(g.Home.Key) < 16 || g.Home.Algorithm != "hmac-sha256"):

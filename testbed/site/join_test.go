@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/par/info"
 	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/space"
 )
@@ -171,6 +172,8 @@ func TestJoin(t *testing.T) {
 	for _, m := range []*machine{a, b, n} {
 		m.well("as set up")
 	}
+	a.hears("b")
+	b.hears("a")
 	// The daemon leases the address itself.
 	n.ip("address flush dev eth0")
 	n.start("mpa-mn") // is ready when it has logged in, with the certificate, and has an address
@@ -190,6 +193,29 @@ func TestJoin(t *testing.T) {
 		}
 		c.Close()
 	})
+}
+
+// hears waits until a router is told what is around by that of another network.
+func (m *machine) hears(network string) {
+	m.t.Helper()
+	var out string
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		var all map[string]struct {
+			Around info.Status `json:"neighbourhood"`
+		}
+		out, _ = m.output("", "mpactl", "--json", "--socket", m.run+"/ar.sock", "status")
+		if json.Unmarshal([]byte(out), &all) != nil {
+			continue
+		}
+		for _, daemon := range all {
+			for _, n := range daemon.Around.Neighbours {
+				if n.Network == network && n.Up && n.Networks > 0 {
+					return
+				}
+			}
+		}
+	}
+	m.t.Errorf("the router of %s is not heard: %s", network, out)
 }
 
 // onlyForOwner looks whether others may read something.
