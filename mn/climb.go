@@ -115,6 +115,9 @@ func (n *Node) step(ctx context.Context, st *stand, old *candidate, d, to decisi
 			c.deleteTunnel(st.id)
 			return fmt.Errorf("tunnel to %s: %w", st.net, err)
 		}
+		if err := c.tunnel.Load().Refresh(); err != nil { // by which the router learns where this end is
+			n.cfg.Log.Debug("nothing sent through the tunnel", "paa", c.net.PAA, "err", err)
+		}
 	}
 	return nil
 }

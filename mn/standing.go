@@ -98,6 +98,17 @@ func (n *Node) Want(list []Wanted) {
 	}
 }
 
+// unboundHere has nothing be bound, where the node has just come, before that is wanted anew: it was for a move from
+// elsewhere. The caller holds n.mu.
+func (n *Node) unboundHere() {
+	for i, w := range n.ladder.want {
+		n.ladder.want[i].Depth = min(w.Depth, decision.Tunnel)
+	}
+	for _, st := range n.stands {
+		st.want = min(st.want, decision.Tunnel)
+	}
+}
+
 // Standing is what the node has of other networks than the one that serves, the deepest first.
 func (n *Node) Standing() (list []Standing) {
 	var sessions []*session
@@ -246,7 +257,11 @@ func (n *Node) due(old *candidate) (a agenda) {
 			st.want = w.Depth
 			continue
 		}
-		if w.Network == old.net.Name || w.Network == n.ladder.moving || now.Before(n.ladder.rests[w.Network].until) {
+		if w.Network == old.net.Name || w.Network == n.ladder.moving {
+			continue
+		}
+		if until := n.ladder.rests[w.Network].until; now.Before(until) {
+			soon(until)
 			continue
 		}
 		if len(n.stands) >= mostStanding {
