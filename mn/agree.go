@@ -37,7 +37,7 @@ func (c *candidate) agree(ctx context.Context, s *session, from *candidate, r *n
 	}
 	defer p.release()
 	r.Inner, r.SPI, r.Nonce, r.Numbered, r.Suites = c.address.addr(), p.spi, p.nonce, true, esp.Offer(n.cfg.Suites)
-	if n.cfg.Plain && near(from.address.addr(), c.net.PAA.Addr()) == from.address.addr() {
+	if n.cfg.Plain && !c.held && near(from.address.addr(), c.net.PAA.Addr()) == from.address.addr() {
 		r.Plain = from.address.addr()
 	}
 	m, err := s.ask(ctx, r, notify.KindTunnelReply, n.cfg.Timers.Tunnel)

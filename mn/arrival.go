@@ -83,7 +83,7 @@ func (n *Node) arrived(ctx context.Context, old *candidate, st *stand, up time.T
 		_ = conn.Close()
 		return err
 	}
-	c.mapping.cancel() // it may wait for an answer that cannot come: what it asked is asked again from here
+	c.mapping.cancelled() // it may wait for an answer that cannot come: what it asked is asked again from here
 	w := n.lostWay(old, c)
 	n.home.departed(c)
 	s.client.Rebind(conn)

@@ -128,8 +128,10 @@ func (n *Node) claim(ctx context.Context, id event.HandoverID, name string, what
 	}
 	st = n.takeStand(ctx, name)
 	switch {
-	case st.usable():
+	case st.usable() && (what == moveNow || st.depth != decision.Tunnel || st.c.stillThere(ctx)):
 		return st, nil
+	case st.usable():
+		n.leaveStand(st, "given back: its router does not answer through the tunnel")
 	case st != nil && what == moveNow:
 		unfit = st
 	case st != nil:

@@ -36,7 +36,7 @@ func (n *Node) serve(c *candidate) {
 		n.serving.keeper.cancel() // and waited for when leave is taken of it
 		n.unboundHere()
 	}
-	n.serving, n.state = c, "attached"
+	n.serving, n.state, c.held = c, "attached", false
 	n.mu.Unlock()
 	n.dead.Store(nil)
 	n.elsewhereNow()

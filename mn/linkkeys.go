@@ -48,6 +48,25 @@ func (c *candidate) keepKeys(id event.HandoverID) {
 	k.wg.Go(func() { k.run(ctx, id) })
 }
 
+// handOver has the keys go on with c, which has their session now; a nil keyring has none.
+func (k *keyring) handOver(c *candidate) *keyring {
+	if k == nil {
+		return nil
+	}
+	k.cancel()
+	k.wg.Wait()
+	poke(c.rekeyed) // they are asked for again, since nobody knows when that was to be
+	c.keepKeys(event.HandoverID{})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c.keys.mu.Lock()
+	defer c.keys.mu.Unlock()
+	for bssid := range k.points {
+		c.keys.points[bssid] = true
+	}
+	return c.keys
+}
+
 // await waits until the keys were asked for once, or ctx ends.
 func (k *keyring) await(ctx context.Context) {
 	if k == nil {

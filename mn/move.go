@@ -256,7 +256,7 @@ const answerWithin = 20 * time.Millisecond
 // link is looked at.
 const lookAfter = 50 * time.Millisecond
 
-// settleIn makes the new candidate the serving one and takes leave of the old.
+// settleIn makes the new candidate the serving one, and keeps the old for a return or takes leave of it.
 func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candidate) {
 	n.home.arrived(c)
 	if err := c.leaveVirtual(); err != nil {
@@ -268,7 +268,8 @@ func (n *Node) settleIn(ctx context.Context, id event.HandoverID, old, c *candid
 	var renewal sync.WaitGroup
 	defer renewal.Wait()
 	renewal.Go(func() { _ = c.renew(ctx, id) })
-	n.takeLeave(id, old, c)
+	n.readdress(c)
+	n.retain(id, old, c)
 	limit := time.NewTimer(n.cfg.Timers.Settle)
 	defer limit.Stop()
 	for waiting := true; waiting; {

@@ -92,7 +92,8 @@ func (n *Node) landed(id event.HandoverID, old, c, via *candidate) {
 		n.home.emptied()
 	}
 	n.movedOn(c.net.Name)
-	n.takeLeave(id, old, c)
+	n.readdress(c)
+	n.retain(id, old, c)
 }
 
 // undouble gives up what stands with c's address, of another network with the same router: what comes would come
@@ -162,7 +163,8 @@ func (n *Node) crossWith(ctx context.Context, old *candidate, st *stand, network
 	if err == nil {
 		n.home.emptied() // what is under way on the old link still comes by it
 		n.serve(c)
-		n.takeLeave(st.id, old, c)
+		n.readdress(c)
+		n.retain(st.id, old, c)
 		return event.Completed, nil
 	}
 	if !n.home.isBound(n.carrierOf(old).path) { // it may have moved

@@ -241,6 +241,13 @@ func (p *path) reenter() error {
 	return nil
 }
 
+// inside says whether the path is in its tunnel.
+func (p *path) inside() bool {
+	p.up.mu.Lock()
+	defer p.up.mu.Unlock()
+	return p.delivery.Mode() == flow.Tunnel
+}
+
 // leaveTunnel takes the path out of its tunnel.
 func (p *path) leaveTunnel() {
 	p.up.mu.Lock()

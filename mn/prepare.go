@@ -212,7 +212,11 @@ func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *c
 		return err
 	}
 	c.path.merges.expect(true)
-	t, err := c.agree(ctx, c.session.Load(), from, &notify.TunnelRequest{Header: notify.Header{Handover: id}})
+	r := &notify.TunnelRequest{Header: notify.Header{Handover: id}}
+	if c.held {
+		r.Held, r.MAC = true, c.port.mac
+	}
+	t, err := c.agree(ctx, c.session.Load(), from, r)
 	if err != nil {
 		return err
 	}

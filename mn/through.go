@@ -49,18 +49,13 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 		return errors.Join(err, socket.Close())
 	}
 	c.endPassage() // of a place before, if there was one
-	ctx, cancel := context.WithCancel(n.ctx)
-	p := &passage{c: c, id: id, cancel: cancel, forwarded: make(chan struct{})}
-	p.span = n.cfg.Recorder.Begin(id, event.PhaseForward, "by", c.net.Name, "to", at.address.addr().String())
-	c.passing = p
 	c.path.merges.expect(true)
-	c.path.turn.leave(id)
-	p.say()
-	if err := c.path.resume(); err != nil {
-		n.cfg.Log.Error("uplink", "coa", c.path.coa, "err", err)
+	if !c.path.inside() { // else nothing comes natively
+		c.path.turn.leave(id)
 	}
 	speak := !c.arriving // else what is outstanding would say that the node is there
-	p.wg.Go(func() {
+	span := n.cfg.Recorder.Begin(id, event.PhaseForward, "by", c.net.Name, "to", at.address.addr().String())
+	c.pass(id, span, func() {
 		_ = before.Close()
 		if speak {
 			c.speakFrom(at)
@@ -68,9 +63,27 @@ func (c *candidate) goOn(id event.HandoverID, at *candidate, socket *tunnel.Sock
 				s.knock() // RFC 5191 section 5.6
 			}
 		}
+	})
+	if err := c.path.resume(); err != nil {
+		n.cfg.Log.Error("uplink", "coa", c.path.coa, "err", err)
+	}
+	return nil
+}
+
+// pass begins the passage through c's tunnel, which leads to where the node is; first is done
+// ahead of the repetition.
+func (c *candidate) pass(id event.HandoverID, span *event.Span, first ...func()) *passage {
+	ctx, cancel := context.WithCancel(c.n.ctx)
+	p := &passage{c: c, id: id, span: span, cancel: cancel, forwarded: make(chan struct{})}
+	c.passing = p
+	p.say()
+	p.wg.Go(func() {
+		for _, do := range first {
+			do()
+		}
 		p.run(ctx)
 	})
-	return nil
+	return p
 }
 
 // speakFrom has PANA with c's router go from the address of at.
