@@ -40,6 +40,7 @@ type candidate struct {
 	carried   bool               // or has had it
 	markers   chan tunnel.Marker // that came by the tunnel
 
+	vanished   atomic.Bool    // see suspect
 	held       bool           // the node was there, and has not come back
 	standbyDue chan struct{}  // see pokeStandby
 	arriving   bool           // the router was told of an arrival, and may not know

@@ -37,7 +37,8 @@ func (c *candidate) keepMapping() {
 					c.n.cfg.Log.Debug("ESP port not refreshed", "peer", c.net.PAA, "err", err)
 				}
 			}
-			c.session.Load().ping(ctx)
+			had := c.packets()
+			c.session.Load().ping(ctx, func() { c.suspect(ctx, had) })
 		}
 	})
 	c.mapping = m
@@ -60,11 +61,12 @@ func (m *mapping) cancelled() {
 }
 
 // ping sends an empty notification and waits for the answer; after the end of ctx
-// only as long as one may still come.
-func (s *session) ping(ctx context.Context) {
+// only as long as one may still come. It calls late once, if that takes longer than that of a
+// router which is there.
+func (s *session) ping(ctx context.Context, late func()) {
 	ack := make(chan error, 1)
 	err := s.client.Post(func(now time.Time, p *pana.PaC) {
-		token, err := p.Notify(now, nil, pana.NotifyOptions{})
+		token, err := p.Notify(now, nil, pana.NotifyOptions{Urgent: true})
 		if err != nil {
 			ack <- err
 			return
@@ -73,6 +75,15 @@ func (s *session) ping(ctx context.Context) {
 	})
 	if err != nil {
 		return
+	}
+	patience := time.NewTimer(s.answersWithin())
+	defer patience.Stop()
+	select {
+	case <-ack:
+		return
+	case <-ctx.Done():
+	case <-patience.C:
+		late()
 	}
 	select {
 	case <-ack:

@@ -260,6 +260,9 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 	} else if c.carried {
 		n.home.emptied()
 	}
+	if c.vanished.Load() {
+		has = nothing
+	}
 	if c.carried && has != nothing && ctx.Err() == nil && c.tunnel.Load() != nil { // the session takes the tunnel along, with what is still in it
 		c.markEnd(id, firstEnd, c.path.mark)
 	}
@@ -274,7 +277,7 @@ func (n *Node) abandon(id event.HandoverID, old, c *candidate, has carries) {
 // bringBack moves the binding from c, whose path is as has says, back to old, and returns what is known of the path
 // now. Nothing comes by it any more then.
 func (n *Node) bringBack(ctx context.Context, id event.HandoverID, old, c *candidate, has carries) carries {
-	if c.session.Load().ended() != nil {
+	if c.session.Load().ended() != nil || c.vanished.Load() {
 		has = nothing
 	}
 	err := n.bind(ctx, id, old, has == packets)

@@ -61,6 +61,8 @@ func (st *stand) spent() string {
 		return "the session with its router has ended: " + st.c.session.Load().reason.Error()
 	case st.c.asking:
 		return "what its router has leased is not known"
+	case st.c.vanished.Load():
+		return "its router does not answer, and the one that serves does"
 	case st.c.voided.Load() != nil:
 		return "its address is void: " + (*st.c.voided.Load()).Error()
 	case !now.Before(st.until):
