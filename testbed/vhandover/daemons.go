@@ -200,6 +200,7 @@ func (p *nodeParty) start() (err error) {
 	p.recorder = event.NewRecorder("mn", log, records)
 	timers := mn.DefaultTimers()
 	timers.Configure, timers.Bind, timers.Depart, timers.Prepared = 30*time.Second, 5*time.Second, 200*time.Millisecond, keptTime
+	timers.Hold = p.b.plan.Keep
 	var known []mn.Network
 	for _, n := range networks {
 		known = append(known, mn.Network{Name: n.Name, PAA: netip.AddrPortFrom(n.Address, pana.Port), Points: n.Points})

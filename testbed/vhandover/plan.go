@@ -143,6 +143,7 @@ type Plan struct {
 	Hold     mn.HoldAt          // by whom packets are held in a planned move
 	Guard    mn.GuardWhen       // whether copies are kept against a cut
 	Ahead    par.Ahead          // addresses that routers verify before the node asks
+	Keep     time.Duration      // what the node has in the network that it has left is kept so long for a return
 	Bicast   bool               // packets go to both places around a move; not drawn
 }
 
@@ -193,6 +194,7 @@ func NewPlan(seed uint64) Plan {
 	p.Second = drawSecond(seed)
 	p.Hold, p.Guard = drawDelivery(seed)
 	p.Ahead = drawAhead(seed)
+	p.Keep = drawKeep(seed)
 	return p
 }
 
@@ -259,6 +261,15 @@ func drawAhead(seed uint64) par.Ahead {
 	return a
 }
 
+// drawKeep draws for how long the network of before is kept for two thirds of the plans. It has draws of its own.
+func drawKeep(seed uint64) time.Duration {
+	r := rand.New(rand.NewPCG(seed, 0x6b656570))
+	if r.IntN(3) == 0 {
+		return 0
+	}
+	return 200*time.Millisecond + time.Duration(r.Int64N(int64(keptTime)))
+}
+
 func drawMove(r *rand.Rand) Move {
 	all := 0
 	for _, f := range faults {
@@ -295,7 +306,7 @@ func (p Plan) String() string {
 	s := fmt.Sprintf("seed %d: %d packets/s, prepared %v, points tested %v", p.Seed, p.Rate, p.Prepared, p.Reach)
 	s += fmt.Sprintf(", second interface %v", p.Second)
 	s += fmt.Sprintf(", held by the %s router, guarded %s", p.Hold, p.Guard)
-	s += fmt.Sprintf(", %d to %d addresses ahead, for %v", p.Ahead.Least, p.Ahead.Most, p.Ahead.Idle)
+	s += fmt.Sprintf(", %d to %d addresses ahead, for %v, the last network kept for %v", p.Ahead.Least, p.Ahead.Most, p.Ahead.Idle, p.Keep)
 	s += fmt.Sprintf(", rekeying by the node %v, by the routers %v", p.Rekey[0], p.Rekey[1])
 	for _, label := range cables {
 		c := p.Cables[label]
