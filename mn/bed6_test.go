@@ -127,6 +127,7 @@ func (b *bed) ipv6(i int) *par.IPv6 {
 
 // adverts are what one router says of its link.
 type adverts struct {
+	mu    sync.Mutex // of whoever says it, or changes it: nothing of before is said when say has returned
 	says  atomic.Pointer[nd.RouterAdvert]
 	asked atomic.Int32 // solicitations
 	conn  *icmp.PacketConn
@@ -135,6 +136,8 @@ type adverts struct {
 
 // say changes what the router says.
 func (a *adverts) say(change func(*nd.RouterAdvert)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	ra := *a.says.Load()
 	ra.Prefixes = slices.Clone(ra.Prefixes)
 	change(&ra)
@@ -143,6 +146,8 @@ func (a *adverts) say(change func(*nd.RouterAdvert)) {
 
 // now has the router say it unasked.
 func (a *adverts) now() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	b, err := osnet.AppendRouterAdvert(nil, *a.says.Load())
 	if err == nil {
 		_, err = a.conn.WriteTo(b, &net.IPAddr{IP: nd.AllNodes().AsSlice(), Zone: a.dev})
