@@ -194,7 +194,7 @@ func (n *Node) network(name string) (Network, error) {
 		}
 		names = append(names, net.Name)
 	}
-	return Network{}, fmt.Errorf("no network %q in the configuration, nor learned; there are %q", name, names)
+	return Network{}, fmt.Errorf("no network %q in the configuration, nor learned; of %d there are %q", name, len(names), names[:min(len(names), 8)])
 }
 
 // configured is the PAA that the configuration gives for a network; invalid: none.

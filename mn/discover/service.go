@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Config struct {
 // Service puts together what all sources say. Safe for use by several goroutines.
 type Service struct {
 	cfg     Config
+	ours    map[netip.AddrPort]string // networks of the configuration by their PAA, where that is of one only
 	history *history
 	changed chan struct{} // for Changed
 	wake    chan struct{} // of Run
@@ -72,6 +74,7 @@ func New(cfg Config) *Service {
 		cfg: cfg, table: &neighbourhood.Table{}, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		said: map[neighbourhood.Source]said{}, watchers: map[chan struct{}]struct{}{},
 	}
+	s.ours = byPAA(cfg.Networks)
 	s.Say(Statement{From: neighbourhood.Source{Kind: neighbourhood.Configured, Name: "configuration"}, Networks: cfg.Networks})
 	s.history = openHistory(cfg.State, cfg.Log)
 	if past := s.history.statement(time.Now()); len(past.Networks) > 0 {
@@ -148,10 +151,43 @@ func (s *Service) Forget(from neighbourhood.Source) {
 	}
 }
 
-// named is a copy of networks in which points are called as the configuration does. It looks at no more than the table does.
+// byPAA are networks by their PAA; not those that have one together.
+func byPAA(networks []neighbourhood.Network) map[netip.AddrPort]string {
+	out := map[netip.AddrPort]string{}
+	for _, n := range networks {
+		for _, a := range n.Agents {
+			if a.Role != neighbourhood.PAA || !a.Addr.IsValid() {
+				continue
+			}
+			if _, two := out[a.Addr]; two {
+				out[a.Addr] = ""
+			} else {
+				out[a.Addr] = n.Name
+			}
+		}
+	}
+	return out
+}
+
+// ourName is what the configuration calls a network: another name for one with the same PAA means that one.
+func (s *Service) ourName(n neighbourhood.Network) string {
+	if slices.ContainsFunc(s.cfg.Networks, func(o neighbourhood.Network) bool { return o.Name == n.Name }) {
+		return n.Name
+	}
+	for _, a := range n.Agents[:min(len(n.Agents), neighbourhood.MaxAgents)] {
+		if a.Role == neighbourhood.PAA && s.ours[a.Addr] != "" {
+			return s.ours[a.Addr]
+		}
+	}
+	return n.Name
+}
+
+// named is a copy of networks in which networks and points are called as the configuration does. It looks at no more than the
+// table does.
 func (s *Service) named(networks []neighbourhood.Network) []neighbourhood.Network {
 	out := slices.Clone(networks[:min(len(networks), neighbourhood.MaxNetworks+1)])
 	for i, n := range out {
+		out[i].Name = s.ourName(n)
 		points := n.Points[:min(len(n.Points), neighbourhood.MaxPoints+1)]
 		out[i].Points = nil
 		for _, p := range points {

@@ -115,3 +115,24 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("b is lost among %d", len(known))
 	}
 }
+
+// TestNames: a router may call a network otherwise than the configuration does; who has its PAA is meant.
+func TestNames(t *testing.T) {
+	s := New(Config{Log: quiet, Networks: []neighbourhood.Network{
+		{Name: "a", Agents: paa("10.2.0.1:716"), Points: points("poa-a1")},
+		{Name: "b", Agents: paa("10.1.0.1:716"), Points: points("poa-b1")},
+		{Name: "c", Agents: paa("10.1.0.1:716"), Points: points("poa-c1")},
+	}})
+	cost := float32(7)
+	s.Say(Statement{From: neighbourhood.Source{Kind: neighbourhood.Router, Name: "b"}, Lifetime: time.Minute, Networks: []neighbourhood.Network{
+		{Name: "ar-a", Agents: paa("10.2.0.1:716"), Cost: &cost},
+		{Name: "b", Agents: paa("10.2.0.1:716")}, // it cannot make b another one
+		{Name: "ar-b", Agents: paa("10.1.0.1:716")},
+	}})
+	if got := names(s); !slices.Equal(got, []string{"a", "ar-b", "b", "c"}) {
+		t.Errorf("known: %v", got)
+	}
+	if a := s.Known()[0]; a.Cost == nil || *a.Cost != 7 {
+		t.Errorf("a: %+v", a)
+	}
+}
