@@ -23,6 +23,7 @@ func TestNeighbours(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	b := start(t, func(c *Config) { c.Information = s })
 	b.open(1, b.mac)
+	b.await("the load is told", func() bool { load := s.Status().Networks[0].Points[0].Load; return load != nil && *load == 0.5 })
 	ask := func() []neighbourhood.Network {
 		t.Helper()
 		var g notify.Gathering

@@ -2,7 +2,10 @@ package server
 
 import (
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,6 +202,43 @@ func TestIssue(t *testing.T) {
 	for _, bad := range []string{"", "aaa home", "aaa..example", "a\nb", strings.Repeat("a.", 130) + "a", "*.example"} {
 		if _, err := s.ServerCertificate(bad); err == nil {
 			t.Errorf("server name %q accepted", bad)
+		}
+	}
+}
+
+// A request is signed for a node or a host, by which one can be told from the other.
+func TestSign(t *testing.T) {
+	s := mustState(t, t.TempDir())
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"ar.other.home.example"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]struct{ server, host bool }{"laptop@home.example": {}, "ar.b.home.example": {true, true}} {
+		text, _, err := s.Sign(name, csr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(text)
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for usage, good := range map[x509.ExtKeyUsage]bool{x509.ExtKeyUsageClientAuth: true, x509.ExtKeyUsageServerAuth: want.server} {
+			if _, err := cert.Verify(x509.VerifyOptions{Roots: s.Roots(), KeyUsages: []x509.ExtKeyUsage{usage}}); (err == nil) != good {
+				t.Errorf("%s: usage %v: %v", name, usage, err)
+			}
+		}
+		if got := cert.VerifyHostname(name) == nil; got != want.host || cert.VerifyHostname("ar.other.home.example") == nil {
+			t.Errorf("%s: DNS names %v", name, cert.DNSNames)
+		}
+	}
+	for _, name := range []string{"laptop", "ca.home.example", "*.home.example", ""} {
+		if _, _, err := s.Sign(name, csr); err == nil {
+			t.Errorf("signed for %q", name)
 		}
 	}
 }

@@ -128,11 +128,13 @@ func TestRefused(t *testing.T) {
 
 func TestGrantIsChecked(t *testing.T) {
 	for what, g := range map[string]Grant{
-		"nothing":               {},
-		"a short key":           {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("short")}},
-		"a secret in two lines": {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef\nwpa=0")}},
-		"a wild realm":          {Realm: "x: {", ServerName: "a", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef")}},
-		"a node's part":         {Realm: "x.example", ServerName: "a.x.example", CA: []byte("x")},
+		"nothing":                          {},
+		"a short key":                      {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("short")}},
+		"a secret in two lines":            {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef\nwpa=0")}},
+		"a wild realm":                     {Realm: "x: {", ServerName: "a", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef")}},
+		"a router's certificate of nobody": {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef")}, Certificate: []byte("x"), First: "a"},
+		"a first network with a brace":     {Realm: "x.example", ServerName: "a.x.example", RADIUS: &RADIUS{Server: netip.MustParseAddrPort("10.0.0.1:1"), Secret: []byte("0123456789abcdef")}, Certificate: []byte("x"), CA: []byte("x"), First: "a}"},
+		"a node's part":                    {Realm: "x.example", ServerName: "a.x.example", CA: []byte("x")},
 	} {
 		i, at, _ := invite(t, Router, func(Request, netip.Addr) (*Grant, error) { return &g, nil })
 		if _, err := Join(t.Context(), at, i.Code(), routerRequest()); err == nil {

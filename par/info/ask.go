@@ -103,11 +103,8 @@ func (s *Service) heard(n *neighbour, err error) {
 	}
 	list := s.secondHand(n)
 	n.up, n.why, n.heard, n.networks = true, "", now, len(list)
-	if s.table.Learn(now, n.source(), list, maxLifetime) {
-		s.changed()
-	} else if s.answer != nil {
-		s.answer = nil // it is the same, and holds longer
-	}
+	s.table.Learn(now, n.source(), list, maxLifetime)
+	s.changed() // if it is the same, it holds longer
 }
 
 func (n *neighbour) source() neighbourhood.Source {

@@ -7,31 +7,31 @@ import (
 	"openmpa/paa/notify"
 )
 
-// Answer is what the node of session sid is told. It does not wait.
+// Answer is what the node of session sid is told. It waits for nothing: what is told was put together before.
 func (s *Service) Answer(sid uint32, m *notify.NeighboursRequest) *notify.NeighboursReply {
 	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.nodeMu.Lock()
+	defer s.nodeMu.Unlock()
 	n := s.nodes[sid]
 	if n == nil {
 		n = &node{tokens: burst, filled: now}
 		s.nodes[sid] = n
 	}
 	if !n.may(now) {
-		s.counts.Refused++
+		s.given.Refused++
 		if !n.refused {
 			n.refused = true
 			s.cfg.Log.Warn("a node asks too often which networks are around", "sid", sid)
 		}
 		return &notify.NeighboursReply{Header: m.Header, Reason: fmt.Sprintf("asked too often: %d times at once, and then every %v", burst, refill)}
 	}
-	a := s.current(now)
+	a := s.answer.Load()
 	r := a.Reply(m, a.lives(now, s.cfg.Lifetime))
 	n.told = r.Revision
 	if r.Parts == 0 {
-		s.counts.Unchanged++
+		s.given.Unchanged++
 	} else {
-		s.counts.Answers++
+		s.given.Answers++
 	}
 	return r
 }
@@ -51,34 +51,42 @@ func (n *node) may(now time.Time) bool {
 
 // Ended forgets a session.
 func (s *Service) Ended(sid uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.nodeMu.Lock()
+	defer s.nodeMu.Unlock()
 	delete(s.nodes, sid)
 }
 
-// push tells nodes that have asked when there is another answer than they know of.
-func (s *Service) push() {
-	look := time.NewTicker(s.cfg.Every) // what ends, and the load, are nobody's word
-	defer look.Stop()
+// keep makes the answer anew when something has changed, and tells nodes that have asked when there is another one than they know of.
+func (s *Service) keep() {
+	var told time.Time
+	due := time.NewTimer(s.cfg.Every)
+	defer due.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.wake:
-		case <-look.C:
+		case <-due.C:
 		}
-		s.tell()
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-time.After(pushPause):
+		now := time.Now()
+		a := s.refresh(now)
+		wait := s.cfg.Every // the load is nobody's word
+		if !a.fresh.IsZero() {
+			wait = max(0, min(wait, a.fresh.Sub(now)))
 		}
+		if rest := told.Add(pushPause).Sub(now); rest > 0 {
+			wait = min(wait, rest)
+		} else if s.tell(a.Revision()) {
+			told = now
+		}
+		due.Reset(wait)
 	}
 }
 
-func (s *Service) tell() {
-	s.mu.Lock()
-	revision, send := s.current(time.Now()).Revision(), s.send
+// tell tells nodes of an answer that they do not know of, if there are such.
+func (s *Service) tell(revision notify.Revision) bool {
+	s.nodeMu.Lock()
+	send := s.send
 	var late []uint32
 	for sid, n := range s.nodes {
 		if n.told != revision {
@@ -86,9 +94,10 @@ func (s *Service) tell() {
 			late = append(late, sid)
 		}
 	}
-	s.counts.Pushed += uint64(len(late))
-	s.mu.Unlock() // whoever sends may wait for somebody who asks us
+	s.given.Pushed += uint64(len(late))
+	s.nodeMu.Unlock() // whoever sends may wait for somebody who asks us
 	for _, sid := range late {
 		send(sid, &notify.NeighboursChanged{Revision: revision})
 	}
+	return len(late) > 0
 }

@@ -112,7 +112,7 @@ func (s *Service) answers(conn net.Conn, network string) (turn bool) {
 			s.mu.Lock()
 			s.measure(now)
 			a := s.sheet(now, network, s.cfg.Hops)
-			s.counts.Routers++
+			s.counts.Answers++
 			s.mu.Unlock()
 			if err := write(conn, a.Reply(m, a.lives(now, s.cfg.Lifetime))); err != nil {
 				return false
@@ -194,7 +194,8 @@ type Status struct {
 	Table          neighbourhood.Counts          `json:"table"`
 	Neighbours     []NeighbourStatus             `json:"neighbours,omitempty"`
 	Nodes          int                           `json:"nodes"` // that have asked, and are still there
-	Counts         Counts                        `json:"counts"`
+	Told           NodeCounts                    `json:"told"`
+	Routers        RouterCounts                  `json:"routers"`
 }
 
 // NeighbourStatus is a neighbouring router that is asked.
@@ -212,12 +213,14 @@ type NeighbourStatus struct {
 // Status returns what is known at the moment.
 func (s *Service) Status() Status {
 	now := time.Now()
+	s.nodeMu.Lock()
+	nodes, given := len(s.nodes), s.given
+	s.nodeMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.measure(now)
 	st := Status{
 		Network: s.cfg.Own.Name, Networks: s.table.Networks(now), Contradictions: s.table.Contradictions(now), Table: s.table.Counts(now),
-		Nodes: len(s.nodes), Counts: s.counts,
+		Nodes: nodes, Told: given, Routers: s.counts,
 	}
 	for _, n := range slices.Concat(s.neighbours, s.came) {
 		if n.Identity != "" {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/neighbourhood"
@@ -72,17 +73,21 @@ type Service struct {
 	wg     sync.WaitGroup
 	wake   chan struct{} // what is known may have changed
 
-	mu         sync.Mutex
+	answer atomic.Pointer[sheet] // for nodes; made by one goroutine
+
+	nodeMu sync.Mutex // never taken before mu
+	nodes  map[uint32]*node
+	send   func(sid uint32, m notify.Message)
+	given  NodeCounts
+
+	mu         sync.Mutex // held while what is known is put together, which takes milliseconds at the worst
 	table      neighbourhood.Table
 	visitors   func() int
-	send       func(sid uint32, m notify.Message)
-	load       int    // in steps, that the answer has
-	answer     *sheet // for nodes; nil: it is to be made
-	nodes      map[uint32]*node
+	load       int          // in steps, that is told
 	neighbours []*neighbour // as configured: the list is fixed
 	came       []*neighbour // of the site, that have asked us
 	conns      int
-	counts     Counts
+	counts     RouterCounts
 }
 
 // sheet is an answer and what it says for how long.
@@ -100,13 +105,17 @@ type node struct {
 	refused bool
 }
 
-// Counts of a Service, since it was opened.
-type Counts struct {
-	Answers   uint64 `json:"answers"`             // parts given to nodes
+// NodeCounts say what nodes were told since the service was opened.
+type NodeCounts struct {
+	Answers   uint64 `json:"answers"`             // parts given
 	Unchanged uint64 `json:"unchanged,omitempty"` // that were none, since nothing had changed
 	Refused   uint64 `json:"refused,omitempty"`   // to nodes that ask too often
 	Pushed    uint64 `json:"pushed,omitempty"`    // changes that nodes were told of
-	Routers   uint64 `json:"routers,omitempty"`   // answers given to routers
+}
+
+// RouterCounts say what routers were told since the service was opened.
+type RouterCounts struct {
+	Answers   uint64 `json:"answers"`             // parts given
 	Strangers uint64 `json:"strangers,omitempty"` // connections of whoever is no router we know
 }
 
@@ -138,7 +147,8 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Listener != nil {
 		s.wg.Go(s.accept)
 	}
-	s.wg.Go(s.push)
+	s.refresh(now)
+	s.wg.Go(s.keep)
 	return s, nil
 }
 
@@ -234,19 +244,21 @@ func (s *Service) own() []neighbourhood.Network {
 // Begin gives the service the router that it serves: how to send to a session, how many visitors there are, and the prefixes of its link,
 // which are the own network's where Own states none. It comes before the first Answer.
 func (s *Service) Begin(send func(sid uint32, m notify.Message), visitors func() int, prefixes []netip.Prefix) {
+	s.nodeMu.Lock()
+	s.send = send
+	s.nodeMu.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.send, s.visitors = send, visitors
-	if len(s.cfg.Own.Prefixes) > 0 || len(prefixes) == 0 {
-		return
+	s.visitors = visitors
+	if len(s.cfg.Own.Prefixes) == 0 && len(prefixes) > 0 {
+		s.cfg.Own.Prefixes = prefixes[:min(len(prefixes), neighbourhood.MaxPrefixes)]
+		if err := s.cfg.Own.Check(); err != nil {
+			s.cfg.Log.Warn("the prefixes of the access link are not told", "err", err)
+			s.cfg.Own.Prefixes = nil
+		}
+		s.table.Learn(time.Now(), configured, s.own(), 0)
 	}
-	s.cfg.Own.Prefixes = prefixes[:min(len(prefixes), neighbourhood.MaxPrefixes)]
-	if err := s.cfg.Own.Check(); err != nil {
-		s.cfg.Log.Warn("the prefixes of the access link are not told", "err", err)
-		s.cfg.Own.Prefixes = nil
-	}
-	s.table.Learn(time.Now(), configured, s.own(), 0)
-	s.changed()
+	s.mu.Unlock()
+	s.refresh(time.Now())
 }
 
 // Addr is where neighbouring routers may ask; nil: nowhere.
@@ -268,9 +280,8 @@ func (s *Service) Close() error {
 	return err
 }
 
-// changed has the answer made anew, and nodes told. The caller holds mu.
+// changed has the answer made anew.
 func (s *Service) changed() {
-	s.answer = nil
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -287,18 +298,17 @@ func (s *Service) measure(now time.Time) {
 		return
 	}
 	s.load = int(exact)
-	if s.table.Learn(now, configured, s.own(), 0) {
-		s.changed()
-	}
+	s.table.Learn(now, configured, s.own(), 0)
 }
 
-// current is the answer for nodes. The caller holds mu.
-func (s *Service) current(now time.Time) *sheet {
+// refresh makes the answer for nodes anew.
+func (s *Service) refresh(now time.Time) *sheet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.measure(now)
-	if s.answer == nil || !s.answer.fresh.IsZero() && !now.Before(s.answer.fresh) {
-		s.answer = s.sheet(now, "", neighbourhood.MaxHops)
-	}
-	return s.answer
+	a := s.sheet(now, "", neighbourhood.MaxHops)
+	s.answer.Store(a)
+	return a
 }
 
 // sheet is what is told to a node, or to a neighbour, which is not told what it said itself. The caller holds mu.

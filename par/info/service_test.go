@@ -307,7 +307,7 @@ func TestStrangers(t *testing.T) {
 		if got := asked(t, a); got != "a@10.0.0.1/0 b/1" {
 			t.Error(got)
 		}
-		if st := a.Status(); st.Neighbours[0].Up || !strings.Contains(st.Neighbours[0].Why, routerName("b")) || st.Counts.Strangers < 3 {
+		if st := a.Status(); st.Neighbours[0].Up || !strings.Contains(st.Neighbours[0].Why, routerName("b")) || st.Routers.Strangers < 3 {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -442,7 +442,7 @@ func TestPush(t *testing.T) {
 		if p := told(t, a, 1, &g)[0].Prefixes; len(p) != 1 {
 			t.Errorf("prefixes %v", p)
 		}
-		if st := a.Status(); st.Nodes != 2 || st.Counts.Pushed != 8 || st.Counts.Answers == 0 || st.Counts.Unchanged == 0 {
+		if st := a.Status(); st.Nodes != 2 || st.Told.Pushed != 8 || st.Told.Answers == 0 || st.Told.Unchanged == 0 {
 			t.Errorf("%+v", st)
 		}
 	})
