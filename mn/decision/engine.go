@@ -28,6 +28,7 @@ type Engine struct {
 	since    time.Duration
 	moved    bool          // since is known
 	chose    bool          // of the last move it is counted who chose
+	tried    bool          // it is not settled yet that to come here was no failure
 	shaky    time.Duration // until then moves go there and back
 	unrest   float32       // one for each return of late
 	unrestAt time.Duration
@@ -250,6 +251,10 @@ func (e *Engine) Step(s *Sample) Decision {
 		return e.stranded()
 	case !h.heard || e.now-h.at > Fresh:
 		return Decision{Look: e.looking, Both: e.both(), Left: -1, Reason: Reason{Code: Unheard, Left: -1}}
+	}
+	if e.tried && e.now-e.since >= e.policy.RestFirst { // it was no failure to come here
+		n := &e.networks[h.Network]
+		e.tried, h.rest, n.rest, n.part = false, rest{}, rest{}, rest{}
 	}
 	v := e.view(h, s)
 	e.watch(&v)

@@ -45,6 +45,7 @@ type stage struct {
 	stands [MaxNetworks + 1]Depth
 	said   []string
 	moves  []PointID
+	sits   bool // it does not move
 }
 
 // step goes on for a tenth of a second, with these signals from point 1 on.
@@ -71,7 +72,7 @@ func (g *stage) step(signals ...float32) Decision {
 	for _, r := range d.Ladder {
 		g.stands[r.Network] = r.Depth
 	}
-	if d.Action != Stay {
+	if d.Action != Stay && !g.sits {
 		g.moves = append(g.moves, d.To)
 		was := g.s.Here
 		g.s.Here = d.To

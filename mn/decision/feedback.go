@@ -39,20 +39,18 @@ func (e *Engine) arrive(to PointID, chosen bool) {
 	if from == 0 {
 		from, e.gone = e.gone, 0
 	}
-	t.rest = rest{}
-	n := &e.networks[t.Network]
-	n.rest, n.part = rest{}, rest{}
+	e.tried = true
 	if from == to {
 		return // it is back where it was, and was nowhere else
+	}
+	f := e.point(from)
+	if f == nil { // it was nowhere before
+		e.before, e.since, e.moved = 0, e.now, true
+		return
 	}
 	e.counts.Moves++
 	if e.chose = chosen; chosen {
 		e.counts.Chosen++
-	}
-	f := e.point(from)
-	if f == nil {
-		e.before, e.since, e.moved = 0, e.now, true
-		return
 	}
 	if f.Network == t.Network {
 		e.counts.Roams++

@@ -29,6 +29,7 @@ type track struct {
 	fit   fit // of means over thin, or single readings where they are farther apart
 	line  line
 	fitAt time.Duration
+	fast  float32 // of the last reading of fit
 	sum   float32 // of readings that are not in fit yet
 	n     float32
 
@@ -130,7 +131,7 @@ func (e *Engine) read(t *track, dBm float32, age time.Duration) {
 	if !t.heard || at-t.at > maxStep {
 		t.heard, t.at, t.age, t.raw, t.avg, t.fit = true, at, age, dBm, dBm, fit{}
 		t.fit.add(0, 0, float64(dBm))
-		t.line, t.fitAt, t.sum, t.n = line{level: dBm}, at, 0, 0
+		t.line, t.fitAt, t.fast, t.sum, t.n = line{level: dBm}, at, dBm, 0, 0
 		return
 	}
 	dt := float32(at-t.at) * 1e-9
@@ -146,7 +147,8 @@ func (e *Engine) read(t *track, dBm float32, age time.Duration) {
 	}
 	dt = float32(at-t.fitAt) * 1e-9
 	long := fitWindow * e.window
-	t.fit.add(float64(dt), float64(long/(long+dt)), float64(t.sum/t.n))
+	t.fast = t.sum / t.n
+	t.fit.add(float64(dt), float64(long/(long+dt)), float64(t.fast))
 	t.line, t.fitAt, t.sum, t.n = t.fit.line(), at, 0, 0
 }
 

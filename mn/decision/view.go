@@ -20,6 +20,7 @@ const (
 	lookAhead  = 2.0     // s
 	pathLoss   = 35.0    // dB for each ten times of the distance: in and between buildings
 	shadow     = 20.0    // m, over which the half of a shadow goes
+	plunge     = 6.0     // dB below the average that are no noise
 	still      = 0.05    // dB/s: less is no change
 	densest    = 4.0     // dB by which Hybrid moves its levels
 	denseIn    = 10      // s, over which Hybrid looks at its surroundings
@@ -116,6 +117,12 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 	falls := max((h.line.level-then)/max(v.horizon, 0.1), 0) // dB/s
 	if v.moving && falls > still {
 		v.left = max(e.leftBy(h.line.level, -falls), 0)
+	}
+	if gap := h.fast - h.avg; gap < -plunge { // it breaks away: average and trend come late, the average by the window
+		v.here = min(v.here, h.fast+plunge-loses)
+		if left := e.leftBy(h.fast, gap/max(e.window, 0.25)); v.left < 0 || left < v.left {
+			v.left = left
+		}
 	}
 	if h.fit.w > 3 {
 		v.leave = min(p.Lost+spare+sure*h.line.spread+falls*v.horizon, p.Look)
