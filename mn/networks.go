@@ -34,6 +34,8 @@ type Discovery struct {
 	Router  bool              // the serving router is asked
 	DNS     bool              // the domains of the present link are asked for authentication agents,
 	Domains []string          // and these
+	Air     bool              // what scans have seen of points that are known;
+	Unknown bool              // points that nobody has named are of the network whose SSID they have
 	Locator discover.Locator  // where the node is; nil: nobody tells
 	Aliases map[string]string // names of points by their BSSIDs, in lower case with colons
 	Sources []discover.Source // and these
@@ -69,11 +71,39 @@ func (n *Node) openDiscovery() {
 	if n.cfg.Discovery.DNS || len(n.cfg.Discovery.Domains) > 0 {
 		cfg.Sources = append(cfg.Sources, discover.DNS{Namer: namer{n}, Log: n.cfg.Log})
 	}
+	if scanner, ok := n.scanning().link.(link.Scanner); ok && n.cfg.Discovery.Air {
+		cfg.Sources = append(cfg.Sources, n.air(scanner))
+	}
 	for _, net := range n.cfg.Networks {
 		cfg.Networks = append(cfg.Networks, net.model())
 	}
 	n.discovery = discover.New(cfg)
 	n.renewPlaces()
+}
+
+// air is the source that says what a link has seen.
+func (n *Node) air(scanner link.Scanner) discover.Air {
+	sights := func(ask func(context.Context) ([]link.Sighting, error)) func(context.Context) ([]discover.Sight, error) {
+		return func(ctx context.Context) (out []discover.Sight, err error) {
+			seen, err := ask(ctx)
+			for _, g := range seen {
+				out = append(out, discover.Sight{Point: g.Point, SSID: g.SSID, Freq: g.Freq, Signal: g.Signal, Age: g.Age})
+			}
+			return out, err
+		}
+	}
+	return discover.Air{
+		Seen: sights(scanner.Seen), Reported: sights(scanner.Reported), Unknown: n.cfg.Discovery.Unknown, Log: n.cfg.Log,
+		Known: func() []neighbourhood.Known { return n.discovery.Known() },
+		Present: func(ctx context.Context) (point, network string) {
+			if point, err := scanner.Current(ctx); err == nil && point != "" {
+				if net, err := n.networkOf(point); err == nil {
+					return point, net.Name
+				}
+			}
+			return "", ""
+		},
+	}
 }
 
 // lookAround runs what finds out about networks, until the node closes.

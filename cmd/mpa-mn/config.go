@@ -101,7 +101,7 @@ networks:                             # points: of attachment, the preferred one
     points:
       - {name: poa-a1, bssid: 02:00:00:00:0a:01, ssid: site-a, freq: 2437, security: wpa-eap, location: {plan: hall, x: 12, y: 4}, reach: 40}   # MHz; without it all channels are looked at
       - {name: poa-a2, bssid: 02:00:00:00:0a:02, ssid: site-a, freq: 2462}
-discovery: {router: true, dns: true}  # where the node learns of more: the serving router; _pana._udp in the link's domain. domains: [site.example]: and in these. position: {gpsd: "127.0.0.1:2947"}, or {file: /run/openmpa/place, plan: hall}: where it is
+discovery: {router: true, dns: true}  # where the node learns of more: the serving router; _pana._udp in the link's domain. domains: [site.example]: and in these. unknown-points: true: access points that nobody has named are of the network whose SSID they send. position: {gpsd: "127.0.0.1:2947"}, or {file: /run/openmpa/place, plan: hall}: where it is
 family: 4                             # of care-of addresses, that of the home address; 6: they are formed from what routers advertise (RFC 4862), or of DHCPv6
 ipv6: {dad: {delay: 1s, transmits: 1, retrans: 1s}}   # RFC 4862, without preparation. identifier: ::1234:5678:9abc:def0: of addresses the node forms, without it stable and opaque ones (RFC 7217)
 mobility:                             # one of these; key-file: hex:..., base64:... or plain

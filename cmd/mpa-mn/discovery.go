@@ -62,6 +62,7 @@ type discoveryConfig struct {
 	Router   bool           `yaml:"router"`
 	DNS      bool           `yaml:"dns"`
 	Domains  []string       `yaml:"domains"`
+	Unknown  bool           `yaml:"unknown-points"`
 	Position positionConfig `yaml:"position"`
 }
 
@@ -102,7 +103,7 @@ func (p *positionConfig) Check() error {
 
 // discovery is the section as package mn takes it.
 func (c configuration) discovery(log *slog.Logger) mn.Discovery {
-	d := mn.Discovery{Router: c.Discovery.Router, DNS: c.Discovery.DNS, Domains: c.Discovery.Domains, Aliases: map[string]string{}}
+	d := mn.Discovery{Router: c.Discovery.Router, DNS: c.Discovery.DNS, Domains: c.Discovery.Domains, Air: true, Unknown: c.Discovery.Unknown, Aliases: map[string]string{}}
 	for _, n := range c.Networks {
 		for _, p := range n.Points {
 			if !p.BSSID.IsZero() && p.Name != p.BSSID.String() {
