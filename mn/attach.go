@@ -202,6 +202,7 @@ func (n *Node) bind(ctx context.Context, id event.HandoverID, c *candidate, orde
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timers.Bind)
 	defer cancel()
 	c.bindTried, c.carried = true, true
+	n.bindsBeside(c.path)
 	at, err := n.home.bind(ctx, id, c.path, ordered)
 	span.End(err, at...)
 	if err != nil {

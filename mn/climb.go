@@ -160,7 +160,7 @@ func (c *candidate) deleteTunnel(id event.HandoverID) {
 // relinquish gives st back, or what is too much of it. It has no part in the binding.
 func (n *Node) relinquish(st *stand) {
 	n.mu.Lock()
-	if n.closing || n.stands[st.net] != st || st.job != nil || st.c == nil || st.c.bindTried {
+	if n.closing || n.stands[st.net] != st || st.job != nil || st.c == nil || st.c.bindTried || n.isSpread(st) {
 		n.mu.Unlock()
 		return
 	}

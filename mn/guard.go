@@ -19,7 +19,7 @@ type GuardWhen string
 // The policies.
 const (
 	GuardNever  GuardWhen = "never"
-	GuardWeak   GuardWhen = "weak" // while the decider finds the signal below its level look
+	GuardWeak   GuardWhen = "weak" // while moves go there and back, or the decider finds the signal below its level look
 	GuardAlways GuardWhen = "always"
 	GuardOn     GuardWhen = "on"   // told by a person, until told otherwise
 	GuardOff    GuardWhen = "off"  // likewise
@@ -90,7 +90,7 @@ func (n *Node) protector() (c *candidate, t *tunnel.Tunnel) {
 	n.mu.Lock()
 	g, serving := n.guard, n.serving
 	n.mu.Unlock()
-	wanted := n.cfg.Guard == GuardAlways || n.cfg.Guard == GuardWeak && g.weak
+	wanted := n.cfg.Guard == GuardAlways || n.cfg.Guard == GuardWeak && (g.weak || n.both.Load())
 	if g.told != "" {
 		wanted = g.told == GuardOn
 	}

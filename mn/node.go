@@ -79,6 +79,9 @@ type Node struct {
 	current *Handover            // the newest
 	closing bool                 // no other may begin
 	guard   guarding
+	both    atomic.Bool                        // see SetBoth
+	spread  *path                              // where packets come beside the network that serves; nil: nowhere
+	oneOnly bool                               // the home agent binds one address
 	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
 }
 

@@ -188,18 +188,21 @@ func (n *Node) keepStanding() {
 func (n *Node) reconcile(ctx context.Context) (next time.Duration) {
 	n.mu.Lock()
 	old := n.serving
-	idle := len(n.stands) == 0 && len(n.ladder.want) == 0
+	idle := len(n.stands) == 0 && len(n.ladder.want) == 0 && n.spread == nil
 	n.mu.Unlock()
 	if idle || old == nil || old.address == nil || n.away.Load() || ctx.Err() != nil {
 		return 0
 	}
 	since := old.port.carrier.look()
 	todo := n.due(old)
-	if len(todo.back) == 0 && len(todo.climb) == 0 && !todo.rebind {
+	if len(todo.back) == 0 && len(todo.climb) == 0 && !todo.rebind && !todo.spread {
 		return todo.next
 	}
 	if since.known && !since.Up || old.port.awayFrom(ctx, old.net.Name) {
 		return retryFirst // its return is told, mostly
+	}
+	if todo.spread && !n.respread(ctx) {
+		return againSpread
 	}
 	for _, st := range todo.back {
 		n.relinquish(st)
@@ -217,6 +220,7 @@ func (n *Node) reconcile(ctx context.Context) (next time.Duration) {
 type agenda struct {
 	back   []*stand // to be given back, or a part of it
 	climb  []*stand // not as deep as wanted
+	spread bool     // packets come to another place than they are to, beside the one that serves
 	rebind bool     // the binding is not where it is wanted
 	next   time.Duration
 }
@@ -304,7 +308,7 @@ func (n *Node) due(old *candidate) (a agenda) {
 		}
 	}
 	from, to := n.misbound()
-	a.rebind = from != nil || to != nil
+	a.rebind, a.spread = from != nil || to != nil, n.spreads()
 	return a
 }
 

@@ -1,4 +1,0 @@
-package mn
-
-// SetBoth does nothing yet.
-func (n *Node) SetBoth(bool) {}
