@@ -29,6 +29,10 @@
 // a cut (guard.go), or sends to where the node has turned up (through.go). Each network is
 // reached by a port, an interface with its link adapter (port.go).
 //
+// What the node has in the network that it has left is kept for a return (hold.go), bound beside
+// the serving one while moves go there and back (both.go); what is prepared, and bound, may
+// vanish (vanish.go).
+//
 // The new care-of address stands on the TUN while the node is elsewhere, and is
 // put on the interface before it leaves the TUN (§7.3.3). Everything the kernel
 // needs at the new link stands before the node leaves the old one; what is left

@@ -21,6 +21,9 @@
 // sent is ahead of what comes after. Nobody but the node, the access points and time
 // moves the mode; what nobody asks for goes after Config.Unused.
 //
+// A node that has left may have its session, address and keys held for a return, and then is
+// what a candidate is, with a tunnel made anew from where it is (held.go).
+//
 // The host route, the neighbour entry and the rule stand before the node leaves
 // its old network; what is left at arrival is to write the queue to the TUN. The
 // flip to direct has what comes wait in the kernel until everything that went into the
@@ -39,5 +42,5 @@
 // claimed by a session, given back or expired (leases.go), also over a crash.
 //
 // Covered: RFC 6252 §6.3 steps 1 to 4, §7.3.1 (DHCPv4), §7.4, §7.6 (buffering at the
-// nAR and the pAR, bicasting, copy-and-forward), §7.7.1, Appendix A, for IPv4 and IPv6.
+// nAR and the pAR, bicasting, copy-and-forward), §7.7.1, Appendix A, C.1 and C.2 (held for a return), for IPv4 and IPv6.
 package par
