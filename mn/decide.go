@@ -31,7 +31,6 @@ const (
 	lookShare       = 10                     // at most one part in so many of the time
 	traceLook       = 10 * time.Second       // between two of those that only a trace wants
 	sampleWithin    = 500 * time.Millisecond // for what is asked about the link
-	roamWithin      = 10 * time.Second
 )
 
 // spot is a point of attachment and its network.
@@ -260,23 +259,6 @@ func (n *Node) position(ctx context.Context) (here spot, err error) {
 		return here, nil
 	}
 	return spot{network.Name, point}, nil
-}
-
-// roam implements mover. What comes of it is followed as any other change of the point.
-func (n *Node) roam(ctx context.Context, point string) (id event.HandoverID, err error) {
-	if !n.tryTurn() {
-		return id, ErrBusy
-	}
-	n.endTurn()
-	if id, err = event.NewHandoverID(n.cfg.Rand); err != nil {
-		return id, err
-	}
-	span := n.cfg.Recorder.Begin(id, event.PhaseL2, "point", point, "roam", true)
-	ctx, cancel := context.WithTimeout(ctx, roamWithin)
-	defer cancel()
-	err = n.servingPort().link.Attach(ctx, point)
-	span.End(err)
-	return id, err
 }
 
 // measured tells the decider what a step of a preparation took.

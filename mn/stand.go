@@ -284,9 +284,11 @@ func (n *Node) inVain(st *stand, why string) {
 	if st.depth == decision.None {
 		return
 	}
-	n.mu.Lock()
-	n.ladder.counts.Vain[st.depth.String()]++
-	n.mu.Unlock()
+	if !st.held { // else it was of use before
+		n.mu.Lock()
+		n.ladder.counts.Vain[st.depth.String()]++
+		n.mu.Unlock()
+	}
 	n.cfg.Recorder.Point(st.id, event.PhasePrepare, "given back", "network", st.net, "depth", st.depth.String(), "held", st.held, "why", why)
 }
 

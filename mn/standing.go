@@ -28,7 +28,7 @@ type Standing struct {
 type Preparations struct {
 	Prepared map[string]uint64 `json:"prepared"` // stands that have come so far
 	Used     map[string]uint64 `json:"used"`     // moves to what stood so far
-	Vain     map[string]uint64 `json:"vain"`     // stands that had come so far and were given back
+	Vain     map[string]uint64 `json:"vain"`     // stands that had come so far and were given back, but those the node was at before
 }
 
 // ladder is which networks are wanted how deep. Its fields but wake are guarded by Node.mu.
