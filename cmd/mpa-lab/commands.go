@@ -159,17 +159,19 @@ func (c *demoCmd) Run(a *app) error {
 }
 
 type runCmd struct {
-	Scenario  string `arg:"" help:"Name of the scenario; \"list\" shows them."`
-	JSON      string `name:"json" placeholder:"FILE" help:"Write the results as one JSON object to FILE, or to standard output for \"-\"."`
-	Repeat    int    `default:"1" placeholder:"1" help:"How often. Each handover starts without session, lease or tunnel at its target."`
-	Direction string `enum:"down,up,both,auto" default:"auto" help:"Which way traffic goes at --rate, the other way has 50 packets/s: down (to the node), up, both, auto (down for bit rates, else both)."`
-	Buffer    string `enum:"on,off" default:"on" help:"off: routers hold nothing while the node moves; its own queue stays."`
-	Pictures  string `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
-	Tracks    bool   `help:"With --json: every packet and phase too, for pictures made later by report."`
-	Probe     bool   `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
-	ProbeRate int    `name:"probe-rate" placeholder:"5000" help:"Another rate of that; by 802.11, where processors are emulated, it is 100 unless given."`
-	Access    string `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
-	Keep      bool   `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
+	Scenario  string  `arg:"" help:"Name of the scenario; \"list\" shows them."`
+	JSON      string  `name:"json" placeholder:"FILE" help:"Write the results as one JSON object to FILE, or to standard output for \"-\"."`
+	Repeat    int     `default:"1" placeholder:"1" help:"How often. Each handover starts without session, lease or tunnel at its target."`
+	Direction string  `enum:"down,up,both,auto" default:"auto" help:"Which way traffic goes at --rate, the other way has 50 packets/s: down (to the node), up, both, auto (down for bit rates, else both)."`
+	Buffer    string  `enum:"on,off" default:"on" help:"off: routers hold nothing while the node moves; its own queue stays."`
+	Pictures  string  `type:"path" placeholder:"DIR" help:"Draw the results into DIR, as SVG and PNG: packets and phases of a handover, and the distribution of several."`
+	Tracks    bool    `help:"With --json: every packet and phase too, for pictures made later by report."`
+	Probe     bool    `default:"true" negatable:"" help:"Measure the time from link up to the first packet, with 5000 packets/s around the move."`
+	ProbeRate int     `name:"probe-rate" placeholder:"5000" help:"Another rate of that; by 802.11, where processors are emulated, it is 100 unless given."`
+	Access    string  `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
+	Minutes   float64 `default:"10" placeholder:"10" help:"How long the node walks, of wander."`
+	WalkSeed  uint64  `name:"walk-seed" default:"1" placeholder:"1" help:"Another way with other shadows, of wander."`
+	Keep      bool    `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags
 }
 
@@ -223,6 +225,10 @@ func (c *runCmd) prepare(a *app, k *kong.Context) (s scenario.Scenario, o scenar
 	}
 	o.Repeat, o.Probe, o.Keep, o.BufferOff, o.Tracks = c.Repeat, c.Probe, c.Keep, c.Buffer == "off", c.Tracks || c.Pictures != ""
 	o.Wifi = c.Access == scenario.AccessWifi
+	if !(c.Minutes > 0 && c.Minutes <= 600) {
+		return s, o, fmt.Errorf("--minutes %v: expected more than 0, up to 600", c.Minutes)
+	}
+	o.Walk, o.WalkSeed = time.Duration(c.Minutes*float64(time.Minute)), c.WalkSeed
 	switch {
 	case given(k, "probe-rate") && (c.ProbeRate < 1 || c.ProbeRate > 100_000):
 		return s, o, fmt.Errorf("--probe-rate %d: expected 1 to 100000", c.ProbeRate)
@@ -257,7 +263,7 @@ func printResult(s scenario.Scenario, o scenario.Options, res *report.Result, er
 		printHandovers(s, o, res)
 	}
 	fmt.Println()
-	if len(res.Handovers) > 0 {
+	if len(res.Handovers)+len(res.Journeys) > 0 {
 		fmt.Println(report.Tables(res))
 	}
 	if res.Soak != nil {

@@ -149,8 +149,12 @@ func (b *Bed) configMN() string {
 		fmt.Fprintf(&nets, "  - {name: %s, %spoints: [%s]}\n", n.Name, agent, strings.Join(points, ", "))
 	}
 	deciding := ""
-	if b.Radio != nil && b.opt.Wifi.Decision != "" {
-		deciding = "decision: " + b.opt.Wifi.Decision + "\n"
+	section := b.opt.Decision
+	if b.Radio != nil {
+		section = b.opt.Wifi.Decision
+	}
+	if section != "" {
+		deciding = "decision: " + section + "\n"
 	}
 	moves := ""
 	if b.opt.Hold != "" || b.opt.Guard != "" {

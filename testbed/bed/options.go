@@ -81,9 +81,11 @@ type Options struct {
 	Hold string
 	// Return is how long the mobile node keeps what it has in the network that it has left; 0: it gives that back at once.
 	Return time.Duration
+	// Decision is the section of that name in mpa-mn's configuration, by cable, see Wifi; empty: it moves when it is told.
+	Decision string
 	// Kept is how long it keeps what was prepared and not used; the program's default when 0.
 	Kept time.Duration
-	// Guard says when copies are kept against a cut: GuardNever (also when empty) or GuardAlways.
+	// Guard says when copies are kept against a cut: GuardNever (also when empty), GuardWeak, with a Decision, or GuardAlways.
 	Guard string
 	// Classes are the routers' classes of traffic, as in their configuration; empty: the standard.
 	Classes string
@@ -166,6 +168,7 @@ const (
 	HoldNext     = "next"
 	HoldPrevious = "previous"
 	GuardNever   = "never"
+	GuardWeak    = "weak"
 	GuardAlways  = "always"
 )
 
@@ -232,8 +235,8 @@ func (o Options) check() error {
 	if !slices.Contains([]string{"", HoldNext, HoldPrevious}, o.Hold) {
 		return fmt.Errorf("bed: %q is no router that holds: expected %s or %s", o.Hold, HoldNext, HoldPrevious)
 	}
-	if !slices.Contains([]string{"", GuardNever, GuardAlways}, o.Guard) {
-		return fmt.Errorf("bed: %q is no time to keep copies: expected %s or %s", o.Guard, GuardNever, GuardAlways)
+	if !slices.Contains([]string{"", GuardNever, GuardWeak, GuardAlways}, o.Guard) {
+		return fmt.Errorf("bed: %q is no time to keep copies: expected %s, %s or %s", o.Guard, GuardNever, GuardWeak, GuardAlways)
 	}
 	switch o.Second {
 	case "":

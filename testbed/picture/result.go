@@ -9,7 +9,7 @@ import (
 // Of draws what a run has to show. Of a scenario that compares, that is a
 // prepared handover beside one that was not; of any other, the handover with the
 // longest silence around the move, and with several of them the distribution;
-// of RFC 6252's Figure 10, the figure.
+// of RFC 6252's Figure 10, the figure; of nodes that have moved by themselves, their signals.
 // Handovers without a track, and without figures of an interruption, give none.
 func Of(r *report.Result) ([]Picture, error) {
 	var out []Picture
@@ -34,6 +34,10 @@ func Of(r *report.Result) ([]Picture, error) {
 			return nil, nil
 		}
 		err := add(Comparison(r.Scenario+"-comparison", moves...))
+		return out, err
+	}
+	if report.HasWay(r) {
+		err := add(Wander(r.Scenario, r.Journeys))
 		return out, err
 	}
 	if roams := report.Roams(r); roams != nil {

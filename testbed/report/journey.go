@@ -30,15 +30,31 @@ type Decided struct {
 	// PingPongs are moves back to the point before within WithinS.
 	PingPongs int     `json:"ping_pongs"`
 	WithinS   float64 `json:"within_s"`
-	// Prepared, Used and Vain count preparations by depth, the node's own figures.
+	// The node's own figures by depth: how often a preparation has come so far, how deep those were that a move took, and
+	// those that none did.
 	Prepared map[string]int `json:"prepared,omitempty"`
 	Used     map[string]int `json:"used,omitempty"`
 	Vain     map[string]int `json:"vain,omitempty"`
 	// WeakS is how long the link was at a point below WeakDBm.
 	WeakS   float64 `json:"weak_s"`
 	WeakDBm float64 `json:"weak_dbm"`
-	// Seconds without a link, beyond those of moves.
+	// CutS is how long the link was gone because the signal was.
 	CutS float64 `json:"cut_s"`
+	// Way is what the node heard, and where it was; for pictures only.
+	Way []Heard `json:"way,omitempty"`
+}
+
+// Heard is what a node hears at a time.
+type Heard struct {
+	AtS    float64 `json:"at_s"`
+	Point  string  `json:"point,omitempty"`      // where its link is
+	Signal float64 `json:"signal_dbm,omitempty"` // of it
+	Best   float64 `json:"best_dbm,omitempty"`   // of all points
+}
+
+// HasWay says whether there is what a node heard on its way.
+func HasWay(r *Result) bool {
+	return slices.ContainsFunc(r.Journeys, func(j Journey) bool { return j.Policy != nil && len(j.Policy.Way) > 1 })
 }
 
 // share is n of all, in percent.
@@ -106,7 +122,8 @@ func decidedRows(js []Journey) [][]string {
 	add("decided: handovers, roams", func(d *Decided) string { return fmt.Sprintf("%d, %d", d.Handovers, d.Roams) })
 	add("  not decided", func(d *Decided) string { return number(float64(d.Unplanned)) })
 	add("  ping-pong", func(d *Decided) string { return share(d.PingPongs, d.Handovers+d.Roams+d.Unplanned) })
-	add("prepared", func(d *Decided) string { return number(float64(sum(d.Prepared))) })
+	ended := func(d *Decided) int { return sum(d.Used) + sum(d.Vain) }
+	add("prepared, and used or given back", func(d *Decided) string { return number(float64(ended(d))) })
 	depths := make(map[string]bool)
 	for _, j := range js {
 		if j.Policy != nil {
@@ -115,9 +132,9 @@ func decidedRows(js []Journey) [][]string {
 			}
 		}
 	}
-	add("  in vain", func(d *Decided) string { return share(sum(d.Vain), sum(d.Prepared)) })
+	add("  in vain", func(d *Decided) string { return share(sum(d.Vain), ended(d)) })
 	for _, depth := range slices.Sorted(maps.Keys(depths)) {
-		add("    to "+depth, func(d *Decided) string { return share(d.Vain[depth], d.Prepared[depth]) })
+		add("    to "+depth, func(d *Decided) string { return number(float64(d.Vain[depth])) })
 	}
 	weak := ""
 	for _, j := range js {
@@ -136,7 +153,7 @@ func JourneyNotes(r *Result) string {
 	var lines []string
 	for _, j := range r.Journeys {
 		if d := j.Policy; d != nil {
-			lines = append(lines, fmt.Sprintf("Ping-pong is a move back to the point before within %s s; in percent of all moves. In vain is a preparation that no move took, in percent of those made.", number(d.WithinS)))
+			lines = append(lines, fmt.Sprintf("Ping-pong is a move back to the point before within %s s; in percent of all moves. In vain is a preparation that no move took, in percent of those that have come to an end; below, how deep it had come.", number(d.WithinS)))
 			break
 		}
 	}

@@ -362,6 +362,11 @@ func (r *Result) DropTracks() {
 	for i := range r.Handovers {
 		r.Handovers[i].Track = nil
 	}
+	for _, j := range r.Journeys {
+		if j.Policy != nil {
+			j.Policy.Way = nil
+		}
+	}
 }
 
 // ReadJSON reads what WriteJSON wrote.

@@ -66,6 +66,9 @@ type Options struct {
 	LoseMarkers bool
 	// Wifi has the node attached by 802.11, with simulated radios.
 	Wifi bool
+	// Walk is how long the scenario wander lets the node go; 0: ten minutes. WalkSeed is that of its way and its shadows.
+	Walk     time.Duration
+	WalkSeed uint64
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }
@@ -280,6 +283,12 @@ func All() []Scenario {
 			Promise: "each move completes; nothing lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"a return asks neither for authentication nor for an address, and interrupts no longer (median) than a prepared move in the same run; " +
 				"what is held for it outlives its time nowhere",
+		},
+		{
+			Name: "wander", Access: AccessCable, run: wander, Fixes: []string{"probe", "lose", "nat", "buffer", "repeat", "l2-gap"}, Adjust: adjustWander,
+			Doc: "the node walks among seven points of five networks by an emulated signal and moves by itself, with each policy, in four labs beside one another",
+			Promise: "with each policy nothing is lost, duplicated or reordered in either direction (reordered only in forced flips); " +
+				"each move is one that the node has decided, and each decision has a reason in words; nothing is left where it is no longer",
 		},
 		{
 			Name: "unprepared", Access: AccessCable, run: unprepared, cases: true, Fixes: []string{"probe", "lose", "nat"},
