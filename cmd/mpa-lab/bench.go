@@ -19,6 +19,7 @@ type benchCmd struct {
 	Rounds   int      `placeholder:"N" help:"How often each subject is measured, turn by turn; by default as often as the bench says."`
 	Seconds  float64  `placeholder:"S" help:"How long each measurement is; by default as the bench says."`
 	Nodes    int      `placeholder:"N" help:"Of sim: how many nodes."`
+	Map      string   `placeholder:"KIND" enum:",dense,sparse,large,far" default:"" help:"Of sim: another kind of map: dense, sparse, large (cells), far (routers)."`
 	Only     []string `placeholder:"TEXT" sep:"none" help:"Only the rows that have this text in their names, as it stands; given more than once, those that have one of them."`
 	Logs     string   `type:"path" placeholder:"DIR" help:"Keep what the programs wrote in DIR."`
 }
@@ -37,7 +38,7 @@ func (c *benchCmd) Run(a *app) error {
 		}
 	}
 	r, err := bench.Run(a.ctx, b, bench.Options{
-		Bin: a.bin, Self: a.self, Commit: commit(a.self), Rounds: c.Rounds, Seconds: c.Seconds, Nodes: c.Nodes, Only: c.Only, Logs: c.Logs, Say: progress(),
+		Bin: a.bin, Self: a.self, Commit: commit(a.self), Rounds: c.Rounds, Seconds: c.Seconds, Nodes: c.Nodes, Map: c.Map, Only: c.Only, Logs: c.Logs, Say: progress(),
 	})
 	if r == nil || len(r.Rows) == 0 {
 		return err

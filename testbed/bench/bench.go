@@ -36,6 +36,7 @@ type Options struct {
 	Rounds  int
 	Seconds float64
 	Nodes   int
+	Map     string // of benches with a map: which kind
 	// Only, if not empty, are the rows to be measured: those with one of these texts in
 	// their names, each as it stands.
 	Only []string

@@ -3,7 +3,9 @@ package bench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -33,12 +35,20 @@ func measureSim(ctx context.Context, o Options, a *Adder) error {
 	if len(subjects) == 0 {
 		return fmt.Errorf("bench: no policy has the words that were asked for: there are %s", names(sim.Subjects(lostInSim)))
 	}
+	spec, ok := sim.Specs[o.Map]
+	if !ok {
+		return fmt.Errorf("bench: there is no kind of map %q: there are %q", o.Map, slices.Sorted(maps.Keys(sim.Specs)))
+	}
+	if spec.Lost = lostInSim; o.Map != "" {
+		a.Note("map: %s", o.Map)
+	}
 	var results []*sim.Result
 	for round := range o.Rounds {
 		began, cpu := time.Now(), processTime()
-		var told atomic.Int64 // seconds since
+		var told atomic.Int64         // seconds since
+		spec.Seed = uint64(round) + 1 //nolint:gosec // not negative
 		r, err := sim.Run(ctx, sim.Options{
-			Spec: sim.Spec{Seed: uint64(round) + 1, Lost: lostInSim}, Nodes: o.Nodes, Time: o.Duration(), Subjects: subjects, //nolint:gosec // not negative
+			Spec: spec, Nodes: o.Nodes, Time: o.Duration(), Subjects: subjects,
 			Progress: func(done, of int) {
 				if s := int64(time.Since(began).Seconds()); s > told.Swap(s) {
 					o.Say.Line("map %d of %d: %d of %d nodes, %s", round+1, o.Rounds, done, of, time.Since(began).Round(time.Second))

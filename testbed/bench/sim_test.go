@@ -44,7 +44,10 @@ func TestSim(t *testing.T) {
 	if err != nil || len(r.Rows[0].Samples) != 1 || r.Rounds != 1 {
 		t.Errorf("only era: %v, %+v", err, r.Rows[0])
 	}
-	for _, o := range []Options{{Nodes: 1, Seconds: 100_000}, {Nodes: 1, Seconds: 60, Only: []string{"nobody"}}} {
+	if r, err = Run(t.Context(), Sim(), Options{Seconds: 60, Nodes: 3, Only: []string{"era"}, Map: "large"}); err != nil || !strings.Contains(r.String(), "map: large") {
+		t.Errorf("another kind of map: %v", err)
+	}
+	for _, o := range []Options{{Nodes: 1, Seconds: 100_000}, {Nodes: 1, Seconds: 60, Map: "flat"}, {Nodes: 1, Seconds: 60, Only: []string{"nobody"}}} {
 		if _, err := Run(t.Context(), Sim(), o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}

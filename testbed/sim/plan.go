@@ -26,6 +26,15 @@ type Spec struct {
 	RTTms       float64 `json:"rtt_ms"`        // to the routers on average; 40
 }
 
+// Specs are kinds of maps by their names.
+var Specs = map[string]Spec{
+	"":       {},
+	"dense":  {Edge: -64},
+	"sparse": {Edge: -76},
+	"large":  {Spacing: 400, Exponent: 3.5, Edge: -72, Shadow: 8, Correlation: 50},
+	"far":    {RTTms: 200},
+}
+
 func (s Spec) defaults() Spec {
 	for _, f := range []struct {
 		v   *float64

@@ -87,6 +87,11 @@ func TestMap(t *testing.T) {
 	if other, _ := NewMap(Spec{Seed: 4}); !slices.Equal(m.field[7], again.field[7]) || slices.Equal(m.field[7], other.field[7]) {
 		t.Error("expected the same map of the same seed, and another one of another")
 	}
+	for name, s := range Specs {
+		if _, err := NewMap(s); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 	for _, s := range []Spec{{Side: 99}, {Spacing: math.NaN()}, {Edge: 5}, {Networks: 65}, {Exponent: 1}} {
 		if _, err := NewMap(s); err == nil {
 			t.Errorf("%+v: no error", s)
