@@ -59,7 +59,7 @@ func (o Options) Duration() time.Duration { return time.Duration(o.Seconds * flo
 
 // All lists the benches.
 func All() []Bench {
-	return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood(), TAuth(), AAAThroughput(), Sim()}
+	return []Bench{Tunnel(), Buffers(), TConf(), PANASessions(), PANAFlood(), TAuth(), AAAThroughput(), Sim(), Speed()}
 }
 
 // Find returns the bench of a name.
