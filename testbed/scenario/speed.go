@@ -100,7 +100,7 @@ func passField(from, to string, within time.Duration) *field.Trace {
 func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err error) {
 	r, b := g.r, g.b
 	to := topo.Other(r.at)
-	if err := r.awaitClean(ctx, b, to); err != nil {
+	if err := g.clean(ctx, to); err != nil {
 		return p, err
 	}
 	since := lastSeq(ctx, b.Client(topo.MN))
@@ -148,6 +148,23 @@ func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err
 	}
 	p.Steps, p.Depth, err = g.steps(ctx, since, lost)
 	return p, err
+}
+
+// clean waits until nothing of the node is left at a network; what stays there is a problem, and is waited for less after that.
+func (g *Passing) clean(ctx context.Context, network string) error {
+	limit := cleanLimit
+	if len(g.r.res.Problems) > 0 {
+		limit = time.Second
+	}
+	if err := g.r.awaitCleanWithin(ctx, g.b, network, limit); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		if limit == cleanLimit {
+			g.r.problem("%v", err)
+		}
+	}
+	return nil
 }
 
 // served waits until a network serves the node, whatever it tried before.
