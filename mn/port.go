@@ -198,9 +198,13 @@ func (p *port) here(ctx context.Context) (point string, network Network, err err
 }
 
 // awayFrom reports whether the link is somewhere else than in a network, or nowhere.
-// If nobody can say, it is where it was.
+// If nobody can say, it is where it was, and so is one whose keys are being made anew.
 func (p *port) awayFrom(ctx context.Context, network string) bool {
-	point, err := p.link.Current(ctx)
+	ask := p.link.Current
+	if r, ok := p.link.(link.Rekeyer); ok {
+		ask = r.Associated
+	}
+	point, err := ask(ctx)
 	if err != nil {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,4 +105,43 @@ func TestAnswersWrong(t *testing.T) {
 		t.Fatal("it waits for the adapter")
 	}
 	a.asked = nil
+}
+
+// rekeying is an adapter of a link whose keys are made anew for as long as it is asked: it says that it is at no point.
+type rekeying struct {
+	*adapter
+	now atomic.Bool
+}
+
+func (r *rekeying) Current(ctx context.Context) (string, error) {
+	if r.now.Load() {
+		return "", nil
+	}
+	return r.adapter.Current(ctx)
+}
+
+func (r *rekeying) Associated(ctx context.Context) (string, error) { return r.adapter.Current(ctx) }
+
+// TestRekeyedInAMove: keys that are made anew, at the old point or at the new one while the router has not answered yet, are no
+// move of the link.
+func TestRekeyedInAMove(t *testing.T) {
+	r := &rekeying{}
+	b := start(t, func(c *Config) {
+		inner := c.Interfaces[0].Link
+		c.Interfaces[0].Link = func(h host.Host) (link.Adapter, error) {
+			l, err := inner(h)
+			if err == nil {
+				r.adapter = l.(*adapter)
+			}
+			return r, err
+		}
+	})
+	r.adapter.opens = 3 * lookAfter // the router cannot answer before the link is looked at
+	r.onLeave(func(string) { r.now.Store(true) })
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Errorf("at the new point: %s, %v", o, err)
+	}
+	if o, err := b.handover("b"); o != event.Completed || err != nil {
+		t.Errorf("at both: %s, %v", o, err)
+	}
 }

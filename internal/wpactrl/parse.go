@@ -85,7 +85,19 @@ type Status struct {
 const (
 	StateCompleted  = "COMPLETED"  // data may flow
 	StateAssociated = "ASSOCIATED" // nothing has come from the access point since
+	StateHandshake  = "4WAY_HANDSHAKE"
+	StateGroup      = "GROUP_HANDSHAKE"
 )
+
+// Associated says that the interface is with an access point, whether its keys are set or are being made: at first, or anew while
+// it stays.
+func (s Status) Associated() bool {
+	switch s.State {
+	case StateCompleted, StateAssociated, StateHandshake, StateGroup:
+		return !s.BSSID.IsZero()
+	}
+	return false
+}
 
 // ParseStatus reads STATUS.
 func ParseStatus(answer string) (Status, error) {

@@ -72,6 +72,13 @@ type Strayer interface {
 	MayStray()
 }
 
+// Rekeyer is an Adapter whose link may have no keys for a moment where it is: they are made anew, and it stays.
+type Rekeyer interface {
+	Adapter
+	// Associated returns the point that the interface is with, be its keys set or a handshake under way; "" if none.
+	Associated(ctx context.Context) (poa string, err error)
+}
+
 // ErrChannel: nobody knows on which channel a point is.
 var ErrChannel = errors.New("link: the channel is not known: say the point's freq in the configuration")
 

@@ -86,6 +86,7 @@ var (
 	_ Meter   = (*Supplicant)(nil)
 	_ Strayer = (*Supplicant)(nil)
 	_ Mover   = (*Supplicant)(nil)
+	_ Rekeyer = (*Supplicant)(nil)
 )
 
 // NewSupplicant makes an adapter; wpa_supplicant need not run yet.
@@ -195,6 +196,15 @@ func (s *Supplicant) status(ctx context.Context) (wpactrl.Status, error) {
 func (s *Supplicant) Current(ctx context.Context) (string, error) {
 	st, err := s.status(ctx)
 	if err != nil || st.State != wpactrl.StateCompleted || st.BSSID.IsZero() {
+		return "", err
+	}
+	return s.name(st.BSSID), nil
+}
+
+// Associated implements Rekeyer.
+func (s *Supplicant) Associated(ctx context.Context) (string, error) {
+	st, err := s.status(ctx)
+	if err != nil || !st.Associated() {
 		return "", err
 	}
 	return s.name(st.BSSID), nil

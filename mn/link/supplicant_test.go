@@ -137,6 +137,30 @@ func TestSupplicantOtherNetwork(t *testing.T) {
 	preferred(0, 0, 5)
 }
 
+func TestAssociated(t *testing.T) {
+	a := newAir(t)
+	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+	for state, want := range map[string][2]string{ // current, associated
+		wpactrl.StateCompleted: {"poa-a1", "poa-a1"}, wpactrl.StateHandshake: {"", "poa-a1"}, wpactrl.StateGroup: {"", "poa-a1"},
+		wpactrl.StateAssociated: {"", "poa-a1"}, "ASSOCIATING": {}, "AUTHENTICATING": {}, "SCANNING": {}, "DISCONNECTED": {},
+	} {
+		a.mu.Lock()
+		a.keyless, a.state = bssA1, state
+		a.mu.Unlock()
+		current, err1 := s.Current(t.Context())
+		associated, err2 := s.Associated(t.Context())
+		if got := [2]string{current, associated}; got != want || err1 != nil || err2 != nil {
+			t.Errorf("%s: current and associated %q, expected %q; %v, %v", state, got, want, err1, err2)
+		}
+	}
+	a.mu.Lock()
+	a.keyless, a.at = wpactrl.MAC{}, wpactrl.MAC{}
+	a.mu.Unlock()
+	if poa, err := s.Associated(t.Context()); poa != "" || err != nil {
+		t.Errorf("nowhere: %q, %v", poa, err)
+	}
+}
+
 func TestSupplicantFailures(t *testing.T) {
 	a := newAir(t)
 	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places, Timeout: 20 * time.Second})
