@@ -222,7 +222,9 @@ func (n *Node) boundTo(c *candidate) {
 			continue
 		}
 		st.c.bindTried, st.depth = false, min(st.depth, decision.Tunnel)
-		st.asked = st.asked && c == n.serving
+		if st.asked == decision.Bind && c != n.serving {
+			st.asked = decision.None
+		}
 	}
 }
 

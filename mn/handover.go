@@ -34,20 +34,17 @@ func (h *Handover) Wait(ctx context.Context) (event.Outcome, error) {
 
 // Handover begins to move the node to the network of that name. What of it stands is used; where it
 // is complete, only the move is left.
-func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, wholeMove) }
+func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, errand{}) }
 
 // HandoverNow is Handover without time to prepare any more: the node moves with what stands, and does the
 // rest behind the link.
-func (n *Node) HandoverNow(name string) (*Handover, error) { return n.begin(name, moveNow) }
+func (n *Node) HandoverNow(name string) (*Handover, error) { return n.begin(name, errand{now: true}) }
 
 // errand is what a handover is to do.
-type errand int
-
-const (
-	prepareOnly errand = iota
-	wholeMove
-	moveNow
-)
+type errand struct {
+	prepare decision.Depth // as far as that, and no move
+	now     bool           // a move, with what stands
+}
 
 // begin begins a preparation, and the move after it if that is asked for.
 func (n *Node) begin(name string, what errand) (*Handover, error) {
@@ -63,7 +60,7 @@ func (n *Node) begin(name string, what errand) (*Handover, error) {
 	switch {
 	case old == nil:
 		err = errors.New("attached nowhere: nothing to hand over from")
-	case what == prepareOnly && !n.cfg.Prepare:
+	case what.prepare != decision.None && !n.cfg.Prepare:
 		err = errors.New("the configuration says to break before make (prepare: false)")
 	case resumes:
 		h.ID = st.id
@@ -94,9 +91,9 @@ func (n *Node) begin(name string, what errand) (*Handover, error) {
 		if st.span = nil; span == nil {
 			span = n.cfg.Recorder.Begin(h.ID, event.PhaseHandover, "from", old.net.Name, "to", name, "prepared", n.cfg.Prepare, "stands", st.depth.String())
 		}
-		if what == prepareOnly {
+		if what.prepare != decision.None {
 			n.setState("preparing " + name)
-			h.outcome, h.err = n.prepareAndKeep(ctx, old, st, span)
+			h.outcome, h.err = n.prepareAndKeep(ctx, old, st, what.prepare, span)
 		} else {
 			n.setState("handover to " + name)
 			h.outcome, h.err = n.handover(ctx, old, st, what)
@@ -123,16 +120,16 @@ func (n *Node) begin(name string, what errand) (*Handover, error) {
 // ends before, unless there is no time for that. What is of no use it gives back, or returns as unfit, if there is no
 // time for that.
 func (n *Node) claim(ctx context.Context, id event.HandoverID, name string, what errand) (st, unfit *stand) {
-	if what == moveNow {
+	if what.now {
 		ctx = atOnce()
 	}
 	st = n.takeStand(ctx, name)
 	switch {
-	case st.usable() && (what == moveNow || st.depth != decision.Tunnel || st.c.stillThere(ctx)):
+	case st.usable() && (what.now || st.depth != decision.Tunnel || st.c.stillThere(ctx)):
 		return st, nil
 	case st.usable():
 		n.leaveStand(st, "given back: its router does not answer through the tunnel")
-	case st != nil && what == moveNow:
+	case st != nil && what.now:
 		unfit = st
 	case st != nil:
 		n.leaveStand(st, "given back: "+st.spent())
@@ -200,18 +197,20 @@ func (n *Node) discover(ctx context.Context, id event.HandoverID, old *candidate
 	return network, point, nil
 }
 
-// prepareAndKeep makes st complete, and keeps it, or keeps it longer.
-func (n *Node) prepareAndKeep(ctx context.Context, old *candidate, st *stand, span *event.Span) (event.Outcome, error) {
-	if st.depth < decision.Bind {
+// prepareAndKeep takes st to a depth, and keeps it, or keeps it longer.
+func (n *Node) prepareAndKeep(ctx context.Context, old *candidate, st *stand, to decision.Depth, span *event.Span) (event.Outcome, error) {
+	if st.depth < to {
 		if _, _, err := n.discover(ctx, st.id, old, st.net); err != nil {
 			return event.Failed, err
 		}
-		if err := n.prepare(ctx, old, st); err != nil {
+		if err := n.prepare(ctx, old, st, to); err != nil {
 			return event.Failed, err
 		}
+	} else { // who waits for the end of it is told
+		n.cfg.Recorder.Begin(st.id, event.PhasePrepare, "network", st.net, "from", st.depth.String()).End(nil, "depth", st.depth.String())
 	}
 	st.span = span
-	n.keep(st)
+	n.keep(st, to)
 	return event.OK, nil
 }
 
@@ -224,8 +223,8 @@ func (n *Node) handover(ctx context.Context, old *candidate, st *stand, what err
 	if !n.cfg.Prepare {
 		return n.breakBeforeMake(ctx, st.id, old, network, point)
 	}
-	if what == wholeMove && st.depth < decision.Bind {
-		if err := n.prepare(ctx, old, st); err != nil {
+	if !what.now && st.depth < decision.Bind {
+		if err := n.prepare(ctx, old, st, decision.Bind); err != nil {
 			return event.Failed, err
 		}
 	}

@@ -119,6 +119,10 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	if holder == nil {
 		return
 	}
+	var next sync.WaitGroup
+	if w.told && c != nil { // else what is forwarded would go by its tunnel, to where the node was; and the home agent may have it after all
+		next.Go(func() { c.markEnd(id, firstDeparture, c.path.hold) })
+	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart, "holds", holder.net.Name)
 	if n.dead.Load() != nil {
 		if err := holder.path.hold(tunnel.Marker{Kind: tunnel.Depart, Handover: id, Seq: firstDeparture}); err != nil {
@@ -130,13 +134,10 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	} else {
 		span.EndOutcome(event.Failed, "no marker from the router: what is still under way is lost", "markers", sent)
 	}
-	if c == nil {
-		return
+	next.Wait()
+	if c != nil {
+		n.home.departed(c)
 	}
-	if w.previous != nil && c.bindTried && n.dead.Load() == nil { // the home agent may have it after all
-		c.markEnd(id, firstDeparture, c.path.hold)
-	}
-	n.home.departed(c)
 }
 
 // leaveTunnelRule lets the care-of address speak on the interface.
@@ -176,7 +177,8 @@ func (n *Node) arrive(ctx context.Context, id event.HandoverID, c *candidate, w 
 	// The last message of the 4-way handshake is ours: the access point lets frames pass a moment after it, and drops
 	// what is there before. That the router answers says that it does.
 	_, opensLater := c.port.link.(link.Keyer)
-	opensLater = opensLater || time.Now().Before(w.clear)
+	// Nor is anything forwarded to a router that may send it by the tunnel, to where the node was.
+	opensLater = opensLater || time.Now().Before(w.clear) || w.previous != nil && !w.told
 	if !opensLater && answer == nil {
 		open()
 	}

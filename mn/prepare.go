@@ -13,9 +13,9 @@ import (
 	"openmpa/paa/notify"
 )
 
-// prepare makes st complete: session, address, tunnel, binding (RFC 6252 §6.3 steps 1 to 3), as far
-// as it is not, and what the kernel needs at the new link. On an error nothing of it is left.
-func (n *Node) prepare(ctx context.Context, old *candidate, st *stand) (err error) {
+// prepare takes st to a depth: session, address, tunnel, binding (RFC 6252 §6.3 steps 1 to 3), and with
+// that what the kernel needs at the new link. On an error nothing of it is left.
+func (n *Node) prepare(ctx context.Context, old *candidate, st *stand, to decision.Depth) (err error) {
 	network, err := n.network(st.net)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (n *Node) prepare(ctx context.Context, old *candidate, st *stand) (err erro
 		}
 		n.inVain(st, err.Error())
 	}()
-	if err = n.raise(ctx, st, old, decision.Tunnel); err != nil {
+	if err = n.raise(ctx, st, old, to); err != nil || to < decision.Bind {
 		return err
 	}
 	c := st.c

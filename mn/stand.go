@@ -30,8 +30,8 @@ type stand struct {
 	c        *candidate // nil: there is nothing yet
 	depth    decision.Depth
 	want     decision.Depth // as far as it is wanted, see Node.Want
-	asked    bool           // for by a person, to be bound
-	wished   bool           // it was, for the move to come
+	asked    decision.Depth // for by a person
+	wished   bool           // that was complete, for the move to come
 	until    time.Time      // then it is given back
 	departed bool           // the node has told its router to hold, and the link did not get there
 	tried    bool           // an attachment elsewhere has failed, for which it was kept; it may be in the way
@@ -110,7 +110,7 @@ func (n *Node) stood(network string) *stand {
 // holds n.mu.
 func (n *Node) complete() *stand {
 	for _, st := range n.sorted() {
-		if st.depth == decision.Bind || st.asked {
+		if st.depth == decision.Bind || st.asked == decision.Bind && st.depth == decision.Tunnel {
 			return st
 		}
 	}
@@ -219,9 +219,9 @@ func (n *Node) takeAll() (list []*stand) {
 	return list
 }
 
-// keep has a complete candidate wait for its move, as a person has wished. The caller has the turn.
-func (n *Node) keep(st *stand) {
-	st.depth, st.asked, st.wished, st.until = decision.Bind, true, true, n.keptUntil(st.c)
+// keep has st wait for its move, as deep as a person has wished. The caller has the turn.
+func (n *Node) keep(st *stand, to decision.Depth) {
+	st.asked, st.wished, st.until = to, to == decision.Bind, n.keptUntil(st.c)
 	n.putStand(st)
 }
 
@@ -244,7 +244,7 @@ func (n *Node) keepDeparted(id event.HandoverID, old, c *candidate) {
 		n.giveUp(old, c)
 		return
 	}
-	n.keep(&stand{id: id, net: c.net.Name, c: c, departed: true})
+	n.keep(&stand{id: id, net: c.net.Name, c: c, depth: decision.Bind, departed: true}, decision.Bind)
 }
 
 // returnStand has packets for st come through its tunnel to c again, which is where it was prepared
@@ -292,22 +292,22 @@ func (n *Node) inVain(st *stand, why string) {
 	n.cfg.Recorder.Point(st.id, event.PhasePrepare, "given back", "network", st.net, "depth", st.depth.String(), "held", st.held, "why", why)
 }
 
-// servingNetwork is the name of the network that serves, empty if none does.
-func (n *Node) servingNetwork() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.serving == nil {
-		return ""
-	}
-	return n.serving.net.Name
-}
-
 // Prepare makes a candidate of the network of that name complete and keeps it: a
 // [Node.Handover] there is the move only, and so is an arrival of the link without us. It
 // is given back after Timers.Prepared, with the end of its session, and when another
 // network is bound; asked for again it is kept that long from then on. The outcome
 // is event.OK or event.Failed.
-func (n *Node) Prepare(network string) (*Handover, error) { return n.begin(network, prepareOnly) }
+func (n *Node) Prepare(network string) (*Handover, error) {
+	return n.PrepareTo(network, decision.Bind)
+}
+
+// PrepareTo is Prepare to a depth. To less than the binding several may be prepared at once.
+func (n *Node) PrepareTo(network string, to decision.Depth) (*Handover, error) {
+	if to <= decision.None || to > decision.Bind {
+		return nil, fmt.Errorf("mn: a preparation to %v: expected authenticate, configure, tunnel or bind", to)
+	}
+	return n.begin(network, errand{prepare: to})
+}
 
 // PreparedStatus is what waits for its move.
 type PreparedStatus struct {
@@ -331,9 +331,4 @@ func (st *stand) status() *PreparedStatus {
 		Rekeyed: rekeyed, Handover: st.id, Network: st.net, Address: st.c.address.prefix().String(),
 		Left: max(0, time.Until(st.until).Round(100*time.Millisecond).Seconds()),
 	}
-}
-
-// notUsed is why what nobody has used is given back.
-func (n *Node) notUsed() string {
-	return fmt.Sprintf("given back: not used in %v", n.cfg.Timers.Prepared)
 }

@@ -8,6 +8,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
+	"openmpa/mn/decision"
 )
 
 // prepare prepares a move and waits until it is ready.
@@ -36,7 +37,7 @@ func (b *bed) complete() *stand {
 // readied is a candidate of that network which is complete, and kept by nobody.
 func (b *bed) readied(network string) (*candidate, error) {
 	st := &stand{id: event.HandoverID{1}, net: network}
-	err := b.node.prepare(b.t.Context(), b.node.serving, st)
+	err := b.node.prepare(b.t.Context(), b.node.serving, st, decision.Bind)
 	return st.c, err
 }
 

@@ -227,13 +227,11 @@ type agenda struct {
 
 // goal is how deep st is to stand.
 func (st *stand) goal() decision.Depth {
-	switch {
-	case st.asked:
-		return decision.Bind
-	case st.held:
-		return max(st.want, decision.Tunnel)
+	goal := max(st.want, st.asked)
+	if st.held {
+		goal = max(goal, decision.Tunnel)
 	}
-	return st.want
+	return goal
 }
 
 // end is when its time is over.
@@ -321,7 +319,7 @@ func (n *Node) misbound() (from, to *stand) {
 			continue
 		}
 		wanted := st.goal() == decision.Bind && st.spent() == ""
-		asked = asked || st.asked && wanted
+		asked = asked || st.asked == decision.Bind && wanted
 		switch {
 		case st.c.bindTried && !wanted:
 			from = st
@@ -329,7 +327,7 @@ func (n *Node) misbound() (from, to *stand) {
 			to = st
 		}
 	}
-	if asked && to != nil && !to.asked { // a person's wish stands until its time is over
+	if asked && to != nil && to.asked != decision.Bind { // a person's wish stands until its time is over
 		to = nil
 	}
 	return from, to

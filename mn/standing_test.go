@@ -368,3 +368,36 @@ func TestArrivedAtAnother(t *testing.T) {
 		})
 	}
 }
+
+// TestPrepareTo: a person has several networks stand, each as deep as told.
+func TestPrepareTo(t *testing.T) {
+	b := startThree(t, func(c *Config) { c.Timers.Prepared = 3 * time.Second })
+	idle := osnettest.Snapshot(t)
+	stop := b.flow()
+	for network, to := range map[string]decision.Depth{"a": decision.Authenticate, "c": decision.Tunnel} {
+		h, err := b.node.PrepareTo(network, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, err := h.Wait(t.Context()); o != event.OK || err != nil {
+			t.Fatalf("%s, %v", o, err)
+		}
+	}
+	b.stands(Wanted{"a", decision.Authenticate}, Wanted{"c", decision.Tunnel})
+	if s := b.node.Status(); s.Bound != "10.1.0.100" || s.Prepared != nil {
+		t.Errorf("status %+v", s)
+	}
+	b.prepare("a")
+	b.stands(Wanted{"a", decision.Bind}, Wanted{"c", decision.Tunnel})
+	b.stands() // their time is over
+	stop()
+	b.eventually("the turn to be free", func(Status) bool { return len(b.node.turn) == 0 })
+	if now := osnettest.Snapshot(t); now != idle {
+		t.Errorf("left in the kernel: before\n%s\nafter\n%s", idle, now)
+	}
+	for _, to := range []decision.Depth{decision.None, decision.Bind + 1} {
+		if _, err := b.node.PrepareTo("a", to); err == nil {
+			t.Errorf("prepared to %v", to)
+		}
+	}
+}

@@ -27,6 +27,7 @@ import (
 type way struct {
 	behind   bool           // the binding is not where the node goes: it moves after the link
 	previous *candidate     // who holds; nil: the next one, or nobody where the binding is behind
+	told     bool           // the next one, which does not, holds what the previous one forwards until the arrival
 	socket   *tunnel.Socket // at the new address, for its tunnel; nil: there is none
 	// clear is when what was sent into the next router's tunnel by a link that was cut has
 	// come to that router. What goes natively from then on passes none of it.
@@ -111,7 +112,7 @@ func (n *Node) way(ctx context.Context, old, c *candidate) (w way) {
 	if w.behind = !n.home.isBound(c.path); w.behind {
 		if by := n.carrierOf(old); by.holds() {
 			by.endPassage()
-			w.previous, holder = by, by
+			w.previous, w.told, holder = by, n.dead.Load() == nil, by
 		}
 	}
 	socket, err := c.outerBy(c.port.name, holder.peer())

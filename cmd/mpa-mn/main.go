@@ -20,6 +20,7 @@ import (
 	"openmpa/internal/host"
 	"openmpa/internal/state"
 	"openmpa/mn"
+	"openmpa/mn/decision"
 	"openmpa/mn/decision/trace"
 	"openmpa/mn/link"
 	"openmpa/tunnel/flow"
@@ -144,7 +145,8 @@ func (o *options) run(ctx context.Context, env daemon.Env) error {
 		Path: c.Control.String(), Recorder: recorder, Log: env.Log,
 		Status: func() any { return node.Status() },
 		Commands: map[string]control.Command{
-			control.CommandHandover: command(node.Handover), control.CommandPrepare: command(node.Prepare),
+			control.CommandHandover:  command(func(a control.HandoverArgs) (*mn.Handover, error) { return handover(node, a) }),
+			control.CommandPrepare:   command(func(a control.HandoverArgs) (*mn.Handover, error) { return prepare(node, a) }),
 			control.CommandGuard:     guard(node),
 			control.CommandDecisions: func(context.Context, json.RawMessage) (any, error) { return node.Decisions(), nil },
 			control.CommandNetworks:  func(ctx context.Context, _ json.RawMessage) (any, error) { return node.Surroundings(ctx), nil },
@@ -170,14 +172,40 @@ func guard(node *mn.Node) control.Command {
 	}
 }
 
+func handover(node *mn.Node, a control.HandoverArgs) (*mn.Handover, error) {
+	switch {
+	case a.Depth != "":
+		return nil, errors.New("depth: of a preparation only")
+	case a.Now:
+		return node.HandoverNow(a.Network)
+	}
+	return node.Handover(a.Network)
+}
+
+func prepare(node *mn.Node, a control.HandoverArgs) (*mn.Handover, error) {
+	to := decision.Bind
+	if a.Depth != "" {
+		for to = decision.Bind; to > decision.None && to.String() != a.Depth; {
+			to--
+		}
+	}
+	switch {
+	case a.Now:
+		return nil, errors.New("now: of a handover only")
+	case to == decision.None:
+		return nil, fmt.Errorf("depth %q: expected authenticate, configure, tunnel or bind", a.Depth)
+	}
+	return node.PrepareTo(a.Network, to)
+}
+
 // command is one of the control socket's, which begin something with a network.
-func command(begin func(network string) (*mn.Handover, error)) control.Command {
+func command(begin func(control.HandoverArgs) (*mn.Handover, error)) control.Command {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var args control.HandoverArgs
 		if err := json.Unmarshal(raw, &args); err != nil || args.Network == "" {
 			return nil, errors.Join(errors.New(`expected {"network": NAME}`), err)
 		}
-		h, err := begin(args.Network)
+		h, err := begin(args)
 		if err != nil {
 			return nil, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"openmpa/internal/control"
 	"openmpa/internal/event"
+	"openmpa/mn/decision"
 )
 
 // order is what handover and prepare have in common.
@@ -19,28 +20,32 @@ type order struct {
 
 type handoverCmd struct {
 	order
+	Now bool `help:"Move with what stands already, and do the rest behind the link."`
 }
 
 // Run asks the mobile node to move. Its exit code is 0 only when the node moved.
 func (h handoverCmd) Run(a *app) error {
-	return h.give(a, errand{command: control.CommandHandover, what: "the handover", last: event.PhaseHandover})
+	return h.give(a, errand{command: control.CommandHandover, args: control.HandoverArgs{Now: h.Now}, what: "the handover", last: event.PhaseHandover})
 }
 
 type prepareCmd struct {
 	order
+	Depth string `enum:"authenticate,configure,tunnel,bind" default:"bind" placeholder:"DEPTH" help:"As far as that: authenticate, configure, tunnel or bind (default bind). To less than bind several networks may stand at once."`
 }
 
 // Run asks the mobile node to prepare a move. Its exit code is 0 only when all is
 // ready.
 func (p prepareCmd) Run(a *app) error {
-	return p.give(a, errand{command: control.CommandPrepare, what: "the preparation", last: event.PhasePrepare})
+	return p.give(a, errand{command: control.CommandPrepare, args: control.HandoverArgs{Depth: p.Depth}, what: "the preparation", last: event.PhasePrepare})
 }
 
 // errand is what the node is asked to do.
 type errand struct {
 	command string
+	args    control.HandoverArgs
 	what    string
 	last    event.Phase // the end of which is the end of it
+	began   time.Time
 }
 
 // errEnded ends the stream of records: the last one has come.
@@ -55,9 +60,10 @@ func (o order) give(a *app, e errand) error {
 		return err
 	}
 	var started control.HandoverResult
+	e.args.Network, e.began = o.Network, time.Now()
 	ask, cancel := context.WithTimeout(a.ctx, askTimeout)
 	// Without Wait: who stops looking does not stop it.
-	err = c.Command(ask, e.command, control.HandoverArgs{Network: o.Network}, &started)
+	err = c.Command(ask, e.command, e.args, &started)
 	cancel()
 	if err != nil {
 		return err
@@ -86,7 +92,8 @@ func (o order) follow(a *app, c *control.Client, e errand, id event.HandoverID) 
 	err := c.FollowHandover(ctx, id, func(r event.Event) error {
 		events = append(events, r)
 		show.update(events)
-		if r.Kind == event.KindEnd && (r.Phase == e.last || r.Phase == event.PhaseHandover) {
+		// What stood before has come so far by preparations of its own.
+		if r.Kind == event.KindEnd && (r.Phase == e.last && !r.Time.Before(e.began) || r.Phase == event.PhaseHandover) {
 			return errEnded
 		}
 		return nil
@@ -103,13 +110,13 @@ func (o order) follow(a *app, c *control.Client, e errand, id event.HandoverID) 
 		return err
 	}
 	if e.last == event.PhasePrepare {
-		return o.prepared(a, c, events)
+		return o.prepared(a, c, e.args.Depth, events)
 	}
 	return o.conclude(a, c, events)
 }
 
 // prepared says how a preparation ended, which may have been done before.
-func (o order) prepared(a *app, c *control.Client, events []event.Event) error {
+func (o order) prepared(a *app, c *control.Client, depth string, events []event.Event) error {
 	sum := control.Summarize(events)[0]
 	if a.cli.JSON {
 		if err := writeJSON(a.stdout, control.HandoverDetail{Handover: sum, Records: events}); err != nil {
@@ -122,6 +129,9 @@ func (o order) prepared(a *app, c *control.Client, events []event.Event) error {
 		return errReported
 	case !ready:
 		return fmt.Errorf("the preparation for %s ended as %s: %s (mpactl explain %s)", o.Network, last.Outcome, clean(last.Reason), sum.ID.String()[:8])
+	case !a.cli.JSON && depth != decision.Bind.String():
+		fmt.Fprintf(a.stdout, "%s: %s stands as far as %s, after %.1f ms (mpactl handover %s)\n",
+			nameOf(c), clean(o.Network), depth, float64(last.Duration)/float64(time.Millisecond), clean(o.Network))
 	case !a.cli.JSON:
 		fmt.Fprintf(a.stdout, "%s: ready to move to %s, after %.1f ms (mpactl handover %s)\n",
 			nameOf(c), clean(o.Network), float64(last.Duration)/float64(time.Millisecond), clean(o.Network))

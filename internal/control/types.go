@@ -40,6 +40,10 @@ type GuardArgs struct {
 type HandoverArgs struct {
 	Network string `json:"network"` // as named in the configuration
 	Wait    bool   `json:"wait"`    // answer at the end, and cancel when the client goes away; else answer at once
+	// Depth is as far as a preparation goes: authenticate, configure, tunnel or bind; empty: bind.
+	Depth string `json:"depth,omitempty"`
+	// Now: a handover takes what stands, and does the rest behind the link.
+	Now bool `json:"now,omitempty"`
 }
 
 // HandoverResult is the answer to both. Without Wait only ID is set. A preparation
