@@ -38,6 +38,28 @@ func (b *bed) serveNames(z *zone.Zone) {
 	b.t.Cleanup(func() { _ = conn.Close(); <-done })
 }
 
+// TestAgentByDHCP6: a node of IPv6 takes the PAA that a DHCPv6 server names (RFC 5192 section 4).
+func TestAgentByDHCP6(t *testing.T) {
+	b := startOf(t, &bed6{leased: true}, nil, func(b *bed) {
+		for i := range b.pools {
+			if p := &b.pools[i]; p.Server.Is6() {
+				p.PAA = p.Prefix.Addr().Next()
+			}
+		}
+		_ = b.dhcp.Close() // one that names nobody
+		var err error
+		if b.dhcp, err = dhcpd.Serve(b.far, b.pools, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}, func(c *Config) {
+		unnamed("a")(c)
+		unnamed("b")(c)
+	})
+	if s := b.node.Status(); s.State != "attached" || s.Network != "b" || s.Session == 0 {
+		t.Fatalf("status %+v", s)
+	}
+}
+
 // TestAgentByDNS: where neither the configuration nor DHCP names a PAA, that of the link is the one of its domain that is on
 // it; and those of other networks of that domain are known before the node has been there.
 func TestAgentByDNS(t *testing.T) {

@@ -169,8 +169,6 @@ func (c configuration) Check() error {
 		switch {
 		case n.Name == "" || names[n.Name]:
 			return config.Errorf(key+".name", "%q: expected a name that no other network has", n.Name)
-		case !n.PAA.IsValid() && d.Family == 6:
-			return config.Errorf(key+".paa", "missing: the address of the network's access router, which nobody names to a node of IPv6")
 		case len(n.Points) == 0:
 			return config.Errorf(key+".points", "missing: at least one point of attachment")
 		}
