@@ -40,6 +40,9 @@ func (n *Node) serve(c *candidate) {
 	n.mu.Unlock()
 	n.dead.Store(nil)
 	n.elsewhereNow()
+	if n.decider == nil { // which notes moves itself, roams too
+		c.keeper.wg.Go(func() { n.noteMove(ctx, c) })
+	}
 	c.keeper.wg.Go(func() { c.keepSession(ctx) })
 	c.keeper.wg.Go(func() { c.keepLease(ctx) })
 	c.keeper.wg.Go(func() { c.keepStandby(ctx) })

@@ -66,6 +66,7 @@ func TestLearned(t *testing.T) {
 		t.Fatalf("to a: %s, %v", o, err)
 	}
 	b.eventually("an attachment at a", func(s Status) bool { return s.Network == "a" && s.State == "attached" && s.Session != 0 })
+	b.eventually("that a follows b", func(Status) bool { return b.node.discovery.Follows("poa-b")["poa-a"] == 1 })
 	if o, err := b.handover("b"); o != event.Completed {
 		t.Errorf("back to b: %s, %v", o, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"openmpa/internal/neighbourhood"
 	"openmpa/internal/wpactrl"
@@ -270,6 +271,24 @@ func (n *Node) Surroundings(ctx context.Context) Surroundings {
 	}
 	return s
 }
+
+// noteMove notes where the node has moved to, for later moves.
+func (n *Node) noteMove(ctx context.Context, c *candidate) {
+	ctx, cancel := context.WithTimeout(ctx, noteWithin)
+	defer cancel()
+	point, err := c.port.link.Current(ctx)
+	if err != nil || point == "" {
+		return
+	}
+	n.mu.Lock()
+	from := n.lastPoint
+	n.lastPoint = point
+	n.mu.Unlock()
+	n.discovery.Moved(from, point, time.Now())
+}
+
+// noteWithin is how long the link may take to say where it is.
+const noteWithin = 2 * time.Second
 
 // proven notes what has been seen of the network in whose session with its router the node is.
 func (n *Node) proven(c *candidate) {

@@ -83,6 +83,8 @@ type Node struct {
 	spread  *path                              // where packets come beside the network that serves; nil: nowhere
 	oneOnly bool                               // the home agent binds one address
 	reports map[event.HandoverID]chan struct{} // closed when the router's last record came
+
+	lastPoint string // where the node was last, of those that moves are noted of
 }
 
 // Open sets the kernel up; Run then attaches the node, and Close undoes all.
