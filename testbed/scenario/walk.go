@@ -3,11 +3,13 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"openmpa/internal/control"
 	"openmpa/internal/event"
 	"openmpa/mn"
+	"openmpa/mn/decision"
 	"openmpa/testbed/bed"
 	"openmpa/testbed/topo"
 )
@@ -94,10 +96,10 @@ type walker struct{ b *bed.Bed }
 
 // walking is what matters of the node's status.
 type walking struct {
-	State    string             `json:"state"`
-	Network  string             `json:"network"`
-	Prepared *mn.PreparedStatus `json:"prepared"`
-	Decision *mn.DecisionStatus `json:"decision"`
+	State    string              `json:"state"`
+	Network  string              `json:"network"`
+	Standing []mn.StandingStatus `json:"standing"`
+	Decision *mn.DecisionStatus  `json:"decision"`
 }
 
 // signals makes the access points of a network as loud as that.
@@ -166,7 +168,9 @@ func (w *walker) away(ctx context.Context, network string) (control.HandoverResu
 		return control.HandoverResult{}, err
 	}
 	err := w.until(ctx, func(s walking) bool {
-		return s.Prepared != nil && s.Prepared.Network == topo.Other(network) && s.Network == network
+		return s.Network == network && slices.ContainsFunc(s.Standing, func(st mn.StandingStatus) bool {
+			return st.Network == topo.Other(network) && (st.Depth == decision.Tunnel.String() || st.Depth == decision.Bind.String())
+		})
 	})
 	if err != nil {
 		return control.HandoverResult{}, err
