@@ -39,7 +39,7 @@ type cli struct {
 	Handover   handoverCmd   `cmd:"" help:"Move the mobile node to another network, and show how it goes on."`
 	Prepare    prepareCmd    `cmd:"" help:"Do all of a move that can be done before it, and keep that for a minute."`
 	Guard      guardCmd      `cmd:"" help:"Have a router keep copies, for when the link is cut without warning, or no longer."`
-	Networks   networksCmd   `cmd:"" help:"What the mobile node knows of the networks around, and from whom."`
+	Networks   networksCmd   `cmd:"" help:"What the mobile node, or the router, knows of the networks around, and from whom."`
 	Explain    explainCmd    `cmd:"" help:"What a handover consisted of, and what each part cost."`
 	Events     eventsCmd     `cmd:"" help:"The records of the timeline."`
 	Replay     replayCmd     `cmd:"" help:"Play a recorded trace again, with any policy: what it would have done."`

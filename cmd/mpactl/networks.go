@@ -15,22 +15,34 @@ import (
 
 type networksCmd struct{}
 
-// Run prints what the mobile node knows of networks.
+// Run prints what the mobile node knows of networks, or the router, where there is no node.
 func (networksCmd) Run(a *app) error {
-	c, err := a.mobileNode()
+	s, err := a.ofNode()
 	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, askTimeout)
-	defer cancel()
-	var s mn.Surroundings
-	if err := c.Command(ctx, control.CommandNetworks, struct{}{}, &s); err != nil {
-		return err
+		r := a.ofRouter()
+		switch {
+		case r == nil:
+			return err
+		case a.cli.JSON:
+			return writeJSON(a.stdout, r)
+		}
+		return writeAround(a.stdout, r, time.Now())
 	}
 	if a.cli.JSON {
 		return writeJSON(a.stdout, s)
 	}
 	return writeNetworks(a.stdout, s)
+}
+
+// ofNode is what the mobile node of this machine knows.
+func (a *app) ofNode() (s mn.Surroundings, err error) {
+	c, err := a.mobileNode()
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, askTimeout)
+	defer cancel()
+	return s, c.Command(ctx, control.CommandNetworks, struct{}{}, &s)
 }
 
 // writeNetworks prints tables of networks with their points, of sources, and of what was not believed.

@@ -79,7 +79,13 @@ func fakeDaemon() {
 	pastHandover(rec, node)
 	server, err := control.NewServer(control.Config{
 		Path: path, Recorder: rec,
-		Status: func() any { return map[string]any{"node": node, "state": "attached"} },
+		Status: func() any {
+			s := map[string]any{"node": node, "state": "attached"}
+			if node == "ar" {
+				s["neighbourhood"] = fakeAround()
+			}
+			return s
+		},
 		Commands: map[string]control.Command{
 			control.CommandHandover: func(_ context.Context, raw json.RawMessage) (any, error) {
 				var args control.HandoverArgs
@@ -96,7 +102,12 @@ func fakeDaemon() {
 				}
 				return struct{}{}, err
 			},
-			control.CommandNetworks: func(context.Context, json.RawMessage) (any, error) { return fakeNetworks(), nil },
+			control.CommandNetworks: func(context.Context, json.RawMessage) (any, error) {
+				if node != "mn" {
+					return nil, errors.New("no networks here")
+				}
+				return fakeNetworks(), nil
+			},
 			control.CommandPrepare: func(_ context.Context, raw json.RawMessage) (any, error) {
 				var args control.HandoverArgs
 				if err := json.Unmarshal(raw, &args); err != nil {
