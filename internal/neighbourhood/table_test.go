@@ -116,6 +116,18 @@ func TestAgentsTogether(t *testing.T) {
 	}
 }
 
+// Two networks may share a link, if one source says so; another one may not claim the addresses of either.
+func TestSharedPrefix(t *testing.T) {
+	var table Table
+	shared, part := netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("10.1.0.64/26")
+	table.Learn(start, router, []Network{{Name: "b", Prefixes: []netip.Prefix{shared}}, {Name: "c", Prefixes: []netip.Prefix{part}}}, 0)
+	table.Learn(start, dhcp, []Network{{Name: "d", Prefixes: []netip.Prefix{part, netip.MustParsePrefix("10.4.0.0/24")}}}, 0)
+	got := table.Networks(start)
+	if len(got[0].Prefixes) != 1 || len(got[1].Prefixes) != 1 || len(got[2].Prefixes) != 1 || got[2].Prefixes[0] == part || len(table.Contradictions(start)) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Who is nearer is believed, of two of the same kind.
 func TestHops(t *testing.T) {
 	var table Table

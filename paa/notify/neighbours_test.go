@@ -261,7 +261,10 @@ func TestGatheringRefuses(t *testing.T) {
 	}
 	b, others := answer(t, 10, 16)
 	for name, change := range map[string]func(part int, r *NeighboursReply){
-		"an octet":              func(part int, r *NeighboursReply) { r.Data = bytes.Clone(r.Data); r.Data[100] ^= 1 },
+		"an octet": func(part int, r *NeighboursReply) { r.Data = bytes.Clone(r.Data); r.Data[100] ^= 1 },
+		"another SSID": func(part int, r *NeighboursReply) {
+			r.Data = bytes.Replace(r.Data, []byte("ssid"), []byte("tsid"), 1)
+		},
 		"lives of others":       func(part int, r *NeighboursReply) { r.Lives = r.Lives[:max(1, len(r.Lives))-1] },
 		"unchanged":             func(part int, r *NeighboursReply) { r.Parts, r.Data, r.Lives, r.Part = 0, nil, others, 0 },
 		"another part":          func(part int, r *NeighboursReply) { r.Part = min(r.Parts-1, r.Part+1) },

@@ -260,6 +260,115 @@ func TestLiar(t *testing.T) {
 	})
 }
 
+// forge answers as the router of a network with whatever list, until the listener is closed.
+func (s *site) forge(name string, list []neighbourhood.Network) (end func()) {
+	a, fit, err := notify.NewNeighbours(list)
+	if err != nil || fit != len(list) {
+		s.t.Fatalf("%d of %d networks fit, %v", fit, len(list), err)
+	}
+	lives := make([]time.Duration, fit)
+	for i := range lives {
+		lives[i] = 18 * time.Hour
+	}
+	l := s.listen(name)
+	config := &tls.Config{Certificates: []tls.Certificate{s.authority.Issue(routerName(name))}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			raw, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn := tls.Server(raw, config)
+			for {
+				m, err := read(conn)
+				if err != nil {
+					break
+				}
+				if m, ok := m.(*notify.NeighboursRequest); !ok || write(conn, a.Reply(m, lives)) != nil {
+					break
+				}
+			}
+			_ = raw.Close()
+		}
+	})
+	return func() { _ = l.Close(); wg.Wait() }
+}
+
+// A router says of all the others that it is theirs, at first hand and for ever: they are believed of themselves, it is not, and what it has
+// said ends when it does.
+func TestForger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		var lies []neighbourhood.Network
+		for _, n := range []string{"a", "a0", "b"} {
+			lies = append(lies, network(n, "10.9.0.1"))
+		}
+		for i := range neighbourhood.MaxNetworks - len(lies) {
+			lies = append(lies, network(fmt.Sprint("x", i), "10.9.0.1"))
+		}
+		end := s.forge("a0", lies)
+		defer end()
+		b := s.open(s.config(network("b", "10.1.0.1"), "a"))
+		defer b.Close()
+		c := s.config(network("a", "10.0.0.1"), "a0", "b")
+		a := s.open(c)
+		defer a.Close()
+		time.Sleep(2 * defaultEvery)
+		synctest.Wait()
+		if got := asked(t, a); !strings.HasPrefix(got, "a@10.0.0.1/0 a0@10.9.0.1/1 b@10.1.0.1/1 x0@10.9.0.1/2") {
+			t.Error(got)
+		}
+		if got := asked(t, b); strings.Contains(got, "x0") || !strings.Contains(got, "a0@10.9.0.1/2") {
+			t.Errorf("what a has at second hand went on: %s", got)
+		}
+		for _, n := range told(t, a, 1, &notify.Gathering{}) {
+			if n.Lifetime > defaultLifetime {
+				t.Errorf("%s for %v", n.Name, n.Lifetime)
+			}
+		}
+		s.cut("a0", true)
+		time.Sleep(maxLifetime + defaultEvery)
+		synctest.Wait()
+		if got := asked(t, a); got != "a@10.0.0.1/0 a0/1 b@10.1.0.1/1" {
+			t.Errorf("when it is gone: %s", got)
+		}
+	})
+}
+
+// In a ring of routers that pass on as far as they may, what is gone goes round no longer than its lifetime.
+func TestRing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		var ring []*Service
+		for i, n := range []string{"a", "b", "c", "d"} {
+			c := s.config(network(n, fmt.Sprintf("10.%d.0.1", i)), []string{"d", "a", "b", "c"}[i], []string{"b", "c", "d", "a"}[i])
+			c.Hops, c.Site = neighbourhood.MaxHops, "example"
+			ring = append(ring, s.open(c))
+		}
+		x := s.config(network("x", "10.9.0.1"), "a")
+		for _, r := range ring {
+			defer r.Close()
+		}
+		gone := s.open(x)
+		time.Sleep(4 * defaultEvery)
+		synctest.Wait()
+		if got := asked(t, ring[2]); !strings.Contains(got, "x@10.9.0.1/3") {
+			t.Errorf("around c: %s", got)
+		}
+		if err := gone.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(defaultLifetime + time.Second)
+		synctest.Wait()
+		for i, r := range ring {
+			if got := asked(t, r); strings.Contains(got, "x@") || strings.Count(got, "@") != 4 {
+				t.Errorf("around %d: %s", i, got)
+			}
+		}
+	})
+}
+
 // Strangers, and routers that are not who they should be, get and give nothing.
 func TestStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -527,6 +636,12 @@ func TestSite(t *testing.T) {
 		}
 		if st := a.Status(); len(st.Neighbours) != 2 || !st.Neighbours[0].Up || st.Neighbours[0].From == "" || len(st.Contradictions) != 0 {
 			t.Errorf("%+v", st)
+		}
+		a.mu.Lock()
+		own := a.sheet(time.Now(), "b", a.cfg.Hops)
+		a.mu.Unlock()
+		if list, err := notify.ParseNetworks(own.Reply(&notify.NeighboursRequest{}, own.lives(time.Now(), defaultLifetime)).Data); err != nil || words(list) != "a@10.0.0.1/0 c@10.2.0.1/1" {
+			t.Errorf("a tells b what b has said: %s, %v", words(list), err)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
