@@ -20,6 +20,7 @@ const (
 	Resting         // the best other point failed lately
 	Short           // the best other point would soon be left again
 	Dwelling        // a move would be right, but the dwell is not over
+	Early           // the best other point could be moved to, and there is time before it has to be prepared
 	Ready           // prepared; the present point will be left below leave
 	Preparing       // the move waits for what is being prepared
 	Better          // roam: another point of the network is better
@@ -125,7 +126,9 @@ func (e *Engine) choose(h *track, v *view) Decision {
 	case !leave && e.faint.so:
 		r.Code = Dwelling
 	case !leave && !ready:
-		r.Code = Preparing
+		if r.Code = Early; n.wanted == e.counts.Steps {
+			r.Code = Preparing
+		}
 	case !leave:
 		r.Code = Ready
 	case ready:

@@ -245,8 +245,32 @@ func TestStranded(t *testing.T) {
 			t.Errorf("%+v: %s", d, g.last())
 		}
 		g.Failed(g.s.At, d)
-		if d := g.step(-60, -55, -57); d.To != 3 {
+		if d = g.step(-60, -55, -57); d.To != 3 {
 			t.Errorf("%+v: %s", d, g.last())
+		}
+		g.Failed(g.s.At, Decision{Action: Roam, To: 3})
+		g.steps(20, -60)
+		if d = g.step(-60, -55, -57); d.To != 1 {
+			t.Errorf("%+v: %s", d, g.last())
+		}
+	})
+}
+
+// TestMargin: one that is better by less than the margin is not moved to; by more, it is.
+func TestMargin(t *testing.T) {
+	all(t, func(t *testing.T, p Policy) {
+		p.Leave, p.Accept, p.Look, p.Lost = -76, -75, -70, -90
+		here, less := p.Leave-2, p.Margin-1
+		if p.Style == Predictive { // its own leave is lower, and so near lost two thirds of the margin will do
+			p.Leave, p.Accept, here, less = -84, -83.9, p.Lost+3.5, p.Margin*2/3-1
+		}
+		g := walk(t, p, 2)
+		if d := g.steps(100, here, here+less); d.Action != Stay || len(g.moves) > 0 || d.Reason.Code != NoBetter {
+			t.Errorf("%+v: %s", d, g.last())
+		}
+		g.steps(100, here, -60)
+		if len(g.moves) != 1 {
+			t.Errorf("stays: %s", g.last())
 		}
 	})
 }
@@ -262,6 +286,13 @@ func TestSticky(t *testing.T) {
 	g.steps(60, -74, -50)
 	if len(g.moves) != 1 {
 		t.Errorf("the lowest rate carries nothing, and it stays: %s", g.last())
+	}
+	for rate, moves := range map[float32]int{54: 0, 6: 1} {
+		g := walk(t, DefaultPolicy(Sticky), 2)
+		g.s.Rate = rate
+		if g.steps(100, -84.3, -50); len(g.moves) != moves {
+			t.Errorf("between leave and lost, with %v Mbit/s: moves to %v: %v", rate, g.moves, g.said)
+		}
 	}
 	e := walk(t, DefaultPolicy(Enterprise), 2)
 	e.s.Loss, e.s.Rate = 0.6, 54
@@ -319,7 +350,7 @@ func TestPlace(t *testing.T) {
 	}
 	for x := float32(10); x < 120; x++ {
 		g.s.Place = Place{X: x, Known: true}
-		d := g.step(level(x, pts[0].Place), level(x, pts[1].Place)+6, level(x, pts[2].Place))
+		d := g.step(level(x, pts[0].Place), level(x, pts[1].Place)+14, level(x, pts[2].Place))
 		if g.s.Here == 1 && x > 30 && x < 90 {
 			if left, real := d.Left.Seconds(), float64(100-x)/10; left < real*.5 || left > real*1.5 {
 				t.Errorf("at %v m %.1f s are left, expected about %.1f", x, left, real)
@@ -390,6 +421,14 @@ func TestOld(t *testing.T) {
 	}
 	if x := e.points[2].avg; x > -69 || x < -70 {
 		t.Errorf("averaged %v: expected the second reading to count for a tenth of a second", x)
+	}
+	for range 9 { // ages in whole seconds
+		s.At += 100 * time.Millisecond
+		s.Seen = []Sighting{{2, -60, time.Second}}
+		e.Step(&s)
+	}
+	if x := e.points[2].avg; x > -68 {
+		t.Errorf("averaged %v: told again with an age in whole seconds it counts again", x)
 	}
 	s.At += Fresh
 	s.Seen[0].Age += Fresh

@@ -64,7 +64,7 @@ func (e *Engine) view(h *track, s *Sample) view {
 	v.then = v.here
 	switch p.Style {
 	case Sticky:
-		if e.rate > slowest {
+		if e.rate > slowRate {
 			v.leave = min(v.leave, p.Lost)
 		}
 	case Hybrid:

@@ -8,7 +8,7 @@ import (
 
 var codeNames = [codes]string{
 	Unheard: "unheard", Nowhere: "nowhere", Well: "well", Above: "above", Nobody: "nobody", Weak: "weak", NoBetter: "no_better",
-	Resting: "resting", Short: "short", Dwelling: "dwelling", Ready: "ready", Preparing: "preparing", Better: "better", Faint: "faint",
+	Resting: "resting", Short: "short", Dwelling: "dwelling", Early: "early", Ready: "ready", Preparing: "preparing", Better: "better", Faint: "faint",
 	Leaving: "leaving", Hurry: "hurry", Dying: "dying", Unprepared: "unprepared", Stranded: "stranded",
 }
 
@@ -75,6 +75,8 @@ func said(r *Reason, here, there string) string {
 		return "stays: " + below + ", but " + there + ", which would soon be left again"
 	case Dwelling:
 		return "stays: " + below + ", not yet for " + short(r.Dwell) + "; " + there + left
+	case Early:
+		return "stays: " + below + "; " + there + ", and there is time before that has to be prepared" + left
 	case Ready:
 		return "stays: " + below + "; " + there + ", and is prepared for when this point has to be left" + left
 	case Preparing:
