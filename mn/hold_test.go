@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/aaa"
+	"openmpa/aaa/aaatest"
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/decision"
@@ -60,17 +62,20 @@ func (b *bed) steps() (n int) {
 func (b *bed) over(at string) {
 	b.t.Helper()
 	b.eventually("the end of the hold", func(Status) bool {
-		return len(b.node.Standing()) == 0 && (b.six != nil || len(b.dhcp.Leases()) == 1) && len(b.node.turn) == 0
+		if len(b.node.Standing()) > 0 || b.six == nil && len(b.dhcp.Leases()) != 1 || len(b.node.turn) > 0 {
+			return false
+		}
+		for name, r := range b.routers {
+			want := 0
+			if name == at {
+				want = 1
+			}
+			if len(r.Status().Visitors) != want {
+				return false
+			}
+		}
+		return true
 	})
-	for name, r := range b.routers {
-		want := 0
-		if name == at {
-			want = 1
-		}
-		if v := r.Status().Visitors; len(v) != want {
-			b.t.Errorf("the router of %s has %d visitors, expected %d: %+v", name, len(v), want, v)
-		}
-	}
 }
 
 // TestReturn: the node moves to and fro. What it had in the network of before is kept, so that only the move is left;
@@ -253,5 +258,74 @@ func TestHoldCrash(t *testing.T) {
 	if o, err := b.handover("b"); o != event.Completed || err != nil {
 		t.Fatalf("%s, %v", o, err)
 	}
+	b.works()
+}
+
+// TestReturnFails: a return that comes to nothing, for whatever reason, leaves the node where it is, with its traffic, and
+// nothing anywhere of where it was to go.
+func TestReturnFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail, mend func(*bed)
+		why        string
+	}{
+		"no association": {
+			func(b *bed) { b.link.die(true, "poa-b") },
+			func(b *bed) { b.link.die(false, "poa-b") }, "no link",
+		},
+		"arrival refused": {
+			func(b *bed) {
+				b.link.onLeave(func(point string) {
+					if point == "poa-b" && b.agents["b"].End(aaa.Match{Identity: aaatest.Identity}, "unpaid") != 1 {
+						b.t.Error("no session was ended")
+					}
+				})
+			},
+			func(b *bed) { b.link.onLeave(nil) }, "",
+		},
+		"router started anew": {
+			func(b *bed) {
+				b.link.onLeave(func(point string) {
+					if point == "poa-b" {
+						b.stopRouter("b")
+						b.open["b"]()
+					}
+				})
+			},
+			func(b *bed) { b.link.onLeave(nil) }, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, holding(time.Minute))
+			if o, err := b.handover("a"); o != event.Completed || err != nil {
+				t.Fatalf("%s, %v", o, err)
+			}
+			b.held("b")
+			c.fail(b)
+			o, err := b.handover("b")
+			if o != event.SwitchedBack || err == nil || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("%s, %v", o, err)
+			}
+			c.mend(b)
+			b.works()
+			b.over("a")
+			if o, err := b.handover("b"); o != event.Completed || err != nil {
+				t.Errorf("afterwards: %s, %v", o, err)
+			}
+			b.returns("a")
+			b.works()
+		})
+	}
+}
+
+// TestReturnVanishes: what is held is prepared for a return, with the binding there, and is gone then.
+func TestReturnVanishes(t *testing.T) {
+	b := start(t, holding(time.Minute))
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	b.held("b")
+	b.prepare("b")
+	b.inside["b"](func() { osnettest.IP(t, "link set core0 down") })
+	b.eventually("the binding to be back", func(s Status) bool { return s.Bound == "10.2.0.100" && s.Prepared == nil })
 	b.works()
 }

@@ -13,6 +13,7 @@ const mappingInterval = time.Second
 
 // mapping keeps a NAT's mappings on the way to a candidate's router.
 type mapping struct {
+	ctx    context.Context // ends with it
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -22,8 +23,8 @@ type mapping struct {
 // PANA and ESP, until it is stopped.
 func (c *candidate) keepMapping() {
 	m := &mapping{}
-	var ctx context.Context
-	ctx, m.cancel = context.WithCancel(c.n.ctx)
+	ctx, cancel := context.WithCancel(c.n.ctx)
+	m.ctx, m.cancel = ctx, cancel
 	m.wg.Go(func() {
 		for ticker := time.NewTicker(mappingInterval); ; {
 			select {
@@ -43,6 +44,9 @@ func (c *candidate) keepMapping() {
 	})
 	c.mapping = m
 }
+
+// ended says whether nobody keeps them; nil: nobody does.
+func (m *mapping) ended() bool { return m == nil || m.ctx.Err() != nil }
 
 // stop ends it; then nothing of it is outstanding. A nil mapping does nothing.
 func (m *mapping) stop() {

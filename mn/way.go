@@ -47,6 +47,9 @@ func (n *Node) bindAhead(ctx context.Context, id event.HandoverID, old, c *candi
 	if n.cfg.Hold == HoldPrevious && old.holds() {
 		return nil
 	}
+	if c.mapping.ended() { // of what was held
+		c.keepMapping()
+	}
 	if n.cfg.Several {
 		c.path.beside = []*path{old.path}
 		for _, r := range c.rest {
