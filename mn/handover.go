@@ -201,6 +201,7 @@ func (n *Node) discover(ctx context.Context, id event.HandoverID, old *candidate
 func (n *Node) prepareAndKeep(ctx context.Context, old *candidate, st *stand, to decision.Depth, span *event.Span) (event.Outcome, error) {
 	if st.depth < to {
 		if _, _, err := n.discover(ctx, st.id, old, st.net); err != nil {
+			n.putBack(st)
 			return event.Failed, err
 		}
 		if err := n.prepare(ctx, old, st, to); err != nil {
@@ -217,7 +218,7 @@ func (n *Node) prepareAndKeep(ctx context.Context, old *candidate, st *stand, to
 func (n *Node) handover(ctx context.Context, old *candidate, st *stand, what errand) (event.Outcome, error) {
 	network, point, err := n.discover(ctx, st.id, old, st.net)
 	if err != nil {
-		n.leaveStand(st, err.Error())
+		n.putBack(st)
 		return event.Failed, err
 	}
 	if !n.cfg.Prepare {
@@ -234,6 +235,9 @@ func (n *Node) handover(ctx context.Context, old *candidate, st *stand, what err
 		outcome, err = n.move(ctx, st.id, old, st.c, point)
 	} else {
 		outcome, err = n.moveWith(ctx, old, st, network, point)
+	}
+	if left := (*leftError)(nil); errors.As(err, &left) {
+		n.putBack(st)
 	}
 	switch now := n.stood(st.net); {
 	case outcome == event.Completed:

@@ -26,6 +26,9 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 	n.bindFirst(ctx, id, old, c)
 	d, conn, err := n.ready(ctx, old, c)
 	if err != nil {
+		if old.port.left(ctx, old.net.Name) {
+			return event.Failed, &leftError{fmt.Errorf("the move could not begin: %w", err)}
+		}
 		n.abandon(id, old, c, packets)
 		return event.Failed, fmt.Errorf("the move could not begin: %w", err)
 	}
@@ -78,6 +81,19 @@ func (n *Node) move(ctx context.Context, id event.HandoverID, old, c *candidate,
 		}
 	}
 	return n.switchBack(ctx, id, old, c, w, point, err)
+}
+
+// leftError ends what was begun where the link has gone meanwhile: what stands is left as it is, since the link may be
+// where that is of use.
+type leftError struct{ err error }
+
+func (e *leftError) Error() string { return e.err.Error() }
+func (e *leftError) Unwrap() error { return e.err }
+
+// left says that the link is not at a network any more, or down.
+func (p *port) left(ctx context.Context, network string) bool {
+	now := p.carrier.look()
+	return now.known && !now.Up || p.awayFrom(context.WithoutCancel(ctx), network)
 }
 
 // ready readies a move to c's network, and makes a socket for what follows it. It ends

@@ -108,11 +108,17 @@ func (n *Node) undouble(c *candidate) {
 
 // putBack puts st, which was taken for a move that did not come about, where it was, if it is of use still.
 func (n *Node) putBack(st *stand) {
+	if st.c != nil && st.until.IsZero() {
+		st.until = n.keptUntil(st.c)
+	}
 	if !st.usable() {
 		if st.c != nil {
 			n.leaveStand(st, "given back: "+st.spent())
 		}
 		return
+	}
+	if id, err := event.NewHandoverID(n.cfg.Rand); err == nil { // the next attempt is another handover
+		st.id = id
 	}
 	n.putStand(st)
 }

@@ -25,7 +25,7 @@ func (n *Node) prepare(ctx context.Context, old *candidate, st *stand, to decisi
 	since := old.port.carrier.look()
 	if old.port.awayFrom(ctx, old.net.Name) {
 		err = fmt.Errorf("the link is not at %s", old.net.Name)
-		n.leaveStand(st, err.Error())
+		n.putBack(st)
 		return err
 	}
 	ctx, stop := old.port.whileAt(ctx, old.net.Name, since)
@@ -41,6 +41,10 @@ func (n *Node) prepare(ctx context.Context, old *candidate, st *stand, to decisi
 			err = context.Cause(ctx)
 		}
 		if st.c != nil {
+			if old.port.left(ctx, old.net.Name) {
+				n.putBack(st)
+				return
+			}
 			has := perhaps
 			if ctx.Err() != nil {
 				has = packets

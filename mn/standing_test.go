@@ -401,3 +401,37 @@ func TestPrepareTo(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftMeanwhile: the link has gone to the target by itself when the move, or what is missing of its preparation, is
+// about to begin: what stands is of use there.
+func TestLeftMeanwhile(t *testing.T) {
+	for _, d := range depths[1:] {
+		t.Run(d.String(), func(t *testing.T) {
+			osnettest.Enter(t)
+			b := startThree(t, nil)
+			b.wants(Wanted{"a", d})
+			n, before := b.node, b.authentications()
+			n.turn <- struct{}{}
+			if err := b.link.Attach(t.Context(), "poa-a"); err != nil {
+				t.Fatal(err)
+			}
+			st := n.takeStand(t.Context(), "a")
+			id, depth := st.id, st.depth
+			if o, err := n.handover(t.Context(), n.serving, st, errand{}); o != event.Failed || err == nil {
+				t.Errorf("%s, %v", o, err)
+			}
+			if now := n.stood("a"); now == nil || now.depth != depth || now.id == id {
+				t.Errorf("what stood is %+v", now)
+			}
+			n.endTurn()
+			b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" && len(n.turn) == 0 })
+			b.works()
+			if got := b.authentications() - before; got != 0 {
+				t.Errorf("authenticated %d times", got)
+			}
+			if p := n.Preparations(); p.Used[d.String()] != 1 || len(p.Vain) != 0 {
+				t.Errorf("counted %+v", p)
+			}
+		})
+	}
+}
