@@ -6,7 +6,7 @@
 //
 // What was in the air where nobody listened is not known. Between two readings of a point that are at most Gap apart its signal is
 // taken to have changed evenly; after the last one it is there for decision.Fresh. So a trace tells most of other policies where the
-// recorder looked around all the time, as mpa-mn does with --observe.
+// recorder looked around all the time; mpa-mn --record does so now and then.
 //
 // The same trace, policy and seed give the same result.
 package replay
