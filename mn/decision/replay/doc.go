@@ -5,7 +5,8 @@
 //	                 `--> Play    a virtual node (mn/decision/virtual) goes through what was in the air, with another policy
 //
 // What was in the air where nobody listened is not known. Between two readings of a point that are at most Gap apart its signal is
-// taken to have changed evenly; after the last one it is there for decision.Fresh. So a trace tells most of other policies where the
+// taken to have changed evenly; after the last one it is there for decision.Fresh. Where nobody looked around at all it is taken to be there
+// until somebody does. So a trace tells most of other policies where the
 // recorder looked around all the time; mpa-mn --record does so now and then.
 //
 // The same trace, policy and seed give the same result.

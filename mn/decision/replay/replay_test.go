@@ -225,6 +225,48 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// TestBlind: a point that is not heard since nobody looked around is not gone; one that is not heard though somebody did, is.
+func TestBlind(t *testing.T) {
+	p := decision.DefaultPolicy(decision.Enterprise)
+	out := &buffer{}
+	w := trace.NewWriter(out, trace.Header{Policy: p})
+	nets, pts := networks()
+	w.Know(0, nets, pts)
+	for i := range 60 {
+		s := decision.Sample{At: time.Duration(i) * time.Second, Here: 1, Signal: -50, Loss: -1, Speed: -1}
+		switch i {
+		case 5:
+			s.Seen = []decision.Sighting{{Point: 2, Signal: -60}, {Point: 3, Signal: -60}}
+		case 40:
+			s.Seen = []decision.Sighting{{Point: 2, Signal: -70}}
+		}
+		w.Sample(&s)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := load(t, out.Bytes())
+	in := air{s: s, next: make([]int, len(s.readings))}
+	heard := func(at time.Duration) (list [points + 1]float32) {
+		for _, g := range in.at(at, make([]decision.Sighting, 0, points)) {
+			list[g.Point] = g.Signal
+		}
+		return list
+	}
+	if x := heard(4 * time.Second); x != [points + 1]float32{0, -50} {
+		t.Errorf("before it was heard: %v", x)
+	}
+	if x := heard(5 * time.Second); x[2] != -60 || x[3] != -60 {
+		t.Errorf("when it was heard: %v", x)
+	}
+	if x := heard(22500 * time.Millisecond); x[2] != -65 || x[3] != 0 {
+		t.Errorf("between: %v: expected the second at -65 dBm, and not the third, which was gone when somebody looked", x)
+	}
+	if x := heard(59 * time.Second); x[2] != -70 || x[3] != 0 {
+		t.Errorf("at the end: %v", x)
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	out := &buffer{}
 	w := trace.NewWriter(out, trace.Header{Policy: decision.DefaultPolicy(decision.Enterprise)})

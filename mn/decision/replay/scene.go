@@ -35,6 +35,7 @@ type Scene struct {
 	ticks    []tick
 	readings [][]reading // by point, less one
 	total    int
+	scans    []time.Duration // of sightings: somebody looked around
 }
 
 // tick is a moment of the recording.
@@ -47,8 +48,9 @@ type tick struct {
 }
 
 type reading struct {
-	at  time.Duration
-	dBm float32
+	at    time.Duration
+	dBm   float32
+	blind bool // nobody looked around before the next one: that it is not heard means nothing
 }
 
 // numbers are those of the trace, and here.
@@ -94,7 +96,23 @@ func Load(in io.Reader) (*Scene, error) {
 	s.Cut, s.Strange = r.Cut(), r.Strange()
 	s.Length = s.ticks[len(s.ticks)-1].at - s.ticks[0].at
 	took.put(s.Networks)
+	s.blind()
 	return s, nil
+}
+
+// blind marks readings after which nobody looked around until the point was heard again, or to the end.
+func (s *Scene) blind() {
+	const apart = 100 * time.Millisecond // what is seen within is one look
+	for _, list := range s.readings {
+		for i := range list {
+			until := time.Duration(1<<63 - 1)
+			if i+1 < len(list) {
+				until = list[i+1].at
+			}
+			k, _ := slices.BinarySearch(s.scans, list[i].at+apart)
+			list[i].blind = k == len(s.scans) || s.scans[k] >= until
+		}
+	}
 }
 
 // Samples is how many there are.
@@ -141,6 +159,9 @@ func (s *Scene) hear(x *decision.Sample, n numbers) error {
 	for _, g := range x.Seen {
 		if g.Age >= 0 && g.Age <= x.At {
 			s.read(n.points[g.Point], x.At-g.Age, g.Signal)
+			if at := x.At - g.Age; len(s.scans) == 0 || at > s.scans[len(s.scans)-1] {
+				s.scans = append(s.scans, at)
+			}
 		}
 	}
 	if s.total > maxReadings || len(s.ticks) > maxSteps {
@@ -158,7 +179,7 @@ func (s *Scene) read(point int, at time.Duration, dBm float32) {
 	if k := len(*list); k > 0 && (at <= (*list)[k-1].at || dBm == (*list)[k-1].dBm && at-(*list)[k-1].at < time.Second) {
 		return
 	}
-	*list = append(*list, reading{at, dBm})
+	*list = append(*list, reading{at: at, dBm: dBm})
 	s.total++
 }
 
@@ -233,9 +254,9 @@ func (a *air) at(now time.Duration, heard []decision.Sighting) []decision.Sighti
 		was := list[k-1]
 		dBm := was.dBm
 		switch since := now - was.at; {
-		case k < len(list) && list[k].at-was.at <= Gap:
+		case k < len(list) && (was.blind || list[k].at-was.at <= Gap):
 			dBm += (list[k].dBm - was.dBm) * float32(float64(since)/float64(list[k].at-was.at))
-		case since > decision.Fresh:
+		case since > decision.Fresh && !was.blind:
 			continue
 		}
 		if len(heard) == cap(heard) {
