@@ -177,6 +177,8 @@ type bed struct {
 	before  string
 	six     *bed6               // there is IPv6, too, and the node is of that; nil: there is not
 	third   bool                // there is a third network, c
+	fourth  bool                // and a fourth, d
+	ping    time.Duration       // silence after which routers ask whether a node is there; 0: they do not
 	most    int                 // care-of addresses that the home agent binds; 0: as many as it does
 	home    *ha.Agent           // of IPv4
 	adverts map[string]*adverts // by network
@@ -193,6 +195,9 @@ func (b *bed) networks() []bedNetwork {
 	list := []bedNetwork{{1, "b"}, {2, "a"}}
 	if b.third {
 		list = append(list, bedNetwork{5, "c"})
+	}
+	if b.fourth {
+		list = append(list, bedNetwork{6, "d"})
 	}
 	return list
 }
@@ -397,13 +402,16 @@ func (b *bed) kill(prepared ...*candidate) {
 	b.halt()
 	n := b.node
 	n.cancel()
+	n.standing.Wait()
 	for _, c := range append(prepared, n.serving) {
 		c.mapping.stop()
 		c.keeper.stop()
 		if s := c.session.Load(); s != nil {
 			s.close()
 		}
-		_ = c.path.wire.close()
+		if c.path != nil {
+			_ = c.path.wire.close()
+		}
 	}
 	_ = n.endpoint.Close()
 	n.home.wait()
@@ -482,7 +490,7 @@ func (b *bed) openRouter(i int, n string, addr netip.Addr) {
 	}
 	a, err := paa.Open(paa.Config{
 		Listen: netip.AddrPortFrom(addr, 716), Listen6: listen6, Identities: notify.Identities{CA: "ca." + n, AR: "ar." + n}, Backend: b.aaa[n],
-		Rand: rand.Reader, Recorder: recorder, Log: discard,
+		Ping: b.ping, Rand: rand.Reader, Recorder: recorder, Log: discard,
 	}, r)
 	if err != nil {
 		b.t.Error(err)

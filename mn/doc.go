@@ -29,6 +29,9 @@
 // a cut (guard.go), or sends to where the node has turned up (through.go). Each network is
 // reached by a port, an interface with its link adapter (port.go).
 //
+// Several networks stand by at once, each as deep as it is wanted (stand.go, standing.go, climb.go); a move takes
+// what stands, and does the rest behind the link (movewith.go).
+//
 // What the node has in the network that it has left is kept for a return (hold.go), bound beside
 // the serving one while moves go there and back (both.go); what is prepared, and bound, may
 // vanish (vanish.go).

@@ -435,3 +435,30 @@ func TestLeftMeanwhile(t *testing.T) {
 		})
 	}
 }
+
+// TestCrashStanding: a node dies with three networks standing: the one after it goes on where it was, and nothing of the
+// others is left, here, at their routers, or at the DHCP server.
+func TestCrashStanding(t *testing.T) {
+	b := &bed{third: true, fourth: true, ping: 500 * time.Millisecond}
+	b.start(t, nil, func(*bed) {}, remembering)
+	b.wants(Wanted{"a", decision.Bind}, Wanted{"c", decision.Tunnel}, Wanted{"d", decision.Configure})
+	if l := b.dhcp.Leases(); len(l) != 4 {
+		t.Errorf("leases %v", l)
+	}
+	var stood []*candidate
+	for _, st := range b.node.stoodBy() {
+		stood = append(stood, st.c)
+	}
+	b.kill(stood...)
+	b.boot()
+	if s := b.node.Status(); s.Network != "b" || s.Bound != "10.1.0.100" || len(s.Standing) != 0 {
+		t.Errorf("status %+v", s)
+	}
+	b.works()
+	for _, name := range []string{"a", "c", "d"} {
+		b.eventually("nothing at "+name, func(Status) bool { return len(b.routers[name].Status().Visitors) == 0 })
+	}
+	b.eventually("one lease", func(Status) bool { return len(b.dhcp.Leases()) == 1 })
+	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
+	b.onlyServing()
+}
