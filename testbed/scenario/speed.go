@@ -29,6 +29,7 @@ const (
 	passEdge   = 10 * time.Millisecond // in which signals come and go
 	passAfter  = time.Second
 	passLimit  = 20 * time.Second
+	passClean  = 30 * time.Second // a router waits 20 s for the end of an authentication that was cut off
 	// passDecision has the node stay as long as it can, prepare from the first moment on, and go by what it hears now.
 	passDecision = "{policy: era, look: -54, leave: -84, accept: -70, lost: -90, margin: 3, dwell: 0s, window: 50ms, interval: 50ms, ping-pong: 0s}"
 )
@@ -100,7 +101,7 @@ func passField(from, to string, within time.Duration) *field.Trace {
 func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err error) {
 	r, b := g.r, g.b
 	to := topo.Other(r.at)
-	if err := g.clean(ctx, to); err != nil {
+	if err := r.awaitCleanWithin(ctx, b, to, passClean); err != nil {
 		return p, err
 	}
 	since := lastSeq(ctx, b.Client(topo.MN))
@@ -148,23 +149,6 @@ func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err
 	}
 	p.Steps, p.Depth, err = g.steps(ctx, since, lost)
 	return p, err
-}
-
-// clean waits until nothing of the node is left at a network; what stays there is a problem, and is waited for less after that.
-func (g *Passing) clean(ctx context.Context, network string) error {
-	limit := cleanLimit
-	if len(g.r.res.Problems) > 0 {
-		limit = time.Second
-	}
-	if err := g.r.awaitCleanWithin(ctx, g.b, network, limit); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		if limit == cleanLimit {
-			g.r.problem("%v", err)
-		}
-	}
-	return nil
 }
 
 // served waits until a network serves the node, whatever it tried before.
