@@ -91,9 +91,14 @@ func (old *candidate) leftBehind(now *candidate) (*candidate, error) {
 		n: n, net: old.net, port: old.port, slot: old.slot, address: old.address, held: true, rekeyed: old.rekeyed,
 		stale: make(chan struct{}, 1), markers: make(chan tunnel.Marker, 4), standbyDue: make(chan struct{}, 1),
 	}
-	c.session.Store(old.session.Load())
+	s := old.session.Load()
+	c.session.Store(s)
+	moved := s.takeAlong(now.address.addr())
 	c.keys = old.keys.handOver(c)
 	old.session.Store(nil)
+	if moved != nil {
+		return c, moved
+	}
 	if c.port != now.port { // its link may be up: the kernel would answer there
 		if err := c.leavePhysical(); err != nil {
 			return c, err
@@ -102,10 +107,7 @@ func (old *candidate) leftBehind(now *candidate) (*candidate, error) {
 	if err := c.virtual(); err != nil {
 		return c, err
 	}
-	if err := c.session.Load().takeAlong(now.address.addr()); err != nil {
-		return c, err
-	}
-	c.session.Load().knock() // RFC 5191 section 5.6
+	s.knock() // RFC 5191 section 5.6
 	return c, nil
 }
 

@@ -230,3 +230,24 @@ func TestLinkKeysFail(t *testing.T) {
 		t.Errorf("failures %q", failed)
 	}
 }
+
+// TestLinkKeysHeld: the keys of a network that is held stay with the link and the access points, so that a return is
+// association and handshake, and go with it.
+func TestLinkKeysHeld(t *testing.T) {
+	b, a, of := keyed(t)
+	b.node.cfg.Timers.Hold = time.Minute
+	if o, err := b.handover("a"); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	b.held("b")
+	b.eventually("the keys of both", func(Status) bool { return a.matches(of["a"], of["b"]) })
+	b.returns("b")
+	b.held("a")
+	b.eventually("the keys of both", func(Status) bool { return a.matches(of["a"], of["b"]) })
+	b.node.mu.Lock()
+	b.node.stands["a"].until = time.Now()
+	b.node.mu.Unlock()
+	poke(b.node.ladder.wake)
+	b.over("b")
+	b.eventually("the keys of b alone", func(Status) bool { return a.matches(of["b"]) })
+}
