@@ -15,6 +15,7 @@ const (
 	Well            // at or above look
 	Above           // little above look, since it was below
 	Nobody          // below look, no other point is in sight
+	Unseen          // the best other point was not seen for longer than Fresh
 	Weak            // the best other point is below accept
 	NoBetter        // the best other point is not better by the margin
 	Resting         // the best other point failed lately
@@ -47,7 +48,7 @@ func (e *Engine) stranded() Decision {
 		if e.stood(n) > None {
 			c.rank += e.policy.Margin
 		}
-		if c.signal < least || !t.rest.over(e.now) || !n.rest.over(e.now) {
+		if e.now-t.at > Fresh || c.signal < least || !t.rest.over(e.now) || !n.rest.over(e.now) {
 			continue
 		}
 		if best.point == 0 || before(&c, &best) {
@@ -83,7 +84,9 @@ func (e *Engine) choose(h *track, v *view) Decision {
 	} else if e.weak.so {
 		r.Since = e.now - e.weak.from
 	}
-	of := func(c *candidate) { r.Other, r.There, r.Worth, r.Gain = c.point, c.signal, c.worth, c.gain }
+	of := func(c *candidate) {
+		r.Other, r.There, r.Worth, r.Gain, r.Age = c.point, c.signal, c.worth, c.gain, c.age
+	}
 	if best.point == 0 {
 		r.Code = Nobody
 		return d

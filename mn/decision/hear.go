@@ -5,6 +5,9 @@ import "time"
 // Fresh is how old a sighting may be for a move to its point.
 const Fresh = 5 * time.Second
 
+// Remember is how old a sighting may be for its network to stay prepared: looks may be farther apart than Fresh.
+const Remember = 20 * time.Second
+
 const (
 	deaf      = -150.0                 // dBm: what says less is no reading
 	maxSight  = 2 * MaxSeen            // points that are remembered as in sight
@@ -80,7 +83,7 @@ func (e *Engine) hear(s *Sample) {
 			e.counts.Refused++
 			continue
 		}
-		if g.Age > Fresh || g.Point == e.here && reading(s.Signal) {
+		if g.Age > Remember || g.Point == e.here && reading(s.Signal) {
 			continue
 		}
 		switch {
@@ -104,7 +107,7 @@ func (e *Engine) hear(s *Sample) {
 		if t.step == e.counts.Steps {
 			e.read(t, t.pend, t.pendAge)
 		}
-		if !t.known || !t.heard || e.now-t.at > Fresh {
+		if !t.known || !t.heard || e.now-t.at > Remember {
 			t.listed = false
 			continue
 		}

@@ -12,6 +12,7 @@ type candidate struct {
 	rank   float32
 	not    Code // why not: 0 where it could be moved to
 	stay   time.Duration
+	age    time.Duration // of the sighting
 }
 
 const (
@@ -49,12 +50,15 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 				c.rank += e.policy.Margin / 2
 			}
 		}
-		if c.signal >= v.accept-e.policy.Margin {
+		c.age = e.now - t.at
+		if c.age <= Fresh && c.signal >= v.accept-e.policy.Margin {
 			crowd++
 		}
 		switch {
 		case !t.rest.over(e.now) || !same && (!n.rest.over(e.now) || n.cap == None && !n.part.over(e.now)):
 			c.not = Resting
+		case c.age > Fresh:
+			c.not = Unseen
 		case min(c.signal, then) < v.accept:
 			c.not = Weak
 		case c.gain < v.margin:
@@ -70,6 +74,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 			if c.not == 0 && (near.point == 0 || before(&c, near)) {
 				*near = c
 			}
+		case c.not == Unseen && stood == None && n.wanted+1 != e.counts.Steps: // nothing is begun for it
 		case c.not == 0 || c.not != Resting && (c.signal >= v.accept-e.policy.Margin || stood > None && c.signal >= v.accept-2*e.policy.Margin):
 			e.insert(&c)
 		}

@@ -72,6 +72,7 @@ type Reason struct {
 	Since  time.Duration // for how long
 	Other  PointID       // that was looked at, best of all; 0: none
 	There  float32       // dBm, averaged
+	Age    time.Duration // of its last sighting
 	Worth  float32       // dB that it is worth more or less by cost, load and history
 	Gain   float32       // dB that it is better in all, when a move there would be over
 	Margin float32       // dB that it must be better by

@@ -432,9 +432,68 @@ func TestOld(t *testing.T) {
 	}
 	s.At += Fresh
 	s.Seen[0].Age += Fresh
+	if d := e.Step(&s); d.Action != Stay || d.Reason.Code != Unseen {
+		t.Errorf("%+v: %s", d, e.Words(d))
+	}
+	s.At += Remember
+	s.Seen = nil
 	if d := e.Step(&s); d.Action != Stay || d.Reason.Code != Nobody {
 		t.Errorf("%+v: %s", d, e.Words(d))
 	}
+}
+
+// TestLooks: what is prepared stays so from one look to the next, be they seven seconds apart, and is let go when it is not seen any
+// more; a move is for what was seen lately.
+func TestLooks(t *testing.T) {
+	all(t, func(t *testing.T, p Policy) {
+		p.Look, p.Leave, p.Accept, p.Lost = -60, -72, -65, -85
+		here := float32(-70)
+		if p.Style == Predictive {
+			here = p.Lost + spare + 0.5
+		}
+		g := walk(t, p, 2)
+		g.sits = true
+		look := func(i int) { // as mn tells it: the last look again and again
+			g.s.Seen = append(g.s.Seen[:0], Sighting{Point: 2, Signal: -50, Age: time.Duration(i%70) * 100 * time.Millisecond})
+		}
+		step := func(i int) Decision {
+			g.s.At += 100 * time.Millisecond
+			g.s.Signal = here
+			g.s.Stands = g.s.Stands[:0]
+			if g.stands[2] > None {
+				g.s.Stands = append(g.s.Stands, Standing{Network: 2, Depth: g.stands[2]})
+			}
+			d := g.Step(&g.s)
+			g.stands[2] = None
+			for _, r := range d.Ladder {
+				g.stands[2] = r.Depth
+			}
+			return d
+		}
+		begun := 0
+		for i := range 400 {
+			look(i)
+			d := step(i)
+			if len(d.Ladder) > 0 && begun == 0 {
+				begun = i + 1
+			}
+			if begun > 0 && len(d.Ladder) == 0 && p.Style != Sticky {
+				t.Fatalf("%d: given back between two looks: %s", i, g.Words(d))
+			}
+			if age := g.s.Seen[0].Age; d.Action != Stay && age > Fresh {
+				t.Fatalf("moves to what was seen %v ago", age)
+			}
+		}
+		if begun == 0 && p.Style != Sticky {
+			t.Fatal("nothing was prepared")
+		}
+		for i := range 250 {
+			g.s.Seen = g.s.Seen[:0]
+			if d := step(i); i > int(Remember/(100*time.Millisecond)) && len(d.Ladder) > 0 {
+				t.Fatalf("still prepared %d tenths of a second after the last look: %s", i, g.Words(d))
+			}
+		}
+	})
 }
 
 // TestLevels: each style prepares and leaves in its own time, in the order of its eagerness.

@@ -7,7 +7,7 @@ import (
 )
 
 var codeNames = [codes]string{
-	Unheard: "unheard", Nowhere: "nowhere", Well: "well", Above: "above", Nobody: "nobody", Weak: "weak", NoBetter: "no_better",
+	Unheard: "unheard", Nowhere: "nowhere", Well: "well", Above: "above", Nobody: "nobody", Unseen: "unseen", Weak: "weak", NoBetter: "no_better",
 	Resting: "resting", Short: "short", Dwelling: "dwelling", Early: "early", Ready: "ready", Preparing: "preparing", Better: "better", Faint: "faint",
 	Leaving: "leaving", Hurry: "hurry", Dying: "dying", Unprepared: "unprepared", Stranded: "stranded",
 }
@@ -65,6 +65,8 @@ func said(r *Reason, here, there string) string {
 		return fmt.Sprintf("stays: %s, little above look, %s", here, dBm(r.Level))
 	case Nobody:
 		return "stays: " + below + ", but no other point is in sight"
+	case Unseen:
+		return "stays: " + below + ", but " + there + " and was not seen for " + short(r.Age)
 	case Weak:
 		return "stays: " + below + ", but " + there + ", less than accept, " + dBm(r.Accept)
 	case NoBetter:
