@@ -85,7 +85,7 @@ func (e *Engine) choose(h *track, v *view) Decision {
 		r.Since = e.now - e.weak.from
 	}
 	of := func(c *candidate) {
-		r.Other, r.There, r.Worth, r.Gain, r.Age = c.point, c.signal, c.worth, c.gain, c.age
+		r.Other, r.There, r.Worth, r.Gain, r.Margin, r.Age = c.point, c.signal, c.worth, c.gain, c.must, c.age
 	}
 	if best.point == 0 {
 		r.Code = Nobody

@@ -9,6 +9,7 @@ type candidate struct {
 	signal float32 // dBm, averaged
 	worth  float32 // dB more than the present point by cost, load and history
 	gain   float32 // dB better in all
+	must   float32 // dB that it must be
 	rank   float32
 	not    Code // why not: 0 where it could be moved to
 	stay   time.Duration
@@ -18,7 +19,8 @@ type candidate struct {
 const (
 	likely  = 0.5 // of the moves away: its network is prepared to the tunnel
 	perhaps = 0.3 // it is as far as an address
-	evenAt  = 3   // dB less make it a third as likely
+	backDB  = 6
+	evenAt  = 3 // dB less make it a third as likely
 )
 
 // before says whether a is ranked before b.
@@ -50,7 +52,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 				c.rank += e.policy.Margin / 2
 			}
 		}
-		c.age = e.now - t.at
+		c.age, c.must = e.now-t.at, v.margin+e.back(id)
 		if c.age <= Fresh && c.signal >= v.accept-e.policy.Margin {
 			crowd++
 		}
@@ -61,7 +63,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 			c.not = Unseen
 		case min(c.signal, then) < v.accept:
 			c.not = Weak
-		case c.gain < v.margin:
+		case c.gain < c.must:
 			c.not = NoBetter
 		case c.stay >= 0 && c.stay < v.short && !v.panic:
 			c.not = Short
@@ -215,4 +217,12 @@ func (e *Engine) depth(v *view, i int, c *candidate, share, sum float64) Depth {
 func odds(dB float32) float64 {
 	x := float64(min(dB, 0)) / evenAt
 	return 1 / (1 - x + x*x)
+}
+
+// back is how many dB more a point must be better by for Predictive to go back where it was within Within.
+func (e *Engine) back(id PointID) float32 {
+	if id != e.before || !e.moved || e.policy.Style != Predictive || e.now-e.since > e.policy.Within {
+		return 0
+	}
+	return backDB
 }

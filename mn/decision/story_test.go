@@ -214,6 +214,36 @@ func TestPingPong(t *testing.T) {
 	})
 }
 
+// TestReturn: Predictive needs more to go back where it has just been than to go on, and says so.
+func TestReturn(t *testing.T) {
+	p := DefaultPolicy(Predictive)
+	for _, came := range []bool{true, false} {
+		g := walk(t, p, 3)
+		g.sits = true
+		there := PointID(1)
+		if !came {
+			there = 3
+		}
+		g.s.Here = 1
+		here := p.Lost + spare - 0.5
+		g.step(here+p.Margin+2, here)
+		g.s.Here = 2
+		signals := []float32{0, here, 0}
+		signals[there-1] = here + p.Margin + 2
+		var moved bool
+		for range 80 {
+			d := g.step(signals...)
+			moved = moved || d.Action != Stay
+			if came && d.Reason.Other == there && d.Reason.Code == NoBetter && d.Reason.Margin < p.Margin*.6+backDB {
+				t.Errorf("%s", g.last())
+			}
+		}
+		if moved == came {
+			t.Errorf("came from there %v, moves %v: %s", came, moved, g.last())
+		}
+	}
+}
+
 // TestLost: who lost the link and found the same point again has not moved; nor has he gone to and fro who went on to a third.
 func TestLost(t *testing.T) {
 	g := walk(t, DefaultPolicy(Enterprise), 3)
