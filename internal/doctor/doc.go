@@ -7,6 +7,7 @@
 //	                (NetworkManager, systemd-networkd, dhcpcd and the like)
 //	link            who moves a node's link: the program that does, or wpa_supplicant, with its networks and what it sees
 //	access points   whether hostapd runs those of a router, with the suite and BSSID of the configuration, and 802.1X
+//	neighbours      whether the routers that a router asks which networks are around answer, and are who they should be
 //	clock           whether it is kept right, fits the certificates, and agrees with the home agent's
 //	path            whether RADIUS, DHCP, PANA and Mobile IPv4 answer from here
 //

@@ -39,9 +39,14 @@ type settings struct {
 		} `yaml:"clients"`
 	} `yaml:"radius"` // of aaa
 	AccessPoints []accessPoint `yaml:"access-points"` // of ar
-	Interface    string        `yaml:"interface"`     // of mn, where it has one
-	Link         mover         `yaml:"link"`
-	Interfaces   []struct {
+	Info         around        `yaml:"info"`
+	Neighbours   []neighbour   `yaml:"neighbours"`
+	Identity     struct {
+		AR string `yaml:"ar"`
+	} `yaml:"identity"`
+	Interface  string `yaml:"interface"` // of mn, where it has one
+	Link       mover  `yaml:"link"`
+	Interfaces []struct {
 		Name string `yaml:"name"`
 		Link mover  `yaml:"link"`
 	} `yaml:"interfaces"` // of mn, where it has several
@@ -129,6 +134,7 @@ func (p *patient) ar() {
 	p.filterThrough()
 	p.managers(p.c.Access.Interface, false)
 	p.accessPoints()
+	p.neighbours()
 	p.clock()
 	p.space()
 	p.operators()

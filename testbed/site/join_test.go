@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"openmpa/internal/doctor"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/par/info"
 	"openmpa/testbed/dhcpd"
@@ -174,6 +175,11 @@ func TestJoin(t *testing.T) {
 	}
 	a.hears("b")
 	b.hears("a")
+	b.finds([]fault{
+		{"nobody asked", b.replaced("ar.yaml", "10.1.0.1:7161", "10.1.0.1:7162"), doctor.Warn, "neighbour", "the router of a is not heard", "info: listen: 10.1.0.1:7162"},
+		{"another router", b.replaced("ar.yaml", "identity: ar.a.", "identity: ar.c."), doctor.Warn, "neighbour", "ar.c.home.example", "correct identity:"},
+		{"certificate is old", shift(30 * 365 * 24 * time.Hour), doctor.Fail, "certificate", "this router's certificate", "mpa-aaa cert issue --name ar.b.home.example"},
+	})
 	// The daemon leases the address itself.
 	n.ip("address flush dev eth0")
 	n.start("mpa-mn") // is ready when it has logged in, with the certificate, and has an address
