@@ -42,14 +42,39 @@ func (c *conversation) drop() {
 	}
 }
 
+// connect makes the connection, if there is none. The caller has the turn.
+func (c *conversation) connect(ctx context.Context) error {
+	if c.conn != nil {
+		return nil
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+	if err != nil {
+		return err
+	}
+	c.conn, c.r = conn, bufio.NewReaderSize(conn, c.most)
+	return nil
+}
+
+// ready makes the connection, if there is none and nobody talks, unless closed is.
+func (c *conversation) ready(ctx context.Context, closed <-chan struct{}) error {
+	select {
+	case <-c.turn:
+	default:
+		return nil
+	}
+	defer func() { c.turn <- struct{}{} }()
+	select {
+	case <-closed:
+		return net.ErrClosed
+	default:
+		return c.connect(ctx)
+	}
+}
+
 // exchange does one request on the connection, which it makes if there is none and ends on any error but a refusal.
 func (c *conversation) exchange(ctx context.Context, req request) (answer, error) {
-	if c.conn == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
-		if err != nil {
-			return answer{}, err
-		}
-		c.conn, c.r = conn, bufio.NewReaderSize(conn, c.most)
+	if err := c.connect(ctx); err != nil {
+		return answer{}, err
 	}
 	conn := c.conn
 	woken := make(chan struct{})

@@ -62,6 +62,9 @@ func (e *External) sense(ctx context.Context, op string) (answer, error) {
 	if !s.deaf.IsZero() && time.Since(s.deaf) < deafFor {
 		return answer{}, ErrNoSignal
 	}
+	if err := e.orders.ready(ctx, e.closed); err != nil { // a controller that serves one connection at a time is to have that one first
+		return answer{}, e.explain(ctx, request{Op: op}, err)
+	}
 	a, err := e.ask(ctx, e.senses, min(senseWithin, e.cfg.Timeout), request{Op: op})
 	var refused *RefusedError
 	switch {

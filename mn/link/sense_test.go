@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -203,5 +204,37 @@ func TestBadSenses(t *testing.T) {
 	start(t, path, func(string) string { return `{"ok":true,"seen":[` + strings.Join(full, ",") + "]}\n" })
 	if seen, err := adapter(t, ExternalConfig{Socket: path}).Seen(t.Context()); len(seen) != maxSeen || err != nil {
 		t.Errorf("%d points, %v", len(seen), err)
+	}
+}
+
+// TestSenseOneConnection: a controller that serves one connection after another serves orders, whatever is asked first.
+func TestSenseOneConnection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "link.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &controller{l: l, script: answers(map[string]string{opStatus: `{"ok":true,"point":"poa-b1"}`})}
+	c.wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.mu.Lock()
+			c.conns = append(c.conns, conn)
+			c.mu.Unlock()
+			c.serve(conn)
+		}
+	})
+	t.Cleanup(c.stop)
+	e := adapter(t, ExternalConfig{Socket: path})
+	if _, err := e.Measure(t.Context()); !errors.Is(err, ErrNoSignal) {
+		t.Errorf("%v", err)
+	}
+	for range 2 {
+		if at, err := e.Current(t.Context()); at != "poa-b1" || err != nil {
+			t.Errorf("%q %v", at, err)
+		}
 	}
 }
