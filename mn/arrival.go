@@ -20,8 +20,9 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 	defer n.seesTo("")
 	n.stoodStill()
 	st := n.takeStand(atOnce(), network.Name)
-	if st != nil && !st.usable() {
-		n.forgetStand(old, st, "given up: "+st.spent())
+	if st != nil && !st.usable() { // its session ends when there is another
+		unfit := st
+		defer func() { n.dismiss(old, unfit) }()
 		st = nil
 	}
 	if st == nil {
@@ -66,6 +67,18 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 	st.span = nil
 	n.inVain(st, "of no use on arrival")
 	return err
+}
+
+// dismiss gives back what was of no use where the link has gone, if the node serves from there now; else nobody can be told.
+func (n *Node) dismiss(old *candidate, st *stand) {
+	n.mu.Lock()
+	there := n.serving != old
+	n.mu.Unlock()
+	if st.c == nil || st.c.session.Load().ended() != nil || !there {
+		n.forgetStand(old, st, "given up: "+st.spent())
+		return
+	}
+	n.leaveStand(st, "given back: "+st.spent())
 }
 
 // arrived is the end of a move that the node did not make: no departure was told, and

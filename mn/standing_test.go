@@ -10,6 +10,7 @@ import (
 	"openmpa/internal/event"
 	"openmpa/internal/osnet/osnettest"
 	"openmpa/mn/decision"
+	"openmpa/testbed/dhcpd"
 )
 
 // startThree is a bed with a third network, c, and a node at b.
@@ -461,4 +462,48 @@ func TestCrashStanding(t *testing.T) {
 	b.eventually("one lease", func(Status) bool { return len(b.dhcp.Leases()) == 1 })
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	b.onlyServing()
+}
+
+// TestCutWhileConfiguring: the link goes to a network whose router was asked for an address, which nobody has heard of: the
+// node attaches, and the session of before ends there.
+func TestCutWhileConfiguring(t *testing.T) {
+	for name, now := range map[string]bool{"carried": false, "now": true} {
+		t.Run(name, func(t *testing.T) {
+			osnettest.Enter(t)
+			b := startThree(t, nil)
+			b.dhcp.Mute(true)
+			b.node.Want([]Wanted{{"a", decision.Tunnel}})
+			b.eventually("a session there", func(s Status) bool { return len(s.Standing) == 1 && s.Standing[0].Depth == "authenticate" })
+			time.Sleep(20 * time.Millisecond) // it has asked
+			if now {
+				h, err := b.node.HandoverNow("a")
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(20 * time.Millisecond)
+				b.dhcp.Mute(false)
+				if o, err := h.Wait(t.Context()); o != event.Completed || err != nil {
+					t.Fatalf("%s, %v", o, err)
+				}
+			} else {
+				if err := b.link.Attach(t.Context(), "poa-a"); err != nil {
+					t.Fatal(err)
+				}
+				b.dhcp.Mute(false)
+			}
+			b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" && len(b.node.turn) == 0 })
+			b.works()
+			b.eventually("one session at a", func(Status) bool { return len(b.routers["a"].Status().Visitors) == 1 && b.knownTo("a") })
+			b.node.Want(nil)
+			b.eventually("one lease", func(Status) bool { // the router may just have been probing the address that the node got first
+				bound := 0
+				for _, l := range b.dhcp.Leases() {
+					if l.State == dhcpd.Bound {
+						bound++
+					}
+				}
+				return bound == 1
+			})
+		})
+	}
 }
