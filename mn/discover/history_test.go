@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -148,4 +149,38 @@ func TestHistoryKept(t *testing.T) {
 	if len(known) != 1 || known[0].Name != "x" || known[0].Agents[0].Addr != netip.MustParseAddrPort("10.3.0.1:716") || known[0].From[0].Kind != neighbourhood.History {
 		t.Errorf("known: %+v", known)
 	}
+}
+
+// TestHistoryKilled: a move that was noted is there after a kill: it is written at once, not at the end.
+func TestHistoryKilled(t *testing.T) {
+	dir := t.TempDir()
+	db, err := state.Open(filepath.Join(dir, "mn.db"), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	s := New(Config{State: db, Log: quiet})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { s.Run(ctx); close(done) }()
+	written := db.Watch(t.Context(), keyAfter)
+	s.Moved("a", "b", time.Now())
+	<-written
+	file, err := os.ReadFile(filepath.Join(dir, "mn.db")) // as a killed daemon leaves it
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "left.db"), file, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := state.Open(filepath.Join(dir, "left.db"), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer left.Close()
+	if f := New(Config{State: left, Log: quiet}).Follows("a"); f["b"] != 1 {
+		t.Errorf("behind a: %v", f)
+	}
+	cancel()
+	<-done
 }
