@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,17 +86,20 @@ func TestCrowdedAir(t *testing.T) {
 // TestReporter: each point is asked once.
 func TestReporter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, point := 0, "a1"
+		asked := 0
+		var at atomic.Pointer[string]
+		first := "a1"
+		at.Store(&first)
 		a := Air{
 			Seen:     func(context.Context) ([]Sight, error) { return nil, nil },
-			Reported: func(context.Context) ([]Sight, error) { asked++; return []Sight{{Point: "r" + point}}, nil },
-			Present:  func(context.Context) (string, string) { return point, point[:1] },
+			Reported: func(context.Context) ([]Sight, error) { asked++; return []Sight{{Point: "r" + *at.Load()}}, nil },
+			Present:  func(context.Context) (string, string) { return *at.Load(), (*at.Load())[:1] },
 			Known:    neighbourhoodOf, Unknown: true, Log: quiet,
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var last Statement
-		go func() { time.Sleep(31 * time.Second); point = "b1" }()
+		go func() { time.Sleep(31 * time.Second); next := "b1"; at.Store(&next) }()
 		a.Run(ctx, func(st Statement) { last = st })
 		if asked != 2 || len(last.Networks) != 1 || last.Networks[0].Name != "b" || last.Networks[0].Points[0].Name != "rb1" {
 			t.Errorf("asked %d times, said %+v", asked, last)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"openmpa/internal/inet"
@@ -63,7 +64,7 @@ func (r Resolver) Agents(ctx context.Context, domain string) ([]Target, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
-	next := 0
+	var next atomic.Uint32 // addresses of both families are asked for at once
 	res := net.Resolver{PreferGo: true, Dial: func(_ context.Context, network, _ string) (net.Conn, error) {
 		switch {
 		case len(r.Servers) == 0:
@@ -71,8 +72,7 @@ func (r Resolver) Agents(ctx context.Context, domain string) ([]Target, error) {
 		case !strings.HasPrefix(network, "udp"):
 			return nil, errors.New("the answer does not fit a datagram")
 		}
-		server := r.Servers[next%len(r.Servers)]
-		next++
+		server := r.Servers[int(next.Add(1)-1)%len(r.Servers)]
 		return r.Dial(netip.AddrPortFrom(server, 53))
 	}}
 	_, list, err := res.LookupSRV(ctx, dnsService, dnsProto, domain+".")
