@@ -176,6 +176,7 @@ func checks(opt Options, self string) []check {
 		{"two labs beside one another", alone, func(ctx context.Context, p *Progress) ([]string, error) { return twoLabs(ctx, opt, p) }},
 		{"kill -9 of a lab: the next one removes what it left", alone, func(ctx context.Context, p *Progress) ([]string, error) { return killed(ctx, opt, self, p) }},
 	}
+	list = append(list, choices(scenario)...)
 	return append(list, checks6(opt, scenario)...)
 }
 

@@ -268,8 +268,10 @@ func (s *shover) follow(ctx context.Context, from, to string, kept event.Handove
 			return e.Phase == event.PhaseL2 && e.Kind == event.KindPoint
 		case e.Phase != event.PhaseHandover || e.Kind != event.KindEnd:
 			return false
+		case kept.IsZero(): // what is prepared for nothing ends, too
+			return e.Outcome != event.Cancelled
 		default:
-			return kept.IsZero() || e.Handover == kept
+			return e.Handover == kept
 		}
 	})
 	if err != nil {

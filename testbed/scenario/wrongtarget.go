@@ -20,6 +20,9 @@ var wrongDepths = []struct {
 	not   []event.Phase
 }{
 	{"", nil},
+	{"authenticate", []event.Phase{event.PhaseAuth}},
+	{"configure", []event.Phase{event.PhaseAuth, event.PhaseConf, event.PhaseDHCP}},
+	{"tunnel", []event.Phase{event.PhaseAuth, event.PhaseConf, event.PhaseDHCP, event.PhaseTunnel}},
 }
 
 // wrongTarget prepares network a whole, and has the link come up elsewhere.
@@ -29,17 +32,12 @@ func wrongTarget(ctx context.Context, r *run) error {
 	opt.Further, opt.Kept = len(topo.Further), wrongPrepared
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		s := &shover{b: b}
-		there := topo.Further
+		turn := 0
 		for i := range r.opt.Repeat {
-			for k, d := range wrongDepths {
-				target, to := "a", there[(i*len(wrongDepths)+k)%len(there)].Name
-				if r.at == "a" {
-					target = "b"
-				}
+			for _, d := range wrongDepths {
 				for _, byOrder := range []bool{false, true} {
-					if to == r.at {
-						to = there[(i*len(wrongDepths)+k+1)%len(there)].Name
-					}
+					target, to := "a", topo.Further[turn%len(topo.Further)].Name // each time another one
+					turn++
 					if err := r.wrong(ctx, b, s, i+1, target, to, d.depth, d.not, byOrder); err != nil {
 						return err
 					}
@@ -116,4 +114,16 @@ func topoPoints(network string) []string {
 }
 
 // prepareTo prepares a network as deep as that.
-func prepareTo(context.Context, *bed.Bed, string, string) error { return nil }
+func prepareTo(ctx context.Context, b *bed.Bed, network, depth string) error {
+	ctx, cancel := context.WithTimeout(ctx, handoverLimit)
+	defer cancel()
+	var result control.HandoverResult
+	err := b.Client(topo.MN).Command(ctx, control.CommandPrepare, control.HandoverArgs{Network: network, Depth: depth, Wait: true}, &result)
+	if err == nil && result.Outcome != event.OK {
+		err = fmt.Errorf("%s: %s", result.Outcome, result.Reason)
+	}
+	if err != nil {
+		return fmt.Errorf("scenario: prepare %s, to %s: %w", network, depth, err)
+	}
+	return nil
+}
