@@ -116,7 +116,7 @@ func passages(ctx context.Context, o Options, a *Adder, g *scenario.Passing, rtt
 				o.Say.Line("round %d of %d: RTT %v, D %g m, %.0f m/s", round+1, o.Rounds, rtt, d, v)
 				p, err := g.Pass(ctx, time.Duration(d/v*float64(time.Second)))
 				if err != nil {
-					return fmt.Errorf("D %g m, %.1f m/s: %w", d, v, err)
+					return fmt.Errorf("bench: at %.1f m/s, D %g m: %w", v, d, err)
 				}
 				if all = all && p.Depth >= decision.Tunnel; all {
 					still = v
