@@ -39,6 +39,7 @@ local kinds = {
   [1] = "ConfigRequest", [2] = "ConfigReply", [3] = "TunnelRequest", [4] = "TunnelReply", [5] = "TunnelDelete",
   [6] = "SwitchBack", [7] = "Arrival", [8] = "Report", [9] = "LinkKeysRequest", [10] = "LinkKeysReply", [11] = "Follow",
   [12] = "Deliver", [13] = "DeliverReply", [14] = "RekeyRequest", [15] = "RekeyReply", [16] = "RekeyDue", [17] = "Entrust",
+  [18] = "NeighboursRequest", [19] = "NeighboursReply", [20] = "NeighboursChanged",
 }
 local kind_fields = {
   [1] = "reason", [2] = "client identifier", [3] = "MAC", [4] = "address, prefix length", [5] = "router", [6] = "router's MAC",
@@ -47,6 +48,7 @@ local kind_fields = {
   [17] = "lifetime of link keys, s", [18] = "access points: BSSID, suite", [19] = "options", [20] = "suites", [21] = "suite",
   [22] = "old SPI", [23] = "how", [24] = "receipts", [25] = "previous router's address, port", [26] = "plain outer address",
   [27] = "family", [28] = "wanted address", [29] = "IAID", [30] = "router advertisement", [31] = "DHCPv6 server", [32] = "preferred lifetime, s",
+  [33] = "revision", [34] = "part, of how many", [35] = "lifetimes, s", [36] = "networks",
 }
 local flag_bits = {
   { "R", 0x8000, "Request" }, { "S", 0x4000, "Start" }, { "C", 0x2000, "Complete" }, { "A", 0x1000, "Re-authentication" },
