@@ -37,14 +37,12 @@ type place uint8
 const (
 	// alone is for what judges times, or sends what keeps a processor busy.
 	alone place = iota
-	// beside is for what waits most of its time.
+	// beside is for what waits most of its time: it may have a virtual machine beside it, and no other lab. What a kernel
+	// does to take the namespaces of a lab away may keep it from moving links in others for many seconds.
 	beside
-	// emulated is beside, too, but a virtual machine keeps a processor busy: one of them at a time.
+	// emulated is in a virtual machine, whose kernel is its own.
 	emulated
 )
-
-// lanes is how many checks that are not alone run at a time.
-const lanes = 3
 
 // Acceptance runs the short set that a change has to pass, writes a line
 // for each check and a closing one, and returns how many failed. self is the
@@ -59,8 +57,8 @@ func Acceptance(ctx context.Context, opt Options, self string, p *Progress, w io
 	return acceptance(ctx, list, p, w)
 }
 
-// acceptance runs checks: those that are alone first, one after the other, then the others in lanes. Each has a lab of its
-// own, as any number of labs may run on a machine.
+// acceptance runs checks: those that are alone first, one after the other, then those of virtual machines beside the others.
+// Each has a lab of its own.
 func acceptance(ctx context.Context, list []check, p *Progress, w io.Writer) (failed int) {
 	var mu sync.Mutex // guards what is counted, and written to w
 	passed := 0
@@ -98,21 +96,11 @@ func acceptance(ctx context.Context, list []check, p *Progress, w io.Writer) (fa
 	for _, c := range places[alone] {
 		play(c, p)
 	}
-	queue := make(chan check, len(places[beside]))
-	for _, c := range places[beside] {
-		queue <- c
-	}
-	close(queue)
 	var all sync.WaitGroup
-	for i := range lanes {
+	for _, lane := range []place{emulated, beside} {
 		all.Go(func() {
-			p := p.With(fmt.Sprintf("%c: ", 'A'+i))
-			if i == 0 {
-				for _, c := range places[emulated] {
-					play(c, p)
-				}
-			}
-			for c := range queue {
+			p := p.With(map[place]string{emulated: "virtual machine: ", beside: "lab: "}[lane])
+			for _, c := range places[lane] {
 				play(c, p)
 			}
 		})
