@@ -135,9 +135,10 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	if holder == nil {
 		return
 	}
-	var next sync.WaitGroup
-	if w.told && c != nil { // else what is forwarded would go by its tunnel, to where the node was; and the home agent may have it after all
-		next.Go(func() { c.markEnd(id, firstDeparture, c.path.hold) })
+	// Else what is forwarded would go by its tunnel, to where the node was; and the home agent may have it after all. First,
+	// since its answer comes to the address here, for which the previous router holds what comes from then on.
+	if w.told && c != nil {
+		c.markEnd(id, firstDeparture, c.path.hold)
 	}
 	span := n.cfg.Recorder.Begin(id, event.PhaseDepart, "holds", holder.net.Name)
 	if n.dead.Load() != nil {
@@ -150,7 +151,6 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	} else {
 		span.EndOutcome(event.Failed, "no marker from the router: what is still under way is lost", "markers", sent)
 	}
-	next.Wait()
 	if c != nil {
 		n.home.departed(c)
 	}
