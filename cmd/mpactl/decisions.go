@@ -83,13 +83,9 @@ func rungs(list []mn.Rung) string {
 
 // now says in words what the mobile node does at present, and why.
 func now(d mn.Decided) string {
-	verb := map[string]string{"stay": "stays at", "roam": "leaves", "handover": "leaves"}[d.Action]
-	if d.Point == "" {
-		return fmt.Sprintf("now: %s", clean(d.Reason))
-	}
-	s := fmt.Sprintf("now: %s %s, since %s (%v): %s", verb, clean(d.Point), d.From.Local().Format("15:04:05"), d.Until.Sub(d.From).Round(100*time.Millisecond), clean(d.Reason))
-	if len(d.Ladder) > 0 {
-		s += "; prepares " + clean(rungs(d.Ladder))
+	s := fmt.Sprintf("now, since %s (%v): %s", d.From.Local().Format("15:04:05"), d.Until.Sub(d.From).Round(100*time.Millisecond), clean(d.Reason))
+	if len(d.Ladder) > 0 && !strings.Contains(d.Reason, "prepared: ") {
+		s += "; to be prepared: " + clean(rungs(d.Ladder))
 	}
 	return s
 }

@@ -183,7 +183,7 @@ func explain(w io.Writer, sum control.Handover, why string, rows []row) error {
 		fmt.Fprintf(w, "reason: %s\n", clean(sum.Reason))
 	}
 	if why != "" {
-		fmt.Fprintf(w, "decided because %s\n", clean(why))
+		fmt.Fprintf(w, "decision: %s\n", clean(why))
 	}
 	fmt.Fprintln(w)
 	if err := writeTable(w, rows); err != nil {

@@ -117,7 +117,7 @@ func TestExplainTable(t *testing.T) {
 	text := out.String()
 	for _, want := range []string{
 		"handover 01000000000000000000000000000001: b to a, completed in 812.0 ms, began ",
-		"\ndecided because b1 has -80 dBm\n",
+		"\ndecision: b1 has -80 dBm\n",
 		"PHASE     START ms  TOOK ms   NODE  OUTCOME    DETAIL\n",
 		"handover       0.0     812.0  mn    completed  from=b to=a\n",
 		"tauth          1.0      45.2  mn    ok         \n",
