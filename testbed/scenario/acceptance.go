@@ -146,7 +146,7 @@ func checks(opt Options, self string) []check {
 			o.Rate, _ = traffic.ParseRate("100M")
 		})},
 		{"a link that dies with its carrier up: noticed; no alarm on a busy machine", alone, scenario("dead-link", func(o *Options) { o.Repeat, o.Probe = 2, false })},
-		{"80 moves to and fro: nothing grows, nothing lost", beside, scenario("soak", func(o *Options) { o.Repeat, o.Probe = 80, false })},
+		{"160 moves to and fro: nothing grows, nothing lost", beside, scenario("soak", func(o *Options) { o.Repeat, o.Probe = 160, false })},
 		{"a WireGuard tunnel moved by a hook", alone, scenario("wireguard", func(o *Options) { o.Repeat = 2 })},
 		{"faults: one reason each, the connection left alone", beside, scenario("faults", nil)},
 		{"TCP through moves: no retransmission time-out", alone, scenario("tcp", func(o *Options) {
