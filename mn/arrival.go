@@ -155,10 +155,8 @@ func (n *Node) follows(ctx context.Context, old *candidate, st *stand, network N
 func (n *Node) unplanned(ctx context.Context, old *candidate, st *stand, network Network) error {
 	n.home.pause()
 	via := n.carrierOf(old)
-	for _, other := range n.stoodBy() { // the node may be at one of those that are prepared beside it
-		if other.c != nil {
-			n.forgetRest(old, other.c)
-		}
+	for _, other := range n.stoodWhere(func(st *stand) bool { return st.c != nil }) { // the node may be at one of them
+		n.forgetRest(old, other.c)
 	}
 	c, err := n.makeUp(ctx, st, network, via)
 	if err != nil {
@@ -186,11 +184,9 @@ func (n *Node) hinders(old, via *candidate, network string) {
 
 // movedOn gives back what a person has asked for, or the node has departed for: it is at another network now.
 func (n *Node) movedOn(network string) {
-	for _, st := range n.stoodBy() {
-		if st.wished && st.want == decision.None {
-			st = n.takeStand(atOnce(), st.net)
-			n.leaveStand(st, "given back: the link has moved on to "+network)
-		}
+	for _, st := range n.stoodWhere(func(st *stand) bool { return st.wished && st.want == decision.None }) {
+		st = n.takeStand(atOnce(), st.net)
+		n.leaveStand(st, "given back: the link has moved on to "+network)
 	}
 }
 
@@ -203,19 +199,16 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 		n.cfg.Log.Error("the link was not set up again", "addr", c.address.addr(), "err", err)
 	}
 	n.comeBack(event.HandoverID{}, c)
-	stands := n.stoodBy()
-	for _, st := range stands {
-		if st.depth >= decision.Tunnel && (st.departed || st.c.passing != nil) {
-			n.returnStand(st, c)
-		}
+	departed := n.stoodWhere(func(st *stand) bool { return st.departed })
+	back := func(st *stand) bool { return st.depth >= decision.Tunnel && (st.departed || st.c.passing != nil) }
+	for _, st := range n.stoodWhere(back) {
+		n.returnStand(st, c)
 	}
 	n.proceed(c)
-	for _, st := range stands {
-		if st.departed { // its move has failed
-			n.takeStand(atOnce(), st.net)
-			n.abandon(st.id, c, st.c, ifSo(st.c.forwards(ctx)))
-			n.inVain(st, "given back: not arrived at")
-		}
+	for _, st := range departed { // its move has failed
+		n.takeStand(atOnce(), st.net)
+		n.abandon(st.id, c, st.c, ifSo(st.c.forwards(ctx)))
+		n.inVain(st, "given back: not arrived at")
 	}
 	n.cfg.Recorder.Point(event.HandoverID{}, event.PhaseL2, "up again", "point", point, "network", c.net.Name)
 	if s := c.session.Load(); s != nil {

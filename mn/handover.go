@@ -239,11 +239,12 @@ func (n *Node) handover(ctx context.Context, old *candidate, st *stand, what err
 	if left := (*leftError)(nil); errors.As(err, &left) {
 		n.putBack(st)
 	}
-	switch now := n.stood(st.net); {
+	kept := func(now *stand) bool { return now.c == st.c } // by keepDeparted
+	switch {
 	case outcome == event.Completed:
 		n.movedWith(depth)
 		n.movedOn(st.net)
-	case now == nil || now.c != st.c:
+	case !st.back && len(n.stoodWhere(kept)) == 0:
 		n.inVain(st, "not moved to: "+err.Error())
 	}
 	return outcome, err

@@ -99,28 +99,31 @@ func (n *Node) landed(id event.HandoverID, old, c, via *candidate) {
 // undouble gives up what stands with c's address, of another network with the same router: what comes would come
 // twice. Its session has ended with c's.
 func (n *Node) undouble(c *candidate) {
-	for _, st := range n.stoodBy() {
-		if st.depth >= decision.Configure && st.c.address.addr() == c.address.addr() {
-			n.forgetStand(c, n.takeStand(atOnce(), st.net), "given up: the node has its address at "+c.net.Name)
-		}
+	same := func(st *stand) bool { return st.depth >= decision.Configure && st.c.address.addr() == c.address.addr() }
+	for _, st := range n.stoodWhere(same) {
+		n.forgetStand(c, n.takeStand(atOnce(), st.net), "given up: the node has its address at "+c.net.Name)
 	}
 }
 
-// putBack puts st, which was taken for a move that did not come about, where it was, if it is of use still.
+// putBack puts what is in st, which was taken for a move that did not come about, where it was, if it is of use still.
+// st itself stays the caller's.
 func (n *Node) putBack(st *stand) {
-	if st.c != nil && st.until.IsZero() {
-		st.until = n.keptUntil(st.c)
+	if st.c == nil {
+		return
 	}
-	if !st.usable() {
-		if st.c != nil {
-			n.leaveStand(st, "given back: "+st.spent())
-		}
+	kept := *st
+	st.back = true
+	if kept.until.IsZero() {
+		kept.until = n.keptUntil(kept.c)
+	}
+	if !kept.usable() {
+		n.leaveStand(&kept, "given back: "+kept.spent())
 		return
 	}
 	if id, err := event.NewHandoverID(n.cfg.Rand); err == nil { // the next attempt is another handover
-		st.id = id
+		kept.id = id
 	}
-	n.putStand(st)
+	n.putStand(&kept)
 }
 
 // returnFrom goes back to old, from a move that w was the way of, and why not.

@@ -35,6 +35,7 @@ type stand struct {
 	until    time.Time      // then it is given back
 	departed bool           // the node has told its router to hold, and the link did not get there
 	tried    bool           // an attachment elsewhere has failed, for which it was kept; it may be in the way
+	back     bool           // whoever has taken it has put it back
 	job      *job           // what goes on with it; nil: nothing
 }
 
@@ -80,6 +81,13 @@ func (n *Node) stoodBy() (list []*stand) {
 	return n.sorted()
 }
 
+// stoodWhere is those of stoodBy that ok is true of. It is called with n.mu held: what is looked at may be about to change.
+func (n *Node) stoodWhere(ok func(*stand) bool) []*stand {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.DeleteFunc(n.sorted(), func(st *stand) bool { return !ok(st) })
+}
+
 // sorted is stoodBy; the caller holds n.mu.
 func (n *Node) sorted() (list []*stand) {
 	for _, st := range n.stands {
@@ -120,11 +128,8 @@ func (n *Node) complete() *stand {
 // foremost is the stand that the node goes on with where it has to leave: the deepest, with a tunnel at
 // least, that may be moved to; nil: none. ok says more of it; nil: nothing.
 func (n *Node) foremost(ok func(*stand) bool) *stand {
-	for _, st := range n.stoodBy() {
-		n.mu.Lock()
-		free := st.job == nil && st.depth >= decision.Tunnel && st.usable()
-		n.mu.Unlock()
-		if free && (ok == nil || ok(st)) {
+	for _, st := range n.stoodWhere(func(st *stand) bool { return st.job == nil && st.depth >= decision.Tunnel && st.usable() }) {
+		if ok == nil || ok(st) {
 			return st
 		}
 	}
@@ -219,10 +224,11 @@ func (n *Node) takeAll() (list []*stand) {
 	return list
 }
 
-// keep has st wait for its move, as deep as a person has wished. The caller has the turn.
+// keep has what is in st wait for its move, as deep as a person has wished. st itself stays the caller's, who has the turn.
 func (n *Node) keep(st *stand, to decision.Depth) {
-	st.asked, st.wished, st.until = to, to == decision.Bind, n.keptUntil(st.c)
-	n.putStand(st)
+	kept := *st
+	kept.asked, kept.wished, kept.until = to, to == decision.Bind, n.keptUntil(st.c)
+	n.putStand(&kept)
 }
 
 // keptUntil is how long what is prepared now is kept.

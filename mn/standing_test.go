@@ -421,8 +421,9 @@ func TestLeftMeanwhile(t *testing.T) {
 			if o, err := n.handover(t.Context(), n.serving, st, errand{}); o != event.Failed || err == nil {
 				t.Errorf("%s, %v", o, err)
 			}
-			if now := n.stood("a"); now == nil || now.depth != depth || now.id == id {
-				t.Errorf("what stood is %+v", now)
+			back := n.stoodWhere(func(st *stand) bool { return st.net == "a" && st.depth == depth && st.id != id })
+			if len(back) != 1 {
+				t.Errorf("stands now: %+v; it stood as deep as %v", n.Standing(), depth)
 			}
 			n.endTurn()
 			b.eventually("the move", func(s Status) bool { return s.Network == "a" && s.State == "attached" && len(n.turn) == 0 })

@@ -17,11 +17,11 @@ import (
 type lateAdapter struct {
 	*adapter
 	answers time.Duration // how long after that
-	asked   chan struct{} // told of each question where the link is, which gets no answer; nil: it does
 
 	mu       sync.Mutex
-	given    int // answers to Attach
-	canceled int // that nobody wanted any more
+	asked    chan struct{} // told of a question where the link is, which gets no answer; nil: it does
+	given    int           // answers to Attach
+	canceled int           // that nobody wanted any more
 }
 
 func (a *lateAdapter) Attach(ctx context.Context, point string) error {
@@ -43,12 +43,22 @@ func (a *lateAdapter) Attach(ctx context.Context, point string) error {
 }
 
 func (a *lateAdapter) Current(ctx context.Context) (string, error) {
-	if a.asked == nil {
+	a.mu.Lock()
+	asked := a.asked
+	a.mu.Unlock()
+	if asked == nil {
 		return a.adapter.Current(ctx)
 	}
-	a.asked <- struct{}{}
+	poke(asked)
 	<-ctx.Done()
 	return "", ctx.Err()
+}
+
+// ask has questions told from now on; nil: answered.
+func (a *lateAdapter) ask(asked chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = asked
 }
 
 // late starts a bed with a as its link.
@@ -88,13 +98,14 @@ func TestAnswersLate(t *testing.T) {
 func TestAnswersWrong(t *testing.T) {
 	a := &lateAdapter{}
 	b := late(t, a)
-	a.asked = make(chan struct{}, 1)
+	asked := make(chan struct{}, 1)
+	a.ask(asked)
 	ack, answer, done := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	answer <- errors.New("connection lost")
 	go func() {
 		done <- b.node.serving.acknowledgedArrival(t.Context(), ack, answer, func() { t.Error("the uplink goes on") })
 	}()
-	<-a.asked
+	<-asked
 	ack <- nil
 	select {
 	case err := <-done:
@@ -104,7 +115,7 @@ func TestAnswersWrong(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("it waits for the adapter")
 	}
-	a.asked = nil
+	a.ask(nil)
 }
 
 // rekeying is an adapter of a link whose keys are made anew for as long as it is asked: it says that it is at no point.
