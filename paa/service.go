@@ -204,7 +204,7 @@ func (s *Service) Terminate(sid uint32) error {
 		if c := s.sessions[sid]; c != nil && c.cause == aaa.CauseNone {
 			c.cause = aaa.CauseMoved
 		}
-		p.Terminate(now, sid)
+		p.Supersede(now, sid)
 	})
 }
 

@@ -74,7 +74,7 @@ func (r *Router) succeed(old, v *visitor) *tenure {
 		t.pass(old)
 	}
 	old.lease, old.tenure = nil, nil
-	old.superseded = true // for minutes, if nobody answers the PAA any more (RFC 5191 section 9)
+	old.superseded = true // for seconds, if nobody answers the PAA any more (RFC 5191 section 9)
 	old.pass(false)
 	old.mu.Unlock()
 	r.links.pass(old, v)

@@ -87,6 +87,8 @@
 //   - MRC counts transmissions (RFC 5191 section 9), not retransmissions (RFC
 //     5609): ten in all by default. An urgent start below IRT gets as many more as
 //     it has doublings before IRT, so it does not give up earlier.
+//   - A session in whose place its PaC has begun another has a REQ_MRD of three
+//     seconds: as a rule nobody knows it any more.
 //   - A PAR in state open begins a re-authentication (RFC 5609), although RFC 5191
 //     section 5.5 lists PAR as unexpected in the access phase.
 //   - A new MSK always makes a new key and a new Key-Id (RFC 5191 section 5.3),

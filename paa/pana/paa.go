@@ -281,6 +281,16 @@ func (p *PAA) Notify(now time.Time, sid uint32, avps []AVP, o NotifyOptions) (ui
 // sections 4.4 and 5.5). Closed follows. An unknown session is ignored.
 func (p *PAA) Terminate(now time.Time, sid uint32) { p.terminate(now, sid, CauseAdministrative) }
 
+// Supersede is Terminate of a session whose PaC has another now. It may have forgotten this one, as after a crash or where
+// its link was cut, so that nobody answers: what is outstanding and the PTR are repeated for supersededWithin each at most.
+func (p *PAA) Supersede(now time.Time, sid uint32) {
+	if s := p.sessions[sid]; s != nil {
+		s.brief = true
+		s.hasten(now)
+	}
+	p.terminate(now, sid, CauseAdministrative)
+}
+
 // Expire is Terminate with the cause SESSION_TIMEOUT, for an authorization that
 // has run out elsewhere. The session's own lifetime ends it without a word.
 func (p *PAA) Expire(now time.Time, sid uint32) { p.terminate(now, sid, CauseSessionTimeout) }

@@ -49,6 +49,7 @@ type session struct {
 	held     *EAPReply // waits until nothing is outstanding
 	termDue  bool
 	cause    TerminationCause // with termDue
+	brief    bool             // nobody may be there to answer
 	host     netip.Addr       // under which PAA.hosts counts it
 	keyIDs   uint32
 	lastRaw  []byte
@@ -120,6 +121,9 @@ func (s *session) proceed(now time.Time) {
 		s.authAt, s.reauthAt = time.Time{}, time.Time{}
 		s.deaf()
 		s.ask(now, TypeTerm, 0, []AVP{avp32(CodeTermCause, uint32(s.cause))}, s.sa, 0, nil)
+		if s.brief {
+			s.hasten(now)
+		}
 	}
 	if s.held != nil && (s.out == nil && s.state == paaWaitEAP || s.state == paaWaitPAN || s.state == paaStart) {
 		r := s.held
@@ -131,6 +135,17 @@ func (s *session) proceed(now time.Time) {
 	}
 	if s.state == paaOpen {
 		s.pump(now, false)
+	}
+}
+
+// supersededWithin is the REQ_MRD (RFC 5191 section 9) of what a session still asks in whose place another has begun.
+const supersededWithin = 3 * time.Second
+
+// hasten has the outstanding request be over soon, from now.
+func (s *session) hasten(now time.Time) {
+	if r := s.out; r != nil {
+		r.timer.hurry(now, min(s.rtt.urgent(), s.params.IRT))
+		r.timer.p.MRD = now.Sub(r.timer.first) + supersededWithin
 	}
 }
 

@@ -421,6 +421,47 @@ func TestPAATerminates(t *testing.T) {
 	}
 }
 
+// TestSupersede: a session whose PaC has another ends soon, also where nobody answers in it any more.
+func TestSupersede(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		gone, asking bool // the PaC has forgotten it; something of it is outstanding
+		within       time.Duration
+	}{
+		{"the PaC answers", false, false, 10 * time.Millisecond},
+		{"it has forgotten", true, false, 2 * supersededWithin},
+		{"and something was outstanding", true, true, 4 * supersededWithin},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t, 1, PAAConfig{})
+			n := w.node(addrOld, PaCConfig{})
+			w.open(n)
+			n.off = tc.gone
+			if tc.asking {
+				if _, err := w.paa.Notify(w.now, n.pac.sid, vendorAVP("to nobody"), NotifyOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.wire = nil
+			began := w.now
+			w.paa.Supersede(w.now, n.pac.sid)
+			w.paa.Supersede(w.now, n.pac.sid)
+			w.flush()
+			w.run(time.Minute, func() bool { return count[Closed](w.outs) == 1 })
+			c, _ := last[Closed](w.outs)
+			var deaf *ErrRetransmissions
+			if errors.As(c.Reason, &deaf) != tc.gone || w.now.Sub(began) > tc.within {
+				t.Errorf("closed after %v with %v, expected within %v", w.now.Sub(began), c.Reason, tc.within)
+			}
+			if tc.gone && len(w.wire) < 5 {
+				t.Errorf("asked by %v only", w.wire)
+			}
+		})
+	}
+	w := newWorld(t, 1, PAAConfig{})
+	w.paa.Supersede(w.now, 12345) // unknown: nothing
+}
+
 // TestAnswerPayload: what rides back in the PNA[P].
 func TestAnswerPayload(t *testing.T) {
 	w := newWorld(t, 1, PAAConfig{AnswerPayload: func(sid uint32, in []AVP) []AVP {
