@@ -90,12 +90,19 @@ type session struct {
 	identity string // of who authenticated last
 	order    uint64 // in which it was opened; 0: not yet
 	ending   bool   // it gives way
+	ours     bool   // it has sealed a message: it speaks as RFC 6252's nodes here do
 
 	accepted *aaa.Grant  // of the last accept, until the node has its keys
 	grant    *aaa.Grant  // of the session in use
 	cause    aaa.Cause   // why it ends, where we have ended it
 	ended    bool        // the handler and AAA have heard so; PANA may still tell the node
 	expiry   *time.Timer // of a life that AAA has set since; nil: the session's own holds
+
+	asked  pana.EAPStart // what PANA has asked for
+	again  time.Time     // when the re-authentication under way has begun; zero: there is none
+	tried  time.Time     // when its last conversation with AAA has begun
+	losses int           // how many of them nobody has finished
+	rest   *time.Timer   // until the next one; nil: none waits
 }
 
 // Open listens and serves until Close. The handler is called from then on.
@@ -252,8 +259,18 @@ func (s *Service) start(o pana.EAPStart) {
 		s.sessions[o.SID] = c
 	}
 	c.stop()
+	c.again, c.losses = time.Time{}, 0
+	if o.Reauth {
+		c.again = time.Now()
+	}
+	s.converse(o, c)
+}
+
+// converse begins a conversation with AAA.
+func (s *Service) converse(o pana.EAPStart, c *session) {
 	c.span.End(context.Canceled)
 	c.span = s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "peer", o.From.String(), "preauth", o.Preauth, "session", fmt.Sprintf("%08x", o.SID))
+	c.tried, c.asked = time.Now(), o
 	ctx, cancel := context.WithCancel(s.ctx)
 	eap, err := s.cfg.Backend.Start(ctx, aaa.SessionInfo{
 		NASPort: fmt.Sprintf("%08x", o.SID), CallingStation: o.From.Addr().String(), CalledStation: s.cfg.Identities.AR, Again: c.grant,
@@ -265,11 +282,15 @@ func (s *Service) start(o pana.EAPStart) {
 		return
 	}
 	c.eap, c.ctx, c.cancel = eap, ctx, cancel
-	s.reply(o.SID, eap, nil, pana.EAPReply{Packet: eap.Identity()})
+	s.reply(o.SID, eap, nil, pana.EAPReply{Packet: eap.Identity(), Restart: c.losses > 0})
 }
 
 // stop abandons an authentication under way.
 func (c *session) stop() {
+	if c.rest != nil {
+		c.rest.Stop()
+		c.rest = nil
+	}
 	if c.eap != nil {
 		c.cancel()
 		c.eap.Close()
@@ -312,6 +333,9 @@ func (s *Service) reply(sid uint32, eap aaa.Session, with *aaa.Result, r pana.EA
 			return
 		}
 		if r.Done {
+			if s.goesOn(sid, c, r.Err) {
+				return
+			}
 			err := r.Err
 			if err == nil && !r.Success {
 				err = errors.New("rejected by the AAA server")
@@ -371,6 +395,7 @@ func (s *Service) notified(o pana.Notified) {
 			s.cfg.Log.Warn("message dropped", "sid", o.SID, "err", err)
 			continue
 		}
+		c.ours = true
 		if m.Kind() == notify.KindArrival && !o.Activate {
 			s.cfg.Log.Warn("arrival outside the activating ping dropped", "sid", o.SID)
 			continue

@@ -54,6 +54,7 @@
 //	 wait-eap --success, PAR[C]--> wait-succ-pan --PAN[C]--> open
 //	 wait-eap --failure, PAR[C]--> wait-fail-pan --PAN[C]--> closed
 //	 open --PNR[A], Reauthenticate--> wait-eap ...         (re-authentication)
+//	 wait-eap --EAPReply with Restart, PAR with Nonce--> wait-pan   (in a re-authentication)
 //	 open --Terminate, PTR--> terminating --PTA--> closed
 //	 any: FAILED_SESS_TIMEOUT or lifetime, no answer to a request -> closed
 //
@@ -119,6 +120,13 @@
 //     RFC 5609 ends the session: one forged packet must not. When the EAP peer
 //     fails, its last response still goes out, and the session closes with the PAR[C]
 //     or after two seconds.
+//   - Whoever is authenticated again may lose the AAA server in the middle, and EAP cannot
+//     go on with another. RFC 5191 section 4.3 ends the session when a re-authentication
+//     fails; this one has not: within its time it begins anew, by another PAR with a
+//     Nonce, as any first one of a re-authentication under AUTH of the session
+//     ([EAPReply.Restart]). A PaC that does not expect a second Nonce drops that PAR, and
+//     the session ends for want of an answer: it is for PaCs that are known to be ours.
+//     In a first authentication, where nothing is signed, a second Nonce is dropped.
 //   - The lifetime does not end a re-authentication that has begun;
 //     FAILED_SESS_TIMEOUT does (RFC 5609).
 //   - A PAR[S] of another session reaches an open PaC when the PAA was restarted, or

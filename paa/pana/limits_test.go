@@ -152,7 +152,7 @@ func TestPendingSource(t *testing.T) {
 			if w.paa.pending != each+1 {
 				t.Error("there is no room for anybody else")
 			}
-			w.pass(time.Minute) // defaultAuthTimeout
+			w.pass(time.Minute) // DefaultAuthTimeout
 			if w.paa.pending != 0 || len(w.paa.sources) != 0 {
 				t.Errorf("%d are pending, of %v", w.paa.pending, w.paa.sources)
 			}

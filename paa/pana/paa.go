@@ -76,6 +76,7 @@ type PAA struct {
 // EAPReply is what the owner's EAP has to say in a session.
 type EAPReply struct {
 	Packet       []byte        // the next EAP request, or EAP-Success or EAP-Failure with Done
+	Restart      bool          // in a re-authentication: EAP begins anew, with Packet, since nobody could go on with it
 	Done         bool          // the conversation is over
 	Success      bool          // with Done: how
 	Unauthorized bool          // with Done and Success: no access all the same (PANA_AUTHORIZATION_REJECTED)
@@ -110,7 +111,7 @@ func NewPAA(cfg PAAConfig) (*PAA, error) {
 	}
 	setDefault(&cfg.Lifetime, defaultLifetime)
 	setDefault(&cfg.PreauthLifetime, cfg.Lifetime)
-	setDefault(&cfg.AuthTimeout, defaultAuthTimeout)
+	setDefault(&cfg.AuthTimeout, DefaultAuthTimeout)
 	setDefault(&cfg.MaxSessions, defaultMaxSessions)
 	setDefault(&cfg.MaxPending, max(16, cfg.MaxSessions/4))
 	setDefault(&cfg.MaxPendingSource, max(16, cfg.MaxPending/8))
@@ -233,6 +234,8 @@ func (p *PAA) EAPReply(now time.Time, sid uint32, r EAPReply) error {
 	switch {
 	case s == nil || s.state == paaClosed:
 		err = ErrUnknownSession
+	case r.Restart && (!s.opened || s.state != paaWaitEAP || s.held != nil || r.Done || r.Err != nil):
+		err = fmt.Errorf("pana: session %08x cannot begin EAP anew (state %v): that is for a re-authentication without a result", sid, s.state)
 	case (s.state == paaWaitPAN || s.state == paaStart) && !r.Done && r.Err == nil && s.out != nil:
 		return nil // EAP repeats its request, and PANA repeats the PAR that has it
 	case s.state == paaStart && r.Done:

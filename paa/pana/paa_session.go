@@ -241,6 +241,9 @@ func (s *session) useEAP(now time.Time, r *EAPReply) {
 	case s.state == paaStart:
 		s.offer(now, r.Packet)
 	case !r.Done:
+		if r.Restart { // the next PAR is a first one again
+			s.sentPAR, s.sawNonce = false, false
+		}
 		if s.par(now, 0, []AVP{{Code: CodeEAP, Data: r.Packet}}, s.sa) {
 			s.state = paaWaitPAN
 		}

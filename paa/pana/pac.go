@@ -50,8 +50,8 @@ type PaCConfig struct {
 	AnswerPayload func(avps []AVP) []AVP  // what the answer to a notification carries; nil: nothing
 }
 
-// Defaults of both sides.
-const defaultAuthTimeout = 30 * time.Second
+// DefaultAuthTimeout is AuthTimeout of both sides where none is given.
+const DefaultAuthTimeout = 30 * time.Second
 
 // eapErrorLinger is how long the PaC waits for a PAR[C] after its EAP peer has
 // failed and sent a last response.
@@ -161,7 +161,7 @@ func NewPaC(cfg PaCConfig) (*PaC, error) {
 		return nil, fmt.Errorf("%w: PaC: durations must not be negative", ErrConfig)
 	}
 	if cfg.AuthTimeout == 0 {
-		cfg.AuthTimeout = defaultAuthTimeout
+		cfg.AuthTimeout = DefaultAuthTimeout
 	}
 	c := &PaC{cfg: cfg, random: random{cfg.Rand}}
 	c.endpoint = newEndpoint(&c.outs, &c.counts, &c.random, cfg.Request, liveness{every: cfg.PingInterval, patience: cfg.PingTimeout})

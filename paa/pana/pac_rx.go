@@ -256,7 +256,8 @@ func (c *PaC) expects(m *Message) bool {
 
 // rxAuth: PAR without S and C. AUTH and sequence number are right.
 func (c *PaC) rxAuth(now time.Time, m *Message, f *fields, raw []byte) {
-	first := !c.sawNonce
+	// An open session's authentication may begin anew, see doc.go; AUTH says who wants that.
+	first := !c.sawNonce || c.state == PaCReauth && c.sa != nil && f.nonce != nil
 	switch {
 	case first != (f.nonce != nil):
 		c.drop(DiscardNonce)

@@ -118,6 +118,8 @@ func TestPaCDiscards(t *testing.T) {
 		{"PNR[A] to the PaC", open, Message{Type: TypeNtfy, Flags: FlagR | FlagA | FlagE}, 0, true, DiscardUnexpected},
 		{"PTR without AUTH", open, Message{Type: TypeTerm, Flags: FlagR | FlagE, AVPs: []AVP{avp32(CodeTermCause, 4)}}, 0, false, DiscardAUTH},
 		{"PAR without AUTH when open", open, par(FlagE, nonce, eapReq), 0, false, DiscardAUTH},
+		{"PAR with a second nonce, without AUTH", again, par(FlagE, nonce, eapReq), 0, false, DiscardAUTH},
+		{"PAR with a second nonce and no EAP", again, par(FlagE, nonce), 0, true, DiscardEAP},
 		{"PAR before the PNA[A]", reauth, par(FlagE, nonce, eapReq), 0, true, DiscardUnexpected},
 		{"PNA[P] for a PNR[A]", reauth, Message{Type: TypeNtfy, Flags: FlagP | FlagE}, 0, true, DiscardNoRequest},
 		{"PNA[A] with another number", reauth, Message{Type: TypeNtfy, Flags: FlagA | FlagE}, 5, true, DiscardSequence},
@@ -153,7 +155,9 @@ func TestPaCDiscards(t *testing.T) {
 				n.do(func(now time.Time, p *PaC) { p.Reauthenticate(now) })
 				w.run(time.Second, func() bool { return n.pac.eap != nil && n.pac.sawNonce && n.pac.eapID != 0 })
 				w.tap = toPAA
-				c.m.AVPs[3].Data[1] = n.pac.eapID
+				if len(c.m.AVPs) > 3 {
+					c.m.AVPs[3].Data[1] = n.pac.eapID
+				}
 			}
 			m := c.m
 			if m.Type != TypePCI {
