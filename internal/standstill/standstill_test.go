@@ -113,7 +113,7 @@ func startFor(t *testing.T, six bool) *bed {
 		b.tap, err = kernel.OpenUDPTap("v1", 9)
 		must(t, err)
 	}
-	must(t, kernel.AddAddress("v0", near, osnet.AddrOptions{}))
+	must(t, kernel.AddAddress("v0", near, osnet.AddrOptions{NoDAD: true})) // or the kernel would add its route some time later
 	must(t, kernel.SetRoute(b.route(netip.Addr{})))
 	must(t, kernel.SetNeighbour("v0", b.there, mac, true))
 	arp, err := kernel.OpenARP("v1")

@@ -205,13 +205,19 @@ func TestDamaged(t *testing.T) {
 		t.Fatalf("%d records, %s", n, log)
 	}
 	pages := len(good) / os.Getpagesize()
+	m, err := newestMeta(bytes.NewReader(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := int64(m.pages) * m.pageSize //nolint:gosec // of a file this small; bbolt makes it larger ahead of its need
 	zeroed := bytes.Clone(good)
 	clear(zeroed[2*os.Getpagesize():])
 	for name, b := range map[string][]byte{
 		"empty":     {},
 		"one octet": {1},
 		"text":      []byte(strings.Repeat("not a store\n", 1000)),
-		"half":      good[:len(good)/2],
+		"half":      good[:used/2],
+		"last page": good[:used-m.pageSize],
 		"two pages": good[:2*os.Getpagesize()],
 		"zeroed":    zeroed,
 		"no meta":   append(make([]byte, 2*os.Getpagesize()), good[2*os.Getpagesize():]...),
