@@ -182,7 +182,7 @@ func machineSessions(o Options, a *Adder) error {
 	return nil
 }
 
-// machineSession is one session, and the thread's processor time that the PAA took for it.
+// machineSession is one session, and the thread's processor time that the PAA took for it: the caller's goroutine keeps its thread.
 func machineSession(paa *pana.PAA, from netip.AddrPort) (atPAA time.Duration, err error) {
 	pac, err := pana.NewPaC(pana.PaCConfig{NewEAP: func() (pana.EAPPeer, error) { return &loopEAP{}, nil }})
 	if err != nil {

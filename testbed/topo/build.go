@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -351,33 +352,75 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// settle waits until every link that is up at both ends works.
+// settle waits until every link that is up at both ends works, and every address of an interface that is up is its host's.
 func (t *Topology) settle(ctx context.Context) error {
-	deadline := time.Now().Add(5 * time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, settleWithin, errors.New("it takes too long"))
+	defer cancel()
+	addresses := slices.Clone(t.Plan.Addresses)
 	for _, l := range t.Plan.Links {
-		if l.Down {
-			continue
-		}
 		for _, e := range []End{l.A, l.B} {
-			for {
-				link, err := t.spaces[e.Node].Netlink().LinkByName(e.If)
-				if err != nil {
-					return fmt.Errorf("%s: %s: %w", e.Node, e.If, err)
-				}
-				// A TAP device has no idea of its own whether it works.
-				if st := link.Attrs().OperState; st == netlink.OperUp || st == netlink.OperUnknown && link.Type() == "tuntap" {
-					break
-				}
-				if time.Now().After(deadline) {
-					return fmt.Errorf("%s: %s does not come up", e.Node, e.If)
-				}
-				select {
-				case <-ctx.Done():
-					return ctx.Err()
-				case <-time.After(2 * time.Millisecond):
-				}
+			if e.Addr.IsValid() {
+				addresses = append(addresses, Address{e.Node, e.If, e.Addr})
+			}
+			if l.Down {
+				continue
+			}
+			if err := await(ctx, func() (bool, error) { return t.works(e) }); err != nil {
+				return fmt.Errorf("%s: %s does not come up: %w", e.Node, e.If, err)
 			}
 		}
 	}
+	for _, a := range addresses {
+		if !t.six {
+			break
+		}
+		if err := await(ctx, func() (bool, error) { return t.isLocal(a) }); err != nil {
+			return fmt.Errorf("%s: %v on %s is not this host's: %w", a.Node, Six(a.Addr.Addr()), a.If, err)
+		}
+	}
 	return nil
+}
+
+const settleWithin = 20 * time.Second // for what takes milliseconds
+
+// await asks again and again until it is so.
+func await(ctx context.Context, so func() (bool, error)) error {
+	for {
+		if is, err := so(); is || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+func (t *Topology) works(e End) (bool, error) {
+	l, err := t.spaces[e.Node].Netlink().LinkByName(e.If)
+	if err != nil {
+		return false, err
+	}
+	// A TAP device has no idea of its own whether it works.
+	st := l.Attrs().OperState
+	return st == netlink.OperUp || st == netlink.OperUnknown && l.Type() == "tuntap", nil
+}
+
+// isLocal reports whether what is for the twin of an address comes to its host: the kernel makes that route some time after it
+// has taken the address. Of an interface that is down it makes none.
+func (t *Topology) isLocal(a Address) (bool, error) {
+	nl := t.spaces[a.Node].Netlink()
+	l, err := nl.LinkByName(a.If)
+	if err != nil {
+		return false, err
+	}
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		return true, nil
+	}
+	routes, err := nl.RouteGet(Six(a.Addr.Addr()).AsSlice())
+	if err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+		return false, err
+	}
+	return len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL, nil
 }

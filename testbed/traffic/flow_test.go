@@ -97,8 +97,10 @@ func TestFlowOverAWire(t *testing.T) {
 	f.Start()
 	waitFor(t, func() bool { return f.Seen() > 50 })
 	cut(true)
+	down := time.Now()
 	before := f.Sent()
 	waitFor(t, func() bool { return f.Sent() > before+20 })
+	silent := time.Since(down) // sent late, they are sent faster
 	cut(false)
 	seen := f.Seen()
 	waitFor(t, func() bool { return f.Seen() > seen+50 })
@@ -113,8 +115,8 @@ func TestFlowOverAWire(t *testing.T) {
 	if s.MedianLate <= 0 || s.P99Late < s.MedianLate || s.P99Late > time.Minute {
 		t.Errorf("sent %v late (median), %v (99th percentile)", s.MedianLate, s.P99Late)
 	}
-	if s.MaxGap < 40*time.Millisecond {
-		t.Errorf("longest silence %v while more than 20 datagrams were lost", s.MaxGap)
+	if s.MaxGap < silent {
+		t.Errorf("longest silence %v, and the link was cut for %v", s.MaxGap, silent)
 	}
 }
 
