@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"openmpa/internal/udp"
 )
 
 // maxSockets bounds the exchanges under way: 256 identifiers for each socket, of one
@@ -23,7 +25,7 @@ type Conn interface {
 
 // connected is a UDP socket of one server: the kernel says when that host has nobody at
 // the port.
-type connected struct{ *net.UDPConn }
+type connected struct{ *udp.Conn }
 
 func (c connected) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
 	n, err := c.Write(b)
@@ -165,7 +167,11 @@ func (c *Client) socketTo(srv *server) (Conn, *server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return connected{conn}, srv, nil
+	lean, err := udp.Of(conn)
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return connected{lean}, srv, nil
 }
 
 // encode makes the octets of a request under the identifier it was given.
