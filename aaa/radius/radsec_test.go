@@ -37,31 +37,50 @@ type eager struct {
 	net.Conn
 	out  chan []byte
 	once sync.Once
+	done chan struct{} // closed by Close
 }
 
 func (e *eager) Write(b []byte) (n int, err error) {
-	defer func() {
-		if recover() != nil { // closed
-			err = net.ErrClosed
-		}
-	}()
-	e.out <- bytes.Clone(b)
-	return len(b), nil
+	select {
+	case <-e.done:
+		return 0, net.ErrClosed
+	default:
+	}
+	select {
+	case e.out <- bytes.Clone(b):
+		return len(b), nil
+	case <-e.done:
+		return 0, net.ErrClosed
+	}
 }
 
+// run carries what was written, up to the end.
 func (e *eager) run() {
-	for b := range e.out {
-		if _, err := e.Conn.Write(b); err != nil {
-			break
+	defer e.Conn.Close()
+	for {
+		select {
+		case b := <-e.out:
+			if _, err := e.Conn.Write(b); err != nil {
+				return
+			}
+			continue
+		default:
 		}
-	}
-	_ = e.Conn.Close()
-	for range e.out {
+		select {
+		case b := <-e.out:
+			if _, err := e.Conn.Write(b); err != nil {
+				return
+			}
+		case <-e.done:
+			if len(e.out) == 0 {
+				return
+			}
+		}
 	}
 }
 
 func (e *eager) Close() error {
-	e.once.Do(func() { close(e.out) })
+	e.once.Do(func() { close(e.done) })
 	return nil
 }
 
@@ -79,7 +98,7 @@ func (h *host) dial() (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	ours, far := net.Pipe()
-	theirs := &eager{Conn: far, out: make(chan []byte, 64)}
+	theirs := &eager{Conn: far, out: make(chan []byte, 64), done: make(chan struct{})}
 	h.wg.Go(theirs.run)
 	h.conns = append(h.conns, theirs)
 	h.wg.Go(func() { h.serve(theirs) })
