@@ -18,7 +18,7 @@ func (n *Node) carriedTo(ctx context.Context, old *candidate, network Network, p
 	n.setState("attaching to " + network.Name)
 	n.seesTo(network.Name)
 	defer n.seesTo("")
-	n.stoodStill()
+	n.endJobs()
 	st := n.takeStand(atOnce(), network.Name)
 	if st != nil && !st.usable() { // its session ends when there is another
 		unfit := st
@@ -155,6 +155,7 @@ func (n *Node) follows(ctx context.Context, old *candidate, st *stand, network N
 func (n *Node) unplanned(ctx context.Context, old *candidate, st *stand, network Network) error {
 	n.home.pause()
 	via := n.carrierOf(old)
+	n.stoodStill()
 	for _, other := range n.stoodWhere(func(st *stand) bool { return st.c != nil }) { // the node may be at one of them
 		n.forgetRest(old, other.c)
 	}

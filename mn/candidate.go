@@ -44,6 +44,7 @@ type candidate struct {
 	held       bool           // the node was there, and has not come back
 	standbyDue chan struct{}  // see pokeStandby
 	arriving   bool           // the router was told of an arrival, and may not know
+	told       <-chan error   // that the node is back: its router has that, or nobody knows; nil: it has
 	passing    *passage       // use of the tunnel from another place; nil: there was none
 	extra      *tunnel.Socket // where the other copy of what goes both ways comes; nil: nowhere
 }

@@ -43,6 +43,7 @@ func (f *farewell) await(ctx context.Context) error {
 // from the address of now, which the node has.
 func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 	span := n.cfg.Recorder.Begin(id, event.PhaseCleanup, "network", old.net.Name)
+	here := now.port.carrier.look()
 	old.keeper.stop()
 	n.drop(old)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -72,6 +73,7 @@ func (n *Node) takeLeave(id event.HandoverID, old, now *candidate) {
 	})
 	select {
 	case <-told:
+	case <-here.changed: // there is something else to see to
 	case <-time.After(polite): // it seems to be dead: nothing waits for it but the next move there
 	}
 }

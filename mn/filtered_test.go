@@ -25,6 +25,15 @@ func (b *bed) closes(name, port string) {
 	})
 }
 
+// reopens ends what closes has begun.
+func (b *bed) reopens(name string) {
+	b.inside[name](func() {
+		if out, err := exec.Command("nft", "delete table ip wall").CombinedOutput(); err != nil {
+			b.t.Errorf("nft: %v: %s", err, out)
+		}
+	})
+}
+
 // TestFiltered: a path that lets PANA or ESP through no more is named as what it may be, with
 // its port, and the node stays where it is served.
 func TestFiltered(t *testing.T) {

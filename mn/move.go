@@ -129,7 +129,11 @@ func (n *Node) depart(id event.HandoverID, c *candidate, w way) {
 	holder := c
 	if w.previous != nil {
 		holder = w.previous
-	} else if w.behind { // nobody holds the downlink
+	}
+	if holder != nil && n.dead.Load() == nil {
+		holder.knowsBack()
+	}
+	if w.previous == nil && w.behind { // nobody holds the downlink
 		n.home.pause()
 	}
 	if holder == nil {

@@ -7,6 +7,7 @@ import (
 
 	"openmpa/internal/event"
 	"openmpa/mn/decision"
+	"openmpa/mn/link"
 )
 
 // moveWith moves to st's network with less than a tunnel there: what is missing is done behind the link. The router
@@ -156,6 +157,9 @@ func (n *Node) backAt(id event.HandoverID, old *candidate, w way) {
 	n.comeBack(id, old)
 	if w.previous != nil && w.previous != old {
 		n.carryOn(id, w.previous, old)
+	}
+	if _, keyed := old.port.link.(link.Keyer); keyed { // see arrive
+		old.knowsBack()
 	}
 	n.proceed(old)
 }

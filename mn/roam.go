@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"openmpa/internal/event"
+	"openmpa/mn/link"
 )
 
 // errRoamed: a roam has come to something else.
@@ -57,29 +58,47 @@ func (n *Node) roamTo(ctx context.Context, id event.HandoverID, old *candidate, 
 		w.previous = via
 	}
 	n.depart(id, nil, w)
+	back := false
 	if err = n.reach(ctx, id, d); err == nil {
 		_, err = p.switchLink(context.WithoutCancel(ctx), id, d)
-		d.done()
+		// What waits goes at once, and where the link is is seen behind that: but at an access point that may drop what comes
+		// at first, and where no router's word says that it does not any more.
+		_, keyed := p.link.(link.Keyer)
+		back = err == nil && (!keyed || w.previous == old)
 	}
+	if back {
+		n.isBack(id, old, w)
+		d.going.Wait()
+	}
+	d.done()
 	switch where, at := p.strayed(); {
 	case at == old.net.Name && where != point: // it is there, and not where it was to go
 		point, err = where, errors.Join(err, fmt.Errorf("%w: at %s", errRoamed, where))
 	case at != "" && at != old.net.Name:
+		n.home.pause()
 		_, err = n.goElsewhere(id, old, nil, w, where, at, errors.Join(err, errRoamed))
 		return err
 	case err != nil:
 		_, err = n.returnFrom(ctx, id, old, w, from, err)
 		return err
 	}
+	if !back {
+		n.isBack(id, old, w)
+	}
+	n.cfg.Recorder.Point(id, event.PhaseL2, "up again", "point", point, "network", old.net.Name)
+	if s := old.session.Load(); s != nil {
+		s.knock()
+	}
+	return err
+}
+
+// isBack goes on at the link of old, which has come up, at the same point or another.
+func (n *Node) isBack(id event.HandoverID, old *candidate, w way) {
+	p := old.port
 	p.seen = p.carrier.look()
 	n.away.Store(false)
 	if e := old.neighbour(); e != nil {
 		n.cfg.Log.Warn("neighbour", "err", e)
 	}
 	n.backAt(id, old, w)
-	n.cfg.Recorder.Point(id, event.PhaseL2, "up again", "point", point, "network", old.net.Name)
-	if s := old.session.Load(); s != nil {
-		s.knock()
-	}
-	return err
 }

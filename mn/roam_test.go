@@ -8,37 +8,40 @@ import (
 	"openmpa/mn/link"
 )
 
+// roamTo has the link go to a point of the network that serves, as soon as nobody looks where it is.
+func (b *bed) roamTo(point string) error {
+	for {
+		if _, err := b.node.roam(b.t.Context(), point); !errors.Is(err, ErrBusy) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // TestRoam: the link goes within its network, and nothing is lost: also where the binding is at a network that is prepared,
-// and where the point is not there and the node returns.
+// where the point is not there and the node returns, and where the router hears of it late.
 func TestRoam(t *testing.T) {
 	b := start(t, nil)
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	stop := b.flow()
-	order := func(point string) error {
-		for {
-			if _, err := b.node.roam(t.Context(), point); !errors.Is(err, ErrBusy) {
-				return err
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
 	roam := func() {
 		t.Helper()
-		if err := order("poa-b"); err != nil {
+		if err := b.roamTo("poa-b"); err != nil {
 			t.Error(err)
 		}
 		b.eventually("the link", func(s Status) bool { return s.State == "attached" && s.Network == "b" && s.Standby })
 	}
-	for range 3 {
+	for range 2 {
 		b.eventually("the kernel's way", func(Status) bool { return b.routers["b"].Status().Visitors[0].Mode == "direct" })
 		roam()
 	}
+	b.roamUnheard()
 	b.prepared()
 	for range 3 {
 		roam()
 	}
 	b.link.fails["poa-b2"] = &link.AttachError{Point: "poa-b2", Text: "no such access point"}
-	err := order("poa-b2")
+	err := b.roamTo("poa-b2")
 	if attach := (*link.AttachError)(nil); !errors.As(err, &attach) {
 		t.Errorf("a point that is not there: %v", err)
 	}
@@ -46,4 +49,32 @@ func TestRoam(t *testing.T) {
 	roam()
 	stop()
 	b.works()
+	b.roamAstray()
+	b.works()
+}
+
+// roamUnheard: the router hears late that the node is there again, which leaves once more at once. That it has come must not
+// undo that it has gone.
+func (b *bed) roamUnheard() {
+	b.link.onLeave(func(string) { b.closes("b", "716") })
+	if err := b.roamTo("poa-b"); err != nil {
+		b.t.Error(err)
+	}
+	time.AfterFunc(30*time.Millisecond, func() { b.reopens("b") })
+	b.link.onLeave(func(string) { time.Sleep(200 * time.Millisecond) }) // in which what was said before comes
+	if err := b.roamTo("poa-b"); err != nil {
+		b.t.Error(err)
+	}
+	b.link.onLeave(nil)
+}
+
+// roamAstray: the link comes up in another network. The node goes on there, though what waited has gone out already.
+func (b *bed) roamAstray() {
+	b.link.mu.Lock()
+	b.link.astray = map[string]string{"poa-b": "poa-a"}
+	b.link.mu.Unlock()
+	if err := b.roamTo("poa-b"); !errors.Is(err, errRoamed) {
+		b.t.Errorf("%v", err)
+	}
+	b.eventually("the link elsewhere", func(s Status) bool { return s.State == "attached" && s.Network == "a" })
 }

@@ -107,6 +107,17 @@ func (n *Node) stoodStill() []*stand {
 	return list
 }
 
+// endJobs has what goes on with them come to its end soon, and does not wait for that: the link is up.
+func (n *Node) endJobs() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, st := range n.stands {
+		if st.job != nil {
+			st.job.cancel()
+		}
+	}
+}
+
 // stood looks at what there is of a network; nil: nothing.
 func (n *Node) stood(network string) *stand {
 	n.mu.Lock()

@@ -255,9 +255,22 @@ func (n *Node) comeBack(id event.HandoverID, c *candidate) {
 		}
 		c.passing = nil
 	}
-	if _, err := s.send(&notify.Arrival{Header: notify.Header{Handover: id}, Receipts: receipts}, pana.NotifyOptions{Urgent: true}); err != nil {
+	var err error
+	if c.told, err = s.send(&notify.Arrival{Header: notify.Header{Handover: id}, Receipts: receipts}, pana.NotifyOptions{Urgent: true}); err != nil {
 		n.cfg.Log.Warn("the router was not told that the node is back", "paa", c.net.PAA, "err", err)
 	}
 	s.flush()
 	n.unguarded(c)
+}
+
+// knowsBack waits until c's router has what comeBack has told it, which goes by another way than the marker of a departure
+// and would undo that behind it.
+func (c *candidate) knowsBack() {
+	if c.told == nil || c.session.Load() == nil {
+		return
+	}
+	if err := c.acknowledged(c.told, notify.KindArrival); err != nil {
+		c.n.cfg.Log.Warn("the router may not know that the node was back", "paa", c.net.PAA, "err", err)
+	}
+	c.told = nil
 }
