@@ -58,10 +58,19 @@ type adapter struct {
 	dead   map[string]bool   // no link there
 	astray map[string]string // Attach to it fails, and the link is at another
 	leave  func(to string)   // called with the old link still up
+	looks  func()            // called when somebody asks where it is
 	opens  time.Duration     // how long a point drops what comes, with the link up
 }
 
-func (a *adapter) Current(context.Context) (string, error) { return a.at(), nil }
+func (a *adapter) Current(context.Context) (string, error) {
+	a.mu.Lock()
+	looks := a.looks
+	a.mu.Unlock()
+	if looks != nil {
+		looks()
+	}
+	return a.at(), nil
+}
 
 // at is the point where the node was taken last.
 func (a *adapter) at() string {

@@ -19,7 +19,7 @@ func (b *bed) roamTo(point string) error {
 }
 
 // TestRoam: the link goes within its network, and nothing is lost: also where the binding is at a network that is prepared,
-// where the point is not there and the node returns, and where the router hears of it late.
+// where the point is not there and the node returns, where the router hears of it late, and where nobody says where the link is.
 func TestRoam(t *testing.T) {
 	b := start(t, nil)
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
@@ -36,6 +36,7 @@ func TestRoam(t *testing.T) {
 		roam()
 	}
 	b.roamUnheard()
+	b.roamUnseen()
 	b.prepared()
 	for range 3 {
 		roam()
@@ -66,6 +67,29 @@ func (b *bed) roamUnheard() {
 		b.t.Error(err)
 	}
 	b.link.onLeave(nil)
+}
+
+// roamUnseen: nobody says where the link is before what waited has gone out.
+func (b *bed) roamUnseen() {
+	sent := func() uint64 { return b.node.Status().Uplink.Linked }
+	b.link.onLeave(func(string) {
+		before := sent()
+		b.link.looks = func() { // whose lock is held
+			for end := time.Now().Add(patience); sent() == before; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					b.t.Error("the uplink waits for the look")
+					return
+				}
+			}
+		}
+	})
+	if err := b.roamTo("poa-b"); err != nil {
+		b.t.Error(err)
+	}
+	b.link.onLeave(nil)
+	b.link.mu.Lock()
+	b.link.looks = nil
+	b.link.mu.Unlock()
 }
 
 // roamAstray: the link comes up in another network. The node goes on there, though what waited has gone out already.
