@@ -44,8 +44,8 @@ type mover interface {
 	Standing() []Standing
 	Want([]Wanted)
 	SetBoth(both bool)
-	Handover(network string) (*Handover, error)
-	HandoverNow(network string) (*Handover, error)
+	// handoverTo is Handover to a point's network, or HandoverNow, and there to that point while it is in sight.
+	handoverTo(to spot, now bool) (*Handover, error)
 	// weaken says whether the signal is below the level look, or little above it since.
 	weaken(weak bool)
 	// roam moves within the serving network.
@@ -221,10 +221,8 @@ func (d *decider) act(ctx context.Context, decided decision.Decision, to spot, r
 	switch {
 	case decided.Action == decision.Roam:
 		id, err = d.n.roam(ctx, to.point)
-	case decided.Now:
-		h, err = d.n.HandoverNow(to.network)
 	default:
-		h, err = d.n.Handover(to.network)
+		h, err = d.n.handoverTo(to, decided.Now)
 	}
 	if h != nil {
 		id = h.ID

@@ -119,12 +119,10 @@ func (w *walk) do(what string) (*Handover, error) {
 	return h, nil
 }
 
-func (w *walk) HandoverNow(network string) (*Handover, error) { return w.Handover(network) }
-
-func (w *walk) Handover(network string) (*Handover, error) {
-	h, err := w.do("handover " + network)
+func (w *walk) handoverTo(to spot, _ bool) (*Handover, error) {
+	h, err := w.do("handover " + to.network)
 	if err == nil {
-		w.at, w.stands = spot{network, network + "1"}, nil
+		w.at, w.stands = to, nil
 	}
 	return h, err
 }

@@ -40,10 +40,16 @@ func (n *Node) Handover(name string) (*Handover, error) { return n.begin(name, e
 // rest behind the link.
 func (n *Node) HandoverNow(name string) (*Handover, error) { return n.begin(name, errand{now: true}) }
 
+// handoverTo implements mover.
+func (n *Node) handoverTo(to spot, now bool) (*Handover, error) {
+	return n.begin(to.network, errand{now: now, point: to.point})
+}
+
 // errand is what a handover is to do.
 type errand struct {
 	prepare decision.Depth // as far as that, and no move
 	now     bool           // a move, with what stands
+	point   string         // a move, to that point while it is in sight; empty: to the best
 }
 
 // begin begins a preparation, and the move after it if that is asked for.
@@ -80,7 +86,7 @@ func (n *Node) begin(name string, what errand) (*Handover, error) {
 		n.endTurn()
 		return nil, errEnding
 	}
-	n.current = h
+	n.current, n.wish = h, what.point
 	before := n.state
 	n.wg.Go(func() {
 		defer close(h.done)
@@ -104,6 +110,9 @@ func (n *Node) begin(name string, what errand) (*Handover, error) {
 		}
 		n.rest()
 		n.seesTo("")
+		n.mu.Lock()
+		n.wish = ""
+		n.mu.Unlock()
 		reason := ""
 		if h.err != nil {
 			reason = h.err.Error()

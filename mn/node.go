@@ -76,7 +76,8 @@ type Node struct {
 	used    [slots]bool
 	learned map[string][]string  // points of networks, as their routers name them: BSSIDs
 	leaving map[string]*farewell // by network
-	current *Handover            // the newest
+	current *Handover            // the newest,
+	wish    string               // and the point that it is to go to; empty: the best
 	closing bool                 // no other may begin
 	guard   guarding
 	both    atomic.Bool                        // see SetBoth

@@ -3,6 +3,7 @@ package mn
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"openmpa/mn/link"
@@ -28,7 +29,13 @@ func (p *port) lookFor(ctx context.Context, within time.Duration, points ...stri
 	}
 }
 
-// target is the point of a network to move to: the best in sight.
+// target is the point of a network to move to: the one that was decided for, while it is in sight, otherwise the best that is.
 func (p *port) target(ctx context.Context, network Network) string {
+	p.n.mu.Lock()
+	wish := p.n.wish
+	p.n.mu.Unlock()
+	if wish != "" && slices.Contains(network.Points, wish) && link.InSightOf(ctx, p.link, wish) {
+		return wish
+	}
 	return link.Best(ctx, p.link, network.Points)[0]
 }

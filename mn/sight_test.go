@@ -86,6 +86,39 @@ func TestBestInSight(t *testing.T) {
 	}
 }
 
+// TestDecidedPoint: a move that was decided goes to the point that was meant, not to one that is louder at the moment; to the
+// best where that one is not in sight.
+func TestDecidedPoint(t *testing.T) {
+	r := &radio{signals: map[string]int{"poa-far": -30, "poa-a": -60, "poa-b": -70}}
+	b := start(t, withRadio(r))
+	h, err := b.node.handoverTo(spot{"a", "poa-a"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := h.Wait(t.Context()); o != event.Completed || b.link.at() != "poa-a" {
+		t.Fatalf("%s at %s: %v", o, b.link.at(), err)
+	}
+	net, err := b.node.network("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wished := func(point string) (was string) {
+		b.node.mu.Lock()
+		defer b.node.mu.Unlock()
+		was, b.node.wish = b.node.wish, point
+		return was
+	}
+	if was := wished(""); was != "" {
+		t.Errorf("%q is still wished for when the move is over", was)
+	}
+	for wish, want := range map[string]string{"": "poa-far", "poa-a": "poa-a", "poa-gone": "poa-far", "poa-b": "poa-far"} {
+		wished(wish)
+		if got := b.node.servingPort().target(t.Context(), net); got != want {
+			t.Errorf("with %q wished for: to %s, expected %s", wish, got, want)
+		}
+	}
+}
+
 // TestDecidedHandover: the signal goes, and the node prepares and moves with nothing lost.
 func TestDecidedHandover(t *testing.T) {
 	r := &radio{signals: map[string]int{"poa-a": -80, "poa-b": -50}}

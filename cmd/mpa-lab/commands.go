@@ -171,6 +171,7 @@ type runCmd struct {
 	Access    string  `enum:"cable,wifi" default:"cable" help:"How the node is attached: by a cable that moves, or by 802.11 with simulated radios, which \"mpa-lab wifi\" has a kernel for."`
 	Minutes   float64 `default:"10" placeholder:"10" help:"How long the node walks, of wander."`
 	WalkSeed  uint64  `name:"walk-seed" default:"1" placeholder:"1" help:"Another way with other shadows, of wander."`
+	Position  bool    `default:"true" negatable:"" help:"The node knows where it is, of wander."`
 	Keep      bool    `help:"Leave the lab up after the scenario until Ctrl-C, and say how to look around."`
 	flags
 }
@@ -228,6 +229,7 @@ func (c *runCmd) prepare(a *app, k *kong.Context) (s scenario.Scenario, o scenar
 	if !(c.Minutes > 0 && c.Minutes <= 600) {
 		return s, o, fmt.Errorf("--minutes %v: expected more than 0, up to 600", c.Minutes)
 	}
+	o.Unplaced = !c.Position
 	o.Walk, o.WalkSeed = time.Duration(c.Minutes*float64(time.Minute)), c.WalkSeed
 	switch {
 	case given(k, "probe-rate") && (c.ProbeRate < 1 || c.ProbeRate > 100_000):

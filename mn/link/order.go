@@ -24,6 +24,16 @@ func Best(ctx context.Context, a Adapter, points []string) []string {
 	return Order(points, seen)
 }
 
+// InSightOf says whether a link sees a point: one that cannot be asked sees nothing.
+func InSightOf(ctx context.Context, a Adapter, point string) bool {
+	s, ok := a.(Scanner)
+	if !ok {
+		return false
+	}
+	seen, err := s.Seen(ctx)
+	return err == nil && slices.ContainsFunc(seen, func(g Sighting) bool { return g.Point == point && g.Age <= InSight && g.Signal < 0 })
+}
+
 // Order returns the points that are in sight, the loudest first, and then the others as they were.
 func Order(points []string, seen []Sighting) []string {
 	loudness := make(map[string]int)

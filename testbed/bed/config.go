@@ -106,7 +106,7 @@ pana: {lifetime: %[10]v, allow: [%[4]s]}
 %[7]s
 tunnel: {device: %[8]s, port: %[9]d%[11]s}
 `, n.Name, b.Run.File(n.Name+".sock"), n.Address, strings.Join(allow, ", "), b.configOperators(n), n.DHCP, b.opt.dad(), tunName, TunnelPort, cmp.Or(b.opt.Lifetime, time.Hour), b.rekey())
-	text += b.configPoints(n) + b.opt.Classes + b.configAR6(n)
+	text += b.configPoints(n) + b.configAround(n) + b.opt.Classes + b.configAR6(n)
 	if b.opt.Enforce {
 		text = strings.Replace(text, "{interface: lan0}", fmt.Sprintf("{interface: lan0, enforce: true, open: [%v]}", b.opt.open()), 1)
 	}
@@ -135,7 +135,7 @@ func (b *Bed) rekey() string {
 
 func (b *Bed) configMN() string {
 	var nets strings.Builder
-	for i, n := range b.opt.networks() {
+	for i, n := range b.opt.configured() {
 		points, agent := n.Points, fmt.Sprintf("paa: %q, ", b.opt.at(n.Address))
 		if i == 0 && cmp.Or(b.opt.Agent, AgentConfigured) != AgentConfigured {
 			agent = ""
@@ -190,7 +190,7 @@ networks:
 %s
 prepare: %v
 %s`, b.Run.File("mn.sock"), b.interfaces(), tunName, b.opt.innerMTU(), b.rekey(), MNIdentity, b.configEAP(), ServerName, nets.String(),
-		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, deciding+moves+b.configMN6())
+		b.mobility(), b.opt.dad(), timers, session, !b.opt.NoPrepare, deciding+moves+b.discovery()+b.configMN6())
 }
 
 // interfaces are those of the mobile node, and who moves them.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"openmpa/testbed/field"
 	"openmpa/testbed/impair"
 	"openmpa/testbed/peers"
 	"openmpa/testbed/topo"
@@ -77,6 +78,13 @@ type Options struct {
 	Several bool
 	// Further is how many networks of topo.Further are added, which the mobile node knows, too.
 	Further int
+	// Site has the routers tell each other of their networks, over TLS, and the mobile node's configuration name only the one
+	// that it attaches to first: of the others it hears in its session with its router.
+	Site bool
+	// Cells are where points are, which routers of a Site tell.
+	Cells []field.Cell
+	// Position has the mobile node know where it is, see Bed.SetPlace.
+	Position bool
 	// Hold says which router holds packets in a planned move: HoldNext (also when empty) or HoldPrevious.
 	Hold string
 	// Return is how long the mobile node keeps what it has in the network that it has left; 0: it gives that back at once.
@@ -238,6 +246,9 @@ func (o Options) check() error {
 	if !slices.Contains([]string{"", GuardNever, GuardWeak, GuardAlways}, o.Guard) {
 		return fmt.Errorf("bed: %q is no time to keep copies: expected %s, %s or %s", o.Guard, GuardNever, GuardWeak, GuardAlways)
 	}
+	if o.Wifi != nil && o.Site {
+		return errors.New("bed: radios are known by their BSSIDs, and the routers of a site here have none: expected no site with them")
+	}
 	switch o.Second {
 	case "":
 	case SecondUp, SecondAtMove:
@@ -259,6 +270,14 @@ func (o Options) check() error {
 // networks are those of the lab.
 func (o Options) networks() []topo.Network {
 	return slices.Concat(topo.Networks, topo.Further[:o.Further])
+}
+
+// configured are those of the mobile node's configuration.
+func (o Options) configured() []topo.Network {
+	if o.Site {
+		return o.networks()[:1]
+	}
+	return o.networks()
 }
 
 // plan is the topology.

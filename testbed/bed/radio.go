@@ -232,5 +232,8 @@ func (b *Bed) StartNode(ctx context.Context) error {
 	if err := b.start(ctx, topo.MN, topo.MN, "mpa-mn", b.configMN()); err != nil {
 		return err
 	}
-	return b.Attached(ctx)
+	if err := b.Attached(ctx); err != nil {
+		return err
+	}
+	return b.awaitSite(ctx)
 }

@@ -35,12 +35,12 @@ func (b *Bed) transportCertificates() error {
 	if err := os.Mkdir(b.Run.File(transportDir), 0o700); err != nil {
 		return fmt.Errorf("bed: %w", err)
 	}
-	var names []string
+	var names [][]string // of each the first one names its files
 	for _, n := range b.opt.networks() {
-		names = append(names, routerIdentity(n))
+		names = append(names, []string{routerIdentity(n), siteName(n)})
 	}
 	for _, s := range append(b.opt.homes(), b.opt.between()...) {
-		names = append(names, s.identity)
+		names = append(names, []string{s.identity})
 	}
 	ca := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "AAA servers and routers of a lab"}, IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
@@ -50,12 +50,12 @@ func (b *Bed) transportCertificates() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, all := range names {
 		leaf := &x509.Certificate{
-			Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
+			Subject: pkix.Name{CommonName: all[0]}, DNSNames: all, KeyUsage: x509.KeyUsageDigitalSignature,
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		}
-		if _, err := b.certify(leaf, ca, caKey, name); err != nil {
+		if _, err := b.certify(leaf, ca, caKey, all[0]); err != nil {
 			return err
 		}
 	}

@@ -69,6 +69,8 @@ type Options struct {
 	// Walk is how long the scenario wander lets the node go; 0: ten minutes. WalkSeed is that of its way and its shadows.
 	Walk     time.Duration
 	WalkSeed uint64
+	// Unplaced has the node of wander not know where it is.
+	Unplaced bool
 	// Flags are the options as they were given, for the report.
 	Flags map[string]string
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +29,8 @@ const (
 	wanderRejoin   = 500 * time.Millisecond
 	wanderSweep    = 100 * time.Millisecond // beacons
 	wanderWeak     = -80                    // dBm
+	wanderLoud     = -60                    // dBm, above what any policy accepts
+	wanderStuck    = 5 * time.Second        // more than any policy's dwell and preparation
 	wanderSample   = 200 * time.Millisecond // of the node
 	wanderLook     = 100 * time.Millisecond // ours at the link
 	wanderAsk      = 2 * time.Second        // for its decisions
@@ -99,10 +103,11 @@ func wander(ctx context.Context, r *run) error {
 }
 
 // walkBy is a node with one policy, in a lab of its own.
-func (r *run) walkBy(ctx context.Context, style decision.Style, way field.Field, lasts time.Duration) error {
+func (r *run) walkBy(ctx context.Context, style decision.Style, way *field.Walk, lasts time.Duration) error {
 	opt := r.opt.bed(r.p)
 	opt.Further, opt.Return, opt.Kept, opt.LogLevel = len(topo.Further), wanderHold, wanderKept, "info"
 	opt.Guard = bed.GuardWeak // within a network nobody holds packets while the link is gone
+	opt.Site, opt.Cells, opt.Position = true, wanderCells, !r.opt.Unplaced
 	opt.Decision = fmt.Sprintf("{policy: %s, interval: %v}", style, wanderSample)
 	return r.withBed(ctx, opt, func(b *bed.Bed) error {
 		j, err := r.setOut(ctx, b, style.String())
@@ -118,6 +123,9 @@ func (r *run) walkBy(ctx context.Context, style decision.Style, way field.Field,
 			return err
 		}
 		// It stands still where it is, and hears nothing else.
+		if err := w.tell(way, lasts, 0); err != nil {
+			return err
+		}
 		at, err := serves(ctx, b)
 		if err != nil {
 			return err
@@ -149,15 +157,16 @@ func (r *run) walkBy(ctx context.Context, style decision.Style, way field.Field,
 
 // wanderer notes what a node hears and decides.
 type wanderer struct {
-	b    *bed.Bed
-	told map[time.Time]mn.Decided // by when they began
-	way  []report.Heard
-	weak time.Duration
-	cut  time.Duration
+	b     *bed.Bed
+	told  map[time.Time]mn.Decided // by when they began
+	way   []report.Heard
+	weak  time.Duration
+	stuck time.Duration // of that, with a point in sight that any policy would take
+	cut   time.Duration
 }
 
 // watch looks at the link, and asks the node why, until the walk is over.
-func (w *wanderer) watch(ctx context.Context, way field.Field, lasts time.Duration, say func(time.Duration)) error {
+func (w *wanderer) watch(ctx context.Context, way *field.Walk, lasts time.Duration, say func(time.Duration)) error {
 	tick := time.NewTicker(wanderLook)
 	defer tick.Stop()
 	var looked, asked time.Duration
@@ -171,6 +180,9 @@ func (w *wanderer) watch(ctx context.Context, way field.Field, lasts time.Durati
 		if at >= lasts {
 			return nil
 		}
+		if err := w.tell(way, at, 1); err != nil {
+			return err
+		}
 		h := report.Heard{AtS: round(at.Seconds()), Point: w.b.Link.Point()}
 		heard := way.At(at)
 		if len(heard) > 0 {
@@ -182,6 +194,9 @@ func (w *wanderer) watch(ctx context.Context, way field.Field, lasts time.Durati
 			w.cut += at - looked
 		case !ok || dBm < wanderWeak:
 			w.weak += at - looked
+			if len(heard) > 0 && heard[0].DBm >= wanderLoud {
+				w.stuck += at - looked
+			}
 		}
 		if ok {
 			h.Signal = round(dBm)
@@ -195,6 +210,12 @@ func (w *wanderer) watch(ctx context.Context, way field.Field, lasts time.Durati
 			}
 		}
 	}
+}
+
+// tell has the node know where it is, and its speed, times so much.
+func (w *wanderer) tell(way *field.Walk, at time.Duration, times float64) error {
+	here, speed, heading := way.Where(at)
+	return w.b.SetPlace(here, times*speed, heading)
 }
 
 // ask has the node tell what it has decided lately.
@@ -262,6 +283,22 @@ func (w *wanderer) decision(m linkctl.Move) *mn.Decided {
 	return last
 }
 
+// decisions are the last ones that began before then, a line each.
+func (w *wanderer) decisions(before time.Time) string {
+	var list []mn.Decided
+	for _, d := range w.told {
+		if d.From.Before(before) {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b mn.Decided) int { return a.From.Compare(b.From) })
+	var text strings.Builder
+	for _, d := range list[max(len(list)-6, 0):] {
+		fmt.Fprintf(&text, "\n    from %.1f to %.1f s before, at %s: %s %s: %s", before.Sub(d.From).Seconds(), before.Sub(d.Until).Seconds(), d.Point, d.Action, d.To, d.Reason)
+	}
+	return text.String()
+}
+
 // judgeDecided holds a walk to what is promised of decisions.
 func (r *run) judgeDecided(d *report.Decided, moves []linkctl.Move, w *wanderer) {
 	if d.Decisions == 0 || d.Unworded > 0 {
@@ -269,10 +306,11 @@ func (r *run) judgeDecided(d *report.Decided, moves []linkctl.Move, w *wanderer)
 	}
 	for i, m := range moves {
 		if w.decision(m) == nil {
-			r.problem("move %d, from %s to %s: the node has decided nothing of that", i+1, m.From, m.To)
+			r.problem("move %d, from %s to %s: the node has decided nothing of that%s", i+1, m.From, m.To, w.decisions(m.Lost))
 		}
 	}
-	if len(moves) == 0 && d.WeakS > 0 {
-		r.problem("the node has not moved, and was below %d dBm for %v s", wanderWeak, d.WeakS)
+	if len(moves) == 0 && w.stuck > wanderStuck {
+		r.problem("the node has not moved, and was below %d dBm for %v s while it heard another point above %d dBm%s",
+			wanderWeak, round(w.stuck.Seconds()), wanderLoud, w.decisions(time.Now()))
 	}
 }
