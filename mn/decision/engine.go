@@ -20,6 +20,7 @@ type Engine struct {
 	// of Know
 	networks []network // by NetworkID; the first is none
 	points   []track   // by PointID; the first is none
+	mapped   bool      // of some it is known where they are
 
 	now      time.Duration
 	here     PointID
@@ -171,6 +172,7 @@ func (e *Engine) Know(networks []Network, points []Point) error {
 	for i := range e.points {
 		e.points[i].known = false
 	}
+	e.mapped = false
 	for _, p := range points {
 		for int(p.ID) >= len(e.points) {
 			e.points = append(e.points, track{})
@@ -184,6 +186,7 @@ func (e *Engine) Know(networks []Network, points []Point) error {
 		p.Follows = within(p.Follows, 0, 1, -1)
 		p.Reach = within(p.Reach, 0, 1e6, 0)
 		p.Place = p.Place.sane()
+		e.mapped = e.mapped || p.onMap()
 		was.Point, was.known = p, true
 		was.worth = -e.networks[p.Network].Cost - loadIsDB*max(p.Load, 0)
 	}

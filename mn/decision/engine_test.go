@@ -185,14 +185,28 @@ func next(s *Sample, i int) *Sample {
 }
 
 func BenchmarkStep(b *testing.B) {
-	for _, style := range Styles() {
-		b.Run(style.String(), func(b *testing.B) {
-			e, s := busy(b, DefaultPolicy(style))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				e.Step(next(s, i))
+	for _, placed := range []bool{false, true} {
+		for _, style := range Styles() {
+			name := style.String()
+			if placed {
+				name += ", on a map"
 			}
-		})
+			b.Run(name, func(b *testing.B) {
+				e, s := busy(b, DefaultPolicy(style))
+				networks, points := ground(7, 1)
+				for i := range points {
+					points[i].Place, points[i].Reach = Place{X: float32(20 * i), Y: float32(30 * (i % 2)), Known: placed}, 100
+				}
+				if err := e.Know(networks, points); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					s.Heading = float32(i%64) / 10
+					e.Step(next(s, i))
+				}
+			})
+		}
 	}
 }
 

@@ -24,10 +24,13 @@ func (f *fit) add(dt, keep, value float64) {
 
 // line is what a fit says.
 type line struct {
-	level  float32 // dBm, at the last reading
-	slope  float32 // dB/s, nearer to 0 the less is certain
-	spread float32 // dB, of the readings about the line: one standard deviation
+	level    float32 // dBm, at the last reading
+	slope    float32 // dB/s, nearer to 0 the less is certain
+	variance float64 // dB², of the readings about the line
 }
+
+// spread is how far the readings are from the line, in dB: one standard deviation.
+func (l *line) spread() float32 { return float32(math.Sqrt(l.variance)) }
 
 // line returns the line by least squares. The slope is multiplied by what is certain of it: s²/(s²+4·se²), a half where it is
 // twice its standard error.
@@ -51,5 +54,5 @@ func (f *fit) line() line {
 		v = max(v, 4)
 	}
 	s2 := slope * slope
-	return line{float32(level + fitFrom), float32(slope * s2 / (s2 + 4*v*f.w*inv/n + 1e-12)), float32(math.Sqrt(v))}
+	return line{float32(level + fitFrom), float32(slope * s2 / (s2 + 4*v*f.w*inv/n + 1e-12)), v}
 }

@@ -31,6 +31,7 @@ type track struct {
 	avg   float32
 	fit   fit // of means over thin, or single readings where they are farther apart
 	line  line
+	bent  bool // line is not yet that of fit
 	fitAt time.Duration
 	fast  float32 // of the last reading of fit
 	sum   float32 // of readings that are not in fit yet
@@ -135,6 +136,7 @@ func (e *Engine) read(t *track, dBm float32, age time.Duration) {
 		t.heard, t.at, t.age, t.raw, t.avg, t.fit = true, at, age, dBm, dBm, fit{}
 		t.fit.add(0, 0, float64(dBm))
 		t.line, t.fitAt, t.fast, t.sum, t.n = line{level: dBm}, at, dBm, 0, 0
+		t.bent = false
 		return
 	}
 	dt := float32(at-t.at) * 1e-9
@@ -152,7 +154,15 @@ func (e *Engine) read(t *track, dBm float32, age time.Duration) {
 	long := fitWindow * e.window
 	t.fast = t.sum / t.n
 	t.fit.add(float64(dt), float64(long/(long+dt)), float64(t.fast))
-	t.line, t.fitAt, t.sum, t.n = t.fit.line(), at, 0, 0
+	t.bent, t.fitAt, t.sum, t.n = true, at, 0, 0
+}
+
+// trend is the line through what was heard of a point. Few are looked at: it is drawn when it is asked for.
+func (t *track) trend() *line {
+	if t.bent {
+		t.line, t.bent = t.fit.line(), false
+	}
+	return &t.line
 }
 
 // carry takes what a sample says of how well the link carries.

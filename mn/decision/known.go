@@ -92,6 +92,9 @@ type Network struct {
 	Times Times
 }
 
+// onMap says whether it is known where the point is, and how far it reaches.
+func (p *Point) onMap() bool { return p.Place.Known && p.Reach != 0 }
+
 // Point is a point of attachment.
 type Point struct {
 	ID      PointID

@@ -31,6 +31,14 @@ func before(a, b *candidate) bool { return a.rank > b.rank || a.rank == b.rank &
 func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 	e.nfar = 0
 	crowd := 0
+	now, step, heed := e.now, e.counts.Steps, v.accept-e.policy.Margin
+	if v.horizon > 0 { // all lines at once: one does not wait for another
+		for _, id := range e.sight {
+			if t := &e.points[id]; t.bent && t.avg >= heed {
+				t.trend()
+			}
+		}
+	}
 	for _, id := range e.sight {
 		if id == e.here {
 			continue
@@ -39,7 +47,7 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 		n := &e.networks[t.Network]
 		c := candidate{point: id, net: t.Network, signal: t.avg, stay: -1}
 		then := t.avg
-		if v.horizon > 0 && t.avg >= v.accept-e.policy.Margin {
+		if v.horizon > 0 && t.avg >= heed {
 			then, c.stay = e.expect(v, t, v.horizon)
 		}
 		c.worth = t.worth + followsDB*max(t.Follows, 0) - v.worth
@@ -48,16 +56,19 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 		same := t.Network == h.Network
 		stood := Depth(0)
 		if !same {
-			if stood = e.stood(n); stood > None || n.wanted+1 == e.counts.Steps {
+			if stood = e.stood(n); stood > None || n.wanted+1 == step {
 				c.rank += e.policy.Margin / 2
 			}
 		}
-		c.age, c.must = e.now-t.at, v.margin+e.back(id)
-		if c.age <= Fresh && c.signal >= v.accept-e.policy.Margin {
+		c.age, c.must = now-t.at, v.margin
+		if id == e.before {
+			c.must += e.back()
+		}
+		if c.age <= Fresh && c.signal >= heed {
 			crowd++
 		}
 		switch {
-		case !t.rest.over(e.now) || !same && (!n.rest.over(e.now) || n.cap == None && !n.part.over(e.now)):
+		case !t.rest.over(now) || !same && (!n.rest.over(now) || n.cap == None && !n.part.over(now)):
 			c.not = Resting
 		case c.age > Fresh:
 			c.not = Unseen
@@ -76,8 +87,8 @@ func (e *Engine) rank(h *track, v *view, near, best *candidate) {
 			if c.not == 0 && (near.point == 0 || before(&c, near)) {
 				*near = c
 			}
-		case c.not == Unseen && stood == None && n.wanted+1 != e.counts.Steps: // nothing is begun for it
-		case c.not == 0 || c.not != Resting && (c.signal >= v.accept-e.policy.Margin || stood > None && c.signal >= v.accept-2*e.policy.Margin):
+		case c.not == Unseen && stood == None && n.wanted+1 != step: // nothing is begun for it
+		case c.not == 0 || c.not != Resting && (c.signal >= heed || stood > None && c.signal >= v.accept-2*e.policy.Margin):
 			e.insert(&c)
 		}
 	}
@@ -219,9 +230,9 @@ func odds(dB float32) float64 {
 	return 1 / (1 - x + x*x)
 }
 
-// back is how many dB more a point must be better by for Predictive to go back where it was within Within.
-func (e *Engine) back(id PointID) float32 {
-	if id != e.before || !e.moved || e.policy.Style != Predictive || e.now-e.since > e.policy.Within {
+// back is how many dB more the point where it was last must be better by for Predictive to go back there within Within.
+func (e *Engine) back() float32 {
+	if !e.moved || e.policy.Style != Predictive || e.now-e.since > e.policy.Within {
 		return 0
 	}
 	return backDB

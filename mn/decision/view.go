@@ -90,10 +90,10 @@ func (e *Engine) adapt(v *view, h *track) {
 	shift := min(max(2*(e.dense-1), -densest), densest)
 	v.look += shift
 	v.leave += shift / 2
-	l := &h.line
-	v.slope, v.noise = l.slope, l.spread
+	l := h.trend()
+	v.slope, v.noise = l.slope, l.spread()
 	fast := min(max(-l.slope, 0), 1) // at 1 dB/s a cell is left within the minute
-	v.margin += (1-fast)*min(l.spread, 4)/2 - fast*v.margin/3
+	v.margin += (1-fast)*min(v.noise, 4)/2 - fast*v.margin/3
 	v.dwell -= time.Duration(fast * float32(v.dwell) / 2)
 	v.leave = min(v.leave+fast*2, v.look)
 }
@@ -104,9 +104,11 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 	p := &e.policy
 	if s.Place.Known && s.Speed > slowWalk && s.Speed < 1e4 && s.Heading > -1e3 && s.Heading < 1e3 {
 		if at := s.Place.sane(); at.Known {
-			sin, cos := math.Sincos(float64(s.Heading))
 			v.place, v.moving, v.speed = at, true, s.Speed
-			v.vx, v.vy = s.Speed*float32(cos), s.Speed*float32(sin)
+			if e.mapped { // else nobody asks
+				sin, cos := math.Sincos(float64(s.Heading))
+				v.vx, v.vy = s.Speed*float32(cos), s.Speed*float32(sin)
+			}
 		}
 	}
 	need := float32(e.need.Seconds())
@@ -114,9 +116,9 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 	then, stay := e.expect(v, h, v.horizon)
 	loses := e.penalty()
 	v.then, v.left = then-loses, stay
-	falls := max((h.line.level-then)/max(v.horizon, 0.1), 0) // dB/s
+	falls := max((h.trend().level-then)/max(v.horizon, 0.1), 0) // dB/s
 	if v.moving && falls > still {
-		v.left = max(e.leftBy(h.line.level, -falls), 0)
+		v.left = max(e.leftBy(h.trend().level, -falls), 0)
 	}
 	if gap := h.fast - h.avg; gap < -plunge { // it breaks away: average and trend come late, the average by the window
 		v.here = min(v.here, h.fast+plunge-loses)
@@ -125,7 +127,7 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 		}
 	}
 	if h.fit.w > 3 {
-		v.leave = min(p.Lost+spare+sure*h.line.spread+falls*v.horizon, p.Look)
+		v.leave = min(p.Lost+spare+sure*h.trend().spread()+falls*v.horizon, p.Look)
 		v.prepare = min(v.leave+earlier+falls*ahead*need, max(p.Look, v.leave))
 		v.look = min(v.prepare+wider+falls*lookAhead, max(p.Look, v.leave))
 	}
@@ -138,8 +140,8 @@ func (e *Engine) predict(v *view, h *track, s *Sample) {
 
 // expect is the signal of a point that many seconds from now, dBm, and how long it is above lost; less than 0: not known.
 func (e *Engine) expect(v *view, t *track, in float32) (then float32, stay time.Duration) {
-	l := &t.line
-	if !v.moving || !t.Place.Known || t.Reach == 0 {
+	l := t.trend()
+	if !v.moving || !t.onMap() {
 		return l.level + l.slope*in, e.leftBy(l.level, l.slope)
 	}
 	x, y := v.place.X-t.Place.X, v.place.Y-t.Place.Y
@@ -163,7 +165,7 @@ func seconds(s float32) time.Duration { return time.Duration(min(s, longest32) *
 
 // stay is how long the node will be within reach of a point, as it goes now; less than 0: not known, or it is not within reach.
 func (v *view) stay(t *track) time.Duration {
-	if !v.moving || !t.Place.Known || t.Reach == 0 {
+	if !v.moving || !t.onMap() {
 		return -1
 	}
 	x, y := v.place.X-t.Place.X, v.place.Y-t.Place.Y

@@ -288,7 +288,7 @@ func All() []Scenario {
 		},
 		{
 			Name: "wander", Access: AccessCable, run: wander, Fixes: []string{"probe", "lose", "nat", "buffer", "repeat", "l2-gap"}, Adjust: adjustWander,
-			Doc: "the node walks among seven points of five networks by an emulated signal and moves by itself, with each policy, in four labs beside one another",
+			Doc: "the node walks among seven points of five networks by an emulated signal and moves by itself, with each policy, in four labs beside one another; of other networks it hears from its router",
 			Promise: "with each policy nothing is lost, duplicated or reordered in either direction (reordered only in forced flips); " +
 				"each move is one that the node has decided, and each decision has a reason in words; nothing is left where it is no longer",
 		},
