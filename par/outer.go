@@ -62,6 +62,9 @@ func (v *visitor) adopt(o tunnel.Origin) {
 	if !known {
 		v.advertise()
 	}
+	if v.ask != nil {
+		v.r.wg.Go(v.ledNow)
+	}
 	if !v.unreached || !v.tunnel.Peer().IsValid() {
 		return
 	}

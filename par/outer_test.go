@@ -3,9 +3,11 @@ package par
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"openmpa/internal/osnet/osnettest"
 	"openmpa/paa/notify"
 )
 
@@ -79,4 +81,38 @@ func TestRemapped(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	g.exact(g.stop())
+}
+
+// TestGuardOnReturn: a node that was elsewhere is here again, and asks for copies. The router hears
+// of that before it hears what the node has sent through the tunnel, or does not hear that at all:
+// nothing goes to where the node was.
+func TestGuardOnReturn(t *testing.T) {
+	b := start(t, nil)
+	idle := b.idle()
+	g := b.attach(1)
+	g.cut()
+	g.resume(moved)
+	away := b.status(1).Outer
+	b.in(func() { osnettest.IP(t, "address add "+b.with(g.addr)+" dev "+b.dev) })
+	b.r.SessionMessage(1, &notify.Arrival{Header: header})
+	b.await("the flip", func() bool { return b.status(1).Mode == "direct" })
+	g.rebind(g.addr)
+	stop := b.stream(g.addr)
+	if why := g.ask(notify.Guard, netip.AddrPort{}); !strings.Contains(why, away) || b.status(1).Mode != "direct" {
+		t.Fatalf("nothing has come from here: refused with %q, expected that it names %s; status %+v", why, away, b.status(1))
+	}
+	var why string
+	for end := time.Now().Add(patience); time.Now().Before(end); { // on a busy machine the packet may come too late for it
+		time.AfterFunc(5*time.Millisecond, func() { _ = g.t.Refresh() })
+		if why = g.ask(notify.Guard, netip.AddrPort{}); why == "" {
+			break
+		}
+	}
+	if s := b.status(1); why != "" || s.Mode != "copy" || s.Outer == away {
+		t.Fatalf("refused with %q; status %+v", why, s)
+	}
+	n := g.copies()
+	b.await("packets through the tunnel", func() bool { return g.copies() > n+50 })
+	g.exact(stop())
+	b.end(1, idle)
 }

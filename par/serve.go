@@ -53,6 +53,10 @@ func (v *visitor) serve(m *notify.TunnelRequest) error {
 	return nil
 }
 
+// outerWithin is how long a Deliver waits for what the node has sent through the tunnel just
+// before: the two come by different sockets.
+const outerWithin = 50 * time.Millisecond
+
 // deliver answers a Deliver when it is done.
 func (v *visitor) deliver(m *notify.Deliver) {
 	v.lock()
@@ -60,6 +64,40 @@ func (v *visitor) deliver(m *notify.Deliver) {
 	if v.closed {
 		return
 	}
+	v.ask = m
+	if m.How == notify.Unguard || v.tunnel == nil || v.led() {
+		v.answerAsk()
+		return
+	}
+	time.AfterFunc(outerWithin, func() {
+		v.lock()
+		defer v.mu.Unlock()
+		if !v.closed && v.ask == m {
+			v.answerAsk()
+		}
+	})
+}
+
+// led says whether the tunnel leads to where the node is, as far as is known: on the link it has
+// an address of the link. The caller holds mu.
+func (v *visitor) led() bool {
+	peer := v.tunnel.Peer()
+	return peer.IsValid() && (!v.here || v.r.onLink(peer.Addr()))
+}
+
+// ledNow does what waits for the tunnel to lead to where the node is, if it does now.
+func (v *visitor) ledNow() {
+	v.lock()
+	defer v.mu.Unlock()
+	if !v.closed && v.ask != nil && (v.tunnel == nil || v.led()) {
+		v.answerAsk()
+	}
+}
+
+// answerAsk does what the node has asked for last, if it can be done, and answers. The caller holds mu.
+func (v *visitor) answerAsk() {
+	m := v.ask
+	v.ask = nil
 	reply := &notify.DeliverReply{Header: m.Header, How: m.How}
 	if err := v.deliverable(m); err != nil {
 		reply.Reason = err.Error()
@@ -84,6 +122,8 @@ func (v *visitor) deliverable(m *notify.Deliver) error {
 		return errors.New("the tunnel was made for packets without numbers: make it anew, numbered")
 	case !v.tunnel.Peer().IsValid():
 		return errors.New("nothing has come through the tunnel yet, so its other end is not known: send something")
+	case !v.led():
+		return fmt.Errorf("the tunnel leads to %s, and the node is on this link: send something through it from here", v.tunnel.Peer())
 	case m.How == notify.Both && !v.r.bicasts:
 		return errors.New("no class of traffic is sent to both places here")
 	case m.How == notify.Both && (m.Outer.Addr().Is4() != v.tunnel.Peer().Addr().Is4() || v.r.own(m.Outer.Addr())):

@@ -45,6 +45,7 @@ type visitor struct {
 	configuring bool                    // a configuration is under way
 	linking     bool                    // link keys are under way
 	asked       *notify.LinkKeysRequest // meanwhile; nil: nothing
+	ask         *notify.Deliver         // waits until the tunnel leads to where the node is; nil: nothing does
 	handover    event.HandoverID        // that is under way, or was last
 	group       *flow.Group
 	room        *room // what it may hold

@@ -51,8 +51,8 @@ func (b *bed) fault(m Trouble, from string, target topo.Network) (over func()) {
 	case LinkLost:
 		m.Back = min(m.Back, 3*time.Second)
 		return stage(func() { b.airs[from].lose(m.Back) }, func() {})
-	case DeadTarget:
-		if b.second != nil { // else it is asked for
+	case DeadTarget, Strays:
+		if b.second != nil { // which may be up there before it is asked; else it is asked for
 			mend := b.airs[target.Name].cut()
 			return mend
 		}

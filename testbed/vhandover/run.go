@@ -231,7 +231,7 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		kept := node.Status().Prepared
 		err := b.shift(from, target)
 		if err == nil && kept != nil && m.Second.Fault == None && b.plan.lossless() {
-			err = atOnce(recorder.Events(kept.Handover), b.plan.Hold == mn.HoldPrevious)
+			err = atOnce(recorder.Events(kept.Handover), b.plan.Hold == mn.HoldPrevious, b.plan.Second == SecondAtMove)
 		}
 		return o, err
 	}
@@ -352,8 +352,9 @@ func (b *bed) prepare(m Move, network string, o *Outcome) (done bool) {
 }
 
 // atOnce says what an arrival without the node's doing has taken that was not needed:
-// everything was there. The previous router forwards where it holds.
-func atOnce(events []event.Event, forwards bool) error {
+// everything was there. The previous router forwards where it holds, and an interface that is
+// down between its moves is set up.
+func atOnce(events []event.Event, forwards, raises bool) error {
 	arrived, left := false, false
 	for _, e := range events {
 		switch {
@@ -362,7 +363,8 @@ func atOnce(events []event.Event, forwards bool) error {
 			left = true
 		case e.Phase == event.PhaseArrival && e.Kind == event.KindEnd && e.Outcome == event.OK:
 			arrived = true
-		case left && !arrived && e.Phase != event.PhaseArrival && !(forwards && e.Phase == event.PhaseForward):
+		case left && !arrived && e.Phase != event.PhaseArrival && !(forwards && e.Phase == event.PhaseForward) &&
+			!(raises && e.Phase == event.PhaseAttach && e.Attrs["raised"] == true):
 			return fmt.Errorf("the link is at what was prepared, and the node does %s", e.Phase)
 		}
 	}
