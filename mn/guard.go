@@ -2,6 +2,7 @@ package mn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -32,6 +33,7 @@ type guarding struct {
 	weak bool           // the signal is
 	by   *tunnel.Tunnel // in which they come; nil: nobody keeps any
 	of   *candidate     // whose it is
+	sure bool           // its router has said so; else it may have taken the question, and its answer is lost
 
 	wake chan struct{}
 }
@@ -71,13 +73,13 @@ func (n *Node) reconsider() { poke(n.guard.wake) }
 func (n *Node) unguarded(c *candidate) {
 	n.mu.Lock()
 	if n.guard.of == c {
-		n.guard.by, n.guard.of = nil, nil
+		n.guard.by, n.guard.of, n.guard.sure = nil, nil, false
 	}
 	n.mu.Unlock()
 	n.reconsider()
 }
 
-// guardedBy says whether c's router keeps copies.
+// guardedBy says whether c's router keeps copies, or may.
 func (n *Node) guardedBy(c *candidate) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -146,12 +148,12 @@ func (n *Node) keepGuard() {
 		}
 		c, t := n.protector()
 		n.mu.Lock()
-		of, by := n.guard.of, n.guard.by
+		of, by, sure := n.guard.of, n.guard.by, n.guard.sure
 		n.mu.Unlock()
-		if by == t {
+		if by == t && (t == nil || sure) {
 			continue
 		}
-		if of != nil && of.tunnel.Load() == by {
+		if of != nil && by != t && of.tunnel.Load() == by {
 			if err := of.deliver(n.ctx, notify.Unguard, netip.AddrPort{}); err != nil {
 				n.cfg.Log.Info("copies are kept on", "paa", of.net.PAA, "err", err)
 			}
@@ -160,23 +162,35 @@ func (n *Node) keepGuard() {
 			}
 		}
 		n.mu.Lock()
-		n.guard.of, n.guard.by = nil, nil
+		n.guard.of, n.guard.by, n.guard.sure = c, t, false
 		n.mu.Unlock()
 		if t == nil {
 			continue
 		}
 		c.path.merges.expect(true)
 		err := c.deliver(n.ctx, notify.Guard, netip.AddrPort{})
+		n.guarded(t, err)
 		if err != nil {
 			n.cfg.Log.Info("the link is not guarded, trying again", "paa", c.net.PAA, "in", pause, "err", err)
 			again = time.After(pause)
 			pause = min(2*pause, retryMost)
 			continue
 		}
-		n.mu.Lock()
-		n.guard.of, n.guard.by = c, t
-		n.mu.Unlock()
 		pause = retryFirst
+	}
+}
+
+// guarded notes what came of asking for copies in t, unless the node has come back meanwhile.
+func (n *Node) guarded(t *tunnel.Tunnel, err error) {
+	refusal := (*refusedError)(nil)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.guard.by != t:
+	case err == nil:
+		n.guard.sure = true
+	case errors.As(err, &refusal):
+		n.guard.by, n.guard.of = nil, nil
 	}
 }
 
@@ -226,11 +240,11 @@ type GuardStatus struct {
 
 // status returns it, nil if nobody does, and nobody was told; the caller holds Node.mu.
 func (g *guarding) status() *GuardStatus {
-	if g.of == nil && g.told == "" {
+	if !g.sure && g.told == "" {
 		return nil
 	}
 	s := &GuardStatus{Told: string(g.told)}
-	if g.of != nil {
+	if g.sure {
 		s.By = g.of.net.Name
 	}
 	return s

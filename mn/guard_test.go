@@ -1,6 +1,7 @@
 package mn
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"openmpa/internal/host"
+	"openmpa/paa/notify"
+	"openmpa/tunnel"
 	"openmpa/tunnel/bind"
 )
 
@@ -120,4 +123,31 @@ func TestGuardPolicy(t *testing.T) {
 		return s.Guard != nil && s.Guard.By == "b" && len(v) == 1 && v[0].SID == s.Session && v[0].Mode == "copy"
 	})
 	b.works()
+}
+
+// TestGuardUnsure: a router whose answer is lost may keep copies, and is not said to; one that refuses keeps none; nor does
+// one to which the node has come back while it was asked.
+func TestGuardUnsure(t *testing.T) {
+	n := &Node{guard: guarding{wake: make(chan struct{}, 1)}}
+	c, in := &candidate{n: n}, &tunnel.Tunnel{}
+	for _, x := range []struct {
+		name      string
+		err       error
+		back      bool
+		may, told bool
+	}{
+		{"answer lost", errClosedSession, false, true, false},
+		{"refused", fmt.Errorf("asked: %w", &refusedError{notify.KindDeliver, "no"}), false, false, false},
+		{"done", nil, false, true, true},
+		{"done, and back meanwhile", nil, true, false, false},
+	} {
+		n.guard.of, n.guard.by, n.guard.sure = c, in, false
+		if x.back {
+			n.unguarded(c)
+		}
+		n.guarded(in, x.err)
+		if may, told := n.guardedBy(c), n.guard.status() != nil; may != x.may || told != x.told {
+			t.Errorf("%s: may keep copies %v, said to keep them %v; expected %v, %v", x.name, may, told, x.may, x.told)
+		}
+	}
 }
