@@ -312,10 +312,10 @@ func TestUnreached(t *testing.T) {
 // TestNobodyAsks: what is held for a node that never asks for it is given up, but not the
 // tunnel by which it may ask yet.
 func TestNobodyAsks(t *testing.T) {
-	b := start(t, func(c *Config) { c.Unused = 300 * time.Millisecond })
+	b := start(t, func(c *Config) { c.Unused = time.Second })
 	idle := b.idle()
 	g := b.attach(1)
-	time.Sleep(time.Second) // nothing is expected of a node that is here
+	time.Sleep(1500 * time.Millisecond) // nothing is expected of a node that is here
 	if s := b.status(1); s.Mode != "direct" || s.Outer == "" {
 		t.Fatalf("status %+v", s)
 	}

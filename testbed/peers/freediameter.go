@@ -179,7 +179,10 @@ var complaint = regexp.MustCompile(`(?m)^\S+\s+(?:(?:ERROR|FATAL)\b.*|.*(?i:disc
 const ending = "Initiating freeDiameter shutdown sequence"
 
 // goodbye is how it logs the end of every connection with TLS, be it as orderly as can be: its receiver knows no other result.
-var goodbye = regexp.MustCompile(`ERROR: in '\(fd_tls_rcvthr_core\(.*\)\)' :\s+Transport endpoint is not connected$`)
+// When the other end has said that it closes, two of its threads end the same TLS session, of which the second may be told that
+// it asks for what cannot be.
+var goodbye = regexp.MustCompile(`ERROR: in '\(fd_tls_rcvthr_core\(.*\)\)' :\s+Transport endpoint is not connected$|` +
+	`TLS ERROR: in 'gnutls_bye\([^']*\)' :\s+The request is invalid\.$`)
 
 // Complaints finds in what the daemon has said the lines about errors, also of those it connects to in vain, until it was told
 // to end.
