@@ -12,7 +12,6 @@ import (
 	"openmpa/mn"
 	"openmpa/mn/decision"
 	"openmpa/testbed/bed"
-	"openmpa/testbed/dhcpd"
 	"openmpa/testbed/field"
 	"openmpa/testbed/linkctl"
 	"openmpa/testbed/report"
@@ -101,7 +100,7 @@ func passField(from, to string, within time.Duration) *field.Trace {
 func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err error) {
 	r, b := g.r, g.b
 	to := topo.Other(r.at)
-	if err := g.clean(ctx, to); err != nil {
+	if err := g.r.awaitClean(ctx, g.b, to); err != nil {
 		return p, err
 	}
 	since := lastSeq(ctx, b.Client(topo.MN))
@@ -149,33 +148,6 @@ func (g *Passing) Pass(ctx context.Context, within time.Duration) (p Passed, err
 	}
 	p.Steps, p.Depth, err = g.steps(ctx, since, lost)
 	return p, err
-}
-
-// clean waits until nobody has an address at a network. A session whose authentication was cut off may be there still: its router
-// asks for the node's word for as long as RFC 5191, section 9, says.
-func (g *Passing) clean(ctx context.Context, network string) error {
-	var err error
-	if waited := await(ctx, cleanLimit, func() bool {
-		var s struct {
-			Visitors []struct {
-				Address string `json:"address"`
-			} `json:"visitors"`
-		}
-		if err = g.b.Client(network).Status(ctx, &s); err != nil {
-			return true
-		}
-		for _, v := range s.Visitors {
-			if v.Address != "" {
-				return false
-			}
-		}
-		var leases []dhcpd.Lease
-		leases, err = g.b.Bound(network)
-		return err != nil || len(leases) == 0
-	}); waited != nil {
-		return fmt.Errorf("scenario: somebody still has an address in network %s: %w", network, waited)
-	}
-	return err
 }
 
 // served waits until a network serves the node, whatever it tried before.
