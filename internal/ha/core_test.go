@@ -141,6 +141,16 @@ func TestMarkerAgain(t *testing.T) {
 	r.counted("up_markers", 3)
 	r.counted("up_dropped_not_bound", 0)
 
+	// Who asks for the same again has not heard of it: as little of the markers, maybe.
+	r.now = r.now.Add(time.Second)
+	r.bind(markers(r.request(careA), 22))
+	r.did("to 10.1.0.100 marker 16 down=true")
+	r.repeated()
+	r.did()
+	r.now = moved.Add(10 * time.Second)
+	r.bind(markers(r.request(careA), 22))
+	r.did()
+
 	// The next change ends the repetition of the one before.
 	r.bind(markers(r.request(careB), 33))
 	r.bind(markers(r.request(careC), 44))

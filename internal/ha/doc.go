@@ -22,6 +22,9 @@
 //	  +---------------------------+ +---------------------------------------------+
 //	      lifetime over, or deregistered: all of it undone
 //
+// Markers are sent three times. Who asks for a change once more within five seconds has not heard of it, and has them again: its
+// link was cut, maybe, and they went there.
+//
 // # Several bindings
 //
 // A request with the S bit retains those before it, at most CoreConfig.MaxBindings, for a

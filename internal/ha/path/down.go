@@ -28,6 +28,7 @@ func (p *Path) bindDown(now time.Time, t Target) {
 	p.down.Lock()
 	defer p.down.Unlock()
 	if slices.Equal(p.bound, t.CareOf) {
+		p.endAgain(now)
 		return
 	}
 	was, numbered := p.to, p.numbered
@@ -39,7 +40,7 @@ func (p *Path) bindDown(now time.Time, t Target) {
 	if several && numbered {
 		return
 	}
-	p.ends = nil // of a change before this one
+	p.ends, p.last = nil, nil // of a change before this one
 	if len(was) > 0 && t.Ends != 0 {
 		p.end(now, t.Ends, was)
 	}
@@ -73,6 +74,23 @@ func (p *Path) end(now time.Time, id uint64, was []netip.Addr) {
 		if a != p.to[0] {
 			p.ends = append(p.ends, end{careOf: a, marker: marker, due: now})
 		}
+	}
+	p.last, p.lastUntil = slices.Clone(p.ends), now.Add(againWithin)
+	p.sendMarkers(now)
+}
+
+// againWithin is how long after a change of the binding who asks for the same once more has its markers once more.
+const againWithin = 5 * time.Second
+
+// endAgain sends the markers of the last change again: the mobile node has not heard of that, as where its link was cut while it
+// asked, and the markers went there, too. Those that are being repeated are not. p.down is held.
+func (p *Path) endAgain(now time.Time) {
+	if len(p.ends) > 0 || now.After(p.lastUntil) {
+		return
+	}
+	for _, e := range p.last {
+		e.due = now
+		p.ends = append(p.ends, e)
 	}
 	p.sendMarkers(now)
 }

@@ -116,6 +116,9 @@ type Path struct {
 	to    []netip.Addr // of those, where packets go
 	until time.Time    // to all of them; zero: for ever
 	ends  []end
+	// of the last change, as they were to be sent at first, and until when that is done again
+	last      []end
+	lastUntil time.Time
 	// while packets may be copied they have numbers
 	numbered bool
 	epoch    uint16
@@ -227,7 +230,7 @@ func (p *Path) RestoreOld(now time.Time, old []netip.Addr, end time.Time) {
 // Clear says that the mobile node is not away any more. What waits is delivered.
 func (p *Path) Clear() {
 	p.down.Lock()
-	p.bound, p.to, p.ends, p.numbered = nil, nil, nil, false
+	p.bound, p.to, p.ends, p.last, p.numbered = nil, nil, nil, nil, false
 	p.down.Unlock()
 	p.up.Lock()
 	defer p.up.Unlock()
