@@ -96,9 +96,7 @@ func TestInvited(t *testing.T) {
 // would help.
 func TestNotInvited(t *testing.T) {
 	b := start(t, nil)
-	b.node.mu.Lock()
-	c := b.node.serving
-	b.node.mu.Unlock()
+	c := b.serving()
 	if err := c.port.ip.announce(c.address.addr()); err != nil { // who enforces would invite now
 		t.Fatal(err)
 	}

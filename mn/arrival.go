@@ -172,22 +172,22 @@ func (n *Node) unplanned(ctx context.Context, old *candidate, st *stand, network
 // hinders gives up the stand of via, whose router was to send on to a network where nothing has come of it, the second
 // time: it may be in the way. The first time what comes for it may be wanted by the next attempt.
 func (n *Node) hinders(old, via *candidate, network string) {
-	st := n.stood(via.net.Name)
-	if st == nil || st.c != via {
-		return
+	again := false
+	n.stoodWhere(func(st *stand) bool {
+		if st.c == via {
+			again, st.tried = st.tried, true
+		}
+		return false
+	})
+	if again {
+		n.forgetStand(old, n.takeStand(atOnce(), via.net.Name), "given up: the link has moved on to "+network)
 	}
-	if st.tried {
-		n.forgetStand(old, n.takeStand(atOnce(), st.net), "given up: the link has moved on to "+network)
-		return
-	}
-	st.tried = true
 }
 
 // movedOn gives back what a person has asked for, or the node has departed for: it is at another network now.
 func (n *Node) movedOn(network string) {
 	for _, st := range n.stoodWhere(func(st *stand) bool { return st.wished && st.want == decision.None }) {
-		st = n.takeStand(atOnce(), st.net)
-		n.leaveStand(st, "given back: the link has moved on to "+network)
+		n.leaveStand(n.takeStand(atOnce(), st.net), "given back: the link has moved on to "+network)
 	}
 }
 
@@ -203,11 +203,13 @@ func (n *Node) returned(ctx context.Context, c *candidate, point string) error {
 	departed := n.stoodWhere(func(st *stand) bool { return st.departed })
 	back := func(st *stand) bool { return st.depth >= decision.Tunnel && (st.departed || st.c.passing != nil) }
 	for _, st := range n.stoodWhere(back) {
-		n.returnStand(st, c)
+		n.seeTo(st, func(next *candidate) { n.returnStand(st.id, next, c) })
 	}
 	n.proceed(c)
 	for _, st := range departed { // its move has failed
-		n.takeStand(atOnce(), st.net)
+		if st = n.takeStand(atOnce(), st.net); st == nil || st.c == nil { // it was given back since
+			continue
+		}
 		n.abandon(st.id, c, st.c, ifSo(st.c.forwards(ctx)))
 		n.inVain(st, "given back: not arrived at")
 	}

@@ -412,7 +412,7 @@ func (b *bed) kill(prepared ...*candidate) {
 	n := b.node
 	n.cancel()
 	n.standing.Wait()
-	for _, c := range append(prepared, n.serving) {
+	for _, c := range append(prepared, b.serving()) {
 		c.mapping.stop()
 		c.keeper.stop()
 		if s := c.session.Load(); s != nil {

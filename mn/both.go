@@ -108,7 +108,7 @@ func (n *Node) bindsBeside(p *path) {
 		return
 	}
 	for _, st := range n.stands {
-		if st.c != nil && st.c.path != nil && slices.Contains(p.beside, st.c.path) {
+		if st.depth >= decision.Tunnel && slices.Contains(p.beside, st.c.path) { // else it may be about to get one
 			n.spread = st.c.path
 		}
 	}

@@ -17,7 +17,7 @@ func (n *Node) climb(old *candidate, st *stand, since sight) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	j := &job{cancel: cancel, done: make(chan struct{})}
 	n.mu.Lock()
-	if n.closing || n.serving != old || n.stands[st.net] != st || st.job != nil {
+	if n.closing || n.away.Load() || n.serving != old || n.stands[st.net] != st || st.job != nil {
 		n.mu.Unlock()
 		cancel()
 		return
@@ -160,13 +160,13 @@ func (c *candidate) deleteTunnel(id event.HandoverID) {
 // relinquish gives st back, or what is too much of it. It has no part in the binding.
 func (n *Node) relinquish(st *stand) {
 	n.mu.Lock()
-	if n.closing || n.stands[st.net] != st || st.job != nil || st.c == nil || st.c.bindTried || n.isSpread(st) {
+	if n.closing || n.away.Load() || n.stands[st.net] != st || st.job != nil || st.c == nil || st.c.bindTried || n.isSpread(st) {
 		n.mu.Unlock()
 		return
 	}
 	j := &job{cancel: func() {}, done: make(chan struct{})}
 	st.job = j
-	why, room := st.spent(), st.held && len(n.stands) >= mostStanding
+	why, room, over := st.spent(), st.held && len(n.stands) >= mostStanding, !time.Now().Before(st.until)
 	part := why == "" && st.goal() > decision.None && !room
 	if part {
 		st.depth = decision.Configure
@@ -186,7 +186,7 @@ func (n *Node) relinquish(st *stand) {
 		why = "room is needed"
 	case why == "":
 		why = "not wanted any more"
-	case !time.Now().Before(st.until):
+	case over:
 		why = "not used in its time"
 		if st.wished {
 			why = fmt.Sprintf("not used in %v", n.cfg.Timers.Prepared)

@@ -84,15 +84,7 @@ func TestSeveralRefused(t *testing.T) {
 func (b *bed) alone(to string) {
 	b.t.Helper()
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
-	n, used := b.node, 0
-	for _, is := range n.used {
-		if is {
-			used++
-		}
-	}
-	if used != 1 || n.endpoint.Tunnels() != 1 || len(n.endpoint.Sockets()) != 1 || len(*n.guests.Load()) != 0 {
-		b.t.Errorf("to %s: %d slots, %d tunnels, %d sockets, guests %v", to, used, n.endpoint.Tunnels(), len(n.endpoint.Sockets()), *n.guests.Load())
-	}
+	b.onlyServing1()
 	if _, _, also := b.copies(); len(also) != 0 {
 		b.t.Errorf("to %s: %v", to, also)
 	}

@@ -154,7 +154,7 @@ func TestRouterRestarts(t *testing.T) {
 func TestVoid(t *testing.T) {
 	b := start(t, remembering)
 	b.dhcp.Mute(true)
-	c := b.node.serving
+	c := b.serving()
 	l := *c.address.lease.Load().Four
 	l.Lifetime, l.T1, l.T2 = time.Since(l.Start)+2*time.Second, 0, 0
 	c.address.lease.Store(&lease{Four: &l})

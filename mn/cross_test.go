@@ -287,7 +287,7 @@ func TestCrossBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.cut(true)
-	id, old := b.node.takeStand(t.Context(), "a").id, b.node.serving
+	id, old := b.node.takeStand(t.Context(), "a").id, b.serving()
 	w := b.node.way(t.Context(), old, c)
 	b.node.depart(id, c, w)
 	conn, err := b.node.udp(c.address.addr(), c.net.PAA.Addr())

@@ -26,6 +26,6 @@ func TestFollow(t *testing.T) {
 	}
 	b.agent()
 	_, _ = h.Wait(t.Context())
-	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.node.serving.path) })
+	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.serving().path) })
 	b.works()
 }

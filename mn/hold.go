@@ -115,25 +115,33 @@ func (old *candidate) leftBehind(now *candidate) (*candidate, error) {
 // tunnels. The caller has the turn.
 func (n *Node) readdress(now *candidate) {
 	for _, st := range n.stoodStill() {
-		j := &job{cancel: func() {}, done: make(chan struct{})}
-		n.mu.Lock()
-		mine := n.stands[st.net] == st && st.job == nil && st.c != nil && st.c.session.Load() != nil
-		if mine {
-			st.job = j
-		}
-		n.mu.Unlock()
-		if !mine {
-			continue
-		}
-		if err := st.c.followTo(st.id, now); err != nil {
-			n.cfg.Log.Warn("what is prepared does not know where the node is", "network", st.net, "err", err)
-		}
-		n.mu.Lock()
-		st.job = nil
-		n.mu.Unlock()
-		close(j.done)
+		n.seeTo(st, func(c *candidate) {
+			if err := c.followTo(st.id, now); err != nil {
+				n.cfg.Log.Warn("what is prepared does not know where the node is", "network", st.net, "err", err)
+			}
+		})
 	}
 	poke(n.ladder.wake)
+}
+
+// seeTo does something with what there is of st, if there is anything and nothing goes on with it; nothing else goes on
+// with it meanwhile.
+func (n *Node) seeTo(st *stand, do func(c *candidate)) {
+	j := &job{cancel: func() {}, done: make(chan struct{})}
+	n.mu.Lock()
+	mine := n.stands[st.net] == st && st.job == nil && st.c != nil && st.c.session.Load() != nil
+	if mine {
+		st.job = j
+	}
+	n.mu.Unlock()
+	if !mine {
+		return
+	}
+	do(st.c)
+	n.mu.Lock()
+	st.job = nil
+	n.mu.Unlock()
+	close(j.done)
 }
 
 // followTo has c go on from where at is.

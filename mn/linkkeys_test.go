@@ -180,7 +180,7 @@ func TestLinkKeys(t *testing.T) {
 	b.eventually("the old keys to go", func(Status) bool { return a.matches(of["a"]) && len(of["b"].has()) == 0 })
 
 	before := of["a"].has()
-	c := b.node.serving.session.Load()
+	c := b.serving().session.Load()
 	if err := c.client.Do(func(now time.Time, p *pana.PaC) { p.Reauthenticate(now) }); err != nil {
 		t.Fatal(err)
 	}

@@ -118,9 +118,17 @@ func TestFailedPreparation(t *testing.T) {
 // stands by.
 func (b *bed) onlyServing() {
 	b.t.Helper()
-	if n := b.node; n.used != [slots]bool{true} || n.endpoint.Tunnels() != 1 || len(n.endpoint.Sockets()) != 1 || len(*n.guests.Load()) != 0 {
-		b.t.Errorf("slots %v, %d tunnels, %d sockets, guests %v", n.used, n.endpoint.Tunnels(), len(n.endpoint.Sockets()), *n.guests.Load())
+	if used := b.used(); used != [slots]bool{true} {
+		b.t.Errorf("slots %v", used)
 	}
+	b.onlyServing1()
+}
+
+// used are the slots of routing tables.
+func (b *bed) used() [slots]bool {
+	b.node.mu.Lock()
+	defer b.node.mu.Unlock()
+	return b.node.used
 }
 
 // TestHomeAgentSilent: nobody says where the binding is, and no router here could hold
@@ -145,7 +153,7 @@ func TestHomeAgentSilent(t *testing.T) {
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
 	b.onlyServing()
 	b.agent()
-	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.node.serving.path) })
+	b.eventually("the binding", func(Status) bool { return b.node.home.isBound(b.serving().path) })
 	b.works()
 	if o, err := b.handover("a"); o != event.Completed {
 		t.Errorf("afterwards: %s, %v", o, err)
@@ -188,8 +196,8 @@ func TestLost(t *testing.T) {
 	if s := b.node.Status(); s.State != "lost" || s.Prepared == nil || s.Prepared.Network != "a" {
 		t.Errorf("status %+v", s)
 	}
-	if b.node.used != [slots]bool{true, true} {
-		t.Errorf("slots %v are taken", b.node.used)
+	if used := b.used(); used != [slots]bool{true, true} {
+		t.Errorf("slots %v are taken", used)
 	}
 }
 
@@ -207,7 +215,7 @@ func TestSessionEndsBeforeDeparture(t *testing.T) {
 		}
 	}
 	<-c.session.Load().closed
-	o, err := b.node.move(t.Context(), event.HandoverID{1}, b.node.serving, c, "poa-b")
+	o, err := b.node.move(t.Context(), event.HandoverID{1}, b.serving(), c, "poa-b")
 	if o != event.Failed || err == nil || b.link.at() != "poa-b" {
 		t.Errorf("%s, %v, at %s", o, err, b.link.at())
 	}

@@ -136,8 +136,8 @@ func (n *Node) linked(ctx context.Context, old *candidate) (w whereabouts, err e
 		n.linkless = time.Time{}
 		return w, err
 	}
-	if st := n.foremost(func(st *stand) bool { return st.c.port != p }); st != nil {
-		return whereabouts{port: st.c.port, network: st.c.net, since: st.c.port.carrier.look()}, nil
+	if c := n.foremost(func(c *candidate) bool { return c.port != p }); c != nil {
+		return whereabouts{port: c.port, network: c.net, since: c.port.carrier.look()}, nil
 	}
 	if n.linkless.IsZero() {
 		n.linkless = time.Now()

@@ -15,7 +15,7 @@ import (
 // both ends, for sealed messages too, and goes on.
 func TestReauthentication(t *testing.T) {
 	b := start(t, nil)
-	c := b.node.serving.session.Load()
+	c := b.serving().session.Load()
 	current := func() (k *keys.SessionKeys) {
 		if err := c.client.Do(func(time.Time, *pana.PaC) { k = c.keys }); err != nil {
 			t.Fatal(err)

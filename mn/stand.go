@@ -136,15 +136,16 @@ func (n *Node) complete() *stand {
 	return nil
 }
 
-// foremost is the stand that the node goes on with where it has to leave: the deepest, with a tunnel at
-// least, that may be moved to; nil: none. ok says more of it; nil: nothing.
-func (n *Node) foremost(ok func(*stand) bool) *stand {
-	for _, st := range n.stoodWhere(func(st *stand) bool { return st.job == nil && st.depth >= decision.Tunnel && st.usable() }) {
-		if ok == nil || ok(st) {
-			return st
+// foremost is what the node goes on with where it has to leave: of the deepest stand, with a tunnel at least, that may be
+// moved to; nil: none. ok says more of it; nil: nothing.
+func (n *Node) foremost(ok func(*candidate) bool) (c *candidate) {
+	n.stoodWhere(func(st *stand) bool {
+		if c == nil && st.job == nil && st.depth >= decision.Tunnel && st.usable() && (ok == nil || ok(st.c)) {
+			c = st.c
 		}
-	}
-	return nil
+		return false
+	})
+	return c
 }
 
 // carrierOf is by whose path packets come now, while old serves: that of a stand, if one is bound.
@@ -264,19 +265,22 @@ func (n *Node) keepDeparted(id event.HandoverID, old, c *candidate) {
 	n.keep(&stand{id: id, net: c.net.Name, c: c, depth: decision.Bind, departed: true}, decision.Bind)
 }
 
-// returnStand has packets for st come through its tunnel to c again, which is where it was prepared
+// returnStand has packets for next, which stands, come through its tunnel to c again, which is where it was prepared
 // from: the node has departed for it, or was elsewhere.
-func (n *Node) returnStand(st *stand, c *candidate) {
+func (n *Node) returnStand(id event.HandoverID, next, c *candidate) {
 	n.announce(c)
-	if err := n.net.AddRule(st.c.virtualRule()); err != nil {
+	if err := n.net.AddRule(next.virtualRule()); err != nil {
 		n.cfg.Log.Error("rule of the tunnel", "err", err)
 	}
-	n.carryOn(st.id, st.c, c)
+	n.carryOn(id, next, c)
 }
 
 // leaveStand gives back what was taken out of the set, in order, so that nothing is lost: the binding
-// first, where it is there, for which the caller has the turn.
+// first, where it is there, for which the caller has the turn. nil: somebody else has given it back.
 func (n *Node) leaveStand(st *stand, why string) {
+	if st == nil {
+		return
+	}
 	n.mu.Lock()
 	old := n.serving
 	n.mu.Unlock()
@@ -286,8 +290,11 @@ func (n *Node) leaveStand(st *stand, why string) {
 	n.inVain(st, why)
 }
 
-// forgetStand gives up what was taken out of the set, without a word to its router.
+// forgetStand gives up what was taken out of the set, without a word to its router. nil: somebody else has given it back.
 func (n *Node) forgetStand(old *candidate, st *stand, why string) {
+	if st == nil {
+		return
+	}
 	if st.c != nil {
 		n.giveUp(old, st.c)
 	}

@@ -27,17 +27,24 @@ func (b *bed) prepare(network string) event.HandoverID {
 	return h.ID
 }
 
-// complete is what is prepared.
-func (b *bed) complete() *stand {
+// complete is what is prepared, as it is now.
+func (b *bed) complete() stand {
 	b.node.mu.Lock()
 	defer b.node.mu.Unlock()
-	return b.node.complete()
+	return *b.node.complete()
+}
+
+// serving is what serves.
+func (b *bed) serving() *candidate {
+	b.node.mu.Lock()
+	defer b.node.mu.Unlock()
+	return b.node.serving
 }
 
 // readied is a candidate of that network which is complete, and kept by nobody.
 func (b *bed) readied(network string) (*candidate, error) {
 	st := &stand{id: event.HandoverID{1}, net: network}
-	err := b.node.prepare(b.t.Context(), b.node.serving, st, decision.Bind)
+	err := b.node.prepare(b.t.Context(), b.serving(), st, decision.Bind)
 	return st.c, err
 }
 

@@ -6,10 +6,10 @@ import "testing"
 func TestStandbyAgain(t *testing.T) {
 	b := start(t, nil)
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
-	first := b.node.serving.tunnel.Load()
+	first := b.serving().tunnel.Load()
 	first.Close()
 	b.eventually("another one", func(Status) bool {
-		now := b.node.serving.tunnel.Load()
+		now := b.serving().tunnel.Load()
 		return now != nil && now != first
 	})
 	b.works()

@@ -230,7 +230,7 @@ func TestHandoverNow(t *testing.T) {
 func (b *bed) onlyServing1() {
 	b.t.Helper()
 	used := 0
-	for _, u := range b.node.used {
+	for _, u := range b.used() {
 		if u {
 			used++
 		}
@@ -418,7 +418,7 @@ func TestLeftMeanwhile(t *testing.T) {
 			}
 			st := n.takeStand(t.Context(), "a")
 			id, depth := st.id, st.depth
-			if o, err := n.handover(t.Context(), n.serving, st, errand{}); o != event.Failed || err == nil {
+			if o, err := n.handover(t.Context(), b.serving(), st, errand{}); o != event.Failed || err == nil {
 				t.Errorf("%s, %v", o, err)
 			}
 			back := n.stoodWhere(func(st *stand) bool { return st.net == "a" && st.depth == depth && st.id != id })

@@ -103,7 +103,7 @@ func TestAnswersWrong(t *testing.T) {
 	ack, answer, done := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	answer <- errors.New("connection lost")
 	go func() {
-		done <- b.node.serving.acknowledgedArrival(t.Context(), ack, answer, func() { t.Error("the uplink goes on") })
+		done <- b.serving().acknowledgedArrival(t.Context(), ack, answer, func() { t.Error("the uplink goes on") })
 	}()
 	<-asked
 	ack <- nil

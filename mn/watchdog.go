@@ -105,14 +105,14 @@ func (n *Node) leaveDead(c *candidate) (done bool) {
 	}
 	n.dead.Store(c)
 	n.home.pause()
-	st := n.foremost(nil)
+	to := n.foremost(nil)
 	n.endTurn()
-	if st == nil {
+	if to == nil {
 		return true
 	}
-	_, err := n.HandoverNow(st.net)
+	_, err := n.HandoverNow(to.net.Name)
 	if err != nil && !errors.Is(err, ErrBusy) {
-		n.cfg.Log.Warn("no move away from a dead link", "network", st.net, "err", err)
+		n.cfg.Log.Warn("no move away from a dead link", "network", to.net.Name, "err", err)
 	}
 	return !errors.Is(err, ErrBusy)
 }

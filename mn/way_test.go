@@ -95,7 +95,7 @@ func TestMovesOnMeanwhile(t *testing.T) {
 func TestHeldRouterIsTold(t *testing.T) {
 	b := start(t, func(c *Config) { c.Ping = time.Hour })
 	b.eventually("a tunnel that stands by", func(s Status) bool { return s.Standby })
-	old := b.node.serving
+	old := b.serving()
 	visitor := func() par.VisitorStatus {
 		v := b.routers["b"].Status().Visitors
 		if len(v) != 1 {
