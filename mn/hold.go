@@ -23,6 +23,7 @@ import (
 // retain keeps what the node has in the network of old, which it has left for that of now, or takes leave
 // of it where it is of no use. The caller has the turn.
 func (n *Node) retain(id event.HandoverID, old, now *candidate) {
+	defer n.parted()
 	if err := n.retainable(old, now); err != nil {
 		n.cfg.Log.Debug("nothing is kept for a return", "network", old.net.Name, "why", err)
 		n.takeLeave(id, old, now)
@@ -42,6 +43,14 @@ func (n *Node) retain(id event.HandoverID, old, now *candidate) {
 		return
 	}
 	n.putStand(&stand{id: prepared, net: c.net.Name, c: c, held: true, depth: decision.Configure, until: until})
+}
+
+// parted says that what is kept of the network that was left is in the set.
+func (n *Node) parted() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ladder.left = ""
+	poke(n.ladder.wake)
 }
 
 // retainable says why nothing of old can be kept, if so. It makes room where there is none.

@@ -89,8 +89,10 @@ func TestReturn(t *testing.T) {
 			t.Fatalf("%s, %v", o, err)
 		}
 		for _, network := range []string{"b", "a", "b", "a", "b"} {
+			b.node.Want([]Wanted{{b.node.Status().Network, decision.Tunnel}}) // it is wanted as soon as it is left, when something is kept of it already
 			b.returns(network)
 		}
+		b.node.Want(nil)
 		stop()
 		for _, st := range b.node.stoodBy() { // its minute is over
 			b.node.mu.Lock()

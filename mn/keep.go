@@ -34,6 +34,7 @@ func (n *Node) serve(c *candidate) {
 	n.mu.Lock()
 	if n.serving != nil {
 		n.serving.keeper.cancel() // and waited for when leave is taken of it
+		n.ladder.left = n.serving.net.Name
 		n.unboundHere()
 	}
 	n.serving, n.state, c.held = c, "attached", false

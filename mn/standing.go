@@ -37,6 +37,7 @@ type ladder struct {
 	want   []Wanted
 	rests  map[string]rest    // networks that could not be prepared
 	moving string             // the network of which whoever has the turn sees to what stands; empty: none
+	left   string             // likewise the one that was left just now, of which something may be kept
 	busy   context.CancelFunc // of what has the turn to bind in the background; nil: nothing
 	counts Preparations
 }
@@ -259,7 +260,7 @@ func (n *Node) due(old *candidate) (a agenda) {
 			st.want = w.Depth
 			continue
 		}
-		if w.Network == old.net.Name || w.Network == n.ladder.moving {
+		if w.Network == old.net.Name || w.Network == n.ladder.moving || w.Network == n.ladder.left {
 			continue
 		}
 		if until := n.ladder.rests[w.Network].until; now.Before(until) {
