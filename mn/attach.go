@@ -119,11 +119,13 @@ func (c *candidate) activate(ctx context.Context, id event.HandoverID, s *sessio
 }
 
 // openPath opens the native path from c's address.
-func (c *candidate) openPath() (err error) {
-	if c.path, err = c.n.home.newPath(c); err != nil {
+func (c *candidate) openPath() error {
+	p, err := c.n.home.newPath(c)
+	if err != nil {
 		return err
 	}
-	return c.path.onLink()
+	c.setPath(p)
+	return p.onLink()
 }
 
 // detach ends all that c has, from its own address.

@@ -22,7 +22,7 @@ type candidate struct {
 	trouble atomic.Pointer[error]   // why there was none last
 	voided  atomic.Pointer[error]   // why the address must not be used any more
 	address *address                // the care-of address and how it was obtained
-	path    *path
+	path    *path                   // set with Node.mu held: see setPath
 	tunnel  atomic.Pointer[tunnel.Tunnel]
 	mapping *mapping      // while it is prepared
 	keys    *keyring      // nil: the link takes none
@@ -32,7 +32,8 @@ type candidate struct {
 	// awaits: the router is to begin the first session, since nobody has named a PAA. Of whoever
 	// attaches c, and then of its keeper.
 	awaits bool
-	rest   []*candidate // prepared beside it, and bound with it
+	rest   []*candidate     // prepared beside it, and bound with it
+	posed  event.HandoverID // that the router was asked for a tunnel with last, while it is prepared
 	// asking: the router was asked for an address, and what it has leased is not known.
 	asking bool
 	// bindTried: the home agent may have c's care-of address.
@@ -76,6 +77,20 @@ func (c *candidate) authenticate(ctx context.Context, id event.HandoverID, from 
 	}
 	c.entrust(ctx, id, s)
 	return nil
+}
+
+// setPath gives c its path; nil: it has none any more.
+func (c *candidate) setPath(p *path) {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	c.path = p
+}
+
+// pathNow is c's path for whoever neither has the turn nor is at work on c, which may lose it.
+func (c *candidate) pathNow() *path {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	return c.path
 }
 
 // leaveTunnel ends the node's end of a tunnel it no longer needs.

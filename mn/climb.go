@@ -150,7 +150,7 @@ func (c *candidate) deleteTunnel(id event.HandoverID) {
 	if c.path != nil {
 		c.n.guest(c.path.coa, nil)
 		c.path.close()
-		c.path = nil
+		c.setPath(nil)
 	}
 	if _, err := c.session.Load().send(&notify.TunnelDelete{Header: notify.Header{Handover: id}}, pana.NotifyOptions{}); err != nil {
 		c.n.cfg.Log.Debug("the router is not told of the end of a tunnel", "paa", c.net.PAA, "err", err)

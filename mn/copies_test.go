@@ -60,8 +60,8 @@ func TestSeveral(t *testing.T) {
 // TestSeveralRefused: with a home agent that binds one address it moves all the same.
 func TestSeveralRefused(t *testing.T) {
 	eachFamily(t, func(t *testing.T, b *bed) {
-		b.most = 1
-		b.several(t)
+		b.most, b.third = 1, true
+		b.several(t, "c")
 		stop := b.flow()
 		if o, err := b.handover("a"); o != event.Completed || err != nil {
 			t.Fatalf("%s, %v", o, err)
@@ -70,6 +70,7 @@ func TestSeveralRefused(t *testing.T) {
 		if sent, copies, also := b.copies(); copies != 0 || len(also) != 0 {
 			t.Errorf("%d packets, %d copies; %v", sent, copies, also)
 		}
+		b.alone("a")
 		if b.six == nil {
 			return // one that replaces the binding does not deny the request
 		}

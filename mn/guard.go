@@ -157,8 +157,8 @@ func (n *Node) keepGuard() {
 			if err := of.deliver(n.ctx, notify.Unguard, netip.AddrPort{}); err != nil {
 				n.cfg.Log.Info("copies are kept on", "paa", of.net.PAA, "err", err)
 			}
-			if of.serves() {
-				of.path.merges.expect(false)
+			if p := of.pathNow(); p != nil && of.serves() {
+				p.merges.expect(false)
 			}
 		}
 		n.mu.Lock()
@@ -167,7 +167,9 @@ func (n *Node) keepGuard() {
 		if t == nil {
 			continue
 		}
-		c.path.merges.expect(true)
+		if p := c.pathNow(); p != nil {
+			p.merges.expect(true)
+		}
 		err := c.deliver(n.ctx, notify.Guard, netip.AddrPort{})
 		n.guarded(t, err)
 		if err != nil {
@@ -203,9 +205,12 @@ func (c *candidate) serves() bool {
 
 // deliver tells c's router how to deliver, and waits until it does.
 func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.AddrPort) error {
-	s := c.session.Load()
-	if s == nil {
+	s, p := c.session.Load(), c.pathNow()
+	switch {
+	case s == nil:
 		return errClosedSession
+	case p == nil:
+		return errNoTunnel
 	}
 	id, err := event.NewHandoverID(c.n.cfg.Rand) // tells this question from others
 	if err != nil {
@@ -213,10 +218,10 @@ func (c *candidate) deliver(ctx context.Context, how notify.How, outer netip.Add
 	}
 	switch {
 	case how != notify.Unguard:
-		c.path.turn.leave(id)
+		p.turn.leave(id)
 	case c.serves():
-		c.path.turn.settle(ctx)
-		c.path.turn.land(id)
+		p.turn.settle(ctx)
+		p.turn.land(id)
 	}
 	if t := c.tunnel.Load(); t != nil {
 		_ = t.Refresh() // its router must have heard from this end

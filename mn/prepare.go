@@ -212,10 +212,18 @@ func (c *candidate) fits(l lease) error {
 func (c *candidate) openTunnel(ctx context.Context, id event.HandoverID, from *candidate) (err error) {
 	span := c.n.cfg.Recorder.Begin(id, event.PhaseTunnel, "inner", c.address.addr().String())
 	defer func() { span.End(err) }()
-	if c.path, err = c.n.home.newPath(c); err != nil {
+	p, err := c.n.home.newPath(c)
+	if err != nil {
 		return err
 	}
+	c.setPath(p)
 	c.path.merges.expect(true)
+	if id == c.posed { // the answer to that question may come yet, and names other keys
+		if id, err = event.NewHandoverID(c.n.cfg.Rand); err != nil {
+			return err
+		}
+	}
+	c.posed = id
 	r := &notify.TunnelRequest{Header: notify.Header{Handover: id}}
 	if c.held {
 		r.Held, r.MAC = true, c.port.mac

@@ -101,6 +101,29 @@ func TestPrepare(t *testing.T) {
 	b.eventually("the answer to it", func(Status) bool { return len(b.node.turn) == 0 })
 }
 
+// TestAskedAgain: the answer to a question for a tunnel that was given up comes when another is asked for: that one's keys
+// are its own.
+func TestAskedAgain(t *testing.T) {
+	b := start(t, nil)
+	st := &stand{id: event.HandoverID{1}, net: "a"}
+	if err := b.node.raise(t.Context(), st, b.serving(), decision.Configure); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.c.openTunnel(atOnce(), st.id, b.serving()); err == nil {
+		t.Error("a tunnel in no time")
+	}
+	st.c.deleteTunnel(st.id)
+	if err := b.node.raise(t.Context(), st, b.serving(), decision.Tunnel); err != nil {
+		t.Fatal(err)
+	}
+	if !st.c.stillThere(t.Context()) {
+		t.Error("its router does not answer through the tunnel")
+	}
+	b.node.turn <- struct{}{}
+	b.node.leaveStand(st, "the test is over")
+	b.node.endTurn()
+}
+
 // TestGivenBack: what nobody uses is given back, the binding first, and nothing is
 // lost; so is what has lost its session, and what stands in the way of another.
 func TestGivenBack(t *testing.T) {

@@ -184,10 +184,12 @@ const bindTries = 3
 // bindBehind moves the binding to c, where the node is, if it is not there: when what the
 // previous router held has come. The next one holds its own until then.
 func (n *Node) bindBehind(id event.HandoverID, c *candidate, w way) {
+	defer n.leaveRest(id, c, c)
 	if !w.behind {
 		n.bindOne(id, c)
 		return
 	}
+	c.path.beside = nil
 	ctx, stop := c.port.whileAt(n.ctx, c.net.Name, c.port.seen)
 	defer stop()
 	forwarded := w.previous != nil && w.previous.passing.alive(ctx, max(forwardedWithin, 5*w.previous.rtt()))
@@ -230,7 +232,6 @@ func (n *Node) bindOne(id event.HandoverID, c *candidate) {
 	if err := n.bind(ctx, id, c, true); err != nil {
 		n.cfg.Log.Warn("copies are not ended yet", "err", err)
 	}
-	n.leaveRest(id, c, c)
 }
 
 // goElsewhere goes on at a third network, where the link has come up after the departure
