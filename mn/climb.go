@@ -146,6 +146,7 @@ func (n *Node) preauthenticate(ctx context.Context, st *stand, old *candidate) (
 
 // deleteTunnel ends c's tunnel, at its router, too, and what there is of its path. The address stays.
 func (c *candidate) deleteTunnel(id event.HandoverID) {
+	c.passing.stop() // it speaks by the path
 	c.leaveTunnel()
 	if c.path != nil {
 		c.n.guest(c.path.coa, nil)

@@ -180,6 +180,20 @@ func TestWantTime(t *testing.T) {
 	}
 }
 
+// TestWantLessMeanwhile: a tunnel by which the node has asked for what comes, from where it has moved to, and was not
+// answered, is not wanted any more.
+func TestWantLessMeanwhile(t *testing.T) {
+	b := startThree(t, nil)
+	b.wants(Wanted{"a", decision.Tunnel})
+	b.inside["a"](func() { osnettest.IP(t, "link set core0 down") })
+	if o, err := b.handover("c"); o != event.Completed || err != nil {
+		t.Fatalf("%s, %v", o, err)
+	}
+	b.wants(Wanted{"a", decision.Configure})
+	time.Sleep(2 * resumeMost)
+	b.works()
+}
+
 // TestHandoverNow: a move takes what stands, to any depth, and does the rest behind the link; nothing is lost of what
 // comes, nor of what is sent, and nothing is done twice.
 func TestHandoverNow(t *testing.T) {
