@@ -118,7 +118,7 @@ func quietAfter(t *testing.T, h *handler) {
 // TestExtend: the AAA server says how long a session lasts, and means it.
 func TestExtend(t *testing.T) {
 	b := &aaatest.Backend{}
-	s, h, n, _ := open(t, b, func(c *Config) { c.Lifetime = time.Second })
+	s, h, n, _ := open(t, b, func(c *Config) { c.Lifetime = 3 * time.Second })
 	m := aaa.Match{Session: "session-1"}
 	if k := s.Extend(m, time.Hour); k != 1 {
 		t.Fatalf("%d extended", k)
@@ -129,7 +129,7 @@ func TestExtend(t *testing.T) {
 	select {
 	case v := <-h.calls:
 		t.Fatalf("told %T %+v within the time", v, v)
-	case <-time.After(1500 * time.Millisecond): // its own time was over
+	case <-time.After(3500 * time.Millisecond): // its own time was over
 	}
 	s.Extend(m, 50*time.Millisecond)
 	next[extended](t, h)
