@@ -33,7 +33,11 @@ type SessionInfo struct {
 	// RADIUS and Diameter to Diameter, so that whoever forwards the records of a session need not
 	// be who forwarded its begin.
 	Session string
-	Again   *Grant // the session is open, and authenticates again; nil: another one
+	// Passed are the marks of servers that have passed the request on until here, in order: what
+	// comes back to one of them goes in a circle. RADIUS has them as Proxy-State, of anybody's
+	// making; Diameter as Route-Record, and only what may be a name.
+	Passed [][]byte
+	Again  *Grant // the session is open, and authenticates again; nil: another one
 }
 
 // Session is the conversation with one node. It must not be used by several

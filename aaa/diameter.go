@@ -1,6 +1,7 @@
 package aaa
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ func (c *diameterCarrier) Open(info SessionInfo, identity string) (Conversation,
 	o := diameter.Opening{
 		UserName: identity, Realm: RealmOf(identity), MTU: eapMTU,
 		Access: diameter.Access{NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation},
+		Route:  route(info.Passed),
 	}
 	switch {
 	case info.Again != nil:
@@ -45,6 +47,19 @@ func (c *diameterCarrier) Open(info SessionInfo, identity string) (Conversation,
 		o.Session = info.Session
 	}
 	return &diameterConversation{with: c.client.Open(o)}, nil
+}
+
+// route is what may be names among marks.
+func route(marks [][]byte) (names []string) {
+	for _, m := range marks {
+		strange := func(c rune) bool {
+			return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.'
+		}
+		if bytes.ContainsRune(m, '.') && !bytes.ContainsFunc(m, strange) {
+			names = append(names, string(m))
+		}
+	}
+	return names
 }
 
 // isSessionID reports whether a name of a session may be a Session-Id: its parts are divided
@@ -86,6 +101,7 @@ func diameterRecord(r Record) diameter.Record {
 		Access: diameter.Access{NASPort: g.NASPort, CallingStation: g.Station, CalledStation: g.Called},
 		Time:   r.Time, Length: r.Usage.Time, Interim: g.Interim,
 		OctetsIn: r.Usage.OctetsIn, OctetsOut: r.Usage.OctetsOut, PacketsIn: r.Usage.PacketsIn, PacketsOut: r.Usage.PacketsOut,
+		Route: route(r.Passed),
 	}
 	if !r.Time.IsZero() {
 		out.Delay = max(0, time.Since(r.Time)).Truncate(time.Second)

@@ -67,6 +67,8 @@ type Record struct {
 	Time   time.Time  `json:"time"`   // of what it reports
 	Cause  Cause      `json:"cause,omitzero"`
 	Usage  Usage      `json:"usage"`
+
+	Passed [][]byte `json:"-"` // as SessionInfo.Passed
 }
 
 // Cause is why a session has ended. RADIUS and Diameter have numbers of their own for

@@ -30,6 +30,7 @@ const maxSession = 253
 func (c *radiusCarrier) Open(info SessionInfo, identity string) (Conversation, error) {
 	req := radius.Request{
 		UserName: identity, NASPort: info.NASPort, CallingStation: info.CallingStation, CalledStation: info.CalledStation,
+		Passed: info.Passed,
 	}
 	switch g := info.Again; {
 	case g != nil:
@@ -161,7 +162,7 @@ func radiusRecord(r Record) radius.Record {
 		Class: r.Grant.Class, Handle: r.Grant.Handle, Time: r.Time,
 		SessionTime: r.Usage.Time, InputOctets: r.Usage.OctetsIn, OutputOctets: r.Usage.OctetsOut,
 		InputPackets: uint32(r.Usage.PacketsIn), OutputPackets: uint32(r.Usage.PacketsOut),
-		Cause: radiusCauses[r.Cause],
+		Cause: radiusCauses[r.Cause], Passed: r.Passed,
 	}
 }
 
@@ -197,6 +198,7 @@ func RecordOfRADIUS(r *radius.Record, now time.Time) (out Record, ok bool) {
 		Time: r.SessionTime, OctetsIn: r.InputOctets, OctetsOut: r.OutputOctets,
 		PacketsIn: uint64(r.InputPackets), PacketsOut: uint64(r.OutputPackets),
 	}
+	out.Passed = r.Passed
 	return out, true
 }
 

@@ -40,6 +40,8 @@ type Record struct {
 	Cause    Termination   // of a stop
 
 	OctetsIn, OctetsOut, PacketsIn, PacketsOut uint64 // in: from the node
+
+	Route []string // as in EAPRequest
 }
 
 func (r Record) message() *diam.Message {
@@ -59,6 +61,7 @@ func (r Record) message() *diam.Message {
 	}
 	b.seconds(avp.AcctDelayTime, r.Delay)
 	b.seconds(avp.AcctInterimInterval, r.Interim)
+	b.route(r.Route)
 	if r.Type == StartRecord || r.Type == EventRecord {
 		return m
 	}
@@ -89,6 +92,7 @@ func parseRecord(m *diam.Message) (Record, error) {
 		Interim: f.seconds(avp.AcctInterimInterval), Cause: Termination(cause),
 		OctetsIn: f.big(avp.AccountingInputOctets), OctetsOut: f.big(avp.AccountingOutputOctets),
 		PacketsIn: f.big(avp.AccountingInputPackets), PacketsOut: f.big(avp.AccountingOutputPackets),
+		Route: f.route(),
 	}, nil
 }
 

@@ -17,6 +17,7 @@ type Opening struct {
 	Server   string // of that session: asked first
 	MTU      int    // octets an EAP packet may have; 0: not said
 	Access   Access // NASIdentifier is the client's
+	Route    []string
 }
 
 // Conversation is one authentication with one server, from its first answer on. It must
@@ -32,7 +33,7 @@ type Conversation struct {
 // Open begins a conversation. It asks nobody yet.
 func (c *Client) Open(o Opening) *Conversation {
 	v := &Conversation{c: c, prefer: o.Server, req: EAPRequest{
-		Session: o.Session, Origin: c.self, Realm: c.realm(o.Realm), UserName: o.UserName, MTU: o.MTU, Access: o.Access,
+		Session: o.Session, Origin: c.self, Realm: c.realm(o.Realm), UserName: o.UserName, MTU: o.MTU, Access: o.Access, Route: o.Route,
 	}}
 	v.req.Access.NASIdentifier = c.cfg.NASIdentifier
 	if v.req.Session == "" {

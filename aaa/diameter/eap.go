@@ -57,6 +57,19 @@ func (f fields) origin() Origin {
 	return Origin{Host: f.text(avp.OriginHost), Realm: f.text(avp.OriginRealm)}
 }
 
+func (b builder) route(names []string) {
+	for _, name := range names {
+		b.identity(avp.RouteRecord, name)
+	}
+}
+
+func (f fields) route() (names []string) {
+	for _, r := range f.all(avp.RouteRecord) {
+		names = append(names, string(r))
+	}
+	return names
+}
+
 // newMessage begins a message with what must come first: Session-Id (RFC 6733 section
 // 8.8).
 func newMessage(cmd uint32, app uint32, session string, from Origin) (*diam.Message, builder) {
@@ -90,6 +103,7 @@ type EAPRequest struct {
 	State    [][]byte
 	MTU      int // octets an EAP packet may have; 0: not said
 	Access   Access
+	Route    []string // Route-Record: who has passed it on (RFC 6733 section 6.7.1)
 }
 
 func (r EAPRequest) message() *diam.Message {
@@ -105,6 +119,7 @@ func (r EAPRequest) message() *diam.Message {
 		b.number(avp.FramedMTU, uint32(min(r.MTU, math.MaxUint16)))
 	}
 	b.each(codeState, r.State)
+	b.route(r.Route)
 	return m
 }
 
@@ -120,6 +135,7 @@ func parseEAPRequest(m *diam.Message) (EAPRequest, error) {
 	r := EAPRequest{
 		Session: f.text(avp.SessionID), Origin: f.origin(), Realm: f.text(avp.DestinationRealm), UserName: f.text(avp.UserName),
 		EAP: f.octets(codeEAPPayload), State: f.all(codeState), Access: f.access(),
+		Route: f.route(),
 	}
 	if len(r.State) > maxState {
 		return EAPRequest{}, faulty(AVPTooOften, f, codeState, fmt.Sprintf("expected at most %d State AVPs", maxState))

@@ -54,7 +54,8 @@ type Record struct {
 	OutputOctets   uint64
 	InputPackets   uint32
 	OutputPackets  uint32
-	Cause          uint32 // Acct-Terminate-Cause of a stop (RFC 2866 section 5.10); 0: not said
+	Cause          uint32   // Acct-Terminate-Cause of a stop (RFC 2866 section 5.10); 0: not said
+	Passed         [][]byte // as Request.Passed
 }
 
 func (r Record) encode(nas nas, id uint8, _ [authLen]byte, secret *keys.Secret) ([]byte, error) {
@@ -71,9 +72,7 @@ func (r Record) encode(nas nas, id uint8, _ [authLen]byte, secret *keys.Secret) 
 	a.addText(rfc2865.CallingStationID_Type, r.CallingStation)
 	a.addText(rfc2865.CalledStationID_Type, r.CalledStation)
 	a.addInt(rfc2866.AcctAuthentic_Type, authenticByRADIUS)
-	for _, class := range r.Class {
-		a.add(rfc2865.Class_Type, class)
-	}
+	a.addAll(rfc2865.Class_Type, r.Class)
 	if len(r.Handle) > 0 {
 		a.add(rfc4372.ChargeableUserIdentity_Type, r.Handle)
 	}
@@ -93,6 +92,7 @@ func (r Record) encode(nas nas, id uint8, _ [authLen]byte, secret *keys.Secret) 
 	if r.Kind == RecordStop && r.Cause != 0 {
 		a.addInt(rfc2866.AcctTerminateCause_Type, r.Cause)
 	}
+	a.addAll(rfc2865.ProxyState_Type, r.Passed)
 	return a.seal(AccountingRequest, id, [authLen]byte{}, secret.Bytes())
 }
 

@@ -90,6 +90,12 @@ func (a *attributes) addText(t radius.Type, value string) {
 	}
 }
 
+func (a *attributes) addAll(t radius.Type, values [][]byte) {
+	for _, v := range values {
+		a.add(t, v)
+	}
+}
+
 func (a *attributes) addInt(t radius.Type, value uint32) {
 	a.add(t, binary.BigEndian.AppendUint32(nil, value))
 }

@@ -298,7 +298,7 @@ func TestProxyStateGoesBack(t *testing.T) {
 	if !bytes.HasSuffix(out, want) {
 		t.Errorf("% x", out)
 	}
-	for range maxProxyStates {
+	for range MaxPassed {
 		a.add(33, []byte("more"))
 	}
 	if wire, err = a.seal(AccessRequest, 3, testAuth, []byte("s")); err != nil {

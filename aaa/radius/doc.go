@@ -87,5 +87,5 @@
 // returned to the server. Sessions are not chosen by address or port. RADIUS over DTLS
 // (RFC 7360), dynamic discovery (RFC 7585), TLS by pre-shared key or fingerprint.
 // A proxy is made of a client and a server above this package: requests are not passed on
-// as they are, so Proxy-State goes back to whoever sent it and no further.
+// as they are. Proxy-State goes back to whoever sent it; whoever passes a request on passes on that, too.
 package radius

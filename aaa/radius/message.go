@@ -44,6 +44,8 @@ type Request struct {
 	Session        string // Acct-Session-Id, by which orders name it later; empty: not sent
 	Handle         []byte // Chargeable-User-Identity of that accept; nil: the server is asked for one (RFC 4372 section 2.1)
 
+	Passed [][]byte // Proxy-State of servers that have passed it on, ourselves the last (RFC 2865 section 5.33)
+
 	// Server is the one that sent State: a conversation stays with it. Zero in a
 	// first request.
 	Server netip.AddrPort
@@ -73,6 +75,7 @@ func (r Request) encode(nas nas, id uint8, authenticator [authLen]byte, secret *
 	if len(r.State) > 0 {
 		a.add(rfc2865.State_Type, r.State)
 	}
+	a.addAll(rfc2865.ProxyState_Type, r.Passed)
 	return a.seal(AccessRequest, id, authenticator, secret.Bytes())
 }
 

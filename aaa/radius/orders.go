@@ -100,8 +100,8 @@ func parseOrder(b []byte, secret *keys.Secret, to router, signed bool) (*receive
 	}
 	r.proxyStates = all(p.Attributes, rfc2865.ProxyState_Type)
 	r.state, r.time = p.Get(rfc2865.State_Type), eventTime(p.Attributes)
-	if len(r.proxyStates) > maxProxyStates {
-		return nil, fmt.Errorf("radius: order through %d proxies, at most %d", len(r.proxyStates), maxProxyStates)
+	if len(r.proxyStates) > MaxPassed {
+		return nil, fmt.Errorf("radius: order through %d proxies, at most %d", len(r.proxyStates), MaxPassed)
 	}
 	var service uint32
 	seen := map[radius.Type]bool{}

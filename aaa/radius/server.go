@@ -18,7 +18,8 @@ import (
 	"openmpa/paa/keys"
 )
 
-const maxProxyStates = 16
+// MaxPassed is how many Proxy-States a request may have.
+const MaxPassed = 16
 
 // ServerRequest is a request as a server reads it, verified.
 type ServerRequest struct {
@@ -32,12 +33,11 @@ type ServerRequest struct {
 	NASPort        string
 	CallingStation string
 	CalledStation  string
-	FramedMTU      int     // octets an EAP packet may have on the access link; 0: not said
-	Session        string  // Acct-Session-Id; often empty in an Access-Request
-	Operator       string  // the network the node is in (RFC 5580 section 4.1); empty: not said
-	Record         *Record // of an Accounting-Request
-
-	proxyStates [][]byte // go back as they came (RFC 2865 section 5.33)
+	FramedMTU      int      // octets an EAP packet may have on the access link; 0: not said
+	Session        string   // Acct-Session-Id; often empty in an Access-Request
+	Operator       string   // the network the node is in (RFC 5580 section 4.1); empty: not said
+	Record         *Record  // of an Accounting-Request
+	Passed         [][]byte // Proxy-State, goes back as it came (RFC 2865 section 5.33)
 }
 
 // ParseRequest verifies and reads a request of one of those codes, an Access-Request if
@@ -67,7 +67,7 @@ func ParseRequest(b []byte, secret *keys.Secret, codes ...Code) (*ServerRequest,
 		CallingStation: text(p.Attributes, rfc2865.CallingStationID_Type),
 		CalledStation:  text(p.Attributes, rfc2865.CalledStationID_Type),
 		Session:        text(p.Attributes, rfc2866.AcctSessionID_Type),
-		proxyStates:    all(p.Attributes, rfc2865.ProxyState_Type),
+		Passed:         all(p.Attributes, rfc2865.ProxyState_Type),
 	}
 	if name := text(p.Attributes, rfc5580.OperatorName_Type); len(name) > 1 && name[0] == '1' {
 		r.Operator = name[1:]
@@ -75,13 +75,14 @@ func ParseRequest(b []byte, secret *keys.Secret, codes ...Code) (*ServerRequest,
 	if v, err := radius.Integer(p.Get(rfc2865.FramedMTU_Type)); err == nil {
 		r.FramedMTU = int(min(v, math.MaxUint16))
 	}
-	if len(r.proxyStates) > maxProxyStates {
-		return nil, fmt.Errorf("radius: request through %d proxies, at most %d", len(r.proxyStates), maxProxyStates)
+	if len(r.Passed) > MaxPassed {
+		return nil, fmt.Errorf("radius: request through %d proxies, at most %d", len(r.Passed), MaxPassed)
 	}
 	if r.Code == AccountingRequest {
 		if r.Record, err = parseRecord(p.Attributes); err != nil {
 			return nil, err
 		}
+		r.Record.Passed = r.Passed
 	}
 	return r, nil
 }
@@ -122,9 +123,7 @@ func (r *ServerRequest) Encode(reply Reply, secret *keys.Secret, rand io.Reader)
 	if s := reply.SessionTimeout / time.Second; s > 0 {
 		a.addInt(rfc2865.SessionTimeout_Type, uint32(min(s, math.MaxUint32)))
 	}
-	for _, class := range reply.Class {
-		a.add(rfc2865.Class_Type, class)
-	}
+	a.addAll(rfc2865.Class_Type, reply.Class)
 	if len(reply.Handle) > 0 {
 		a.add(rfc4372.ChargeableUserIdentity_Type, reply.Handle)
 	}
@@ -138,8 +137,6 @@ func (r *ServerRequest) Encode(reply Reply, secret *keys.Secret, rand io.Reader)
 	if reply.MSK != nil {
 		a.addKeys(reply.MSK, secret.Bytes(), r.Authenticator, rand)
 	}
-	for _, s := range r.proxyStates {
-		a.add(rfc2865.ProxyState_Type, s)
-	}
+	a.addAll(rfc2865.ProxyState_Type, r.Passed)
 	return a.seal(reply.Code, r.Identifier, r.Authenticator, secret.Bytes())
 }

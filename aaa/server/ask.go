@@ -26,6 +26,8 @@ type Ask struct {
 	Called  string // likewise, CalledStation
 	Session string // that accounting and orders know the session by; empty: not said
 	Again   bool   // the session is open, and authenticates again
+
+	Passed [][]byte // as in aaa.SessionInfo
 }
 
 // Reply is the answer to an Ask.

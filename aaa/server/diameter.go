@@ -64,6 +64,7 @@ func (f *Diameter) EAP(ctx context.Context, from string, r diameter.EAPRequest) 
 	a := Ask{
 		Client: diameterFront + ":" + from, State: bytes.Join(r.State, nil), UserName: r.UserName, EAP: r.EAP, MTU: r.MTU,
 		NAS: r.Access.NASIdentifier, NASPort: r.Access.NASPort, Station: r.Access.CallingStation, Called: r.Access.CalledStation, Session: r.Session,
+		Passed: marks(r.Route),
 	}
 	if a.NAS == "" {
 		a.NAS = r.Origin.Host
@@ -85,6 +86,13 @@ func (f *Diameter) EAP(ctx context.Context, from string, r diameter.EAPRequest) 
 		out.Result = diameter.AuthenticationRejected
 	default:
 		out.Result, out.State = diameter.MultiRoundAuth, [][]byte{reply.State}
+	}
+	return out
+}
+
+func marks(route []string) (out [][]byte) {
+	for _, name := range route {
+		out = append(out, []byte(name))
 	}
 	return out
 }
@@ -123,7 +131,8 @@ func (f *Diameter) Account(ctx context.Context, from string, r diameter.Record) 
 			NASPort: r.Access.NASPort, Class: r.Class, Handle: r.Handle, Interim: r.Interim, Stateful: true,
 		},
 		Kind: kind, Number: r.Number, Time: when,
-		Usage: aaa.Usage{Time: r.Length, OctetsIn: r.OctetsIn, OctetsOut: r.OctetsOut, PacketsIn: r.PacketsIn, PacketsOut: r.PacketsOut},
+		Usage:  aaa.Usage{Time: r.Length, OctetsIn: r.OctetsIn, OctetsOut: r.OctetsOut, PacketsIn: r.PacketsIn, PacketsOut: r.PacketsOut},
+		Passed: marks(r.Route),
 	}
 	if kind == aaa.RecordStop {
 		rec.Cause = causes[r.Cause]

@@ -55,7 +55,8 @@
 //
 // # Covered
 //
-// RFC 2865 sections 2 and 5.24, 5.33 (Proxy-State goes back); RFC 3579 sections 2 and
+// RFC 2865 sections 2 and 5.24, 5.33 (Proxy-State goes back, and on to the next server, with a
+// mark of our own by which a circle is known; RFC 6733 section 6.7.1 likewise); RFC 3579 sections 2 and
 // 3; RFC 5080 sections 2.2.2 (duplicates) and 2.2.3 (overload); RFC 2866 and RFC 6733
 // section 9 as far as records go; RFC 5176 and RFC 6733 sections 8.3 and 8.5 as who sends
 // them; the methods of aaa/eap. The identity the peer gives must be a name of its
@@ -64,7 +65,6 @@
 //
 // # Not covered
 //
-// Lists of revoked certificates: who must not come in any more is blocked by name. Two
-// servers that forward to each other by RADIUS: nobody notices but by MaxSessions. TLS
+// Lists of revoked certificates: who must not come in any more is blocked by name. TLS
 // sessions and conversations under way do not outlive the process.
 package server

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"openmpa/aaa"
 	"openmpa/aaa/eap"
+	"openmpa/aaa/radius"
 	"openmpa/internal/event"
 )
 
@@ -22,10 +24,54 @@ func (s *Server) forwards(identity string) string {
 	return realm
 }
 
+// markSuffix makes a name that no host has out of random letters (RFC 2606 section 2), which
+// RADIUS and Diameter can carry.
+const markSuffix = ".loop.invalid"
+
+// CircleError says that servers pass a request on to one another.
+type CircleError struct {
+	Identity string
+	Hops     int // servers that have passed it on; all of them others when it is too many
+	Back     bool
+}
+
+// Error implements error in one line.
+func (e *CircleError) Error() string {
+	if !e.Back {
+		return fmt.Sprintf("server: passed on %d times, at most %d: see which servers forward the realm of %q, and to whom", e.Hops, radius.MaxPassed, e.Identity)
+	}
+	return fmt.Sprintf("server: forwarded in a circle, by %d servers: whom this one asks for the realm of %q asks this one", e.Hops, e.Identity)
+}
+
+// circle finds this server among those who have passed something on. The error is a *CircleError.
+func (s *Server) circle(before [][]byte, identity string) error {
+	for i, mark := range before {
+		if bytes.Equal(mark, s.mark) {
+			return &CircleError{identity, len(before) - i, true}
+		}
+	}
+	return nil
+}
+
+// pass is what the next server is told of those before it. The error is a *CircleError.
+func (s *Server) pass(before [][]byte, identity string) ([][]byte, error) {
+	if err := s.circle(before, identity); err != nil {
+		return nil, err
+	}
+	if len(before) >= radius.MaxPassed {
+		return nil, &CircleError{identity, len(before), false}
+	}
+	return append(slices.Clip(before), s.mark), nil
+}
+
 // beginForward makes a session whose responses go to another operator's servers.
 func (s *Server) beginForward(a Ask, pkt eap.Packet) (*session, error) {
 	identity := string(pkt.Data)
-	info := aaa.SessionInfo{NASPort: a.NASPort, CallingStation: a.Station, CalledStation: a.Called, Session: a.Session}
+	passed, err := s.pass(a.Passed, identity)
+	if err != nil {
+		return nil, err
+	}
+	info := aaa.SessionInfo{NASPort: a.NASPort, CallingStation: a.Station, CalledStation: a.Called, Session: a.Session, Passed: passed}
 	s.mu.Lock()
 	if l := s.live[Entry{Client: a.Client, Session: a.Session}.key()]; l != nil && a.Session != "" && l.Home != nil {
 		again := *l.Home
@@ -82,13 +128,13 @@ func (s *Server) passOn(ctx context.Context, c *session, a Ask) (Reply, error) {
 	return r, nil
 }
 
-// nobody answers for a realm that no operator serves.
-func (s *Server) nobody(a Ask, pkt eap.Packet, err error) Reply {
+// nobody answers for a realm that no operator serves, as far as this server can find.
+func (s *Server) nobody(a Ask, pkt eap.Packet, err error, said string) Reply {
 	span := s.cfg.Recorder.Begin(event.HandoverID{}, event.PhaseAuth, "identity", string(pkt.Data), "client", a.Client, "nas", a.NAS, "station", a.Station)
 	span.End(err)
 	s.count.rejected.Add(1)
 	r := refuse(pkt)
-	r.Message = "no route to the realm of this identity"
+	r.Message = said
 	return r
 }
 
@@ -106,7 +152,11 @@ func (s *Server) forwardRecord(ctx context.Context, e Entry, r aaa.Record) error
 		g.Identity = r.Grant.Identity
 	}
 	r.Grant = g
-	err := s.cfg.Forward.Account(ctx, r)
+	var err error
+	if r.Passed, err = s.pass(r.Passed, r.Grant.Identity); err != nil {
+		return err
+	}
+	err = s.cfg.Forward.Account(ctx, r)
 	if unknown := (*aaa.RealmError)(nil); errors.As(err, &unknown) {
 		s.cfg.Log.Error("a record stays here: nobody serves its realm any more", "session", e.Session, "identity", e.Identity, "err", err)
 		return nil

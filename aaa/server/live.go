@@ -177,6 +177,9 @@ func (s *Server) Account(ctx context.Context, client string, r aaa.Record) error
 	if r.Grant.Session == "" || r.Kind < aaa.RecordStart || r.Kind > aaa.RecordStop {
 		return fmt.Errorf("server: record of %s without a session, or of no kind that there is", client)
 	}
+	if err := s.circle(r.Passed, r.Grant.Identity); err != nil {
+		return err // the book has it from the first time
+	}
 	e := entryOf(client, r, time.Now())
 	s.mu.Lock()
 	l := s.ofRecord(e)

@@ -40,6 +40,7 @@ func process(ctx context.Context, core *Server, client string, req *radius.Serve
 		r, err := core.Answer(ctx, Ask{
 			Client: client, State: req.State, UserName: req.UserName, EAP: req.EAP, MTU: req.FramedMTU, NAS: req.NASIdentifier,
 			NASPort: req.NASPort, Station: req.CallingStation, Called: req.CalledStation, Session: req.Session,
+			Passed: req.Passed,
 		})
 		if lost := (*aaa.LostError)(nil); errors.As(err, &lost) {
 			// Behind us another server stands by: the node may begin anew, through us.

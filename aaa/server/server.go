@@ -48,6 +48,7 @@ type Server struct {
 	// fixed
 	cfg   Config
 	slots chan struct{} // one for each step under way
+	mark  []byte        // of what it passes on
 
 	resumable *eap.Sessions // nil: none
 
@@ -115,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg, slots: make(chan struct{}, cfg.Workers),
+		cfg: cfg, slots: make(chan struct{}, cfg.Workers), mark: []byte(strings.ToLower(rand.Text()) + markSuffix),
 		sessions: make(map[[stateLen]byte]*session), fronts: make(map[string]Front),
 		live: make(map[string]*Session), orders: make(chan pendingOrder, maxOrders),
 	}
@@ -240,8 +241,13 @@ func (s *Server) enter(ctx context.Context, begun bool) error {
 func (s *Server) first(ctx context.Context, a Ask, pkt eap.Packet) (Reply, error) {
 	if s.forwards(string(pkt.Data)) != "" {
 		c, err := s.beginForward(a, pkt)
-		if unknown := (*aaa.RealmError)(nil); errors.As(err, &unknown) {
-			return s.nobody(a, pkt, err), nil
+		var unknown *aaa.RealmError
+		var circle *CircleError
+		switch {
+		case errors.As(err, &unknown):
+			return s.nobody(a, pkt, err, "no route to the realm of this identity"), nil
+		case errors.As(err, &circle):
+			return s.nobody(a, pkt, err, circle.Error()), nil
 		}
 		if err != nil {
 			return Reply{}, s.noSession(err)
