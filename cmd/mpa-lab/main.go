@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sys/unix"
 
 	"openmpa/testbed/bed"
 	"openmpa/testbed/scenario"
@@ -107,10 +109,49 @@ const onceMore = time.Second
 // untilSignal is a context that ends with the first signal, which takes the lab apart in order.
 // Another one ends the program at once, and the next lab cleans up. But one that comes with the
 // first is meant once: timeout(1) signals its child and then the group that the child is in, too.
+// It also ends when what reads the lab's output has ended, as head(1) does soon: without that, the
+// first line that nobody reads would end the program, and everything would be left.
 func untilSignal() (ctx context.Context, stop func()) {
-	ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, func() { time.AfterFunc(onceMore, stop) })
-	return ctx, stop
+	signals, forget := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(signals)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // such a write fails, and no more
+	quiet := whenUnheard(cancel, os.Stdout, os.Stderr)
+	context.AfterFunc(ctx, func() { time.AfterFunc(onceMore, forget) })
+	return ctx, func() { cancel(); forget(); quiet() }
+}
+
+// whenUnheard calls back when nobody reads one of these pipes any more, until quiet is called.
+func whenUnheard(call func(), pipes ...*os.File) (quiet func()) {
+	woken, wake, err := os.Pipe()
+	if err != nil {
+		return func() {} // it can do without
+	}
+	list := []unix.PollFd{{Fd: int32(woken.Fd())}}
+	for _, p := range pipes {
+		list = append(list, unix.PollFd{Fd: int32(p.Fd())})
+	}
+	var waits sync.WaitGroup
+	waits.Go(func() {
+		for list[0].Revents == 0 {
+			if _, err := unix.Poll(list, -1); err != nil && !errors.Is(err, unix.EINTR) {
+				return
+			}
+			for i := range list[1:] {
+				p := &list[i+1]
+				if p.Revents&unix.POLLERR != 0 {
+					call()
+				}
+				if p.Revents != 0 {
+					p.Fd, p.Revents = -1, 0 // as if it were closed, or a terminal that is gone, which is a signal
+				}
+			}
+		}
+	})
+	return func() {
+		_ = wake.Close()
+		waits.Wait()
+		_ = woken.Close()
+	}
 }
 
 // ready checks what every scenario needs.

@@ -192,6 +192,49 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestUnheard: when nobody reads what the lab says it takes itself apart, whether it says something
+// or not.
+func TestUnheard(t *testing.T) {
+	const inside = "OPENMPA_TEST_UNHEARD"
+	if file := os.Getenv(inside); file != "" {
+		ctx, stop := untilSignal()
+		defer stop()
+		fmt.Println("ready")
+		for said := false; ctx.Err() == nil; {
+			if !said && os.Getenv(inside+"_SAYS") != "" {
+				_, err := fmt.Println("more")
+				said = err != nil
+			}
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("and the last word")
+		if err := os.WriteFile(file, []byte("in order"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for _, says := range []string{"", "yes"} {
+		file := filepath.Join(t.TempDir(), "end")
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUnheard$")
+		cmd.Env = append(os.Environ(), inside+"="+file, inside+"_SAYS="+says)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			t.Fatalf("it says %q, %v", line, err)
+		}
+		out.Close()
+		_ = cmd.Wait() // what the testing package says goes nowhere, too
+		if b, err := os.ReadFile(file); string(b) != "in order" {
+			t.Errorf("says more: %q: it ended with %v before it was done: %v", says, cmd.ProcessState, err)
+		}
+	}
+}
+
 func TestReportFromFiles(t *testing.T) {
 	dir := t.TempDir()
 	var files []string
