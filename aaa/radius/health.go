@@ -100,7 +100,9 @@ func (h *health) heard(now time.Time, rtt time.Duration) {
 	h.become(Alive, now)
 	h.failed, h.refused, h.passed = 0, 0, 0
 	h.replyRTT = smooth(h.replyRTT, rtt)
-	h.nextProbe = now.Add(idleProbe)
+	if h.answers { // else whether it knows probes is still to be found out
+		h.nextProbe = now.Add(idleProbe)
+	}
 }
 
 // doubt notes that a request waits longer than it should, or was refused by the host: it

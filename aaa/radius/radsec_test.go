@@ -365,6 +365,7 @@ func TestRadSecHalfOpen(t *testing.T) {
 		if _, err := c.Exchange(t.Context(), firstRequest()); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // it has answered Status-Server, too, which makes silence tell sooner
 		a.mu.Lock()
 		a.answer, a.down = nil, true // not even Status-Server
 		a.mu.Unlock()
