@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-
-	"openmpa/internal/udp"
 )
 
 // maxSockets bounds the exchanges under way: 256 identifiers for each socket, of one
@@ -25,7 +23,7 @@ type Conn interface {
 
 // connected is a UDP socket of one server: the kernel says when that host has nobody at
 // the port.
-type connected struct{ *udp.Conn }
+type connected struct{ *net.UDPConn }
 
 func (c connected) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
 	n, err := c.Write(b)
@@ -167,11 +165,7 @@ func (c *Client) socketTo(srv *server) (Conn, *server, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	lean, err := udp.Of(conn)
-	if err != nil {
-		return nil, nil, errors.Join(err, conn.Close())
-	}
-	return connected{lean}, srv, nil
+	return connected{conn}, srv, nil
 }
 
 // encode makes the octets of a request under the identifier it was given.

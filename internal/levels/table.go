@@ -19,7 +19,6 @@ var rooms = map[string]int{
 	"internal/inet":    leaf,
 	"internal/levels":  leaf,
 	"internal/manpage": leaf,
-	"internal/udp":     leaf,
 	"paa/keys":         leaf,
 
 	"aaa/eap":                pure,

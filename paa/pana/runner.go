@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"openmpa/internal/udp"
 )
 
 // datagram is what a reader hands to the owner goroutine.
@@ -89,21 +87,11 @@ type machine interface {
 }
 
 func newRunner(conn Conn, classify func([]byte) class) *runner {
-	r := &runner{classify: classify, wake: make(chan struct{}, 1), done: make(chan struct{}), conn: lean(conn)}
+	r := &runner{classify: classify, wake: make(chan struct{}, 1), done: make(chan struct{}), conn: conn}
 	for i := range r.queues {
 		r.queues[i] = make(chan datagram, queueLen)
 	}
 	return r
-}
-
-// lean makes a socket cheaper that is one of package net.
-func lean(conn Conn) Conn {
-	if u, is := conn.(*net.UDPConn); is {
-		if c, err := udp.Of(u); err == nil {
-			return c
-		}
-	}
-	return conn
 }
 
 // run starts the goroutines.

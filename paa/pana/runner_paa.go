@@ -77,9 +77,7 @@ func ServeBoth(ctx context.Context, conn, six Conn, cfg PAAConfig, handler func(
 	}
 	sids := &sidSet{sids: make(map[uint32]struct{})}
 	s := &Server{runner: newRunner(conn, sids.classify), paa: paa, handler: handler, sids: sids}
-	if six != nil {
-		s.six = lean(six)
-	}
+	s.six = six
 	s.run(ctx, s)
 	return s, nil
 }

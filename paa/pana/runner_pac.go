@@ -77,8 +77,8 @@ func (c *Client) Post(f func(now time.Time, p *PaC)) error {
 func (c *Client) Rebind(conn Conn) {
 	err := c.do(func(now time.Time) {
 		old := c.conn
-		c.conn = lean(conn)
-		c.read(c.conn)
+		c.conn = conn
+		c.read(conn)
 		_ = old.Close() // ends its reader
 		c.pac.PathChanged(now)
 	})
