@@ -19,12 +19,11 @@ import (
 type ip4 struct {
 	p        *port
 	arp      host.ARP
-	clientID []byte        // of DHCP
-	reader   chan struct{} // taken by whoever reads arp
+	clientID []byte // of DHCP
 }
 
 func openIP4(p *port) (ip, error) {
-	i := &ip4{p: p, clientID: p.n.cfg.ClientID, reader: make(chan struct{}, 1)}
+	i := &ip4{p: p, clientID: p.n.cfg.ClientID}
 	if i.clientID == nil {
 		i.clientID = append([]byte{1}, p.mac...) // RFC 2132 §9.14
 	}
@@ -104,13 +103,12 @@ func (i *ip4) configured(_ string, m *notify.ConfigReply, _ *notify.ConfigReques
 
 // probe makes sure that a is nobody else's on the link (RFC 5227 §2.1).
 func (i *ip4) probe(ctx context.Context, a netip.Addr) error {
-	select {
-	case i.reader <- struct{}{}:
-		defer func() { <-i.reader }()
-	case <-ctx.Done():
-		return ctx.Err()
+	arp, err := i.p.n.net.OpenARP(i.p.name) // without what has been lying in the other, such as the router's answers while the node was away
+	if err != nil {
+		return err
 	}
-	return acd.Probe(ctx, i.arp, a, i.p.mac, i.p.n.cfg.DAD, i.p.n.cfg.Rand)
+	defer arp.Close()
+	return acd.Probe(ctx, arp, a, i.p.mac, i.p.n.cfg.DAD, i.p.n.cfg.Rand)
 }
 
 func (i *ip4) announce(a netip.Addr) error {

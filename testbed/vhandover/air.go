@@ -172,6 +172,13 @@ func (a *air) revive() {
 	}
 }
 
+// dead says whether the link is, with its carrier up.
+func (a *air) dead() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.heal != nil
+}
+
 // die has the link carry nothing any more until it is left, while its carrier stays.
 func (a *air) die(as [2]simnet.Impairment) {
 	a.mu.Lock()

@@ -240,6 +240,9 @@ func (b *bed) move(m Move) (o Outcome, err error) {
 		b.net.Note("FAULT %s", m.Fault)
 		b.airs[from].die(b.plan.Cables["air"])
 		defer b.airs[from].revive()
+		if m.Second.Fault == CrashNext { // the router there may be gone when it comes: then it goes back, and the link with it lives again
+			return o, b.leaves(from)
+		}
 		return o, b.follows(target.Name)
 	}
 	to := target.Name
@@ -402,6 +405,20 @@ func (b *bed) follows(network string) error {
 	})
 	if wrong != "" {
 		return fmt.Errorf("the node does not follow its link to %s in %v: %s", network, attachLimit, wrong)
+	}
+	return nil
+}
+
+// leaves waits until the node is attached, and not by a link that is dead.
+func (b *bed) leaves(from string) error {
+	wrong := b.until(attachLimit, func() string {
+		if s := b.node.node.Status(); s.State != "attached" || s.Network == from && b.airs[from].dead() {
+			return fmt.Sprintf("%s at %s: %s", s.State, s.Network, s.Problem)
+		}
+		return ""
+	})
+	if wrong != "" {
+		return fmt.Errorf("the node stays on a dead link for %v: %s", attachLimit, wrong)
 	}
 	return nil
 }
