@@ -141,7 +141,9 @@ func PRFPlus(p PRF, key []byte, seed []byte, n int) []byte {
 	out := make([]byte, 0, n+m.Size())
 	var last []byte
 	for i := byte(1); len(out) < n; i++ {
-		m.Reset()
+		if i > 1 { // the first one would be kept for more, and there mostly is no more
+			m.Reset()
+		}
 		m.Write(last)
 		m.Write(seed)
 		m.Write([]byte{i})
