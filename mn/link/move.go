@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"openmpa/internal/wpactrl"
 )
@@ -59,6 +60,8 @@ type supplicantMove struct {
 	point string
 	place Place
 	sub   *wpactrl.Subscription
+	began time.Time
+	last  *landing // that was heard of before it began
 
 	// Found out by ask.
 	st      wpactrl.Status
@@ -84,7 +87,7 @@ func (s *Supplicant) Ready(ctx context.Context, poa string) (Move, error) {
 	if err := s.take(ctx); err != nil {
 		return nil, m.failed("another attachment is under way", err)
 	}
-	s.landed.Store(anyNetwork)
+	m.began, m.last = time.Now(), s.landed.Load()
 	if m.sub, err = s.client.Subscribe(moved...); err != nil {
 		s.turn <- struct{}{}
 		return nil, m.failed("wpa_supplicant", err)
@@ -286,8 +289,9 @@ func (m *supplicantMove) Done() {
 		errs = append(errs, s.client.Do(ctx, c))
 	}
 	s.turn <- struct{}{}
-	if landed := int(s.landed.Load()); landed != anyNetwork && landed != m.prefer {
-		errs = append(errs, s.prefer(ctx, landed))
+	// Of what is heard in the time of this move something may have happened before: it is overtaken if this one has chosen.
+	if l := s.landed.Load(); l != m.last && l.network != m.prefer && (m.prefer == anyNetwork || l.at.After(m.began)) {
+		errs = append(errs, s.prefer(ctx, l.network))
 	}
 	if err := errors.Join(errs...); err != nil {
 		s.log.Warn("networks of wpa_supplicant are not as they were before the move", "point", m.point, "err", err)

@@ -65,7 +65,7 @@ type Supplicant struct {
 	log     *slog.Logger
 	turn    chan struct{} // holds one token: whose turn it is to move, or to look
 	looking atomic.Bool   // whoever has the turn
-	landed  atomic.Int64  // network of the last handshake since the last move began; anyNetwork: there was none
+	landed  atomic.Pointer[landing]
 	wg      sync.WaitGroup
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -122,7 +122,7 @@ func NewSupplicant(cfg SupplicantConfig) (*Supplicant, error) {
 		preferred: preference{network: anyNetwork}, held: make(map[wpactrl.MAC]*held), channels: make(map[wpactrl.MAC]int),
 	}
 	s.turn <- struct{}{}
-	s.landed.Store(anyNetwork)
+	s.landed.Store(&landing{network: anyNetwork})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	sub, err := client.Subscribe(tended...)
 	if err != nil {

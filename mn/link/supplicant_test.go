@@ -137,6 +137,46 @@ func TestSupplicantOtherNetwork(t *testing.T) {
 	preferred(0, 0, 5)
 }
 
+// TestHeardLate: of a handshake in another network one hears only in the time of the next move: that one's choice stands, and
+// where it has made none the network is preferred all the same.
+func TestHeardLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		at        wpactrl.MAC // of the next move
+		network   int
+		preferred string
+	}{
+		"back to where it was": {bssA1, 0, "0"},
+		"there already":        {bssB1, 1, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAir(t)
+			s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})
+			_, rest, _ := strings.Cut(connected(bssB1), " ")
+			before := wpactrl.Event{Name: wpactrl.EventConnected, Rest: rest, At: time.Now()}
+			a.mu.Lock()
+			a.at, a.network = c.at, c.network
+			a.outcome = func(b wpactrl.MAC) ([]string, bool) {
+				return []string{fmt.Sprintf("<3>CTRL-EVENT-ASSOC-REJECT bssid=%v status_code=17", b)}, false
+			}
+			a.mu.Unlock()
+			m, err := s.Ready(t.Context(), "poa-b1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = m.Go(t.Context())
+			s.hears(t.Context(), &handshake{timer: time.NewTimer(time.Hour)}, before)
+			m.Done()
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			for _, network := range []string{"0", "1", "2"} {
+				if priority := a.priority[network]; (priority > 0) != (network == c.preferred) {
+					t.Errorf("network %s has priority %d, expected %s to be preferred", network, priority, c.preferred)
+				}
+			}
+		})
+	}
+}
+
 func TestAssociated(t *testing.T) {
 	a := newAir(t)
 	s := supplicant(t, SupplicantConfig{Socket: a.Socket, Points: places})

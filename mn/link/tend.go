@@ -122,7 +122,7 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 		}
 		h.stop()
 		if network, ok := e.Int("id"); ok {
-			s.landed.Store(int64(network))
+			s.landed.Store(&landing{network: network, at: e.At})
 			if s.moving() && !s.looking.Load() {
 				return // Done will, when packets flow again
 			}
@@ -137,6 +137,12 @@ func (s *Supplicant) hears(ctx context.Context, h *handshake, e wpactrl.Event) {
 			h.stop()
 		}
 	}
+}
+
+// landing is where the last handshake that was heard of has led to.
+type landing struct {
+	network int // anyNetwork: there was none
+	at      time.Time
 }
 
 // follows prefers the network to which somebody else moves the link, before it is connected there: by any scan then
