@@ -2,6 +2,7 @@ package radius
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -99,6 +100,9 @@ func (c *Client) check(ctx context.Context, srv *server) {
 	c.change(srv, func(h *health, now time.Time) { h.probed(now, ok, refused, rtt, c.jitter()) })
 }
 
+// errNoAnswer is why a server is dead that could be sent to.
+var errNoAnswer = errors.New("no answer, or the port refused: expected a RADIUS server there, which knows this host as a client")
+
 // change changes what is known of a server, and says so to whoever waits for it.
 func (c *Client) change(srv *server, f func(h *health, now time.Time)) {
 	c.mu.Lock()
@@ -114,6 +118,9 @@ func (c *Client) change(srv *server, f func(h *health, now time.Time)) {
 	}
 	err := srv.dialErr
 	c.mu.Unlock()
+	if err == nil {
+		err = errNoAnswer
+	}
 	switch {
 	case before == after:
 	case after == Dead:
