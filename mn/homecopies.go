@@ -130,5 +130,5 @@ func (h *home) copy(pkt []byte) {
 	}
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
-	h.order(h.copies.now, pkt)
+	h.order(h.copies.now, 0, pkt)
 }

@@ -1,7 +1,9 @@
 package mn
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +21,26 @@ type downlink struct {
 	timer  *time.Timer
 	newest *path  // the path whose packets wait while the gate is armed
 	armed  uint64 // token of its newest arming
+	leaves []leave
 	copies copies
+}
+
+// leave is a change away from a path, whose marker has not come by it. What comes by it before that was sent before the
+// change, also where the path is the newest again meanwhile.
+type leave struct {
+	p  *path
+	id uint64
+}
+
+// left is the first change away from p that waits for its marker; 0: there is none. The caller holds gateMu.
+func (h *home) left(p *path) uint64 {
+	h.leaves = slices.DeleteFunc(h.leaves, func(l leave) bool { return !h.gate.Waits(l.id) })
+	for _, l := range h.leaves {
+		if l.p == p {
+			return l.id
+		}
+	}
+	return 0
 }
 
 // expect arms the gate: from the request on, the home agent may deliver by the
@@ -37,8 +58,10 @@ func (h *home) expect(p *path, id uint64) {
 	case h.newest == p && h.armed == id:
 		return // the same request again
 	}
+	before := cmp.Or(h.newest, bound)
 	h.newest, h.copies.now, h.armed = p, false, id
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
+	h.leaves = append(h.leaves, leave{before, id})
 }
 
 // settle lets everything through that waited for the old path's end.
@@ -92,13 +115,21 @@ func (h *home) down(p *path, inner []byte, src netip.Addr) {
 	h.uncopied()
 	h.gateMu.Lock()
 	defer h.gateMu.Unlock()
-	h.order(p == h.newest, inner)
+	left := uint64(0)
+	if p == h.newest {
+		left = h.left(p)
+	}
+	h.order(p == h.newest, left, inner)
 }
 
-// order delivers a packet of the newest path, or of one before, in its turn. The caller holds gateMu.
-func (h *home) order(newest bool, inner []byte) {
+// order delivers a packet of the newest path, or of one before, in its turn; left: of before that change away from it, if it is
+// not 0. The caller holds gateMu.
+func (h *home) order(newest bool, left uint64, inner []byte) {
 	take := h.gate.Old
-	if newest {
+	switch {
+	case left != 0:
+		take = func(now time.Time, pkt []byte) bool { return h.gate.Before(now, left, pkt) }
+	case newest:
 		take = h.gate.New
 	}
 	if take(time.Now(), inner) {

@@ -256,6 +256,28 @@ func TestForthAndBack(t *testing.T) {
 	r.balance()
 }
 
+// TestReturnedBefore its marker: what was sent before a mobile node left its network goes before what it sent elsewhere, also
+// where it has returned when that comes.
+func TestReturnedBefore(t *testing.T) {
+	r := newRig(t)
+	r.bind(markers(r.request(careA), 1))
+	r.bind(markers(r.request(careB), 2))
+	r.bind(markers(r.request(careA), 3))
+	r.did("bound 10.9.0.2", "to 10.2.0.100 marker 2 down=true", "to 10.1.0.100 marker 3 down=true")
+	r.up(careB, "b1") // waits for marker 2 from A
+	r.up(careA, "a1") // ahead of that
+	r.did("from a1")
+	r.upMarker(careA, 2)
+	r.did("from b1")
+	r.up(careA, "a2") // waits for marker 3 from B
+	r.up(careB, "b2")
+	r.did("from b2")
+	r.upMarker(careB, 3)
+	r.up(careA, "a3")
+	r.did("from a2", "from a3")
+	r.balance()
+}
+
 func TestDeregister(t *testing.T) {
 	for name, c := range map[string]struct {
 		careOf netip.Addr

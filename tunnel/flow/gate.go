@@ -119,6 +119,13 @@ func (g *Gate) By(now time.Time, path uint64, pkt []byte) (deliver bool) {
 	return g.take(now, pkt, i)
 }
 
+// Before takes a packet of the path before the one armed with token, which waits for that path's end. Old takes such a packet
+// for the newest path's where the path before it is the newest one again.
+func (g *Gate) Before(now time.Time, token uint64, pkt []byte) (deliver bool) {
+	g.collapse()
+	return g.take(now, pkt, max(g.index(token)-1, 0))
+}
+
 // New takes a packet that came by the newest path. True: the caller delivers pkt
 // now. False: it was copied and waits, or was dropped.
 func (g *Gate) New(now time.Time, pkt []byte) (deliver bool) {

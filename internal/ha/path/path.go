@@ -133,6 +133,14 @@ type Path struct {
 	oldEnd  time.Time    // until when
 	change  uint64       // Target.Ends of the change from old to current
 	gate    *flow.Gate
+	leaves  []leave
+}
+
+// leave is a change away from a care-of address, whose marker has not come from there. What comes from there before it
+// was sent before the change, also where the mobile node has returned there meanwhile.
+type leave struct {
+	careOf netip.Addr
+	id     uint64
 }
 
 // New returns the path of a mobile node that is not away.
@@ -207,9 +215,21 @@ func (p *Path) bindUp(now time.Time, t Target) {
 	if t.Ends != 0 {
 		p.change = t.Ends
 		p.gate.Arm(now, t.Ends, p.cfg.MarkerWait)
+		p.leaves = append(p.leaves, leave{was[0], t.Ends})
 	} else {
 		p.flush() // of a change before this one
 	}
+}
+
+// left is the first change away from a care-of address that waits for its marker; 0: there is none. p.up is held.
+func (p *Path) left(careOf netip.Addr) uint64 {
+	p.leaves = slices.DeleteFunc(p.leaves, func(l leave) bool { return !p.gate.Waits(l.id) })
+	for _, l := range p.leaves {
+		if l.careOf == careOf {
+			return l.id
+		}
+	}
+	return 0
 }
 
 // missing are those of was that are not in next.

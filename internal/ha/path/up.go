@@ -36,10 +36,13 @@ func (p *Path) Up(now time.Time, careOf netip.Addr, inner []byte) (o Opened, ok 
 	}
 	_, waited := p.gate.Deadline()
 	deliver := false
-	if isNew {
-		deliver = p.gate.New(now, inner)
-	} else {
+	switch left := p.left(careOf); {
+	case !isNew:
 		deliver = p.gate.Old(now, inner)
+	case left != 0: // it has returned there
+		deliver = p.gate.Before(now, left, inner)
+	default:
+		deliver = p.gate.New(now, inner)
 	}
 	if deliver {
 		p.deliver(inner)
