@@ -58,10 +58,11 @@ func (h *home) expect(p *path, id uint64) {
 	case h.newest == p && h.armed == id:
 		return // the same request again
 	}
-	before := cmp.Or(h.newest, bound)
+	if before := cmp.Or(h.newest, bound); before != p && !h.copies.now { // what was copied is known by its numbers
+		h.leaves = append(h.leaves, leave{before, id})
+	}
 	h.newest, h.copies.now, h.armed = p, false, id
 	h.gate.Arm(time.Now(), id, h.n.cfg.Timers.PathEnd)
-	h.leaves = append(h.leaves, leave{before, id})
 }
 
 // settle lets everything through that waited for the old path's end.
