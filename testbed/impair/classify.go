@@ -28,11 +28,12 @@ const (
 	KindDeparted      // marker in the tunnel, down
 	KindPathUp        // path-end marker of Mobile IP
 	KindPathDown      // path-end marker of Mobile IP
+	KindRefresh       // empty dummy packet, up: where the node's end of the tunnel is
 	KindTunnelUp      // anything else in ESP, such as a registration
 	kinds
 )
 
-var kindNames = [kinds]string{"other", "arp", "down", "up", "probe", "depart", "departed", "path-end up", "path-end down", "tunnel up"}
+var kindNames = [kinds]string{"other", "arp", "down", "up", "probe", "depart", "departed", "path-end up", "path-end down", "refresh", "tunnel up"}
 
 // String is the name in reports.
 func (k Kind) String() string { return kindNames[k] }
@@ -96,6 +97,7 @@ func NewClassifier(t Traffic) (*Classifier, error) {
 		length  int
 		kind    Kind
 	}{
+		{c.toRouter, esp.SealedLen(0), KindRefresh},
 		{c.toRouter, esp.SealedLen(len(departure)), KindDepart},
 		{c.toRouter, t.inESP(pathEnd), KindPathUp},
 		{c.toRouter, t.inESP(t.datagram(t.Up)), KindUp},

@@ -108,6 +108,7 @@ func TestClassify(t *testing.T) {
 		{"path end down", down(pathEnd(true)), KindPathDown},
 		{"path end up in ESP", toRouter(seal(up(pathEnd(false)), 4)), KindPathUp},
 		{"path end down in ESP", toNode(seal(down(pathEnd(true)), 4)), KindPathDown},
+		{"dummy", toRouter(seal(nil, esp.NextHeaderDummy)), KindRefresh},
 		{"other in ESP", toRouter(seal(up(udp(t, home, far, 1, 2, make([]byte, 40))), 4)), KindTunnelUp},
 		{"other in ESP to the node", toNode(seal(down(udp(t, far, home, 1, 2, make([]byte, 40))), 4)), KindOther},
 		{"keepalive", toRouter([]byte{esp.Keepalive}), KindOther},
