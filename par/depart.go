@@ -113,19 +113,40 @@ func (v *visitor) departs(m tunnel.Marker, _ tunnel.Origin) {
 		}
 		v.away(m.Handover)
 	}
-	wait := time.Until(v.clear)
-	if wait <= 0 {
+	wait, open := time.Until(v.clear), v.r.keeper.settled(v.passes)
+	if wait <= 0 && open == nil {
 		v.departed(m)
 		return
 	}
 	t := v.tunnel
-	time.AfterFunc(wait, func() {
+	v.r.wg.Go(func() {
+		v.r.ready(wait, open)
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if !v.closed && v.tunnel == t && v.left == m.Handover {
 			v.departed(m)
 		}
 	})
+}
+
+// ready returns after wait, once open, unless it is nil, is closed, too; after gateWait in any case,
+// and when the router ends.
+func (r *Router) ready(wait time.Duration, open <-chan struct{}) {
+	if open != nil {
+		at := time.Now().Add(wait)
+		late := time.NewTimer(r.keeper.wait)
+		defer late.Stop()
+		select {
+		case <-open:
+		case <-late.C:
+		case <-r.ctx.Done():
+		}
+		wait = time.Until(at)
+	}
+	select {
+	case <-time.After(wait):
+	case <-r.ctx.Done():
+	}
 }
 
 // departed answers a departure, behind what has been sent. The caller holds mu.

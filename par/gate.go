@@ -15,15 +15,21 @@ type Gate interface {
 	Forbid(addr netip.Addr) error
 }
 
-// gateAgain is the pause after which what the gate refused is tried again.
-const gateAgain = time.Second
+const (
+	// gateAgain is the pause after which what the gate refused is tried again.
+	gateAgain = time.Second
+	// gateWait bounds how long the answer to a departure waits for the gate: a node goes without an
+	// answer, too, after 200 ms unless it is told otherwise.
+	gateWait = 100 * time.Millisecond
+)
 
 // gatekeeper tells the gate whom sessions authorise. A transaction of the kernel takes
-// milliseconds, so nobody waits for it.
+// milliseconds, on a busy machine many, so nobody waits for it but a node that departs to us and
+// still has its link: what it sends behind its arrival must find the gate open.
 //
 //	no session, candidate ------------------> closed
 //	authenticated here (E=0) ---------------> open, at most for the life of the keys
-//	candidate departs to us, or activates --> open: its packets follow its arrival closely
+//	candidate departs to us, or activates --> open, before the departure is answered
 //	arrival, sealed ------------------------> open
 //	speaks from another address ------------> closed, and open again when it speaks from its own
 //	departs from us, resumes elsewhere,
@@ -32,14 +38,16 @@ const gateAgain = time.Second
 type gatekeeper struct {
 	gate Gate // nil: nothing is enforced
 	wake chan struct{}
+	wait time.Duration // gateWait
 
 	mu   sync.Mutex
 	open map[netip.Addr]map[uint32]time.Time // by session: until when
 	due  map[netip.Addr]bool                 // of whom the gate is to be told
+	told map[netip.Addr]chan struct{}        // closed when it has been, of whoever is or was due
 }
 
 func newGatekeeper(g Gate) *gatekeeper {
-	return &gatekeeper{gate: g, wake: make(chan struct{}, 1), open: map[netip.Addr]map[uint32]time.Time{}, due: map[netip.Addr]bool{}}
+	return &gatekeeper{gate: g, wake: make(chan struct{}, 1), wait: gateWait, open: map[netip.Addr]map[uint32]time.Time{}, due: map[netip.Addr]bool{}, told: map[netip.Addr]chan struct{}{}}
 }
 
 // set has a session authorise addr until then, or no longer if that is the zero time.
@@ -57,6 +65,9 @@ func (k *gatekeeper) set(sid uint32, addr netip.Addr, until time.Time) {
 		}
 	}
 	k.due[addr] = true
+	if k.told[addr] == nil {
+		k.told[addr] = make(chan struct{})
+	}
 	select {
 	case k.wake <- struct{}{}:
 	default:
@@ -68,6 +79,13 @@ func (k *gatekeeper) authorised(addr netip.Addr) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.open[addr]) > 0
+}
+
+// settled is closed once the gate has been told all there is to tell of addr; nil where it has been.
+func (k *gatekeeper) settled(addr netip.Addr) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.told[addr]
 }
 
 // next takes an address of which the gate is to be told, and until when it is authorised.
@@ -84,6 +102,16 @@ func (k *gatekeeper) next() (addr netip.Addr, until time.Time, ok bool) {
 		return addr, until, true
 	}
 	return addr, until, false
+}
+
+// done follows a transaction that the gate has accepted.
+func (k *gatekeeper) done(addr netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.due[addr] { // else there is more to tell
+		close(k.told[addr])
+		delete(k.told, addr)
+	}
 }
 
 func (k *gatekeeper) again(list []netip.Addr) {
@@ -130,7 +158,9 @@ func (k *gatekeeper) tell() error {
 		}
 		if err != nil {
 			refused, errs = append(refused, addr), append(errs, err)
+			continue
 		}
+		k.done(addr)
 	}
 	k.again(refused)
 	return errors.Join(errs...)

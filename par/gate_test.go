@@ -16,12 +16,25 @@ import (
 
 // fakeGate is an enforcement point that remembers whom it lets pass.
 type fakeGate struct {
-	mu   sync.Mutex
-	open map[netip.Addr]time.Duration
-	fail int // so many calls
+	mu    sync.Mutex
+	open  map[netip.Addr]time.Duration
+	fail  int           // so many calls
+	stuck chan struct{} // nil, or calls wait until it is closed
+}
+
+func (g *fakeGate) hold(stuck chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stuck = stuck
 }
 
 func (g *fakeGate) change(f func()) error {
+	g.mu.Lock()
+	stuck := g.stuck
+	g.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fail > 0 {
@@ -268,5 +281,38 @@ func TestGateRefuses(t *testing.T) {
 	err = k.tell() // again
 	if err == nil || len(g.open) != many-1 || len(k.due) != 1 {
 		t.Errorf("the second time %d pass, %d are due, error %v", len(g.open), len(k.due), err)
+	}
+}
+
+// TestGateDeparture: a departure to us is answered when the gate is open, since what the node sends may
+// follow the answer at once. A gate that is stuck does not keep the answer back for good.
+func TestGateDeparture(t *testing.T) {
+	for _, x := range []struct {
+		what string
+		wait time.Duration
+		open bool // within that, and so before the answer
+	}{
+		{"a slow gate", patience, true},
+		{"a gate that is stuck", time.Millisecond, false},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			b, gate := startGate(t)
+			b.r.keeper.wait = x.wait
+			g := b.prepared(1)
+			b.settled()
+			stuck := make(chan struct{})
+			release := sync.OnceFunc(func() { close(stuck) })
+			defer release()
+			gate.hold(stuck)
+			if x.open {
+				time.AfterFunc(50*time.Millisecond, release)
+			}
+			g.depart(header.Handover)
+			if open := gate.life(g.addr) > 0; open != x.open {
+				t.Errorf("answered with the gate open %v, expected %v", open, x.open)
+			}
+			release()
+			b.opens(gate, g.addr, true, "the departure")
+		})
 	}
 }
