@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"openmpa/testbed/rundir"
 )
 
@@ -55,7 +53,6 @@ const (
 )
 
 const (
-	priority  = -15             // as nice(1) counts
 	bootLimit = 2 * time.Minute // until the guest says its first word; usually five seconds
 	// Names of the guest's ports; see guest.go.
 	portOut = "openmpa.stdout"
@@ -199,15 +196,9 @@ func run(ctx context.Context, dir *rundir.Dir, program string, image Image, job 
 
 // startAndWait is all of a child's life on one thread: the kernel ends the child with the thread that started it.
 func startAndWait(cmd *exec.Cmd, dir *rundir.Dir, ends []*os.File) error {
-	// Never unlocked: the thread has a priority nobody else should have, and ends with its goroutine.
+	// Never unlocked: the thread ends with its goroutine.
 	runtime.LockOSThread()
-	// What an emulated processor waits for others is measured as time of the guest's. This is inherited; where the kernel
-	// schedules by session (sched_autogroup), it is the session's that counts. Without the right to, it does what it can.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, priority)
 	err := cmd.Start()
-	if err == nil {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte(strconv.Itoa(priority)), 0)
-	}
 	for _, f := range ends {
 		f.Close()
 	}
