@@ -181,10 +181,12 @@ func TestSilentStrangers(t *testing.T) {
 		if m := all[0].next(time.Second); m != nil {
 			t.Error("the oldest was kept")
 		}
+		synctest.Wait() // who has said who it is waits no more
 		if n.Counters().Strangers != 1 || len(n.waiting) != maxStrangers-1 {
 			t.Errorf("%d wait, %+v", len(n.waiting), n.Counters())
 		}
 		w.call("home:1", "later.visited.example").hello()
+		synctest.Wait()
 		if n.Counters().Strangers != 1 {
 			t.Errorf("counters %+v", n.Counters())
 		}

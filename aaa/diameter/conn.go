@@ -201,6 +201,7 @@ func (c *conn) linger(ended <-chan struct{}) {
 	}
 	if h, ok := raw.(halfCloser); ok && h.CloseWrite() == nil {
 		<-ended
+		_, _ = io.Copy(io.Discard, raw) // what comes behind the end of TLS: some say it twice
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -127,4 +128,46 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
+}
+
+// TestLingersBehindTLS: a peer may say twice that it ends TLS, as freeDiameter does: its socket must not be reset for that.
+func TestLingersBehindTLS(t *testing.T) {
+	cert, pool := testPKI(t, "aaa.home.example")
+	l := listenLoopback(t)
+	defer l.Close()
+	var peer sync.WaitGroup
+	peer.Go(func() {
+		raw, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer raw.Close()
+		s := tls.Server(raw, tlsConfig(cert, pool))
+		if _, err := io.Copy(io.Discard, s); err != nil {
+			t.Error(err)
+		}
+		if err := s.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		_ = raw.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+		for range 3 {
+			time.Sleep(20 * time.Millisecond)
+			if _, err := raw.Write([]byte{0}); err != nil {
+				t.Errorf("what is said behind the end of TLS: %v", err)
+			}
+		}
+	})
+	raw, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: pool, ServerName: "aaa.home.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ended := &conn{raw: raw}, make(chan struct{})
+	peer.Go(func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, raw)
+	})
+	c.linger(ended)
+	raw.Close()
+	peer.Wait()
 }
