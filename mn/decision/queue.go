@@ -26,7 +26,8 @@ const (
 //	                                                 or else that is the rate
 //
 // Of a sign of life that nobody has asked for nobody knows what it is behind: it is taken to be
-// behind everything, unless the link is slow.
+// behind everything, unless the link is slow. One sign, be it like an answer, says nothing yet of how
+// fast the link is: it may have been on its way before. Two in a row say the lesser of their rates.
 type queue struct {
 	rate   float64       // octets a second that were carried
 	slow   bool          // it carries no more: the latest answer was late
@@ -36,6 +37,7 @@ type queue struct {
 	first  time.Time     // question since
 	ahead  uint64        // octets that it waits for, as far as they are not carried yet at since
 	queued float64       // seconds that it stands in the queue
+	seems  float64       // rate by the latest sign that was not late alone
 	took   time.Duration // the latest of late answers
 	when   time.Time     // the last of those came
 }
@@ -72,7 +74,7 @@ func (q *queue) answered(now time.Time, sent uint64, within time.Duration, lived
 	case slow || q.slow:
 		q.rate = rate
 	default:
-		q.rate = max(q.rate, rate)
+		q.rate, q.seems = max(q.rate, min(rate, q.seems)), rate
 	}
 	if q.slow = slow; lived {
 		q.late(now, within)
@@ -99,8 +101,7 @@ func (q *queue) unasked(now time.Time, sent uint64) {
 		q.since, q.sent, q.behind = now, sent, q.behind+sent-q.sent-min(q.behind+sent-q.sent, carried)
 		return
 	}
-	if rate := float64(q.behind+sent-q.sent) / now.Sub(q.since).Seconds(); rate > q.rate {
-		q.rate = rate
-	}
+	rate := float64(q.behind+sent-q.sent) / now.Sub(q.since).Seconds()
+	q.rate, q.seems = max(q.rate, min(rate, q.seems)), rate
 	q.anew(now, sent)
 }

@@ -78,3 +78,34 @@ func TestWatchdogQueue(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchdogUnasked: something comes that was on its way when four times what the link carries began to be sent. That
+// is no proof of the rate: the next answer is late, and the link not dead.
+func TestWatchdogUnasked(t *testing.T) {
+	const dies = 3000 // ms
+	for sign := range 200 {
+		l := &slowLink{carries: 625, keeps: 1e9}
+		dog, base, sent, received := NewWatchdog(watched), time.Unix(1000, 0), 0.0, uint64(1)
+		dog.Step(base, received, 0)
+		dead := 0
+		for ms := 1; ms < dies+int((watched.Within()+longest).Milliseconds()) && dead == 0; ms++ {
+			sent += 4 * l.carries
+			if l.pass(4*l.carries) && ms < dies || ms == sign {
+				received++
+			}
+			if ms%int(watched.Interval().Milliseconds()) > 0 {
+				continue
+			}
+			switch dog.Step(base.Add(time.Duration(ms)*time.Millisecond), received, uint64(sent)) {
+			case Ask:
+				l.answers = append(l.answers, l.queue+1)
+			case Dead:
+				dead = ms
+			case Nothing, Alive:
+			}
+		}
+		if dead < dies {
+			t.Errorf("something came at %d ms: dead at %d ms; expected after %d", sign, dead, dies)
+		}
+	}
+}
